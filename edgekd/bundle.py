@@ -1,0 +1,99 @@
+"""A bundle: one model for one target, with everything that its device needs to run and to prove it."""
+
+import json
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from pydantic import Field, PositiveInt, field_validator
+
+from edgekd.errors import BadInputError
+from edgekd.files import sha256
+from edgekd.schema import Schema
+
+MANIFEST = "manifest.json"
+
+
+class Preprocessing(Schema):
+    """How raw values become model inputs: `(raw * scale - mean) / std`, per channel."""
+
+    scale: float = 1.0
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+
+class TensorSpec(Schema):
+    """One input or output in the bundle's own layout and type; None in `shape` is the batch.
+
+    Real value = (stored - zero_point) * scale for integer types. `step` is the unit in which parity is judged.
+    """
+
+    name: str
+    dtype: Literal["float32", "int8", "uint8", "int32", "int64", "bool"]
+    shape: tuple[int | None, ...]
+    layout: str | None = None
+    scale: float | None = None
+    zero_point: int | None = None
+    step: float | None = None
+    preprocessing: Preprocessing | None = None
+    labels: tuple[str, ...] | None = None
+
+
+class File(Schema):
+    """Identity of one file."""
+
+    sha256: str
+    bytes: int
+
+
+class Manifest(Schema):
+    """All that MEASURE knows of a model. `precision` says which variant of the target this is."""
+
+    format: Literal[1] = 1
+    name: str
+    target: str
+    backend: str
+    scheme: str
+    precision: Literal["int8", "float"]
+    batch: PositiveInt
+    threads: PositiveInt
+    runtime: dict[str, str | int | bool] = Field(default_factory=dict)
+    model: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    files: dict[str, File]
+    tolerance: dict[str, float] = Field(default_factory=dict)
+    provenance: dict[str, Any] = Field(default_factory=dict)
+    metrics: dict[str, float] = Field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @field_validator("files")
+    @classmethod
+    def _inside(cls, files: dict[str, File]) -> dict[str, File]:
+        for name in files:
+            path = PurePosixPath(name)
+            if path.is_absolute() or ".." in path.parts or "\\" in name or not path.parts:
+                raise ValueError(f"path {name!r} leaves the bundle")
+        return files
+
+
+def load_bundle(folder: Path) -> Manifest:
+    """Read a bundle's manifest and check every hash; raise BadInputError when a file is missing or changed."""
+    try:
+        document = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise BadInputError(f"{folder}: not a bundle (no {MANIFEST})") from error
+    except ValueError as error:
+        raise BadInputError(f"{folder / MANIFEST}: not valid JSON: {error}") from error
+    manifest = Manifest.parse(document, str(folder / MANIFEST))
+    for name, identity in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise BadInputError(f"{folder}: {name} is missing")
+        if path.stat().st_size != identity.bytes or sha256(path) != identity.sha256:
+            raise BadInputError(f"{folder}: {name} does not match its sha256 in {MANIFEST}")
+    return manifest
+
+
+def identify(folder: Path, names: list[str]) -> dict[str, File]:
+    """Identities of files in a folder."""
+    return {name: File(sha256=sha256(folder / name), bytes=(folder / name).stat().st_size) for name in names}

@@ -1,0 +1,49 @@
+"""Things found by name: built-in modules of a package, or the user's own `module:function`."""
+
+import difflib
+import importlib
+import pkgutil
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from edgekd.errors import BadInputError
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint such as `; did you mean 'temperature'?`, or the list of what exists."""
+    options = sorted(known)
+    match = difflib.get_close_matches(name, options, n=1)
+    if match:
+        return f"; did you mean {match[0]!r}?"
+    return f"; known: {', '.join(options)}" if options else ""
+
+
+def names(package: str) -> list[str]:
+    """Modules of a package, spelled as users write them (`-` for `_`)."""
+    folder = importlib.import_module(package).__path__
+    return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(folder) if not m.name.startswith("_"))
+
+
+def builtin(package: str, name: str, kind: str) -> ModuleType:
+    """Import the module of `package` called `name`; raise BadInputError with the nearest name."""
+    known = names(package)
+    if name not in known:
+        raise BadInputError(f"unknown {kind} {name!r}{nearest(name, known)}")
+    return importlib.import_module(f"{package}.{name.replace('-', '_')}")
+
+
+def custom(reference: str, kind: str) -> Any:
+    """Load the user's `module:attribute`, looked up from the current folder too."""
+    module_name, _, attribute = reference.partition(":")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise BadInputError(f"{kind} {reference!r}: no module named {error.name!r}") from error
+    if not hasattr(module, attribute):
+        raise BadInputError(f"{kind} {reference!r}: {module_name} has no {attribute!r}{nearest(attribute, vars(module))}")
+    return getattr(module, attribute)

@@ -1,0 +1,56 @@
+"""Progress bars for people and `events.jsonl` for machines, behind one small object."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class Tracker:
+    """One running bar."""
+
+    def __init__(self, bars: Progress | None, task: Any) -> None:
+        self._bars, self._task = bars, task
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        """Move the bar by `count` and show `note` beside it."""
+        if self._bars is not None:
+            self._bars.update(self._task, advance=count, note=note)
+
+
+class Reporter:
+    """Where a run tells what it does: a console (stderr) and, if given, an events file."""
+
+    def __init__(self, events: Path | None = None, quiet: bool = False) -> None:
+        self._events, self._quiet = events, quiet
+        self._console = Console(stderr=True)
+
+    @contextmanager
+    def track(self, title: str, total: int, done: int = 0) -> Iterator[Tracker]:
+        """Show a bar from `done` to `total` while the block runs."""
+        if self._quiet:
+            yield Tracker(None, None)
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+        with Progress(*columns, console=self._console, transient=True) as bars:
+            yield Tracker(bars, bars.add_task(title, total=total, completed=done, note=""))
+
+    def say(self, message: str) -> None:
+        """Print one line for the person watching."""
+        if not self._quiet:
+            self._console.print(message, highlight=False)
+
+    def event(self, kind: str, **fields: Any) -> None:
+        """Append one record to `events.jsonl`."""
+        if self._events is not None:
+            self._events.parent.mkdir(parents=True, exist_ok=True)
+            with self._events.open("a") as stream:
+                stream.write(json.dumps({"time": round(time.time(), 3), "event": kind, **fields}) + "\n")
+
+
+SILENT = Reporter(quiet=True)

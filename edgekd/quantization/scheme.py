@@ -1,0 +1,49 @@
+"""Schemes: how a target's arithmetic quantises, as data."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from edgekd.errors import BadInputError
+from edgekd.plugins import nearest
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """Per-channel symmetric weights and per-tensor activations in 8 bits.
+
+    Attributes:
+        activation: dtype of quantised activations; `int8` with a zero point of 0 when `symmetric`.
+        symmetric: activations have a zero point of 0.
+        weight_max: weights lie in ±weight_max.
+        bias: `int32` (dequantised with input scale × weight scale) or `float`.
+        residual: which inputs of a residual Add carry a quantiser of their own: `both`, or only the `skip`
+            (the kernel fuses the other branch).
+    """
+
+    name: str
+    activation: Literal["uint8", "int8"]
+    symmetric: bool
+    weight_max: int
+    bias: Literal["int32", "float"]
+    residual: Literal["both", "skip"]
+
+    @property
+    def activation_range(self) -> tuple[int, int]:
+        """Smallest and largest stored activation."""
+        return (0, 255) if self.activation == "uint8" else (-128, 127)
+
+
+SCHEMES = {
+    scheme.name: scheme
+    for scheme in (
+        Scheme("int8-asymmetric", "uint8", symmetric=False, weight_max=127, bias="int32", residual="both"),
+        Scheme("int8-symmetric", "int8", symmetric=True, weight_max=127, bias="float", residual="skip"),
+    )
+}
+
+
+def find_scheme(name: str) -> Scheme:
+    """Look a scheme up; raise BadInputError with the nearest name."""
+    if name not in SCHEMES:
+        raise BadInputError(f"unknown scheme {name!r}{nearest(name, SCHEMES)}")
+    return SCHEMES[name]

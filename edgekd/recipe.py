@@ -1,0 +1,144 @@
+"""A recipe: what is taught to whom, for which targets. The only file that a user must write."""
+
+import tomllib
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from edgekd.errors import BadInputError
+from edgekd.plugins import nearest
+from edgekd.schema import Schema, read_toml
+
+
+class Data(Schema):
+    """A built-in data set, a path in a known format, or the user's `module:function`."""
+
+    name: str
+    path: str | None = None
+    limit: PositiveInt | None = None
+    augmentation: tuple[str, ...] = ()
+    views: PositiveInt = 4
+
+
+class Training(Schema):
+    """One optimisation: SGD with Nesterov momentum under a warm-up and a cosine. `ema` is a decay per step, 0 = off."""
+
+    epochs: PositiveInt = 10
+    batch: PositiveInt = 128
+    learning_rate: PositiveFloat = 0.1
+    weight_decay: NonNegativeFloat = 5e-4
+    momentum: NonNegativeFloat = 0.9
+    warmup: NonNegativeFloat = 0.1
+    label_smoothing: NonNegativeFloat = 0.0
+    ema: NonNegativeFloat = 0.0
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+
+
+class Model(Schema):
+    """A model by built-in name or `module:function`, with its keyword arguments."""
+
+    model: str
+    options: dict[str, Any] = Field(default_factory=dict)
+    checkpoint: str | None = None
+    training: Training = Training()
+
+
+class Quantization(Schema):
+    """Quantisation-aware fine-tuning from the distilled student; `epochs = 0` calibrates only."""
+
+    epochs: NonNegativeInt = 2
+    learning_rate: PositiveFloat = 0.01
+    batch: PositiveInt = 128
+    keep_float: tuple[str, ...] = ()
+    calibration: PositiveInt = 512
+    max_drop: NonNegativeFloat = 0.01
+
+
+class Benchmark(Schema):
+    """How long each latency is measured: fresh-process replicates, each at least `seconds` and `count` long."""
+
+    replicates: PositiveInt = 5
+    seconds: PositiveFloat = 0.5
+    count: PositiveInt = 50
+
+
+class Recipe(Schema):
+    """The whole road. `distillation` entries are `{method = …, weight = …, …the method's own parameters}`."""
+
+    name: str
+    title: str = ""
+    seed: NonNegativeInt = 0
+    seeds: PositiveInt = 1
+    threads: PositiveInt = 1
+    targets: tuple[str, ...]
+    data: Data
+    teacher: Model
+    student: Model
+    cross_entropy: NonNegativeFloat = 0.1
+    distillation: tuple[dict[str, Any], ...] = Field(min_length=1)
+    quantization: Quantization = Quantization()
+    benchmark: Benchmark = Benchmark()
+    devices: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for entry in self.distillation:
+            if "method" not in entry:
+                raise ValueError("every [[distillation]] entry needs a 'method'")
+        if len(set(self.targets)) != len(self.targets):
+            raise ValueError("targets: a target is named twice")
+        for name in self.devices:
+            if name not in self.targets:
+                raise ValueError(f"devices: {name!r} is not one of the targets{nearest(name, self.targets)}")
+        return self
+
+
+def builtin_recipes() -> list[str]:
+    """Names of the recipes that ship with edgekd."""
+    return sorted(entry.name.removesuffix(".toml") for entry in _builtin().iterdir() if entry.name.endswith(".toml"))
+
+
+def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe by path or built-in name, with `a.b=c` overrides; raise BadInputError in one line."""
+    path = Path(name)
+    if not name.endswith(".toml"):
+        if name not in builtin_recipes():
+            raise BadInputError(f"unknown recipe {name!r}{nearest(name, builtin_recipes())}")
+        path = _builtin() / f"{name}.toml"
+    document = read_toml(path)
+    for override in overrides:
+        _apply(document, override)
+    return Recipe.parse({"name": path.stem} | document, str(name))
+
+
+def _apply(document: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise BadInputError(f"--set {override}: expected key=value")
+    *parents, last = key.split(".")
+    node: Any = document
+    for part in parents:
+        node = node[int(part)] if isinstance(node, list) and part.isdigit() and int(part) < len(node) else _child(node, part, key)
+    if not isinstance(node, dict):
+        raise BadInputError(f"--set {key}: {'.'.join(parents)} is not a table")
+    node[last] = _value(text)
+
+
+def _child(node: Any, part: str, key: str) -> Any:
+    if not isinstance(node, dict):
+        raise BadInputError(f"--set {key}: {part!r} is not inside a table")
+    return node.setdefault(part, {})
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _builtin() -> Path:
+    return Path(str(files("edgekd.recipes")))

@@ -1,0 +1,63 @@
+"""What every file format shares: frozen, strict models whose errors are one clear line."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from edgekd.errors import BadInputError
+from edgekd.plugins import nearest
+
+
+class Schema(BaseModel):
+    """A frozen model that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    @classmethod
+    def parse(cls, document: Any, source: str) -> Self:
+        """Validate a decoded document; raise BadInputError naming the source, the key and the nearest valid one."""
+        try:
+            return cls.model_validate_json(json.dumps(document, default=str))  # JSON mode: lists are tuples, 1 is not True
+        except ValidationError as error:
+            raise BadInputError(f"{source}: {explain(cls, error)}") from error
+
+
+def explain(model: type[BaseModel], error: ValidationError) -> str:
+    """The first validation error as one line."""
+    first = error.errors()[0]
+    path = first["loc"]
+    where = ".".join(str(part) for part in path)
+    if first["type"] == "extra_forbidden":
+        return f"unknown key {where!r}{nearest(str(path[-1]), _keys_at(model, path[:-1]))}"
+    if first["type"] == "missing":
+        return f"missing key {where!r}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message
+
+
+def _keys_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    fields: Any = model
+    for part in path:
+        if isinstance(part, str) and isinstance(fields, type) and part in fields.model_fields:
+            fields = _inner_model(fields.model_fields[part].annotation)
+    return list(fields.model_fields) if isinstance(fields, type) else []
+
+
+def _inner_model(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    inner = (_inner_model(argument) for argument in getattr(annotation, "__args__", ()))
+    return next((found for found in inner if found is not None), None)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Decode a TOML file; raise BadInputError when it is absent or malformed."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BadInputError(f"{path}: no such file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+        raise BadInputError(f"{path}: not valid TOML: {error}") from error

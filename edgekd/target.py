@@ -1,0 +1,54 @@
+"""A target: the chip, its runtime and the arithmetic that a student is trained for."""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, PositiveInt
+
+from edgekd.errors import BadInputError
+from edgekd.plugins import nearest
+from edgekd.schema import Schema, read_toml
+
+
+class Limits(Schema):
+    """What a deployment must stay within; units are in the names."""
+
+    memory_mb: float | None = None
+    model_kb: float | None = None
+    latency_ms: float | None = None
+
+
+class Target(Schema):
+    """One device × runtime. `runtime` holds options that the runner passes to the runtime unchanged."""
+
+    name: str
+    title: str
+    backend: str
+    scheme: str
+    batch: PositiveInt = 1
+    threads: PositiveInt = 1
+    io: Literal["int8", "float"] = "float"
+    runtime: dict[str, str | int | bool] = Field(default_factory=dict)
+    limits: Limits = Limits()
+    facts: dict[str, str | int | float] = Field(default_factory=dict)
+
+
+def builtin_targets() -> list[str]:
+    """Names of the targets that ship with edgekd."""
+    return sorted(entry.name.removesuffix(".toml") for entry in _builtin().iterdir() if entry.name.endswith(".toml"))
+
+
+def load_target(name: str) -> Target:
+    """Find a target by path, then in `./targets/`, then among the built-in ones; raise BadInputError otherwise."""
+    local = Path("targets") / f"{name}.toml"
+    path = Path(name) if name.endswith(".toml") else local if local.is_file() else None
+    if path is None:
+        if name not in builtin_targets():
+            raise BadInputError(f"unknown target {name!r}{nearest(name, builtin_targets())}")
+        path = _builtin() / f"{name}.toml"
+    return Target.parse({"name": path.stem} | read_toml(path), str(path))
+
+
+def _builtin() -> Path:
+    return Path(str(files("edgekd._targets")))

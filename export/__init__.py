@@ -1,0 +1,1 @@
+"""What leaves with the model; copied verbatim into every bundle."""
