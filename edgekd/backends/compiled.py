@@ -1,0 +1,49 @@
+"""What a backend is, and what it leaves in a bundle's folder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
+
+import onnx
+
+from edgekd.bundle import TensorSpec
+from edgekd.target import Target
+
+Precision = Literal["int8", "float"]
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A model as its runtime loads it.
+
+    Attributes:
+        model: the file that the runtime opens, a name in the folder.
+        files: every file written, `model` among them.
+        inputs, outputs: in the bundle's own layout and types, in the order of the graph.
+        notes: what a user should know, e.g. layers that stayed in float.
+    """
+
+    model: str
+    files: tuple[str, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    notes: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """A module of `edgekd.backends` with these three names is a backend; nothing else registers it.
+
+    EXTRA is the pip extra that holds its SDK (None: the base install). TOLERANCE is what the parity gate allows an
+    int8 float-typed output, in steps: `max` over all elements, or `p999`, the 99.9th percentile.
+    """
+
+    EXTRA: str | None
+    TOLERANCE: dict[str, float]
+
+    def compile(self, model: onnx.ModelProto, target: Target, folder: Path, precision: Precision) -> Compiled:
+        """Write the model for its runtime into `folder`: `model` is QDQ for int8, plain for float.
+
+        Raises BadInputError naming node and op for a graph that the runtime cannot take, MissingExtraError without SDK.
+        """
+        ...
