@@ -1,1 +1,1 @@
-
+"""Data sets by name, as numpy arrays that every plane can use."""

@@ -1,0 +1,94 @@
+"""What every plane knows of data: raw arrays in splits, and how raw values become model inputs."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekd.bundle import Preprocessing
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Samples as they were stored: `inputs` (N, …), images uint8 (N, C, H, W); `labels` int64 (N,)."""
+
+    inputs: Array
+    labels: Array
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: Array) -> "Split":
+        """The samples at `indices`, in that order."""
+        return Split(self.inputs[indices], self.labels[indices])
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Three disjoint splits; every choice uses `val`, `test` is read once per reported number."""
+
+    name: str
+    train: Split
+    val: Split
+    test: Split
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+
+    def digest(self) -> str:
+        """Hexadecimal SHA-256 of everything a model could learn from: names, preprocessing and array contents."""
+        state = hashlib.sha256(repr((self.classes, self.preprocessing)).encode())
+        for split in (self.train, self.val, self.test):
+            for array in (split.inputs, split.labels):
+                state.update(f"{array.dtype}{array.shape}".encode())
+                state.update(np.ascontiguousarray(array).data)
+        return state.hexdigest()
+
+
+def prepare(raw: Array, preprocessing: Preprocessing) -> Array:
+    """Model inputs, float32 of `raw`'s shape: `(raw * scale - mean) / std`, per channel (axis 1)."""
+    channels = (1, -1) + (1,) * (raw.ndim - 2)
+    mean = np.asarray(preprocessing.mean, np.float32).reshape(channels)
+    std = np.asarray(preprocessing.std, np.float32).reshape(channels)
+    inputs: Array = raw.astype(np.float32)
+    inputs *= np.float32(preprocessing.scale)
+    inputs -= mean
+    inputs /= std
+    return inputs
+
+
+def normalisation(inputs: Array) -> Preprocessing:
+    """The preprocessing that gives `inputs` zero mean and unit variance per channel; uint8 is first scaled to 0…1."""
+    scale = 1 / 255 if inputs.dtype == np.uint8 else 1.0
+    axes = tuple(axis for axis in range(inputs.ndim) if axis != 1)
+    mean = inputs.mean(axes, dtype=np.float64, keepdims=True)
+    squares = sum(np.square(chunk - mean).sum(axes) for chunk in _chunks(inputs))
+    std = np.sqrt(squares * mean.size / inputs.size)
+    return Preprocessing(scale=scale, mean=_rounded(mean * scale), std=_rounded(np.where(std > 0, std * scale, 1.0)))
+
+
+def split_validation(train: Split, fraction: float = 0.1, seed: int = 0) -> tuple[Split, Split]:
+    """Train and validation: `fraction` of each class, drawn by `seed`; the rest keeps its order."""
+    random = np.random.default_rng([seed, 1])
+    held_out = np.zeros(len(train), bool)
+    for label in np.unique(train.labels):
+        members = random.permutation(np.flatnonzero(train.labels == label))
+        held_out[members[: round(fraction * len(members))]] = True
+    return train.take(np.flatnonzero(~held_out)), train.take(np.flatnonzero(held_out))
+
+
+def limit(train: Split, count: int, seed: int) -> Split:
+    """The first `count` samples of a seeded order."""
+    return train.take(np.random.default_rng([seed, 2]).permutation(len(train))[:count])
+
+
+def _chunks(inputs: Array, size: int = 4096) -> Iterator[Array]:
+    return (inputs[start : start + size] for start in range(0, len(inputs), size))
+
+
+def _rounded(values: Array) -> tuple[float, ...]:
+    return tuple(float(f"{value:.6g}") for value in values.ravel())

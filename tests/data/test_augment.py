@@ -1,0 +1,81 @@
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgekd.data.augment import augment, random_words
+from edgekd.errors import BadInputError
+
+IMAGES = np.random.default_rng(0).integers(1, 256, (64, 3, 28, 20), dtype=np.uint8)
+INDICES = np.arange(100, 164)
+
+
+@given(st.permutations(range(64)), st.integers(1, 64), st.integers(0, 9), st.integers(0, 9))
+def test_an_image_changes_the_same_way_whatever_batch_it_is_in(
+    order: list[int], size: int, seed: int, view: int
+) -> None:
+    whole = augment(IMAGES, ("crop", "flip"), seed, INDICES, view)
+    part = np.array(order[:size])
+    np.testing.assert_array_equal(augment(IMAGES[part], ("crop", "flip"), seed, INDICES[part], view), whole[part])
+
+
+def test_seed_view_and_index_each_change_the_outcome() -> None:
+    base = augment(IMAGES, ("crop",), 0, INDICES, 0)
+    for seed, indices, view in ((1, INDICES, 0), (0, INDICES + 1, 0), (0, INDICES, 1)):
+        assert (augment(IMAGES, ("crop",), seed, indices, view) != base).any()
+
+
+def test_the_source_is_left_alone_and_no_names_mean_no_change() -> None:
+    before = IMAGES.copy()
+    augment(IMAGES, ("flip", "crop"), 0, INDICES, 0)
+    np.testing.assert_array_equal(IMAGES, before)
+    assert augment(IMAGES, (), 0, INDICES, 0) is IMAGES
+
+
+@pytest.mark.parametrize(("side", "margin"), [(28, 2), (32, 2), (48, 6)])
+def test_crop_is_one_of_the_shifts_filled_with_zero(side: int, margin: int) -> None:
+    images = np.random.default_rng(1).normal(size=(40, 1, side, side)).astype(np.float32)
+    padded = np.pad(images, ((0, 0), (0, 0), (margin, margin), (margin, margin)))
+    shifts = [(dy, dx) for dy in range(2 * margin + 1) for dx in range(2 * margin + 1)]
+    for source, result in zip(padded, augment(images, ("crop",), 0, np.arange(40), 0), strict=True):
+        assert any((source[:, dy : dy + side, dx : dx + side] == result).all() for dy, dx in shifts)
+
+
+def test_flip_mirrors_about_half() -> None:
+    images = np.tile(np.arange(4, dtype=np.uint8), (4000, 1, 1, 1))
+    flipped = augment(images, ("flip",), 0, np.arange(4000), 0)[:, 0, 0, 0] == 3
+    assert abs(flipped.mean() - 0.5) < 0.04  # five standard deviations of 4000 coins
+
+
+def test_shifts_are_uniform_and_axes_independent() -> None:
+    images = np.zeros((20_000, 1, 5, 5), np.uint8)
+    images[:, 0, 2, 2] = 1
+    moved = augment(images, ("crop",), 7, np.arange(20_000), 3)
+    places = np.bincount(np.flatnonzero(moved.reshape(-1)) % 25, minlength=25)
+    statistic = ((places - 800) ** 2 / 800).sum()
+    assert statistic < 51.2  # chi-square, 24 degrees of freedom, p = 0.001
+
+
+def test_bits_are_balanced() -> None:
+    words = random_words(0, np.arange(20_000), 0, "any")
+    ones = [((words >> np.uint64(bit)) & np.uint64(1)).mean() for bit in range(64)]
+    assert np.abs(np.array(ones) - 0.5).max() < 0.02  # more than five standard deviations
+
+
+def test_unknown_names_and_inputs_that_are_not_images_are_refused() -> None:
+    with pytest.raises(BadInputError, match="unknown augmentation 'flop'; did you mean 'flip'"):
+        augment(IMAGES, ("flop",), 0, INDICES, 0)
+    with pytest.raises(BadInputError, match="needs images"):
+        augment(np.zeros((3, 9)), ("flip",), 0, np.arange(3), 0)
+
+
+def test_augmentation_never_starves_training() -> None:
+    images = np.zeros((10_000, 1, 28, 28), np.uint8)
+    seconds = []
+    for view in range(3):
+        start = time.perf_counter()
+        augment(images, ("crop", "flip"), 0, np.arange(10_000), view)
+        seconds.append(time.perf_counter() - start)
+    assert 10_000 / min(seconds) > 50_000  # ten times slower than measured alone: tests share their cores
