@@ -1,0 +1,61 @@
+"""What the backends that deploy an ONNX graph share: its outer specification, and writing it clean."""
+
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import onnx
+from onnx.helper import tensor_dtype_to_np_dtype
+
+from edgekd.bundle import TensorSpec
+from edgekd.errors import BadInputError
+from edgekd.target import Target
+
+
+def tensor_specs(model: onnx.ModelProto) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Inputs and outputs of a model as ONNX has them (NCHW); raise BadInputError for a dtype that bundles lack."""
+    initialisers = {tensor.name for tensor in model.graph.initializer}
+    inputs = tuple(_spec(value) for value in model.graph.input if value.name not in initialisers)
+    return inputs, tuple(_spec(value) for value in model.graph.output)
+
+
+def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
+    tensor = value.type.tensor_type
+    dtype = str(np.dtype(tensor_dtype_to_np_dtype(tensor.elem_type)))
+    if dtype not in get_args(TensorSpec.model_fields["dtype"].annotation):
+        raise BadInputError(f"{value.name}: a bundle cannot hold {dtype} tensors")
+    shape = tuple(size.dim_value if size.HasField("dim_value") else None for size in tensor.shape.dim)
+    if None in shape[1:]:
+        raise BadInputError(f"{value.name}: only the batch, its first dimension, may be dynamic")
+    return TensorSpec(name=value.name, dtype=dtype, shape=shape, layout="NCHW" if len(shape) == 4 else None)  # type: ignore[arg-type]
+
+
+def clean(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy without what exporters leave behind: inner value_info, doc strings, stack traces (with their paths)."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    copy.ClearField("doc_string")
+    copy.graph.ClearField("doc_string")
+    copy.graph.ClearField("value_info")
+    copy.graph.ClearField("metadata_props")
+    for item in (*copy.graph.node, *copy.graph.initializer, *copy.graph.input, *copy.graph.output):
+        item.ClearField("doc_string")
+        item.ClearField("metadata_props")
+    return copy
+
+
+def write_onnx(model: onnx.ModelProto, path: Path) -> None:
+    """Check and write a cleaned model; raise BadInputError with the checker's first line."""
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise BadInputError(f"not a valid ONNX model: {str(error).strip().splitlines()[0]}") from error
+    path.write_bytes(clean(model).SerializeToString(deterministic=True))
+
+
+def require_float_io(target: Target) -> None:
+    """Raise BadInputError when a target asks for integer inputs and outputs of a backend that has none."""
+    if target.io != "float":
+        raise BadInputError(
+            f"target {target.name}: backend {target.backend} has float inputs and outputs: io = 'float'"
+        )

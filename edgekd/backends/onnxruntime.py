@@ -1,0 +1,22 @@
+"""ONNX Runtime: the graph itself is deployed; the runtime fuses its Q/DQ pairs into integer kernels at load."""
+
+from pathlib import Path
+
+import onnx
+
+from edgekd.backends.compiled import Compiled, Precision
+from edgekd.backends.onnx_file import require_float_io, tensor_specs, write_onnx
+from edgekd.target import Target
+
+EXTRA = None
+TOLERANCE = {"max": 2.0}
+
+MODEL = "model.onnx"
+
+
+def compile(model: onnx.ModelProto, target: Target, folder: Path, precision: Precision) -> Compiled:  # noqa: A001
+    """Write `model.onnx`; raise BadInputError for an invalid graph or integer I/O."""
+    require_float_io(target)
+    inputs, outputs = tensor_specs(model)
+    write_onnx(model, folder / MODEL)
+    return Compiled(MODEL, (MODEL,), inputs, outputs)

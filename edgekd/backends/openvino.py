@@ -1,0 +1,58 @@
+"""OpenVINO: ONNX to IR (`model.xml` and `model.bin`), the same bytes for the same graph."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from edgekd.backends.compiled import Compiled, Precision
+from edgekd.backends.onnx_file import require_float_io, tensor_specs, write_onnx
+from edgekd.errors import BadInputError, MissingExtraError
+from edgekd.target import Target
+
+EXTRA = "openvino"
+TOLERANCE = {"p999": 4.0}
+
+MODEL, WEIGHTS = "model.xml", "model.bin"
+
+
+def compile(model: onnx.ModelProto, target: Target, folder: Path, precision: Precision) -> Compiled:  # noqa: A001
+    """Write the IR, weights as they are in the graph; raise BadInputError naming what OpenVINO cannot convert."""
+    openvino = _sdk()
+    require_float_io(target)
+    inputs, outputs = tensor_specs(model)
+    with tempfile.TemporaryDirectory() as scratch:
+        source = Path(scratch) / "model.onnx"
+        write_onnx(model, source)
+        try:
+            converted = openvino.convert_model(source)
+        except (RuntimeError, openvino.frontend.OpConversionFailure) as error:
+            raise BadInputError(f"OpenVINO cannot convert this graph: {_reason(error)}") from error
+    _name_operations(converted)
+    openvino.save_model(converted, folder / MODEL, compress_to_fp16=False)
+    return Compiled(MODEL, (MODEL, WEIGHTS), inputs, outputs)
+
+
+def _sdk() -> Any:
+    try:
+        import openvino
+        import openvino.frontend
+    except ImportError as error:
+        raise MissingExtraError(EXTRA) from error
+    return openvino
+
+
+def _name_operations(model: Any) -> None:
+    """Name each operation after its ONNX tensor, else by position: OpenVINO counts through the whole process."""
+    for position, operation in enumerate(model.get_ordered_ops()):
+        kind = operation.get_type_name()
+        if kind not in ("Parameter", "Result"):
+            tensors = sorted(name for output in operation.outputs() for name in output.get_names())
+            operation.set_friendly_name(tensors[0] if tensors else f"{kind}.{position}")
+
+
+def _reason(error: Exception) -> str:
+    lines = [line.strip("- ") for line in str(error).splitlines() if line.strip("- ")]
+    telling = [line for line in lines if "No conversion rule" in line or "not supported" in line]
+    return (telling or lines or [type(error).__name__])[0]
