@@ -1,7 +1,9 @@
 """Things found by name: built-in modules of a package, or the user's own `module:function`."""
 
+import ast
 import difflib
 import importlib
+import importlib.util
 import pkgutil
 import sys
 from collections.abc import Iterable
@@ -25,6 +27,15 @@ def names(package: str) -> list[str]:
     """Modules of a package, spelled as users write them (`-` for `_`)."""
     folder = importlib.import_module(package).__path__
     return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(folder) if not m.name.startswith("_"))
+
+
+def summaries(package: str) -> dict[str, str]:
+    """First docstring line of each module of a package, read without importing it (it may need a missing SDK)."""
+    spec = importlib.util.find_spec(package)
+    folders = (spec.submodule_search_locations or []) if spec else []
+    sources = {p.stem: p.read_text(encoding="utf-8") for folder in folders for p in sorted(Path(folder).glob("[!_]*.py"))}
+    documented = {name: ast.get_docstring(ast.parse(source)) or "" for name, source in sources.items()}
+    return {name.replace("_", "-"): text.partition("\n")[0] for name, text in documented.items()}
 
 
 def builtin(package: str, name: str, kind: str) -> ModuleType:

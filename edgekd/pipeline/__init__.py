@@ -1,0 +1,1 @@
+"""The whole road: stages with resume, from a recipe to run.json."""

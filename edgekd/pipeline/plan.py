@@ -1,0 +1,76 @@
+"""A recipe before it runs: what it would do, and a first one to start from."""
+
+from pathlib import Path
+from typing import Any
+
+from edgekd.backends import find_backend
+from edgekd.errors import BadInputError
+from edgekd.files import write_bytes
+from edgekd.quantization.scheme import find_scheme
+from edgekd.recipe import Recipe
+from edgekd.target import Target, load_target
+
+_STARTER = '''\
+# An edgekd recipe. Check it with:  edgekd run recipe.toml --dry-run
+targets = ["x86-tflite", "x86-openvino"]          # edgekd targets
+
+[data]
+name         = "npz"                              # npz, image-folder, fashion-mnist, or your own module:function
+path         = "data.npz"                         # x_train, y_train, x_test, y_test
+augmentation = ["crop", "flip"]
+
+[teacher]
+model      = "mymodels:teacher"                   # a function that returns your nn.Module
+# checkpoint = "teacher.safetensors"              # leave out to train it here
+training   = { epochs = 20 }
+
+[student]
+model    = "resnet"                               # resnet, mobilenet, ds-cnn, or your own module:function
+options  = { depth = 8, width = 16 }
+training = { epochs = 30 }
+
+[[distillation]]                                  # edgekd methods
+method      = "kd"
+temperature = 4.0
+weight      = 0.9
+
+[quantization]
+epochs = 3                                        # 0 = calibrate only
+
+[devices]                                         # where a target is executed; the others stay unverified
+x86-tflite   = "local:"
+x86-openvino = "local:"
+'''
+
+
+def load_targets(recipe: Recipe) -> list[Target]:
+    """The recipe's targets, each with a known backend and scheme; raise BadInputError otherwise."""
+    targets = [load_target(name) for name in recipe.targets]
+    for target in targets:
+        find_backend(target.backend)
+        find_scheme(target.scheme)
+    return targets
+
+
+def describe(recipe: Recipe) -> list[dict[str, Any]]:
+    """The stages that a run would go through."""
+    targets = load_targets(recipe)
+    schemes = dict.fromkeys(target.scheme for target in targets)
+    rows = [{"stage": "teacher", "what": recipe.teacher.checkpoint or f"{recipe.teacher.model}, {recipe.teacher.training.epochs} epochs"}]
+    taught = ", ".join(entry["method"] for entry in recipe.distillation)
+    for seed in range(recipe.seed, recipe.seed + recipe.seeds):
+        student = f"{recipe.student.model}, {recipe.student.training.epochs} epochs, seed {seed}"
+        rows.append({"stage": "scratch", "what": student})
+        rows.append({"stage": "student", "what": f"{student}, taught by {taught}"})
+        rows += [{"stage": f"quantise {scheme}", "what": f"{recipe.quantization.epochs} epochs"} for scheme in schemes]
+    for target in targets:
+        device = recipe.devices.get(target.name, "not executed: no device in the recipe")
+        rows.append({"stage": f"target {target.name}", "what": f"{target.backend}, {target.scheme}, {device}"})
+    return rows
+
+
+def write_starter(path: Path) -> None:
+    """Write a commented recipe; raise BadInputError rather than overwrite a file."""
+    if path.exists():
+        raise BadInputError(f"{path} exists; choose another name")
+    write_bytes(path, _STARTER.encode())

@@ -1,0 +1,61 @@
+"""Stages that remember: a stage runs again only when its inputs, or the files it left, have changed."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from edgekd.files import digest, sha256, write_json
+from edgekd.progress import Reporter
+
+# Raised whenever a stage's meaning changes, so that no run folder mixes two of them.
+GENERATION = 1
+
+
+class Stages:
+    """The stages of one run folder; each leaves `stages/<name>.json` beside the files it made."""
+
+    def __init__(self, folder: Path, reporter: Reporter) -> None:
+        self.folder, self.reporter = folder, reporter
+        self.log: list[dict[str, Any]] = []
+
+    def key(self, name: str, inputs: Mapping[str, Any]) -> str:
+        """The name of a stage's result: the digest of all that it depends on."""
+        return digest({"generation": GENERATION, "stage": name, "inputs": dict(inputs)})
+
+    def run(self, name: str, inputs: Mapping[str, Any], work: Callable[[str], Any], outputs: tuple[str, ...] = ()) -> Any:
+        """Return the JSON-able result of `work(key)`, or the remembered one.
+
+        `outputs` are the files or folders, relative to the run folder, that must be unchanged for the result to be reused.
+        """
+        key, record = self.key(name, inputs), self.folder / "stages" / f"{name}.json"
+        remembered = self._recall(record, key)
+        if remembered is not None:
+            self.log.append({"name": name, "seconds": remembered["seconds"], "cached": True})
+            return remembered["result"]
+        self.reporter.event("stage", name=name, key=key)
+        started = time.monotonic()
+        result = work(key)
+        seconds = round(time.monotonic() - started, 3)
+        write_json(record, {"key": key, "seconds": seconds, "result": result, "files": self._identify(outputs)})
+        self.log.append({"name": name, "seconds": seconds, "cached": False})
+        return result
+
+    def _recall(self, record: Path, key: str) -> dict[str, Any] | None:
+        try:
+            remembered: dict[str, Any] = json.loads(record.read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        if remembered.get("key") != key:
+            return None
+        unchanged = all((self.folder / name).is_file() and sha256(self.folder / name) == known for name, known in remembered["files"].items())
+        return remembered if unchanged else None
+
+    def _identify(self, outputs: tuple[str, ...]) -> dict[str, str]:
+        paths = [path for name in outputs for path in _files(self.folder / name)]
+        return {str(path.relative_to(self.folder)): sha256(path) for path in paths}
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
