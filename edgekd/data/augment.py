@@ -22,13 +22,19 @@ def augment(images: Array, names: Sequence[str], seed: int, indices: Array, view
 
     Raises BadInputError for an unknown name or for inputs that are not images.
     """
+    check_names(names)
     for name in names:
-        if name not in AUGMENTATIONS:
-            raise BadInputError(f"unknown augmentation {name!r}{nearest(name, AUGMENTATIONS)}")
         if images.ndim != 4:
             raise BadInputError(f"augmentation {name!r} needs images (N, C, H, W), not inputs of shape {images.shape}")
         images = AUGMENTATIONS[name](images, random_words(seed, indices, view, name))
     return images
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raise BadInputError, with the nearest name, unless every augmentation exists."""
+    for name in names:
+        if name not in AUGMENTATIONS:
+            raise BadInputError(f"unknown augmentation {name!r}{nearest(name, AUGMENTATIONS)}")
 
 
 def crop(images: Array, words: Words) -> Array:

@@ -1,0 +1,34 @@
+"""The user's own arrays in one `.npz`: x_train, y_train, x_test, y_test; optionally x_val, y_val, classes."""
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from edgekd.data.dataset import Array
+from edgekd.data.raw import Raw, from_arrays
+from edgekd.errors import BadInputError
+from edgekd.recipe import Data
+
+
+def read(data: Data) -> Raw:
+    """The arrays in `data.path`; uint8 images are (N, H, W) or (N, C, H, W), other inputs become float32."""
+    if data.path is None:
+        raise BadInputError("data 'npz' needs data.path, the file with x_train, y_train, x_test and y_test")
+    return from_arrays(read_npz(Path(data.path)), data.path)
+
+
+def read_npz(path: Path) -> dict[str, Array]:
+    """Every array of an `.npz`; raise BadInputError when it is absent, corrupt or holds Python objects."""
+    try:
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise BadInputError(f"{path}: holds one array; np.savez keeps several by name")
+        with archive:
+            return {name: archive[name] for name in archive.files}
+    except FileNotFoundError as error:
+        raise BadInputError(f"{path}: no such file") from error
+    except (OSError, EOFError, ValueError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BadInputError(f"{path}: not a readable npz file: {reason}") from error

@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgekd import data
+from edgekd.errors import BadInputError
+from edgekd.recipe import Data
+
+RED, GREY = np.full((4, 6, 3), (255, 0, 0), np.uint8), np.full((4, 6), 9, np.uint8)
+
+
+def save(path: Path, pixels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for part, count in (("train", 10), ("test", 2)):
+        for number in range(count):
+            save(tmp_path / part / "cat" / f"{number}.png", RED)
+            save(tmp_path / part / "dog" / f"{number}.png", GREY)
+    (tmp_path / "train" / "cat" / "notes.txt").write_text("not an image")
+    return tmp_path
+
+
+def load(folder: Path) -> data.Dataset:
+    return data.load(Data(name="image-folder", path=str(folder)), seed=0)
+
+
+def test_folders_are_classes_and_mixed_images_are_colour(folder: Path) -> None:
+    dataset = load(folder)
+    assert dataset.classes == ("cat", "dog")
+    assert dataset.test.inputs.shape == (4, 3, 4, 6)
+    np.testing.assert_array_equal(dataset.test.inputs[0], RED.transpose(2, 0, 1))
+    np.testing.assert_array_equal(dataset.test.inputs[3], np.stack([GREY] * 3))
+    assert (len(dataset.train), len(dataset.val)) == (18, 2)
+
+
+def test_grey_images_have_one_channel_and_val_is_used(folder: Path) -> None:
+    for path in folder.glob("*/cat/*.png"):
+        save(path, GREY + 1)
+    save(folder / "val" / "dog" / "0.png", GREY)
+    dataset = load(folder)
+    assert dataset.train.inputs.shape == (20, 1, 4, 6)
+    assert dataset.val.labels.tolist() == [1]
+
+
+def test_what_is_wrong_is_named(folder: Path) -> None:
+    save(folder / "test" / "dog" / "1.png", np.zeros((5, 6), np.uint8))
+    with pytest.raises(BadInputError, match=r"1\.png: is 6×5, .* is 6×4; bring all images to one size"):
+        load(folder)
+    (folder / "test" / "dog" / "1.png").write_bytes(b"\x89PNG broken")
+    with pytest.raises(BadInputError, match=r"1\.png: not a readable image"):
+        load(folder)
+    save(folder / "test" / "dog" / "1.png", np.zeros((4, 6), np.uint16))
+    with pytest.raises(BadInputError, match="more than 8 bits"):
+        load(folder)
+    (folder / "test" / "dog").rename(folder / "test" / "dogs")
+    with pytest.raises(BadInputError, match="not a class of train; did you mean 'dog'"):
+        load(folder)
+
+
+def test_absent_folders_are_named(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="train: no such folder"):
+        load(tmp_path)
+    (tmp_path / "train" / "only").mkdir(parents=True)
+    with pytest.raises(BadInputError, match="at least two classes"):
+        load(tmp_path)
+    (tmp_path / "train" / "other").mkdir()
+    (tmp_path / "test").mkdir()
+    with pytest.raises(BadInputError, match="no images"):
+        load(tmp_path)
