@@ -1,0 +1,24 @@
+"""TensorRT: a linted copy of the graph; its engine is built on the device, whose GPU it is made for."""
+
+from pathlib import Path
+
+import onnx
+
+from edgekd.backends.compiled import Compiled, Precision
+from edgekd.backends.onnx_file import require_float_io, tensor_specs, write_onnx
+from edgekd.backends.tensorrt.lint import lint, notes_or_raise
+from edgekd.target import Target
+
+EXTRA = None
+TOLERANCE = {"p999": 4.0}
+
+MODEL = "model.onnx"
+
+
+def compile(model: onnx.ModelProto, target: Target, folder: Path, precision: Precision) -> Compiled:  # noqa: A001
+    """Write `model.onnx`; raise BadInputError naming the nodes that TensorRT rejects or would compute wrongly."""
+    require_float_io(target)
+    notes = notes_or_raise(lint(model)) if precision == "int8" else ()
+    inputs, outputs = tensor_specs(model)
+    write_onnx(model, folder / MODEL)
+    return Compiled(MODEL, (MODEL,), inputs, outputs, notes)

@@ -1,0 +1,126 @@
+"""Rules about the layers that become int8 kernels, and what must reach their inputs."""
+
+from collections.abc import Iterator
+
+import onnx
+from onnx import TensorProto
+
+from edgekd.backends.graph import Graph, attribute
+from edgekd.backends.tensorrt.finding import Finding, found, spell
+from edgekd.backends.tensorrt.quantizer_rules import is_weight
+
+LAYERS = ("Conv", "Gemm", "MatMul")
+PASS_THROUGH = ("Flatten", "Identity", "MaxPool", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
+
+
+def weight_axis(graph: Graph) -> Iterator[Finding]:
+    """Accepted but slow: per-channel weights on an axis other than the output channels silently stay in float."""
+    for layer in _layers(graph):
+        wanted = _output_axis(graph, layer)
+        for quantizer in _weight_quantizers(graph, layer):
+            scale = graph.constant(quantizer.input[1])
+            if scale is None or scale.size == 1:
+                continue
+            rank = _rank(graph, quantizer)
+            axis = attribute(quantizer, "axis", 1) % rank
+            if scale.ndim > 1:
+                yield found("weight-axis", quantizer, "block-wise scales: TensorRT's int8 has one per output channel")
+            elif axis != wanted % rank:
+                message = f"scales run along axis {axis} of a {layer.op_type} weight, outputs along {wanted % rank}"
+                yield found("weight-axis", quantizer, message)
+
+
+def input_unquantized(graph: Graph) -> Iterator[Finding]:
+    """A layer is int8 with a DequantizeLinear at both inputs, float with none; half of it is float at int8's cost."""
+    for layer in _layers(graph):
+        bare = [name for name in layer.input[:2] if not _is_quantized(graph, name)]
+        if len(bare) == 1:
+            message = f"{layer.op_type} input {bare[0]} has no DequantizeLinear: the layer would run in float"
+            yield found("input-unquantized", layer, message)
+        elif bare:
+            yield found("float-layer", layer, f"{layer.op_type} is not quantised: it runs in float", fatal=False)
+
+
+def conv_transpose(graph: Graph) -> Iterator[Finding]:
+    """TensorRT has no int8 kernel for it."""
+    for node in graph.nodes:
+        if node.op_type == "ConvTranspose":
+            yield found("conv-transpose", node, "ConvTranspose runs in float on TensorRT", fatal=False)
+
+
+def residual_add(graph: Graph) -> Iterator[Finding]:
+    """A layer fuses the Add behind it when the other summand, the skip, is quantised: one of the two, not both."""
+    for add in graph.nodes:
+        if add.op_type != "Add" or any(_is_constant(graph, name) for name in add.input):
+            continue
+        bare = [name for name in add.input if not _is_quantized(graph, name)]
+        fused = [name for name in bare if _ends_layer(graph, name, int8=True)]
+        if not bare:
+            message = "both summands are quantised: the layer before the Add can no longer fuse it"
+            yield found("add-both-quantized", add, message, fatal=False)
+        elif fused or len(bare) == 1:
+            for skip in bare:
+                if skip not in fused[:1] and not _ends_layer(graph, skip, int8=False):
+                    yield found("skip-unquantized", add, f"the skip {skip} has no quantiser: one Q/DQ is missing")
+
+
+def bias_precision(graph: Graph) -> Iterator[Finding]:
+    """A strongly typed network takes its bias in the type that the layer computes in."""
+    for layer in _layers(graph):
+        if len(layer.input) > 2 and layer.input[2] in graph.tensors:
+            weight, bias = _float_type(graph, layer.input[1]), graph.tensors[layer.input[2]].data_type
+            if weight is not None and weight != bias and TensorProto.FLOAT16 in (weight, bias):
+                message = f"{spell(weight)} weights with a {spell(bias)} bias: TensorRT wants one type"
+                yield found("bias-precision", layer, message)
+
+
+def _layers(graph: Graph) -> Iterator[onnx.NodeProto]:
+    return (node for node in graph.nodes if node.op_type in LAYERS)
+
+
+def _output_axis(graph: Graph, layer: onnx.NodeProto) -> int:
+    if layer.op_type == "Gemm":
+        return 0 if attribute(layer, "transB", 0) else 1
+    return 0 if layer.op_type == "Conv" else -1
+
+
+def _weight_quantizers(graph: Graph, layer: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
+    quantizer = graph.producers.get(layer.input[1])
+    while quantizer is not None and quantizer.op_type in ("DequantizeLinear", "QuantizeLinear"):
+        if is_weight(graph, quantizer):
+            yield quantizer
+        quantizer = graph.producers.get(quantizer.input[0])
+
+
+def _rank(graph: Graph, quantizer: onnx.NodeProto) -> int:
+    name = quantizer.input[0]
+    while name not in graph.tensors:
+        name = graph.producers[name].input[0]
+    return len(graph.tensors[name].dims)
+
+
+def _is_quantized(graph: Graph, name: str) -> bool:
+    node = graph.producers.get(name)
+    while node is not None and node.op_type in PASS_THROUGH:
+        node = graph.producers.get(node.input[0])
+    return node is not None and node.op_type == "DequantizeLinear"
+
+
+def _ends_layer(graph: Graph, name: str, int8: bool) -> bool:
+    node = graph.producers.get(name)
+    return node is not None and node.op_type in LAYERS and _is_quantized(graph, node.input[1]) == int8
+
+
+def _is_constant(graph: Graph, name: str) -> bool:
+    node = graph.producers.get(name)
+    return name in graph.tensors or (node is not None and node.op_type == "DequantizeLinear" and is_weight(graph, node))
+
+
+def _float_type(graph: Graph, name: str) -> int | None:
+    """Element type of a weight: its own, or its scale's when a DequantizeLinear makes it."""
+    node = graph.producers.get(name)
+    source = node.input[1] if node is not None and node.op_type == "DequantizeLinear" else name
+    return graph.tensors[source].data_type if source in graph.tensors else None
+
+
+RULES = (weight_axis, input_unquantized, conv_transpose, residual_add, bias_precision)
