@@ -1,1 +1,1 @@
-
+"""Post-training and training-aware quantisation: rules, ranges and QDQ graphs."""

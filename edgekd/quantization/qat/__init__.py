@@ -1,1 +1,1 @@
-
+"""Quantisation-aware training in torch."""

@@ -1,0 +1,123 @@
+"""A foreign or freshly exported ONNX model made plain: what placement, folding and the backends may rely on."""
+
+import numpy as np
+import onnx
+from onnx import NodeProto, TensorProto, helper, shape_inference, version_converter
+from onnx.reference import ReferenceEvaluator
+
+from edgekd.errors import BadInputError
+from edgekd.quantization.fold import fold_batch_norms, fold_linear_layers, name_global_pools
+from edgekd.quantization.graph import Graph, set_attribute
+
+MIN_OPSET = 18
+_QUANTIZERS = frozenset({"QuantizeLinear", "DequantizeLinear"})
+
+
+def clean(model: onnx.ModelProto) -> onnx.ModelProto:
+    """An equivalent model: opset ≥ 18, constants evaluated, batch norms folded, linear layers as Gemm(transB=1).
+
+    Shapes are inferred, the batch dimension is named "batch", every layer owns its constants.
+    The argument is untouched. Raises BadInputError when it is not a valid model, or has control flow.
+    """
+    graph = Graph(_inferred(_modern(model)))
+    _strip(graph)
+    _fold_constants(graph)
+    _drop_no_ops(graph)
+    fold_batch_norms(graph)
+    graph = Graph(_inferred(graph.model()))
+    fold_linear_layers(graph)
+    name_global_pools(graph)
+    _fix_reshapes(graph)
+    unshare(graph)
+    return _inferred(_named_batch(graph.model()))
+
+
+def unshare(graph: Graph) -> None:
+    """Give every operand of every node a constant of its own; OpenVINO drops layers to bf16 that share a zero point."""
+    taken: set[str] = set()
+    for node in graph.nodes:
+        for index, name in enumerate(node.input):
+            if name in taken:
+                node.input[index] = graph.add_constant(name, graph.constants[name])
+            elif name in graph.constants:
+                taken.add(name)
+
+
+def _modern(model: onnx.ModelProto) -> onnx.ModelProto:
+    opset = next((entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), MIN_OPSET)
+    if opset >= MIN_OPSET:
+        return model
+    try:
+        return version_converter.convert_version(model, MIN_OPSET)
+    except (RuntimeError, ValueError) as error:
+        raise BadInputError(f"the ONNX model has opset {opset} and does not convert to {MIN_OPSET}: {error}") from error
+
+
+def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
+    try:
+        return shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    except (shape_inference.InferenceError, ValueError) as error:
+        first_line = str(error).strip().splitlines()[-1]
+        raise BadInputError(f"not a valid ONNX model: {first_line}") from error
+
+
+def _strip(graph: Graph) -> None:
+    """Drop notes about where the model was made; name what has no name."""
+    for node in graph.nodes:
+        if any(entry.HasField("g") or entry.graphs for entry in node.attribute):
+            raise BadInputError(f"{node.op_type} {node.name!r}: models with control flow are not supported")
+        node.doc_string = ""
+        del node.metadata_props[:]
+        node.name = node.name or graph.fresh(node.op_type)
+
+
+def _fold_constants(graph: Graph) -> None:
+    for node in list(graph.nodes):
+        if node.op_type == "CastLike" and node.input[0] in graph.constants:
+            _cast_like(graph, node)
+        elif (
+            node.op_type not in _QUANTIZERS
+            and node.output
+            and all(name in graph.constants for name in node.input if name)
+        ):
+            _evaluate(graph, node)
+
+
+def _cast_like(graph: Graph, node: NodeProto) -> None:
+    dtype = helper.tensor_dtype_to_np_dtype(graph.types.get(node.input[1], TensorProto.FLOAT))
+    graph.constants[node.output[0]] = graph.constants[node.input[0]].astype(dtype)
+    graph.nodes.remove(node)
+
+
+def _evaluate(graph: Graph, node: NodeProto) -> None:
+    feeds = {name: graph.constants[name] for name in node.input if name}
+    results = ReferenceEvaluator(node).run(None, feeds)
+    graph.constants.update({name: np.asarray(value) for name, value in zip(node.output, results, strict=False) if name})
+    graph.nodes.remove(node)
+
+
+def _drop_no_ops(graph: Graph) -> None:
+    for node in list(graph.nodes):
+        if node.op_type in {"Identity", "Dropout"} and not any(graph.consumers(edge) for edge in node.output[1:]):
+            graph.bypass(node)
+
+
+def _fix_reshapes(graph: Graph) -> None:
+    """Replace computed target shapes whose result is known but for one dimension, the batch."""
+    for node in graph.nodes:
+        shape = graph.shapes.get(node.output[0])
+        if node.op_type != "Reshape" or node.input[1] in graph.constants or shape is None:
+            continue
+        if sum(size is None for size in shape) <= 1:
+            sizes = np.array([-1 if size is None else size for size in shape], np.int64)
+            node.input[1] = graph.add_constant(f"{node.output[0]}_shape", sizes)
+            set_attribute(node, "allowzero", 0)
+
+
+def _named_batch(model: onnx.ModelProto) -> onnx.ModelProto:
+    for value in (*model.graph.input, *model.graph.output):
+        del value.metadata_props[:]
+        dims = value.type.tensor_type.shape.dim
+        if dims and not dims[0].HasField("dim_value"):
+            dims[0].dim_param = "batch"
+    return model

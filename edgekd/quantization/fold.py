@@ -1,0 +1,107 @@
+"""Layers merged into the weights before them, in float64."""
+
+import numpy as np
+from onnx import NodeProto
+
+from edgekd.quantization.graph import Array, Graph, attribute, set_attribute
+
+
+def fold_batch_norms(graph: Graph) -> None:
+    """Merge each BatchNormalization into the Conv or Gemm that only it reads."""
+    for norm in [node for node in graph.nodes if node.op_type == "BatchNormalization"]:
+        layer = graph.producer(norm.input[0])
+        if layer is None or graph.only_consumer(norm.input[0]) is not norm:
+            continue
+        weight = graph.constant(layer, 1)
+        if layer.op_type in {"Conv", "Gemm"} and weight is not None:
+            _fold(graph, layer, weight, norm)
+
+
+def _fold(graph: Graph, layer: NodeProto, weight: Array, norm: NodeProto) -> None:
+    gamma, beta, mean, variance = (graph.constants[name].astype(np.float64) for name in norm.input[1:5])
+    gain = gamma / np.sqrt(variance + attribute(norm, "epsilon", 1e-5))
+    bias = graph.constant(layer, 2)
+    channels_last = layer.op_type == "Gemm" and not attribute(layer, "transB", 0)
+    shape = (1, -1) if channels_last else (-1,) + (1,) * (weight.ndim - 1)
+    set_weight(graph, layer, weight * gain.reshape(shape))
+    set_bias(graph, layer, beta + gain * ((0.0 if bias is None else bias) - mean))
+    layer.output[0] = norm.output[0]
+    graph.nodes.remove(norm)
+
+
+def fold_linear_layers(graph: Graph) -> None:
+    """Write MatMul and MatMul + Add on matrices as Gemm, and every Gemm with alpha = beta = 1 and transB = 1."""
+    for node in list(graph.nodes):
+        weight = graph.constant(node, 1)
+        if weight is None or weight.ndim != 2:
+            continue
+        if node.op_type == "MatMul" and len(graph.shapes.get(node.output[0]) or ()) == 2:
+            node.op_type = "Gemm"
+            _take_bias(graph, node, weight.shape[1])
+        if node.op_type == "Gemm" and not attribute(node, "transA", 0):
+            _normalise(graph, node, weight)
+
+
+def _take_bias(graph: Graph, node: NodeProto, channels: int) -> None:
+    add = graph.only_consumer(node.output[0])
+    if add is None or add.op_type != "Add":
+        return
+    bias = next((graph.constants[name] for name in add.input if name in graph.constants), None)
+    if bias is not None and bias.size in {1, channels} and bias.shape[-1:] in {(), (1,), (channels,)}:
+        set_bias(graph, node, np.broadcast_to(bias.reshape(-1), channels))
+        node.output[0] = add.output[0]
+        graph.nodes.remove(add)
+
+
+def _normalise(graph: Graph, node: NodeProto, weight: Array) -> None:
+    transposed = weight if attribute(node, "transB", 0) else weight.T
+    bias = graph.constant(node, 2)
+    alpha, beta = attribute(node, "alpha", 1.0), attribute(node, "beta", 1.0)
+    if len(node.input) > 2 and bias is None:
+        return
+    set_weight(graph, node, transposed.astype(np.float64) * alpha)
+    if bias is not None:
+        set_bias(graph, node, np.broadcast_to(bias.astype(np.float64).reshape(-1) * beta, len(transposed)))
+    del node.attribute[:]
+    set_attribute(node, "transB", 1)
+
+
+def name_global_pools(graph: Graph) -> None:
+    """Write means over all spatial axes that keep them as GlobalAveragePool, which more runtimes have in int8."""
+    for node in graph.nodes:
+        if node.op_type == "ReduceMean" and attribute(node, "keepdims", 1) and is_spatial(graph, node):
+            node.op_type = "GlobalAveragePool"
+            del node.input[1:], node.attribute[:]
+
+
+def is_spatial(graph: Graph, node: NodeProto) -> bool:
+    """Whether a reduction runs over all axes but batch and channel."""
+    axes, shape = graph.constant(node, 1), graph.shapes.get(node.input[0])
+    if axes is None or shape is None:
+        return False
+    return sorted(int(axis) % len(shape) for axis in axes.reshape(-1)) == list(range(2, len(shape)))
+
+
+def set_weight(graph: Graph, node: NodeProto, value: Array) -> None:
+    """Give a layer its own float32 weight; the name is kept where no other node reads it."""
+    _set_operand(graph, node, 1, node.input[1], value)
+
+
+def set_bias(graph: Graph, node: NodeProto, value: Array) -> None:
+    """Give a layer its own float32 bias."""
+    if len(node.input) < 3 or not node.input[2].endswith(".bias"):
+        del node.input[2:]
+        node.input.append(graph.fresh(f"{layer_name(node)}.bias"))
+    _set_operand(graph, node, 2, node.input[2], value)
+
+
+def _set_operand(graph: Graph, node: NodeProto, index: int, name: str, value: Array) -> None:
+    shared = len(graph.consumers(name)) > 1
+    node.input[index] = graph.fresh(name) if shared else name
+    graph.constants[node.input[index]] = np.asarray(value, np.float32)
+
+
+def layer_name(node: NodeProto) -> str:
+    """What users call a layer: the module that owns its weight, else the node's own name."""
+    weight = node.input[1] if len(node.input) > 1 else ""
+    return weight.removesuffix(".weight") if weight.endswith(".weight") else node.name

@@ -1,0 +1,46 @@
+"""An ONNX graph as the neutral view that placement reads."""
+
+import numpy as np
+import onnx
+from onnx import NodeProto
+
+from edgekd.quantization.fold import is_spatial, layer_name
+from edgekd.quantization.graph import Graph, attribute
+from edgekd.quantization.placement import WEIGHTED, Op, View
+
+
+def view_of(model: onnx.ModelProto) -> View:
+    """The view of a model that `clean` has made plain."""
+    graph = Graph(model)
+    return View(tuple(_op(graph, node) for node in graph.nodes), tuple(graph.inputs), tuple(graph.outputs))
+
+
+def _op(graph: Graph, node: NodeProto) -> Op:
+    edges = tuple(name for name in node.input if name and name not in graph.constants)
+    constant = node.op_type in WEIGHTED and graph.constant(node, 1) is not None
+    if node.op_type == "Add":
+        constant = len(edges) == 1
+    name = layer_name(node) if constant and node.op_type in WEIGHTED else node.name
+    return Op(name, _kind(graph, node), edges, tuple(edge for edge in node.output if edge), constant)
+
+
+def _kind(graph: Graph, node: NodeProto) -> str:
+    """The node's type, or a word that no rule knows where its attributes give it another meaning."""
+    if node.op_type == "Clip" and not _is(graph.constant(node, 1), 0):
+        return "Clamp"
+    if node.op_type == "Pad" and not (
+        _is(graph.constant(node, 2), 0) and attribute(node, "mode", b"constant") == b"constant"
+    ):
+        return "Border"
+    if node.op_type == "Gemm" and (attribute(node, "transA", 0) or not attribute(node, "transB", 0)):
+        return "Product"
+    if node.op_type == "MaxPool" and len(node.output) > 1:
+        return "ArgMaxPool"
+    if node.op_type == "ReduceMean" and is_spatial(graph, node):
+        return "GlobalAveragePool"
+    return node.op_type
+
+
+def _is(value: np.ndarray | None, expected: float) -> bool:
+    """Whether an operand equals a number; an absent pad value means 0, an absent lower bound does not."""
+    return value is not None and value.size == 1 and float(value.reshape(())) == expected

@@ -1,0 +1,121 @@
+"""Quantisers written into an ONNX graph and read back: shared by calibration and training."""
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+import onnx
+from onnx import NodeProto
+
+from edgekd.quantization.clean import unshare
+from edgekd.quantization.fold import layer_name
+from edgekd.quantization.graph import Array, Graph
+from edgekd.quantization.placement import WEIGHTED
+from edgekd.quantization.ranges import Affine, quantize_bias, quantize_weight, spare_bias, weight_scale
+from edgekd.quantization.scheme import SCHEMES, Scheme
+
+METADATA = "edgekd.scheme"
+
+
+def insert_activations(model: onnx.ModelProto, parameters: Mapping[str, Affine], scheme: Scheme) -> onnx.ModelProto:
+    """Put Q and DQ on each edge; readers get the dequantised values, graph outputs keep their names."""
+    graph = Graph(model)
+    for edge, affine in parameters.items():
+        _insert(graph, edge, affine, scheme)
+    return graph.model()
+
+
+def _insert(graph: Graph, edge: str, affine: Affine, scheme: Scheme) -> None:
+    producer = graph.producer(edge)
+    raw, result = edge, edge
+    if edge in graph.outputs and producer is not None:
+        raw = graph.fresh(f"{edge}_float")
+        producer.output[list(producer.output).index(edge)] = raw
+    else:
+        result = graph.fresh(f"{edge}_dequantized")
+        graph.reroute(edge, result)
+    stored = graph.fresh(f"{edge}_quantized")
+    graph.add("QuantizeLinear", [raw, *_operands(graph, stored, affine, scheme)], stored)
+    graph.add("DequantizeLinear", [stored, *_operands(graph, result, affine, scheme)], result)
+
+
+def _operands(graph: Graph, name: str, affine: Affine, scheme: Scheme) -> list[str]:
+    return [
+        graph.add_constant(f"{name}_scale", np.array(affine.scale, np.float32)),
+        graph.add_constant(f"{name}_zero_point", np.array(affine.zero_point, scheme.activation)),
+    ]
+
+
+def quantize_weights(model: onnx.ModelProto, scheme: Scheme, layers: Collection[str] | None = None) -> onnx.ModelProto:
+    """Store the weights and biases of layers with a quantised input as integers; `layers` limits which (None: all).
+
+    The result is checked by onnx.checker and carries the scheme in its metadata.
+    """
+    graph = Graph(model)
+    unshare(graph)
+    for node in list(graph.nodes):
+        if node.op_type in WEIGHTED and (layers is None or layer_name(node) in layers):
+            _quantize_layer(graph, node, scheme)
+    graph.metadata[METADATA] = scheme.name
+    quantized = graph.model()
+    onnx.checker.check_model(quantized, full_check=True)
+    return quantized
+
+
+def _quantize_layer(graph: Graph, node: NodeProto, scheme: Scheme) -> None:
+    weight, bias, input_scale = graph.constant(node, 1), graph.constant(node, 2), _scale_of(graph, node.input[0])
+    if weight is None or input_scale is None:
+        return
+    axis = weight.ndim - 1 if node.op_type == "MatMul" else 0
+    scale = weight_scale(weight, axis, scheme)
+    if bias is not None and scheme.bias == "int32":
+        scale = spare_bias(scale, bias, input_scale)
+        bias_scale = np.float32(input_scale) * scale
+        _dequantize(graph, node, 2, quantize_bias(bias, bias_scale), bias_scale, 0)
+    _dequantize(graph, node, 1, quantize_weight(weight, scale, axis, scheme), scale, axis)
+
+
+def _dequantize(graph: Graph, node: NodeProto, index: int, stored: Array, scale: Array, axis: int) -> None:
+    """Replace a constant operand by a DQ of integers."""
+    name = node.input[index]
+    result = graph.fresh(f"{name}_dequantized")
+    operands = [
+        graph.add_constant(f"{name}_quantized", stored),
+        graph.add_constant(f"{name}_scale", scale),
+        graph.add_constant(f"{name}_zero_point", np.zeros(scale.shape, stored.dtype)),
+    ]
+    graph.add("DequantizeLinear", operands, result, axis=axis)
+    node.input[index] = result
+
+
+def _scale_of(graph: Graph, edge: str) -> float | None:
+    """Scale of the per-tensor DQ that makes an edge."""
+    producer = graph.producer(edge)
+    if producer is None or producer.op_type != "DequantizeLinear":
+        return None
+    scale = graph.constant(producer, 1)
+    return float(scale.reshape(())) if scale is not None and scale.size == 1 else None
+
+
+def is_quantized(model: onnx.ModelProto) -> bool:
+    """Whether a model holds quantisers."""
+    return any(node.op_type in {"QuantizeLinear", "DequantizeLinear"} for node in model.graph.node)
+
+
+def scheme_of(model: onnx.ModelProto) -> Scheme | None:
+    """The scheme that a model was quantised for, as its metadata says, else as its activations show; or None."""
+    declared = {entry.key: entry.value for entry in model.metadata_props}.get(METADATA)
+    if declared in SCHEMES:
+        return SCHEMES[declared]
+    graph = Graph(model)
+    quantizers = [node for node in graph.nodes if node.op_type == "QuantizeLinear"]
+    points = [graph.constant(node, 2) for node in quantizers]
+    if not points or any(point is None for point in points):
+        return None
+    kinds = {(str(point.dtype), bool(point.any())) for point in points if point is not None}
+    return next((scheme for scheme in SCHEMES.values() if _shows(scheme, kinds)), None)
+
+
+def _shows(scheme: Scheme, kinds: set[tuple[str, bool]]) -> bool:
+    """Whether (dtype, has a zero point) pairs are what a scheme would write."""
+    dtypes, shifted = {dtype for dtype, _ in kinds}, any(shift for _, shift in kinds)
+    return dtypes == {scheme.activation} and not (scheme.symmetric and shifted)
