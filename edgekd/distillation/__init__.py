@@ -1,1 +1,38 @@
+"""Distillation methods, one per file: a pure loss and the frozen dataclass of its hyper-parameters."""
 
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from edgekd import plugins
+from edgekd.distillation._base import Builds, Context, Deploys, Method, Output
+from edgekd.errors import BadInputError
+
+__all__ = ["Builds", "Context", "Deploys", "Method", "Output", "load_methods"]
+
+
+def load_methods(entries: Sequence[dict[str, Any]]) -> list[Method]:
+    """Methods of a recipe's `[[distillation]]` entries; `method` is a file here, or the user's `module:class`.
+
+    Raises BadInputError for an unknown method, an unknown or missing parameter, or a value that the method refuses.
+    """
+    return [_load(**entry) for entry in entries]
+
+
+def _load(method: str, **parameters: Any) -> Method:
+    kind = plugins.custom(method, "method") if ":" in method else _dataclass_of(method)
+    known = [parameter.name for parameter in fields(kind)]
+    for name in parameters:
+        if name not in known:
+            raise BadInputError(f"method {method!r}: unknown parameter {name!r}{plugins.nearest(name, known)}")
+    try:
+        loaded: Method = kind(**parameters)
+    except (TypeError, ValueError) as error:
+        raise BadInputError(f"method {method!r}: {error}") from error
+    return loaded
+
+
+def _dataclass_of(method: str) -> type[Any]:
+    module = plugins.builtin(__name__, method, "distillation method")
+    own = (kind for kind in vars(module).values() if isinstance(kind, type) and kind.__module__ == module.__name__)
+    return next(kind for kind in own if is_dataclass(kind))

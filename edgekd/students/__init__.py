@@ -1,1 +1,58 @@
+"""Networks for the recipes, one family per file, and the user's own `module:function`."""
 
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from edgekd import plugins
+from edgekd.errors import BadInputError
+from edgekd.recipe import Model
+from edgekd.students._count import count
+
+__all__ = ["build_model", "count"]
+
+
+def build_model(model: Model, classes: int, input_shape: tuple[int, ...], *, seed: int = 0) -> nn.Module:
+    """The network that a recipe names, with initial weights that only `seed` decides.
+
+    A factory takes the recipe's options and, of `classes`, `channels` and `input_shape` (without the batch), those that
+    its signature names. Raises BadInputError for an unknown name or option.
+    """
+    factory = _factory(model.model)
+    facts = {"classes": classes, "channels": input_shape[0], "input_shape": input_shape}
+    arguments = _arguments(factory, facts, model.options, model.model)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        try:
+            network = factory(**arguments)
+        except (TypeError, ValueError) as error:
+            raise BadInputError(f"model {model.model!r}: {error}") from error
+    if not isinstance(network, nn.Module):
+        raise BadInputError(f"model {model.model!r} gave a {type(network).__name__}, not a torch.nn.Module")
+    return network
+
+
+def _factory(name: str) -> Callable[..., Any]:
+    if ":" in name:
+        factory: Callable[..., Any] = plugins.custom(name, "model")
+    else:
+        factory = plugins.builtin(__name__, name, "model").build
+    return factory
+
+
+def _arguments(
+    factory: Callable[..., Any], facts: dict[str, Any], options: dict[str, Any], name: str
+) -> dict[str, Any]:
+    parameters = inspect.signature(factory).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return facts | options
+    known = [parameter for parameter in parameters if parameter not in facts]
+    for option in options:
+        if option not in known:
+            raise BadInputError(f"model {name!r}: unknown option {option!r}{plugins.nearest(option, known)}")
+    return {fact: value for fact, value in facts.items() if fact in parameters} | options

@@ -1,0 +1,75 @@
+"""Hints from inner layers (FitNets, Romero et al., arXiv:1412.6550)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edgekd.distillation._base import Context, Output
+
+
+@dataclass(frozen=True)
+class Hint:
+    """Regress the teacher's features from the student's; `layers` maps student taps to teacher taps."""
+
+    layers: Mapping[str, str]
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.layers, Mapping) or not self.layers:
+            raise ValueError("layers must map names of the student's layers to names of the teacher's")
+
+    @property
+    def student_taps(self) -> tuple[str, ...]:
+        """The student's layers."""
+        return tuple(self.layers)
+
+    @property
+    def teacher_taps(self) -> tuple[str, ...]:
+        """The teacher's layers."""
+        return tuple(self.layers.values())
+
+    def build(self, student: Output, teacher: Output, example: Tensor) -> nn.Module:
+        """One regressor per pair of layers."""
+        return nn.ModuleList(
+            regressor(student.features[ours], teacher.features[theirs]) for ours, theirs in self.layers.items()
+        )
+
+    def __call__(self, student: Output, teacher: Output, context: Context) -> Tensor:
+        """Scalar loss, the mean over the pairs."""
+        assert isinstance(context.module, nn.ModuleList)
+        pairs = zip(context.module, self.layers.items(), strict=True)
+        losses = [hint_loss(fit(student.features[ours]), teacher.features[theirs]) for fit, (ours, theirs) in pairs]
+        return sum(losses[1:], losses[0]) / len(losses)
+
+
+def hint_loss(student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
+    """Mean squared error of two features of the same shape (N, …)."""
+    return F.mse_loss(student_feature, teacher_feature)
+
+
+def regressor(student_feature: Tensor, teacher_feature: Tensor) -> nn.Module:
+    """What brings (N, C, …) to the teacher's shape: pooling to its grid, a 1×1 convolution or linear to its channels.
+
+    Raises ValueError when the two differ in their number of axes.
+    """
+    ours, theirs = student_feature.shape[1:], teacher_feature.shape[1:]
+    if len(ours) != len(theirs):
+        raise ValueError(f"a hint cannot bring a feature of shape {tuple(ours)} to {tuple(theirs)}")
+    layers: list[nn.Module] = []
+    if ours[1:] != theirs[1:]:
+        layers.append(_pooling(tuple(theirs[1:])))
+    if ours[0] != theirs[0]:
+        layers.append(_projection(ours[0], theirs[0], axes=len(theirs) - 1))
+    return nn.Sequential(*layers)
+
+
+def _pooling(size: tuple[int, ...]) -> nn.Module:
+    return nn.AdaptiveAvgPool1d(size[0]) if len(size) == 1 else nn.AdaptiveAvgPool2d((size[0], size[1]))
+
+
+def _projection(inputs: int, outputs: int, axes: int) -> nn.Module:
+    if axes == 0:
+        return nn.Linear(inputs, outputs)
+    return nn.Conv1d(inputs, outputs, 1) if axes == 1 else nn.Conv2d(inputs, outputs, 1)

@@ -1,0 +1,68 @@
+"""Checkpoints that a kill at any moment leaves whole: the JSON file commits the tensors that it names by hash."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from edgekd.errors import BadInputError
+from edgekd.files import write_json
+from edgekd.training.weights import read_tensors, save_tensors
+
+JSON = "checkpoint.json"
+
+
+@dataclass
+class Position:
+    """Where a training stands; `sums` are this epoch's losses so far, `best` the best validation metric."""
+
+    step: int = 0
+    best: float | None = None
+    best_sha256: str | None = None
+    seconds: float = 0.0
+    sums: dict[str, float] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, losses: dict[str, float]) -> None:
+        """Count one step and its losses."""
+        self.step += 1
+        for name, value in losses.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+
+    def means(self, steps: int) -> dict[str, float]:
+        """This epoch's mean losses over its `steps`; the sums start anew."""
+        means = {name: total / steps for name, total in self.sums.items()}
+        self.sums = {}
+        return means
+
+
+def save_checkpoint(folder: Path, key: str, position: Position, tensors: dict[str, Tensor]) -> Path:
+    """Write a checkpoint and drop the one before; the file that commits it."""
+    name = f"checkpoint.{position.step}.safetensors"
+    digest = save_tensors(tensors, folder / name)
+    write_json(folder / JSON, {"key": key, "tensors": name, "sha256": digest, "position": asdict(position)})
+    for old in (*folder.glob("checkpoint.*.safetensors"), *folder.glob(".checkpoint.*")):
+        if old.name != name:
+            old.unlink(missing_ok=True)
+    return folder / JSON
+
+
+def load_checkpoint(folder: Path, key: str) -> tuple[Position, dict[str, Tensor]] | None:
+    """The checkpoint in a folder, or None when there is none or it has another key.
+
+    Raises BadInputError when it is damaged.
+    """
+    path = folder / JSON
+    if not path.is_file():
+        return None
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if document["key"] != key:
+            return None
+        position = Position(**document["position"])
+        name, expected = document["tensors"], document["sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInputError(f"{path} is damaged: delete it to train again") from error
+    return position, read_tensors(folder / name, expected)

@@ -1,0 +1,47 @@
+"""In which arithmetic networks run while they learn."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Precision = Literal["auto", "float32", "bf16"]
+
+
+def native_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 in hardware; emulated, it is slower than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def casts(precision: Precision, device: torch.device) -> bool:
+    """Whether networks run in bfloat16 (weights stay float32)."""
+    return precision == "bf16" or (precision == "auto" and native_bf16(device))
+
+
+def runner(model: nn.Module, precision: Precision, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """The model as a function from inputs to float32 logits, run in `precision`."""
+    enabled = casts(precision, device)
+
+    def run(inputs: Tensor) -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16, enabled=enabled):
+            logits: Tensor = model(inputs)
+        return logits.float()
+
+    return run
+
+
+def place(inputs: Tensor, device: torch.device) -> Tensor:
+    """Inputs on the device, images in the order that its convolutions are fastest in."""
+    return inputs.to(device, memory_format=_memory_format(inputs.ndim))
+
+
+def place_model(model: nn.Module, device: torch.device, axes: int) -> None:
+    """Move a model, in place, to a device and to the memory order of inputs with so many `axes`."""
+    model.to(device, memory_format=_memory_format(axes))  # type: ignore[call-overload]
+
+
+def _memory_format(axes: int) -> torch.memory_format:
+    return torch.channels_last if axes == 4 else torch.preserve_format
