@@ -1,1 +1,43 @@
+"""MEASURE: whatever is claimed of a model on a device was seen there, by the runner, in its own process."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
+from edgekd.devices import Device
+from edgekd.measure.benchmark import Measurement, bench, measure
+from edgekd.measure.protocol import Array, MissingRuntimeError, Options, Session
+from edgekd.measure.records import Golden, Kernels
+from edgekd.measure.statistics import Latency
+
+__all__ = [
+    "Golden",
+    "Kernels",
+    "Latency",
+    "Measurement",
+    "MissingRuntimeError",
+    "Session",
+    "bench",
+    "census",
+    "measure",
+    "predict",
+    "verify",
+]
+
+
+def predict(
+    device: Device, bundle: Path, inputs: Mapping[str, Array], batch: int | None = None, options: Options | None = None
+) -> dict[str, Array]:
+    """Outputs by name for inputs by name, in the bundle's own types and layout, samples first."""
+    return Session(device, bundle, options, batch).predict(inputs)
+
+
+def verify(
+    device: Device, bundle: Path, batch: int | None = None, options: Options | None = None
+) -> tuple[Golden, ...]:
+    """Golden parity, one verdict per output."""
+    return Session(device, bundle, options, batch).verify()
+
+
+def census(device: Device, bundle: Path, options: Options | None = None) -> Kernels:
+    """How many kernels compute in int8."""
+    return Session(device, bundle, options).census()

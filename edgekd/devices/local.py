@@ -1,0 +1,82 @@
+"""This machine as a device: files are used where they are, commands run as subprocesses."""
+
+import contextlib
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgekd.devices.transport import Device, Finished
+from edgekd.errors import BadInputError, DeviceError
+
+
+class LocalDevice:
+    """The nearest device. `python` is the interpreter that edgekd itself runs in."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self.python = sys.executable
+        self._folder = tempfile.TemporaryDirectory(prefix="edgekd-")
+        self.workspace = self._folder.name
+
+    def run(self, argv: Sequence[str], timeout: float) -> Finished:
+        """Run in a session of its own, so that a timeout or Ctrl-C also ends the command's children."""
+        pipe = subprocess.PIPE
+        try:
+            process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=pipe,
+                stderr=pipe,
+                encoding="utf-8",
+                errors="replace",
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise DeviceError(f"{self.uri} cannot run {argv[0]}: {error.strerror}") from error
+        try:
+            stdout, stderr = process.communicate(timeout=timeout)
+        except BaseException as error:
+            _kill_session(process)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise DeviceError(f"{self.uri}: no answer within {timeout:g} s") from error
+            raise
+        return Finished(process.returncode, stdout, stderr)
+
+    def push(self, path: Path) -> str:
+        """The path itself: nothing has to travel."""
+        return str(path.resolve())
+
+    def pull(self, remote: str, path: Path) -> None:
+        """Copy, unless it is already there."""
+        try:
+            if Path(remote).resolve() != path.resolve():
+                shutil.copyfile(remote, path)
+        except OSError as error:
+            raise DeviceError(f"{self.uri} has no {remote}: {error.strerror}") from error
+
+    def facts(self) -> dict[str, str]:
+        """The host's name is left out: results are published."""
+        return {"transport": "local", "system": platform.system()}
+
+    def close(self) -> None:
+        """Remove the workspace."""
+        self._folder.cleanup()
+
+
+def _kill_session(process: subprocess.Popen[str]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def open_device(uri: str) -> Device:
+    """`local:`; raise BadInputError for anything after the colon."""
+    if uri != "local:":
+        raise BadInputError(f"device {uri!r}: local: takes no address")
+    return LocalDevice(uri)

@@ -1,0 +1,49 @@
+"""What a device is to its callers: a way to run a command, a folder to put files in, and a name."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A command that ran to its end. A code of 0 is no proof of success: some transports give it for a lost device."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+class Device(Protocol):
+    """One device, open until `close`.
+
+    Attributes:
+        uri: how the user named it.
+        python: the interpreter to run there.
+        workspace: a folder there for this session's files, removed by `close`.
+    """
+
+    uri: str
+    python: str
+    workspace: str
+
+    def run(self, argv: Sequence[str], timeout: float) -> Finished:
+        """Run a command; raise DeviceError when it cannot start, or is killed after `timeout` seconds."""
+        ...
+
+    def push(self, path: Path) -> str:
+        """Make a file or folder available there and return its path there; raise DeviceError when lost."""
+        ...
+
+    def pull(self, remote: str, path: Path) -> None:
+        """Fetch a file; raise DeviceError when it is not there."""
+        ...
+
+    def facts(self) -> dict[str, str]:
+        """What the transport knows of the device, such as its serial number."""
+        ...
+
+    def close(self) -> None:
+        """Release the device and remove the workspace."""
+        ...

@@ -1,0 +1,74 @@
+"""Latencies of candidates that are compared: fresh processes, interleaved, so that drift falls on all alike."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekd.devices import Device
+from edgekd.measure.protocol import Options, Replicate, Session
+from edgekd.measure.statistics import Latency, summarise
+from edgekd.progress import SILENT, Reporter
+
+Candidates = Mapping[str, tuple[Path, Options]]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A latency and the replicates that it sums up."""
+
+    latency: Latency
+    replicates: tuple[Replicate, ...]
+
+    @property
+    def samples(self) -> tuple[tuple[float, ...], ...]:
+        """Every timed inference in ms, by replicate, in order."""
+        return tuple(replicate.timing.samples_ms for replicate in self.replicates)
+
+
+def measure(
+    device: Device,
+    candidates: Candidates,
+    replicates: int = 5,
+    seconds: float = 0.5,
+    count: int = 50,
+    batch: int | None = None,
+    threads: int | None = None,
+    reporter: Reporter = SILENT,
+) -> dict[str, Measurement]:
+    """Measure bundles by label, each `(folder, runtime options)`, in rounds A B, B A, …; errors as in `Session`."""
+    sessions = {
+        label: Session(device, folder, options, batch, threads) for label, (folder, options) in candidates.items()
+    }
+    runs: dict[str, list[Replicate]] = {label: [] for label in sessions}
+    with reporter.track("measuring", total=replicates * len(sessions)) as bar:
+        for turn in range(replicates):
+            for label in list(sessions)[:: -1 if turn % 2 else 1]:
+                runs[label].append(sessions[label].bench(seconds, count))
+                bar.advance(note=label)
+    return {label: Measurement(_latency(done), tuple(done)) for label, done in runs.items()}
+
+
+def bench(
+    device: Device,
+    candidates: Candidates,
+    replicates: int = 5,
+    seconds: float = 0.5,
+    count: int = 50,
+    batch: int | None = None,
+    threads: int | None = None,
+    reporter: Reporter = SILENT,
+) -> dict[str, Latency]:
+    """`measure`, without the samples."""
+    measured = measure(device, candidates, replicates, seconds, count, batch, threads, reporter)
+    return {label: measurement.latency for label, measurement in measured.items()}
+
+
+def _latency(replicates: list[Replicate]) -> Latency:
+    timings = [replicate.timing for replicate in replicates]
+    return summarise(
+        [timing.samples_ms for timing in timings],
+        timings[0].batch,
+        [timing.first_ms for timing in timings],
+        [replicate.load.ms for replicate in replicates],
+        [timing.peak_rss_mb for timing in timings],
+    )

@@ -1,0 +1,139 @@
+"""A bundle on a device: run the runner there, in a process of its own, and believe nothing but its `end` record."""
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from edgekd.devices import Device, Finished
+from edgekd.errors import BadInputError, DeviceError
+from edgekd.measure.records import End, Golden, Kernels, Load, Predictions, Start, Timing
+from edgekd.schema import Schema
+
+Array = np.ndarray[Any, Any]
+Options = Mapping[str, str | int | bool]
+Record = TypeVar("Record", bound=Schema)
+
+
+class MissingRuntimeError(DeviceError):
+    """The device has no runtime for this bundle; the message says how to get one."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """All records of one run, by kind."""
+
+    records: Mapping[str, Sequence[Mapping[str, Any]]]
+    end: End
+
+    def every(self, kind: str, model: type[Record]) -> tuple[Record, ...]:
+        """The typed records of a kind; DeviceError when there is none or one is malformed."""
+        found = self.records.get(kind, ())
+        if not found:
+            raise DeviceError(f"the runner sent no {kind!r} record")
+        return tuple(_typed(model, record) for record in found)
+
+
+@dataclass(frozen=True)
+class Replicate:
+    """One fresh process: who answered, how long loading took, and its latencies."""
+
+    start: Start
+    load: Load
+    timing: Timing
+
+
+@dataclass(frozen=True)
+class Session:
+    """One bundle on one device. `options`, `batch` and `threads` override the manifest's; `timeout` is in seconds."""
+
+    device: Device
+    bundle: Path
+    options: Options | None = None
+    batch: int | None = None
+    threads: int | None = None
+    timeout: float = 600.0
+
+    def census(self) -> Kernels:
+        """Load (or, for TensorRT, build) the model and count its int8 kernels."""
+        return self._run("build").every("kernels", Kernels)[0]
+
+    def verify(self) -> tuple[Golden, ...]:
+        """Golden parity, one verdict per output."""
+        return self._run("verify", accept_mismatch=True).every("golden", Golden)
+
+    def bench(self, seconds: float = 1.0, count: int = 50) -> Replicate:
+        """Latencies of one fresh process, for at least `seconds` and `count` inferences."""
+        answer = self._run("bench", "--seconds", str(seconds), "--count", str(count), longer=10 * seconds)
+        return Replicate(
+            answer.every("start", Start)[0], answer.every("load", Load)[0], answer.every("latency", Timing)[0]
+        )
+
+    def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Outputs by name, samples first; inputs and outputs are in the bundle's own types and layout."""
+        with tempfile.TemporaryDirectory(prefix="edgekd-") as scratch:
+            source, result = Path(scratch) / "inputs.npz", Path(scratch) / "outputs.npz"
+            np.savez(source, **dict(inputs))  # type: ignore[arg-type]
+            remote = f"{self.device.workspace}/outputs.npz"
+            answer = self._run("predict", "--input", self.device.push(source), "--output", remote)
+            answer.every("predictions", Predictions)
+            self.device.pull(remote, result)
+            with np.load(result, allow_pickle=False) as archive:
+                return {name: archive[name] for name in archive.files}
+
+    def _run(self, verb: str, *arguments: str, accept_mismatch: bool = False, longer: float = 0.0) -> Answer:
+        runner = self.device.push(Path(str(files("edgekd._export") / "run.py")))
+        argv = [self.device.python, runner, verb, self.device.push(self.bundle), *arguments]
+        argv += [f"--batch={self.batch}"] if self.batch else []
+        argv += [f"--threads={self.threads}"] if self.threads else []
+        for key, value in (self.options or {}).items():
+            argv.append(f"--option={key}={str(value).lower() if isinstance(value, bool) else value}")
+        answer = parse(self.device.run(argv, self.timeout + longer))
+        if not (answer.end.ok or (accept_mismatch and answer.end.kind == "mismatch")):
+            raise _failure(answer.end)
+        return answer
+
+
+def parse(finished: Finished) -> Answer:
+    """Records of a finished runner; DeviceError when it did not get as far as its `end` record."""
+    records: dict[str, list[dict[str, Any]]] = {}
+    for line in finished.stdout.splitlines():
+        record = _record(line)
+        if record is not None:
+            records.setdefault(record.pop("record"), []).append(record)
+    if "end" not in records:
+        raise DeviceError(f"the runner was lost (exit code {finished.code}){_last_words(finished.stderr)}")
+    return Answer(records, _typed(End, records["end"][-1]))
+
+
+def _record(line: str) -> dict[str, Any] | None:
+    """A line's record, or None for what a login shell or a broken connection leaves between them."""
+    try:
+        document = json.loads(line)
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) and isinstance(document.get("record"), str) else None
+
+
+def _typed(model: type[Record], record: Mapping[str, Any]) -> Record:
+    try:
+        return model.parse(dict(record), "the runner")
+    except BadInputError as error:
+        raise DeviceError(f"the runner speaks another protocol: {error}") from error
+
+
+def _failure(end: End) -> BadInputError | DeviceError:
+    message = end.error or "the runner failed without a reason"
+    if end.kind == "bad-input":
+        return BadInputError(message)
+    return MissingRuntimeError(message) if end.kind == "missing-runtime" else DeviceError(message)
+
+
+def _last_words(stderr: str) -> str:
+    lines = stderr.strip().splitlines()
+    return f": {lines[-1]}" if lines else ""

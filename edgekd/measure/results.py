@@ -1,0 +1,107 @@
+"""`results.jsonl`: one measured row per line, each complete in itself."""
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+
+from pydantic import Field, PositiveInt
+
+from edgekd.bundle import Manifest
+from edgekd.errors import BadInputError
+from edgekd.files import digest
+from edgekd.measure.benchmark import Measurement
+from edgekd.measure.facts import Machine
+from edgekd.measure.protocol import Options
+from edgekd.measure.statistics import Latency
+from edgekd.schema import Schema
+
+
+class Row(Schema):
+    """What was measured, of which artifact, with what, on what.
+
+    `artifact` is the SHA-256 over the model's files. `metric` is a fraction, higher is better. `samples` are ms, by
+    replicate, in order.
+    """
+
+    format: int = 1
+    time: str
+    machine: Machine
+    target: str
+    label: str
+    backend: str
+    runtime: str
+    runtime_version: str
+    options: dict[str, str | int | bool] = Field(default_factory=dict)
+    artifact: str = Field(pattern=r"^[0-9a-f]{64}$")
+    batch: PositiveInt
+    threads: PositiveInt
+    latency: Latency | None = None
+    metric_name: str | None = None
+    metric: float | None = None
+    samples: tuple[tuple[float, ...], ...] = ()
+
+    @property
+    def key(self) -> tuple[str, str, int, int]:
+        """Rows of two files with equal keys measure the same thing."""
+        return self.target, self.label, self.batch, self.threads
+
+
+def row(
+    machine: Machine,
+    manifest: Manifest,
+    label: str,
+    measurement: Measurement,
+    options: Options | None = None,
+    metric: tuple[str, float] | None = None,
+) -> Row:
+    """The row of a measurement; `metric` is its name and value."""
+    first = measurement.replicates[0]
+    return Row(
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        machine=machine,
+        target=manifest.target,
+        label=label,
+        backend=manifest.backend,
+        runtime=first.start.runtime,
+        runtime_version=first.start.runtime_version,
+        options={**manifest.runtime, **(options or {}), **first.load.details},
+        artifact=artifact(manifest),
+        batch=first.timing.batch,
+        threads=first.timing.threads,
+        latency=measurement.latency,
+        metric_name=metric[0] if metric else None,
+        metric=metric[1] if metric else None,
+        samples=measurement.samples,
+    )
+
+
+def artifact(manifest: Manifest) -> str:
+    """Identity of a model: its own files (an IR has two), whatever else the bundle holds."""
+    stem = PurePosixPath(manifest.model).with_suffix("")
+    own = {name: file.sha256 for name, file in manifest.files.items() if PurePosixPath(name).with_suffix("") == stem}
+    return digest(own)
+
+
+def append_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Add rows at the end of a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as stream:
+        stream.writelines(row.model_dump_json() + "\n" for row in rows)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """All rows; raise BadInputError naming the line that is not one, and why."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{path}: not a readable results file") from error
+    return [_row(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
+
+
+def _row(line: str, source: str) -> Row:
+    try:
+        document = json.loads(line)
+    except ValueError as error:
+        raise BadInputError(f"{source}: not valid JSON: {error}") from error
+    return Row.parse(document, source)

@@ -1,0 +1,146 @@
+"""Latency statistics: pure functions of samples in ms."""
+
+import math
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Literal
+
+import numpy as np
+
+from edgekd.schema import Schema
+
+Flag = Literal["noisy", "throttled", "drifting"]
+FALSE_ALARMS = 0.05
+MIN_REPLICATES = 5
+NOISY_WIDTH = 0.10
+SLOWDOWN = 1.05
+
+
+class Latency(Schema):
+    """A latency in ms: percentiles of all samples, and an interval over the medians of fresh-process replicates.
+
+    `n` counts samples, `throughput` is in samples of the batch per second, `peak_rss_mb` in 10^6 bytes.
+    """
+
+    p50: float
+    p90: float
+    p99: float
+    low: float
+    high: float
+    n: int
+    replicates: int
+    first_ms: float
+    load_ms: float
+    peak_rss_mb: float | None
+    throughput: float
+    flags: tuple[Flag, ...] = ()
+
+    def differs_from(self, other: "Latency") -> bool:
+        """Whether a difference may be claimed: the intervals are disjoint, from at least 5 replicates each."""
+        enough = min(self.replicates, other.replicates) >= MIN_REPLICATES
+        return enough and (self.high < other.low or other.high < self.low)
+
+
+def percentile(samples: Sequence[float], fraction: float) -> float:
+    """Linear interpolation between order statistics (Hyndman and Fan's type 7)."""
+    ordered = sorted(samples)
+    position = fraction * (len(ordered) - 1)
+    below = min(int(position), len(ordered) - 2) if len(ordered) > 1 else 0
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (position - below) * (ordered[above] - ordered[below])
+
+
+def false_alarm_rate(replicates: int, trim: int) -> float:
+    """Chance that the intervals [x_(trim+1), x_(n-trim)] of two exchangeable groups of n are disjoint.
+
+    It is 2 P(Hypergeometric(2n, n, n) <= trim): x's interval lies below y's exactly when the n smallest of all hold
+    at most `trim` y's.
+    No distribution is assumed: interleaving makes the order of two equal candidates' replicates a matter of chance.
+    """
+    n = replicates
+    return 2 * sum(math.comb(n, k) ** 2 for k in range(trim + 1)) / math.comb(2 * n, n)
+
+
+def _trim(replicates: int) -> int:
+    trim = 0
+    while 2 * (trim + 1) < replicates and false_alarm_rate(replicates, trim + 1) <= FALSE_ALARMS:
+        trim += 1
+    return trim
+
+
+def interval(medians: Sequence[float]) -> tuple[float, float]:
+    """The narrowest order-statistic interval whose disjointness is a false alarm at most 1 in 20: for 5, min to max."""
+    ordered, trim = sorted(medians), _trim(len(medians))
+    return ordered[trim], ordered[-1 - trim]
+
+
+def early_stopping(samples: Sequence[float], fraction: float, risk: float = 0.01) -> float | None:
+    """MLPerf LoadGen's estimate of a percentile, an upper bound at confidence 1 - risk; None for too few samples.
+
+    The t-th largest sample with t = max{t : BinomCDF(t; n, 1 - fraction) <= risk}, hence n >= 64 for p90, 662 for p99.
+    """
+    n, p = len(samples), 1 - fraction
+    log_terms = (_log_binomial(n, k, p) for k in range(n + 1))
+    below = 0
+    for t, cumulative in enumerate(accumulate(math.exp(term) for term in log_terms)):
+        if cumulative > risk:
+            break
+        below = t
+    return sorted(samples)[n - below] if below else None
+
+
+def _log_binomial(n: int, k: int, p: float) -> float:
+    ways = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+    return ways + k * math.log(p) + (n - k) * math.log1p(-p)
+
+
+def summarise(
+    replicates: Sequence[Sequence[float]],
+    batch: int,
+    first_ms: Sequence[float],
+    load_ms: Sequence[float],
+    peak_rss_mb: Sequence[float | None],
+) -> Latency:
+    """One latency from each replicate's samples in order; first and load are medians, memory is the largest."""
+    pooled = sorted(sample for samples in replicates for sample in samples)
+    medians = [percentile(samples, 0.5) for samples in replicates]
+    low, high = interval(medians)
+    peaks = [peak for peak in peak_rss_mb if peak is not None]
+    return Latency(
+        p50=percentile(pooled, 0.5),
+        p90=percentile(pooled, 0.9),
+        p99=percentile(pooled, 0.99),
+        low=low,
+        high=high,
+        n=len(pooled),
+        replicates=len(replicates),
+        first_ms=percentile(first_ms, 0.5),
+        load_ms=percentile(load_ms, 0.5),
+        peak_rss_mb=max(peaks, default=None),
+        throughput=1000 * batch * len(pooled) / sum(pooled),
+        flags=flags(replicates),
+    )
+
+
+def flags(replicates: Sequence[Sequence[float]]) -> tuple[Flag, ...]:
+    """Reasons to mistrust a latency.
+
+    noisy: the interval is wider than 10 % of its middle. throttled: within replicates, the last quarter's median is
+    typically 5 % above the first's. drifting: the later half of the replicates is 5 % off the earlier half.
+    """
+    medians = [percentile(samples, 0.5) for samples in replicates]
+    low, high = interval(medians)
+    slowdown = percentile([_slowdown(samples) for samples in replicates], 0.5)
+    half = len(medians) // 2
+    drift = percentile(medians[-half:], 0.5) / percentile(medians[:half], 0.5) if half else 1.0
+    checks: tuple[tuple[Flag, bool], ...] = (
+        ("noisy", high - low > NOISY_WIDTH * percentile(medians, 0.5)),
+        ("throttled", slowdown > SLOWDOWN),
+        ("drifting", max(drift, 1 / drift) > SLOWDOWN),
+    )
+    return tuple(flag for flag, raised in checks if raised)
+
+
+def _slowdown(samples: Sequence[float]) -> float:
+    quarter = max(1, len(samples) // 4)
+    return float(np.median(samples[-quarter:]) / np.median(samples[:quarter]))

@@ -1,0 +1,1017 @@
+#!/usr/bin/env python3
+# ruff: noqa: B905 (zip has no `strict` before Python 3.10)
+"""Run an edgekd bundle on this device: build it, verify it, time it, predict with it.
+
+    python run.py build   [BUNDLE]                                  load or compile the model; count its int8 kernels
+    python run.py verify  [BUNDLE]                                  golden inputs against the reference's outputs
+    python run.py bench   [BUNDLE] --seconds 1 --count 50           latency, every sample kept
+    python run.py predict [BUNDLE] --input in.npz --output out.npz  arrays by tensor name, in the bundle's own layout
+
+BUNDLE is the folder of this file unless given. Needs Python >= 3.8, numpy and the bundle's runtime. Prints one JSON
+record per line, the last of which is `end`. Exit: 0 ok, 1 mismatch, 2 bad input, 3 runtime missing or failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import hashlib
+import importlib
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path, PurePosixPath
+from typing import Any, Callable, ClassVar, Dict, Iterator, List, NoReturn, Optional, Sequence, Set, TextIO, Tuple, Type
+
+try:
+    import numpy as np
+except ImportError:
+    np = None  # type: ignore[assignment]
+
+FORMAT = 1
+GOLDEN = "golden.npz"
+EXIT_CODES = {"mismatch": 1, "bad-input": 2, "missing-runtime": 3, "failed": 3}
+STEP_LIMITS = ("max_steps", "p999_steps")
+DEFAULT_TOLERANCE = {"max_steps": 2.0, "agreement": 0.99}
+CLEAR_MARGIN_STEPS = 4.0  # an argmax counts only where the reference's two best are further apart than this
+
+Arrays = List["np.ndarray[Any, Any]"]
+Shape = Tuple[int, ...]
+Options = Dict[str, Optional[Tuple[str, ...]]]
+
+
+class RunnerError(Exception):
+    """An expected failure: `kind` decides the exit code, the message is one line."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+# ---------------------------------------------------------------------------------------------------------- the bundle
+
+
+class Bundle:
+    """A manifest whose files exist, match their hashes and lie inside the folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.manifest = _read_manifest(folder)
+        for name, identity in self.manifest["files"].items():
+            _check_file(folder, name, identity)
+        self.model = self.listed(self.manifest["model"])
+        self.inputs: List[Dict[str, Any]] = self.manifest["inputs"]
+        self.outputs: List[Dict[str, Any]] = self.manifest["outputs"]
+
+    def listed(self, name: str) -> Path:
+        """Path of a file that the manifest vouches for."""
+        if name not in self.manifest["files"]:
+            raise RunnerError("bad-input", "manifest.json lists no hash for {!r}".format(name))
+        return self.folder / name
+
+    def sha256(self, name: str) -> str:
+        """The hash that `name` was checked against."""
+        return str(self.manifest["files"][name]["sha256"])
+
+    def golden(self, kind: str) -> Arrays:
+        """The recorded arrays of all inputs or outputs (`kind` is "input" or "output"), samples first."""
+        specs = self.inputs if kind == "input" else self.outputs
+        arrays = read_arrays(self.listed(GOLDEN), ["{}:{}".format(kind, spec["name"]) for spec in specs])
+        return [conforming(array, spec) for array, spec in zip(arrays, specs)]
+
+
+def _read_manifest(folder: Path) -> Dict[str, Any]:
+    path = folder / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise RunnerError("bad-input", "{}: not a bundle (no manifest.json)".format(folder)) from None
+    except ValueError as error:
+        raise RunnerError("bad-input", "{}: not valid JSON: {}".format(path, error)) from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise RunnerError("bad-input", "{}: this runner reads bundle format {}".format(path, FORMAT))
+    kinds = {"name": str, "backend": str, "precision": str, "batch": int, "threads": int, "model": str}
+    kinds.update(inputs=list, outputs=list, files=dict)
+    for key, kind in kinds.items():
+        if not isinstance(manifest.get(key), kind):
+            raise RunnerError("bad-input", "{}: {!r} is missing or not a {}".format(path, key, kind.__name__))
+    for spec in manifest["inputs"] + manifest["outputs"]:
+        if not (isinstance(spec, dict) and {"name", "dtype", "shape"} <= set(spec) and spec["shape"]):
+            raise RunnerError("bad-input", "{}: a tensor needs a name, a dtype and a shape".format(path))
+    return manifest
+
+
+def _check_file(folder: Path, name: str, identity: Any) -> None:
+    pure = PurePosixPath(name)
+    if pure.is_absolute() or ".." in pure.parts or "\\" in name or not pure.parts:
+        raise RunnerError("bad-input", "manifest.json: path {!r} leaves the bundle".format(name))
+    path = folder / name
+    if not path.is_file():
+        raise RunnerError("bad-input", "{} is missing".format(path))
+    if folder.resolve() not in path.resolve().parents:
+        raise RunnerError("bad-input", "{} is a link that leaves the bundle".format(path))
+    if not isinstance(identity, dict) or sha256(path) != identity.get("sha256"):
+        raise RunnerError("bad-input", "{} does not match its sha256 in manifest.json".format(path))
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal digest of a file's content."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def read_arrays(path: Path, names: Sequence[str]) -> Arrays:
+    """Arrays of an .npz by name; pickled objects are refused."""
+    try:
+        with np.load(str(path), allow_pickle=False) as archive:
+            return [np.ascontiguousarray(archive[name]) for name in names]
+    except KeyError as error:
+        raise RunnerError("bad-input", "{}: {}".format(path, error.args[0])) from None
+    except Exception as error:  # numpy and zipfile raise a dozen types for a damaged archive
+        raise RunnerError("bad-input", "{}: not a readable .npz ({})".format(path, first_line(error))) from None
+
+
+def conforming(array: Any, spec: Dict[str, Any]) -> Any:
+    """The array itself, once its type and shape are those of the tensor."""
+    expected = [None, *spec["shape"][1:]]
+    fits = array.ndim == len(expected) and all(e in (None, n) for e, n in zip(expected, array.shape))
+    if str(array.dtype) != spec["dtype"] or not fits or not len(array):
+        found = "{} {}".format(array.dtype, list(array.shape))
+        wanted = "{} {}".format(spec["dtype"], ["batch", *expected[1:]])
+        raise RunnerError("bad-input", "{!r} is {}, the bundle wants {}".format(spec["name"], found, wanted))
+    return array
+
+
+def batched(spec: Dict[str, Any], batch: int) -> Shape:
+    """A tensor's shape for a batch."""
+    return (batch, *spec["shape"][1:])
+
+
+# -------------------------------------------------------------------------------------------------------- the runtimes
+
+
+class Runtime:
+    """What the verbs need of an inference engine.
+
+    `step` is one inference on the inputs last fed: it is the call that gets timed, so it stays a bare bound method.
+    `OPTIONS` maps each runtime option to its legal values (None: any), of which the first is the default.
+    """
+
+    OPTIONS: ClassVar[Options] = {}
+    step: Callable[[], Any]
+    version: str
+
+    def __init__(self, options: Dict[str, str]) -> None:
+        self.options = options
+
+    def option(self, key: str, default: str = "") -> str:
+        """An option's value, or its default."""
+        legal = self.OPTIONS[key]
+        return self.options.get(key, legal[0] if legal else default)
+
+    def load(self, bundle: Bundle, batch: int, threads: int) -> None:
+        """Make the model ready to run."""
+        raise NotImplementedError
+
+    def feed(self, arrays: Arrays) -> None:
+        """Set the inputs, in manifest order."""
+        raise NotImplementedError
+
+    def fetch(self) -> Arrays:
+        """Copies of the outputs of the last step, in manifest order."""
+        raise NotImplementedError
+
+    def census(self) -> Dict[str, Any]:
+        """How many of the convolution- and matmul-like kernels run in int8."""
+        raise NotImplementedError
+
+    def details(self) -> Dict[str, str]:
+        """What the runtime chose by itself, such as the precision of its float arithmetic."""
+        return {}
+
+
+def import_first(names: Sequence[str], advice: str) -> Any:
+    """The first importable module; RunnerError(missing-runtime) otherwise."""
+    for name in names:
+        try:
+            return importlib.import_module(name)
+        except ImportError as error:
+            reason = first_line(error)
+    raise RunnerError("missing-runtime", "{} ({})".format(advice, reason))
+
+
+def counted(ops: Dict[str, int], int8: int, total: int, how: str) -> Dict[str, Any]:
+    """The fields of a `kernels` record."""
+    return {"int8": int8, "total": total, "how": how, "ops": dict(sorted(ops.items()))}
+
+
+class LiteRT(Runtime):
+    """TensorFlow Lite flatbuffers through LiteRT, or through the older tflite-runtime."""
+
+    OPTIONS: ClassVar[Options] = {"delegate": ("xnnpack", "none"), "resolver": ("builtin", "ref")}
+    WEIGHTED: ClassVar[Set[str]] = {"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED", "BATCH_MATMUL"}
+
+    def __init__(self, options: Dict[str, str]) -> None:
+        super().__init__(options)
+        names = ("ai_edge_litert", "tflite_runtime")
+        self.module = import_first(
+            [name + ".interpreter" for name in names], "LiteRT is not installed: pip install ai-edge-litert"
+        )
+        package = self.module.__name__.partition(".")[0]
+        self.version = package_version(package, importlib.import_module(package))
+
+    def load(self, bundle: Bundle, batch: int, threads: int) -> None:
+        """Allocate the interpreter, resized to the batch where it differs."""
+        resolvers = self.module.OpResolverType
+        resolver = resolvers.AUTO
+        if self.option("resolver") == "ref":
+            resolver = resolvers.BUILTIN_REF
+        elif self.option("delegate") == "none":
+            resolver = resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        self.interpreter = self.module.Interpreter(
+            model_path=str(bundle.model), num_threads=threads, experimental_op_resolver_type=resolver
+        )
+        inputs, outputs = self.interpreter.get_input_details(), self.interpreter.get_output_details()
+        same_count(bundle, len(inputs), len(outputs))
+        for spec, detail in zip(bundle.inputs, inputs):
+            if tuple(detail["shape"]) != batched(spec, batch):
+                self.interpreter.resize_tensor_input(detail["index"], batched(spec, batch))
+        self.interpreter.allocate_tensors()
+        self.inputs = [detail["index"] for detail in inputs]
+        self.outputs = [detail["index"] for detail in outputs]
+        self.step = self.interpreter.invoke
+
+    def feed(self, arrays: Arrays) -> None:
+        """Copy into the interpreter's own tensors."""
+        for index, array in zip(self.inputs, arrays):
+            self.interpreter.set_tensor(index, array)
+
+    def fetch(self) -> Arrays:
+        """Copy out of the interpreter."""
+        return [self.interpreter.get_tensor(index) for index in self.outputs]
+
+    def census(self) -> Dict[str, Any]:
+        """An op is int8 when its input and its output are; `DELEGATE` counts partitions taken by a delegate."""
+        types = {detail["index"]: np.dtype(detail["dtype"]).name for detail in self.interpreter.get_tensor_details()}
+        nodes = self.interpreter._get_ops_details()
+        weighted = [node for node in nodes if node["op_name"] in self.WEIGHTED]
+        int8 = sum(types.get(n["inputs"][0]) == types.get(n["outputs"][0]) == "int8" for n in weighted)
+        ops = Counter(str(node["op_name"]) for node in nodes)
+        return counted(ops, int8, len(weighted), "tensor types of the interpreter's nodes")
+
+    def details(self) -> Dict[str, str]:
+        """The package that was found."""
+        return {"package": self.module.__name__.partition(".")[0]}
+
+
+class OpenVINO(Runtime):
+    """OpenVINO IR. Float arithmetic is held to f32 unless `precision=default`, which may pick bf16 or f16."""
+
+    OPTIONS: ClassVar[Options] = {"precision": ("f32", "default"), "device": None}
+    WEIGHTED: ClassVar[Set[str]] = {
+        "Convolution",
+        "GroupConvolution",
+        "Deconvolution",
+        "FullyConnected",
+        "MatMul",
+        "Gemm",
+    }
+
+    def __init__(self, options: Dict[str, str]) -> None:
+        super().__init__(options)
+        self.module = import_first(["openvino"], "OpenVINO is not installed: pip install openvino")
+        self.version = package_version("openvino", self.module)
+
+    def load(self, bundle: Bundle, batch: int, threads: int) -> None:
+        """Compile for one latency-optimised stream at a fixed batch."""
+        weights = bundle.listed(str(PurePosixPath(bundle.manifest["model"]).with_suffix(".bin")))
+        core = self.module.Core()
+        model = core.read_model(str(bundle.model), str(weights))
+        same_count(bundle, len(model.inputs), len(model.outputs))
+        model.reshape({port: list(batched(spec, batch)) for port, spec in zip(model.inputs, bundle.inputs)})
+        config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
+        if self.option("precision") == "f32":
+            config["INFERENCE_PRECISION_HINT"] = "f32"
+        self.compiled = core.compile_model(model, self.option("device", "CPU"), config)
+        self.request = self.compiled.create_infer_request()
+        infer = self.request.infer
+        self.step = lambda: infer(share_outputs=True)
+
+    def feed(self, arrays: Arrays) -> None:
+        """Fill the request's preset input tensors, so that the timed call copies nothing."""
+        for index, array in enumerate(arrays):
+            self.request.get_input_tensor(index).data[...] = array
+
+    def fetch(self) -> Arrays:
+        """Copy the request's output tensors."""
+        return [self.request.get_output_tensor(i).data.copy() for i in range(len(self.compiled.outputs))]
+
+    def census(self) -> Dict[str, Any]:
+        """Kernels by `primitiveType` (brgconv_avx512_I8): `runtimePrecision` names the input, not the arithmetic."""
+        kernels = []
+        for node in self.compiled.get_runtime_model().get_ordered_ops():
+            facts = node.get_rt_info()
+            if "layerType" in facts:
+                kind, primitive = (_text(facts[key]) for key in ("layerType", "primitiveType"))
+                kernels.append((kind, primitive))
+        weighted = [primitive for kind, primitive in kernels if kind in self.WEIGHTED]
+        int8 = sum(primitive.upper().endswith("_I8") for primitive in weighted)
+        ops = Counter(kind + ":" + primitive for kind, primitive in kernels if kind in self.WEIGHTED)
+        return counted(ops, int8, len(weighted), "primitiveType of the compiled model")
+
+    def details(self) -> Dict[str, str]:
+        """The precision that float operators run in, and the devices chosen."""
+        precision = self.compiled.get_property("INFERENCE_PRECISION_HINT")
+        devices = self.compiled.get_property("EXECUTION_DEVICES")
+        return {"precision": precision.get_type_name(), "device": ",".join(devices)}
+
+
+def _text(value: Any) -> str:
+    return str(value.astype(str)) if hasattr(value, "astype") else str(value)
+
+
+class OnnxRuntime(Runtime):
+    """ONNX Runtime on the CPU."""
+
+    OPTIONS: ClassVar[Options] = {"optimize": ("all", "none")}
+    INT8: ClassVar[Set[str]] = {
+        "ConvInteger",
+        "DynamicQuantizeMatMul",
+        "MatMulInteger",
+        "MatMulIntegerToFloat",
+        "QGemm",
+        "QLinearConv",
+        "QLinearConvTranspose",
+        "QLinearMatMul",
+    }
+    FLOAT: ClassVar[Set[str]] = {
+        "Conv",
+        "ConvTranspose",
+        "FusedConv",
+        "FusedGemm",
+        "FusedMatMul",
+        "Gemm",
+        "MatMul",
+        "NhwcFusedConv",
+    }
+
+    def __init__(self, options: Dict[str, str]) -> None:
+        super().__init__(options)
+        self.module = import_first(["onnxruntime"], "ONNX Runtime is not installed: pip install onnxruntime")
+        self.version = package_version("onnxruntime", self.module)
+
+    def load(self, bundle: Bundle, batch: int, threads: int) -> None:
+        """Create the session and bind its outputs to host memory."""
+        self.model, self.threads = bundle.model, threads
+        self.session = self._session()
+        self.names = [entry.name for entry in self.session.get_inputs()]
+        self.outputs = [entry.name for entry in self.session.get_outputs()]
+        same_count(bundle, len(self.names), len(self.outputs))
+        self.binding = self.session.io_binding()
+        for name in self.outputs:
+            self.binding.bind_output(name, "cpu")
+        run, binding = self.session.run_with_iobinding, self.binding
+        self.step = lambda: run(binding)
+
+    def _session(self, optimized: Optional[str] = None) -> Any:
+        options = self.module.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        levels = self.module.GraphOptimizationLevel
+        everything = self.option("optimize") == "all"
+        options.graph_optimization_level = levels.ORT_ENABLE_ALL if everything else levels.ORT_DISABLE_ALL
+        if optimized is not None:
+            options.optimized_model_filepath = optimized
+        return self.module.InferenceSession(str(self.model), options, providers=["CPUExecutionProvider"])
+
+    def feed(self, arrays: Arrays) -> None:
+        """Bind the inputs once, so that the timed call copies nothing."""
+        for name, array in zip(self.names, arrays):
+            self.binding.bind_ortvalue_input(name, self.module.OrtValue.ortvalue_from_numpy(array))
+
+    def fetch(self) -> Arrays:
+        """Outputs of the bound run."""
+        return [np.array(output) for output in self.binding.copy_outputs_to_cpu()]
+
+    def census(self) -> Dict[str, Any]:
+        """Operators of the model that ONNX Runtime executes after its own fusions."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "optimized.onnx"
+            self._session(str(path))
+            ops = Counter(onnx_operators(path.read_bytes()))
+        int8 = sum(ops[kind] for kind in self.INT8)
+        return counted(ops, int8, int8 + sum(ops[kind] for kind in self.FLOAT), "operators of the optimised model")
+
+
+def onnx_operators(model: bytes) -> Iterator[str]:
+    """Operator types of an ONNX file's top graph: ModelProto.graph (7) . node (1) . op_type (4), without protobuf."""
+    for graph in _fields(model, 7):
+        for node in _fields(graph, 1):
+            for operator in _fields(node, 4):
+                yield bytes(operator).decode()
+
+
+def _fields(message: Any, wanted: int) -> Iterator[Any]:
+    """Length-delimited fields with a number, in a protobuf message."""
+    view, at = memoryview(message), 0
+    while at < len(view):
+        key, at = _varint(view, at)
+        number, wire = key >> 3, key & 7
+        if wire == 0:
+            _, at = _varint(view, at)
+        elif wire == 2:
+            size, at = _varint(view, at)
+            if number == wanted:
+                yield view[at : at + size]
+            at += size
+        elif wire in (1, 5):
+            at += 8 if wire == 1 else 4
+        else:
+            raise ValueError("protobuf wire type {}".format(wire))
+
+
+def _varint(view: Any, at: int) -> Tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = view[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            return value, at
+
+
+class TensorRT(Runtime):
+    """TensorRT 10 or 11. The engine is built on the device and kept beside the model with what it was built from."""
+
+    OPTIONS: ClassVar[Options] = {"workspace_mb": None}
+    WEIGHTED = ("conv", "gemm", "matmul", "matrixmultiply", "correlation")
+
+    def __init__(self, options: Dict[str, str]) -> None:
+        super().__init__(options)
+        self.cuda = Cuda()  # first: TensorRT may crash the process where there is no driver
+        self.module = import_first(["tensorrt"], "TensorRT is not installed: it comes with JetPack or from NVIDIA")
+        self.version = package_version("tensorrt", self.module)
+        self.logger = self.module.Logger(self.module.Logger.WARNING)
+
+    def load(self, bundle: Bundle, batch: int, threads: int) -> None:
+        """Reuse or build the engine, then bind device memory; `threads` does not apply to a GPU."""
+        shapes = {spec["name"]: batched(spec, batch) for spec in bundle.inputs}
+        plan = self._plan(bundle, shapes, batch)
+        self.runtime = self.module.Runtime(self.logger)
+        self.engine = self.runtime.deserialize_cuda_engine(plan)
+        if self.engine is None:
+            raise RunnerError("failed", "TensorRT could not load its engine; its log is on stderr")
+        self.context = self.engine.create_execution_context()
+        same_count(bundle, *self._count())
+        for name, shape in shapes.items():
+            if not self.context.set_input_shape(name, shape):
+                raise RunnerError("failed", "TensorRT refuses {} for input {!r}".format(shape, name))
+        self.stream = self.cuda.stream()
+        self.inputs = [self._bind(spec) for spec in bundle.inputs]
+        self.outputs = [self._bind(spec) for spec in bundle.outputs]
+        self.step = self._step
+
+    def _count(self) -> Tuple[int, int]:
+        names = [self.engine.get_tensor_name(index) for index in range(self.engine.num_io_tensors)]
+        inputs = sum(self.engine.get_tensor_mode(name) == self.module.TensorIOMode.INPUT for name in names)
+        return inputs, len(names) - inputs
+
+    def _bind(self, spec: Dict[str, Any]) -> Mirror:
+        mirror = Mirror(self.cuda, tuple(self.context.get_tensor_shape(spec["name"])), spec["dtype"])
+        if not self.context.set_tensor_address(spec["name"], mirror.address):
+            raise RunnerError("failed", "TensorRT has no tensor {!r}".format(spec["name"]))
+        return mirror
+
+    def _step(self) -> None:
+        """Copy in, infer, copy out, wait: what a caller on this device waits for."""
+        for mirror in self.inputs:
+            mirror.upload(self.stream)
+        if not self.context.execute_async_v3(self.stream):
+            raise RunnerError("failed", "TensorRT could not enqueue the inference")
+        for mirror in self.outputs:
+            mirror.download(self.stream)
+        self.cuda.call("cudaStreamSynchronize", ctypes.c_void_p(self.stream))
+
+    def feed(self, arrays: Arrays) -> None:
+        """Fill the pinned host side of the inputs."""
+        for mirror, array in zip(self.inputs, arrays):
+            mirror.host[...] = array
+
+    def fetch(self) -> Arrays:
+        """Copies of the pinned host side of the outputs."""
+        return [mirror.host.copy() for mirror in self.outputs]
+
+    def _plan(self, bundle: Bundle, shapes: Dict[str, Shape], batch: int) -> bytes:
+        identity = {
+            "tensorrt": self.version,
+            "gpu": self.cuda.device_name,
+            "model_sha256": bundle.sha256(bundle.manifest["model"]),
+            "batch": batch,
+        }
+        plan_path = bundle.folder / "engine" / "batch-{}.plan".format(batch)
+        sidecar = plan_path.with_suffix(".json")
+        if kept_engine_matches(plan_path, sidecar, identity):
+            return plan_path.read_bytes()
+        cache_path = plan_path.with_name("timing.cache")
+        kept_timings = cache_path.read_bytes() if cache_path.is_file() else b""
+        plan, timings = self._build(bundle.model.read_bytes(), shapes, kept_timings)
+        try:
+            plan_path.parent.mkdir(exist_ok=True)
+            write_whole(cache_path, timings)
+            write_whole(plan_path, plan)
+            identity["sha256"] = sha256(plan_path)
+            write_whole(sidecar, json.dumps(identity, indent=2).encode())
+        except OSError as error:
+            print("the engine is not kept: {}".format(error), file=sys.stderr)
+        return plan
+
+    def _build(self, model: bytes, shapes: Dict[str, Shape], kept_timings: bytes) -> Tuple[bytes, bytes]:
+        """Serialized engine and timing cache. Strong typing: the precisions are those of the graph's own Q/DQ."""
+        trt = self.module
+        builder = trt.Builder(self.logger)
+        network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+        parser = trt.OnnxParser(network, self.logger)
+        if not parser.parse(model):
+            reasons = [parser.get_error(index).desc() for index in range(parser.num_errors)]
+            raise RunnerError("failed", "TensorRT cannot parse the model: {}".format("; ".join(reasons)))
+        config = self._config(builder)
+        profile = builder.create_optimization_profile()
+        for name, shape in shapes.items():
+            profile.set_shape(name, shape, shape, shape)
+        config.add_optimization_profile(profile)
+        timings = config.create_timing_cache(kept_timings)
+        config.set_timing_cache(timings, False)
+        plan = builder.build_serialized_network(network, config)
+        if plan is None:
+            raise RunnerError("failed", "TensorRT could not build the engine; its log is on stderr")
+        return bytes(plan), bytes(timings.serialize())
+
+    def _config(self, builder: Any) -> Any:
+        config = builder.create_builder_config()
+        config.profiling_verbosity = self.module.ProfilingVerbosity.DETAILED  # the census reads layer types from it
+        workspace = self.option("workspace_mb")
+        if workspace:
+            config.set_memory_pool_limit(self.module.MemoryPoolType.WORKSPACE, int(workspace) << 20)
+        return config
+
+    def census(self) -> Dict[str, Any]:
+        """Layers of the engine whose inputs are Int8, by the engine inspector."""
+        inspector = self.engine.create_engine_inspector()
+        text = inspector.get_engine_information(self.module.LayerInformationFormat.JSON)
+        return tensorrt_census(json.loads(text), self.WEIGHTED)
+
+
+def tensorrt_census(document: Dict[str, Any], weighted: Sequence[str]) -> Dict[str, Any]:
+    """Counts from the engine inspector's JSON; layers without detail (a bare name) count as nothing."""
+    layers = [layer for layer in document.get("Layers", []) if isinstance(layer, dict)]
+    ops = Counter(str(layer.get("LayerType", "unknown")) for layer in layers)
+    heavy = [layer for layer in layers if any(w in str(layer.get("LayerType", "")).lower() for w in weighted)]
+    int8 = sum("int8" in json.dumps(layer.get("Inputs", [])).lower() for layer in heavy)
+    return counted(ops, int8, len(heavy), "engine inspector: type of the layers' inputs")
+
+
+def kept_engine_matches(plan: Path, sidecar: Path, identity: Dict[str, Any]) -> bool:
+    """Whether a kept engine is undamaged and was built from this model by this TensorRT on this GPU."""
+    try:
+        recorded = json.loads(sidecar.read_text(encoding="utf-8"))
+        return bool(recorded == dict(identity, sha256=sha256(plan)))
+    except (OSError, ValueError):
+        return False
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Replace a file atomically."""
+    temporary = path.with_name("{}.{}.tmp".format(path.name, os.getpid()))
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+class Cuda:
+    """The few CUDA calls that inference needs, through ctypes, so that no CUDA package is required."""
+
+    LIBRARIES = ("libcudart.so", "libcudart.so.13", "libcudart.so.12", "/usr/local/cuda/lib64/libcudart.so")
+
+    def __init__(self) -> None:
+        self.device_name = self._probe()
+        self.library = load_library(self.LIBRARIES, "the CUDA runtime (libcudart) is not installed")
+
+    def _probe(self) -> str:
+        driver = load_library(["libcuda.so.1"], "no NVIDIA driver here (libcuda.so.1)")
+        status = driver.cuInit(0)
+        if status != 0:
+            raise RunnerError("missing-runtime", "no usable NVIDIA GPU here (cuInit returned {})".format(status))
+        device, name = ctypes.c_int(), ctypes.create_string_buffer(256)
+        if driver.cuDeviceGet(ctypes.byref(device), 0) or driver.cuDeviceGetName(name, 256, device):
+            raise RunnerError("missing-runtime", "no NVIDIA GPU here")
+        return name.value.decode()
+
+    def call(self, function: str, *arguments: Any) -> None:
+        """Call libcudart; RunnerError(failed) on a status other than 0."""
+        status = getattr(self.library, function)(*arguments)
+        if status != 0:
+            raise RunnerError("failed", "{} returned CUDA error {}".format(function, status))
+
+    def stream(self) -> int:
+        """A new stream's handle."""
+        handle = ctypes.c_void_p()
+        self.call("cudaStreamCreate", ctypes.byref(handle))
+        return int(handle.value or 0)
+
+    def allocate(self, function: str, size: int) -> int:
+        """Address of new memory: `cudaMalloc` on the device, `cudaMallocHost` pinned on the host."""
+        pointer = ctypes.c_void_p()
+        self.call(function, ctypes.byref(pointer), ctypes.c_size_t(size))
+        return int(pointer.value or 0)
+
+    def copy(self, target: int, source: int, size: int, kind: int, stream: int) -> None:
+        """Enqueue a copy; `kind` is cudaMemcpyKind."""
+        pointers = ctypes.c_void_p(target), ctypes.c_void_p(source)
+        self.call("cudaMemcpyAsync", *pointers, ctypes.c_size_t(size), ctypes.c_int(kind), ctypes.c_void_p(stream))
+
+
+class Mirror:
+    """A tensor in device memory (`address`) and its pinned copy on the host (`host`)."""
+
+    HOST_TO_DEVICE, DEVICE_TO_HOST = 1, 2
+
+    def __init__(self, cuda: Cuda, shape: Shape, dtype: str) -> None:
+        self.cuda = cuda
+        self.size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        self.address = cuda.allocate("cudaMalloc", self.size)
+        self.host_address = cuda.allocate("cudaMallocHost", self.size)
+        memory = (ctypes.c_uint8 * self.size).from_address(self.host_address)
+        self.host = np.frombuffer(memoryview(memory), dtype=dtype).reshape(shape)
+
+    def upload(self, stream: int) -> None:
+        """Enqueue host to device."""
+        self.cuda.copy(self.address, self.host_address, self.size, self.HOST_TO_DEVICE, stream)
+
+    def download(self, stream: int) -> None:
+        """Enqueue device to host."""
+        self.cuda.copy(self.host_address, self.address, self.size, self.DEVICE_TO_HOST, stream)
+
+
+def load_library(names: Sequence[str], advice: str) -> Any:
+    """The first shared library that loads; RunnerError(missing-runtime) otherwise."""
+    for name in names:
+        try:
+            return ctypes.CDLL(name)
+        except OSError:
+            continue
+    raise RunnerError("missing-runtime", advice)
+
+
+RUNTIMES: Dict[str, Type[Runtime]] = {
+    "tflite": LiteRT,
+    "openvino": OpenVINO,
+    "onnxruntime": OnnxRuntime,
+    "tensorrt": TensorRT,
+}
+
+
+def open_runtime(bundle: Bundle, overrides: Sequence[str]) -> Runtime:
+    """The bundle's runtime with the manifest's options and the command line's above them."""
+    backend = bundle.manifest["backend"]
+    if backend not in RUNTIMES:
+        raise RunnerError("bad-input", "unknown backend {!r}; known: {}".format(backend, ", ".join(sorted(RUNTIMES))))
+    options = {key: plain(value) for key, value in bundle.manifest.get("runtime", {}).items()}
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise RunnerError("bad-input", "--option {}: expected KEY=VALUE".format(override))
+        options[key] = value
+    check_options(backend, RUNTIMES[backend].OPTIONS, options)
+    return RUNTIMES[backend](options)
+
+
+def check_options(backend: str, known: Options, options: Dict[str, str]) -> None:
+    """Refuse options and values that the runtime does not have."""
+    for key, value in options.items():
+        if key not in known:
+            raise RunnerError("bad-input", "unknown {} option {!r}; known: {}".format(backend, key, ", ".join(known)))
+        legal = known[key]
+        if legal is not None and value not in legal:
+            raise RunnerError("bad-input", "{}={}: expected {}".format(key, value, " or ".join(legal)))
+
+
+def plain(value: Any) -> str:
+    """An option's value as the command line would spell it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def same_count(bundle: Bundle, inputs: int, outputs: int) -> None:
+    """Refuse a model whose tensors are not those of the manifest."""
+    if (inputs, outputs) != (len(bundle.inputs), len(bundle.outputs)):
+        found = "{} inputs and {} outputs".format(inputs, outputs)
+        raise RunnerError("bad-input", "the model has {}, its manifest differs".format(found))
+
+
+def package_version(package: str, module: Any) -> str:
+    """A module's own version, or its distribution's."""
+    if isinstance(getattr(module, "__version__", None), str):
+        return str(module.__version__)
+    from importlib import metadata
+
+    try:
+        return metadata.version(package.replace("_", "-"))
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+# ----------------------------------------------------------------------------------------------------------- the verbs
+
+
+class Job:
+    """One invocation: a bundle, its runtime, and where records go."""
+
+    def __init__(self, arguments: argparse.Namespace, emit: Callable[..., None]) -> None:
+        self.arguments, self.emit = arguments, emit
+        self.bundle = Bundle(Path(arguments.bundle))
+        self.batch = arguments.batch or self.bundle.manifest["batch"]
+        self.threads = arguments.threads or self.bundle.manifest["threads"]
+        self.runtime = open_runtime(self.bundle, arguments.option)
+
+    def run(self) -> bool:
+        """Emit every record but `end`; False on a mismatch."""
+        manifest = self.bundle.manifest
+        self.emit(
+            "start",
+            pid=os.getpid(),
+            format=FORMAT,
+            bundle=manifest["name"],
+            backend=manifest["backend"],
+            precision=manifest["precision"],
+            runtime=type(self.runtime).__name__,
+            runtime_version=self.runtime.version,
+            python=platform.python_version(),
+            machine=machine(),
+        )
+        begin = time.perf_counter_ns()
+        self.runtime.load(self.bundle, self.batch, self.threads)
+        self.emit("load", ms=milliseconds(time.perf_counter_ns() - begin), details=self.runtime.details())
+        verbs = {"build": self.build, "verify": self.verify, "bench": self.bench, "predict": self.predict}
+        return verbs[self.arguments.verb]()
+
+    def build(self) -> bool:
+        """Loading was the work; report what it made."""
+        self.emit("kernels", **self.runtime.census())
+        return True
+
+    def infer(self, inputs: Arrays) -> Arrays:
+        """Outputs for any number of samples, in batches; the last one is filled up and cut again."""
+        collected: List[Arrays] = []
+        for begin in range(0, len(inputs[0]), self.batch):
+            part = [array[begin : begin + self.batch] for array in inputs]
+            count = len(part[0])
+            self.runtime.feed([filled(array, self.batch) for array in part])
+            self.runtime.step()
+            outputs = self.runtime.fetch()
+            for spec, output in zip(self.bundle.outputs, outputs):
+                if output.shape[:1] != (self.batch,):
+                    raise RunnerError("failed", "output {!r} has shape {}".format(spec["name"], output.shape))
+            collected.append([output[:count] for output in outputs])
+        return [np.concatenate(parts) for parts in zip(*collected)]
+
+    def verify(self) -> bool:
+        """Golden inputs, judged in steps against the reference."""
+        measured = self.infer(self.bundle.golden("input"))
+        tolerance = self.bundle.manifest.get("tolerance") or DEFAULT_TOLERANCE
+        if not set(tolerance) <= {*STEP_LIMITS, "agreement"}:
+            raise RunnerError("bad-input", "manifest.json: unknown tolerance in {}".format(sorted(tolerance)))
+        verdicts = []
+        for spec, reference, output in zip(self.bundle.outputs, self.bundle.golden("output"), measured):
+            record = judge(spec, reference, output, tolerance)
+            verdicts.append(record["ok"])
+            self.emit("golden", **record)
+        return all(verdicts)
+
+    def bench(self) -> bool:
+        """Latency of `step` on fixed inputs, nothing else inside the clock."""
+        arguments, step = self.arguments, self.runtime.step
+        self.runtime.feed([filled(array[: self.batch], self.batch) for array in self.bundle.golden("input")])
+        begin = time.perf_counter_ns()
+        step()
+        first = time.perf_counter_ns() - begin
+        timed(step, arguments.seconds / 5, arguments.warmup)
+        wall, cpu = timed(step, arguments.seconds, arguments.count)
+        self.emit(
+            "latency",
+            first_ms=milliseconds(first),
+            samples_ms=[milliseconds(sample) for sample in wall],
+            cpu_ms_min=milliseconds(min(cpu)),
+            load_average=load_average(),
+            peak_rss_mb=peak_rss_mb(),
+            batch=self.batch,
+            threads=self.threads,
+        )
+        return True
+
+    def predict(self) -> bool:
+        """Arrays by input name in, arrays by output name out."""
+        arguments = self.arguments
+        if not arguments.input or not arguments.output:
+            raise RunnerError("bad-input", "predict needs --input and --output")
+        specs = self.bundle.inputs
+        inputs = read_arrays(Path(arguments.input), [spec["name"] for spec in specs])
+        inputs = [conforming(array, spec) for array, spec in zip(inputs, specs)]
+        if len({len(array) for array in inputs}) != 1:
+            raise RunnerError("bad-input", "{}: inputs differ in their number of samples".format(arguments.input))
+        outputs = self.infer(inputs)
+        named: Dict[str, Any] = {spec["name"]: output for spec, output in zip(self.bundle.outputs, outputs)}
+        with Path(arguments.output).open("wb") as stream:  # to a path, np.savez would append .npz
+            np.savez(stream, **named)
+        self.emit("predictions", path=arguments.output, n=len(inputs[0]))
+        return True
+
+
+def filled(array: Any, batch: int) -> Any:
+    """`batch` samples: the array's own, then its samples again from the first."""
+    return array if len(array) == batch else np.ascontiguousarray(np.resize(array, (batch, *array.shape[1:])))
+
+
+def timed(step: Callable[[], Any], seconds: float, count: int) -> Tuple[List[int], List[int]]:
+    """Wall and CPU nanoseconds of each call, for at least `seconds` and `count` calls."""
+    wall_clock, cpu_clock = time.perf_counter_ns, time.process_time_ns
+    wall: List[int] = []
+    cpu: List[int] = []
+    gc.collect()
+    gc.disable()
+    deadline = wall_clock() + int(seconds * 1e9)
+    end = 0
+    while end < deadline or len(wall) < count:
+        cpu_begin = cpu_clock()
+        begin = wall_clock()
+        step()
+        end = wall_clock()
+        cpu.append(cpu_clock() - cpu_begin)
+        wall.append(end - begin)
+    gc.enable()
+    return wall, cpu
+
+
+def judge(spec: Dict[str, Any], reference: Any, output: Any, tolerance: Dict[str, float]) -> Dict[str, Any]:
+    """Fields of a `golden` record. A step is the spec's own, or 1 for integers, or the reference's range / 255."""
+    scale = spec.get("scale") or 1.0
+    if reference.dtype.kind in "iub":
+        step = (spec.get("step") or scale) / scale
+    else:
+        step = spec.get("step") or float(np.ptp(reference)) / 255 or 1.0
+    record: Dict[str, Any] = {"output": spec["name"], "max_steps": None, "p999_steps": None, "argmax_agreement": None}
+    if output.shape != reference.shape or not np.isfinite(output).all():
+        return dict(record, ok=False)
+    expected, found = reference.astype(np.float64) / step, output.astype(np.float64) / step
+    steps = np.abs(found - expected)
+    record["max_steps"] = float(steps.max())
+    record["p999_steps"] = float(np.quantile(steps, 0.999))
+    record["argmax_agreement"] = agreement(expected.reshape(len(expected), -1), found.reshape(len(found), -1))
+    decided = record["argmax_agreement"] is None or record["argmax_agreement"] >= tolerance.get("agreement", 0)
+    ok = decided and all(record[key] <= tolerance[key] for key in STEP_LIMITS if key in tolerance)
+    return dict(record, ok=bool(ok))
+
+
+def agreement(expected: Any, found: Any) -> Optional[float]:
+    """Equal argmaxes among the samples that the reference decides clearly; None where there is nothing to decide."""
+    if expected.shape[1] < 2:
+        return None
+    best = np.sort(expected, axis=1)
+    clear = best[:, -1] - best[:, -2] > CLEAR_MARGIN_STEPS
+    if not clear.any():
+        return None
+    return float(np.mean(expected[clear].argmax(1) == found[clear].argmax(1)))
+
+
+# ----------------------------------------------------------------------------------------------- the machine, the clock
+
+
+def milliseconds(nanoseconds: int) -> float:
+    """Nanoseconds as milliseconds, exactly."""
+    return nanoseconds / 1e6
+
+
+def machine() -> Dict[str, Any]:
+    """What this runs on."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {"cpu": cpu_name(), "cores": usable, "kernel": platform.release(), "arch": platform.machine()}
+
+
+def cpu_name() -> str:
+    """The board's name, else the CPU's: ARM's cpuinfo names neither."""
+    board = read_text("/proc/device-tree/model").rstrip("\0")
+    if board:
+        return board
+    for line in read_text("/proc/cpuinfo").splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in ("model name", "Hardware", "Model"):
+            return value.strip()
+    return platform.processor() or "unknown"
+
+
+def peak_rss_mb() -> Optional[float]:
+    """Most memory that this process ever held, in MB (10^6 bytes)."""
+    for line in read_text("/proc/self/status").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    return None
+
+
+def load_average() -> Optional[float]:
+    """Runnable processes over the last minute."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+
+
+def read_text(path: str) -> str:
+    """A file's text, or nothing."""
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def first_line(error: BaseException) -> str:
+    """An exception as one line."""
+    text = str(error).strip().splitlines()
+    return "{}: {}".format(type(error).__name__, text[0]) if text else type(error).__name__
+
+
+# --------------------------------------------------------------------------------------------------------- command line
+
+
+class Parser(argparse.ArgumentParser):
+    """Wrong arguments end in a record like every other failure."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise RunnerError(bad-input) instead of exiting."""
+        raise RunnerError("bad-input", message)
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("verb", choices=("build", "verify", "bench", "predict"))
+    parser.add_argument("bundle", nargs="?", default=str(Path(__file__).resolve().parent))
+    parser.add_argument("--batch", type=positive(int))
+    parser.add_argument("--threads", type=positive(int))
+    parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--seconds", type=positive(float), default=1.0)
+    parser.add_argument("--count", type=positive(int), default=50)
+    parser.add_argument("--warmup", type=positive(int), default=10)
+    parser.add_argument("--input")
+    parser.add_argument("--output")
+    return parser.parse_intermixed_args(argv)
+
+
+def positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    """An argparse type for numbers above zero."""
+
+    def number(text: str) -> Any:
+        value = kind(text)
+        if not 0 < value < float("inf"):
+            raise ValueError(text)
+        return value
+
+    number.__name__ = "positive number"
+    return number
+
+
+def records_to(stream: TextIO) -> Callable[..., None]:
+    """A function that writes one record per line."""
+
+    def emit(record: str, **fields: Any) -> None:
+        stream.write(json.dumps(dict(record=record, **fields), allow_nan=False) + "\n")
+        stream.flush()
+
+    return emit
+
+
+def main(argv: Sequence[str]) -> int:
+    """Exit code."""
+    records = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # runtimes print to stdout from C; the records have it to themselves
+    emit = records_to(records)
+    try:
+        arguments = parse_arguments(argv)
+        if np is None:
+            raise RunnerError("missing-runtime", "numpy is not installed: pip install numpy")
+        if not Job(arguments, emit).run():
+            raise RunnerError("mismatch", "outputs differ from the reference beyond the tolerance")
+    except RunnerError as error:
+        emit("end", ok=False, error=str(error), kind=error.kind)
+        return EXIT_CODES[error.kind]
+    except Exception as error:  # a runtime's own exceptions have no common base
+        emit("end", ok=False, error=first_line(error), kind="failed")
+        return EXIT_CODES["failed"]
+    emit("end", ok=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
