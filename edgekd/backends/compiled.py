@@ -34,8 +34,9 @@ class Compiled:
 class Backend(Protocol):
     """A module of `edgekd.backends` with these three names is a backend; nothing else registers it.
 
-    EXTRA is the pip extra that holds its SDK (None: the base install). TOLERANCE is what the parity gate allows an
-    int8 float-typed output, in steps: `max` over all elements, or `p999`, the 99.9th percentile.
+    EXTRA is the pip extra that holds its SDK (None: the base install). TOLERANCE is what the parity gate, and the
+    runner on the device, allow an output: `max_steps` over all elements or `p999_steps`, the 99.9th percentile, and
+    `agreement`, the least share of clearly decided inputs that are classified alike.
     """
 
     EXTRA: str | None

@@ -32,14 +32,6 @@ class Graph:
         """Value of an initialiser or a Constant node; None for a computed tensor."""
         return numpy_helper.to_array(self.tensors[name]) if name in self.tensors else None
 
-    def scale_of(self, tensor: str) -> float | None:
-        """Scale of the quantiser whose grid `tensor` lies on; None for a tensor that no DequantizeLinear makes."""
-        node = self.producers.get(tensor)
-        if node is None or node.op_type != "DequantizeLinear":
-            return None
-        scale = self.constant(node.input[1])
-        return float(scale.item()) if scale is not None and scale.size == 1 else None
-
 
 def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
     """An attribute's value, or the operator's default."""

@@ -1,0 +1,162 @@
+"""The parity gate: what the device computed against the reference, output by output, in steps.
+
+A step is the scale of the quantiser that makes an output; for a float output, the reference's range over the parity
+set / 255. Arrays are float as the model sees them (integer-typed outputs such as class indices stay integers).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekd.schema import Schema
+
+Array = NDArray[Any]
+
+CLEAR_MARGIN_STEPS = 4.0  # a classification counts where the reference's two best are further apart than this
+LEAST_SQNR_DB = 30.0  # of an output that classifies nothing
+LEAST_MOVEMENT_STEPS = 8.0  # a reference that hardly moves would agree with anything
+LEAST_REFERENCE_SQNR_DB = 20.0  # int8 against float: a reference further off than this is noise itself
+HISTOGRAM_STEPS = 16
+DOES_NOT_COUNT = "does not count: "
+
+
+class Histogram(Schema):
+    """How many elements lie how many whole steps from the reference; the last entry holds all beyond it."""
+
+    steps: tuple[int, ...]
+    counts: tuple[int, ...]
+
+
+class Parity(Schema):
+    """One output at one batch size. `exact` is the share of elements that round to the reference's own step.
+
+    `step` is None for an integer output; `agreement` where nothing is classified, or nothing clearly; `sqnr`, in dB,
+    where nothing differs. A row that does not count is not ok: its case proves nothing, and `reason` says why.
+    """
+
+    output: str
+    batch: int
+    n: int
+    step: float | None = None
+    max: float | None = None
+    p999: float | None = None
+    exact: float | None = None
+    agreement: float | None = None
+    sqnr: float | None = None
+    histogram: Histogram | None = None
+    ok: bool
+    reason: str | None = None
+
+    @property
+    def counts(self) -> bool:
+        """Whether the case can prove anything."""
+        return not (self.reason or "").startswith(DOES_NOT_COUNT)
+
+
+def compare(
+    name: str,
+    output: Array,
+    reference: Array,
+    tolerance: Mapping[str, float],
+    *,
+    batch: int,
+    step: float | None = None,
+    unquantized: Array | None = None,
+) -> Parity:
+    """The row of one output, samples first.
+
+    `step` is None for a float output; `unquantized` is what the float model computes where `reference` is int8.
+    """
+    row = Parity(output=name, batch=batch, n=len(reference), ok=False)
+    if output.shape != reference.shape:
+        return row.model_copy(update={"reason": f"shape {output.shape} instead of {reference.shape}"})
+    if reference.dtype.kind != "f":
+        row, reason = _equality(row, output, reference)
+    elif not np.isfinite(output).all():
+        reason = "the output is not finite"
+    else:
+        step = step or float_step(reference)
+        row = _distances(row, output.astype(np.float64), reference.astype(np.float64), step)
+        reason = proves_nothing(reference, step, unquantized) or _shortfall(row, is_classifier(reference), tolerance)
+    return row.model_copy(update={"ok": reason is None, "reason": reason})
+
+
+def float_step(reference: Array) -> float:
+    """Step of an output that no quantiser makes; 1 for a constant one, which does not count anyway."""
+    return float(np.ptp(reference)) / 255 or 1.0
+
+
+def is_classifier(reference: Array) -> bool:
+    """Whether an output is one score per class: (N, C), C ≥ 2."""
+    return reference.ndim == 2 and reference.shape[1] >= 2
+
+
+def agreement(output: Array, reference: Array, step: float) -> float | None:
+    """Share of equal argmaxes among inputs that the reference decides clearly; None where there are none."""
+    if not is_classifier(reference):
+        return None
+    best = np.sort(reference, axis=1)
+    clear = best[:, -1] - best[:, -2] > CLEAR_MARGIN_STEPS * step
+    return float(np.mean(output.argmax(1)[clear] == reference.argmax(1)[clear])) if clear.any() else None
+
+
+def sqnr(output: Array, reference: Array) -> float | None:
+    """Signal to quantisation noise in dB; None for equal arrays."""
+    noise = float(np.sum((output.astype(np.float64) - reference) ** 2))
+    signal = float(np.sum(reference.astype(np.float64) ** 2))
+    return 10 * float(np.log10(max(signal, 1e-300) / noise)) if noise else None
+
+
+def proves_nothing(reference: Array, step: float, unquantized: Array | None) -> str | None:
+    """Why a case does not count: its reference hardly moves between inputs, or is far from the float model."""
+    movement = float(np.sqrt(np.mean(np.var(reference.astype(np.float64), axis=0)))) / step
+    if movement < LEAST_MOVEMENT_STEPS:
+        return f"{DOES_NOT_COUNT}the reference moves by {movement:.1f} steps (needs {LEAST_MOVEMENT_STEPS:g})"
+    quality = None if unquantized is None else sqnr(reference, unquantized)
+    if quality is not None and quality < LEAST_REFERENCE_SQNR_DB:
+        needed = f"needs {LEAST_REFERENCE_SQNR_DB:g}"
+        return f"{DOES_NOT_COUNT}the int8 reference is {quality:.1f} dB from the float model ({needed})"
+    return None
+
+
+def _shortfall(row: Parity, classifier: bool, tolerance: Mapping[str, float]) -> str | None:
+    """What an output misses of its backend's tolerance."""
+    for kind, value in (("max_steps", row.max), ("p999_steps", row.p999)):
+        if kind in tolerance and value is not None and value > tolerance[kind]:
+            return f"{kind.removesuffix('_steps')} is {value:.2f} steps, {tolerance[kind]:g} allowed"
+    least = tolerance.get("agreement", 0.0)
+    if row.agreement is not None and row.agreement < least:
+        return f"{row.agreement:.2%} of the clear inputs are classified alike, {least:.0%} required"
+    if not classifier and row.sqnr is not None and row.sqnr < LEAST_SQNR_DB:
+        return f"SQNR is {row.sqnr:.1f} dB, {LEAST_SQNR_DB:g} required"
+    return None
+
+
+def _equality(row: Parity, output: Array, reference: Array) -> tuple[Parity, str | None]:
+    exact = float(np.mean(output == reference))
+    reason = None if exact == 1 else f"{exact:.2%} of the elements are equal, all have to be"
+    if len(reference) > 1 and np.all(reference == reference[:1]):
+        reason = f"{DOES_NOT_COUNT}the reference is the same for every input"
+    return row.model_copy(update={"exact": exact}), reason
+
+
+def _distances(row: Parity, output: NDArray[np.float64], reference: NDArray[np.float64], step: float) -> Parity:
+    steps = np.abs(output - reference) / step
+    figures = {
+        "step": step,
+        "max": float(steps.max()),
+        "p999": float(np.quantile(steps, 0.999)),
+        "exact": float(np.mean(steps < 0.5)),
+        "agreement": agreement(output, reference, step),
+        "sqnr": sqnr(output, reference),
+        "histogram": _histogram(steps),
+    }
+    return row.model_copy(update=figures)
+
+
+def _histogram(steps: NDArray[np.float64]) -> Histogram:
+    whole = np.minimum(np.rint(steps), HISTOGRAM_STEPS).astype(int)
+    found, counts = np.unique(whole, return_counts=True)
+    return Histogram(steps=tuple(found.tolist()), counts=tuple(counts.tolist()))

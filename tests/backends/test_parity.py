@@ -1,0 +1,155 @@
+"""The gate over arrays: what it lets through, what it refuses, and when a case does not count."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgekd.backends.parity import Parity, agreement, compare, sqnr
+
+STEP = 0.05
+EXACT = {"max_steps": 2.0, "agreement": 0.99}
+PERCENTILE = {"p999_steps": 4.0, "agreement": 0.99}
+Array = np.ndarray[Any, Any]
+
+
+def logits(samples: int = 600, classes: int = 10, seed: int = 0) -> Array:
+    """On the grid of STEP, 30 steps of standard deviation."""
+    steps = np.rint(np.random.default_rng(seed).normal(0, 30, (samples, classes)))
+    return (np.clip(steps, -128, 127) * STEP).astype(np.float32)
+
+
+def row(output: Array, reference: Array, tolerance: dict[str, float] = EXACT, **more: Any) -> Parity:
+    return compare("logits", output, reference, tolerance, batch=8, step=more.pop("step", STEP), **more)
+
+
+def test_equal_outputs_pass() -> None:
+    result = row(logits(), logits())
+    assert (result.ok, result.max, result.p999, result.exact, result.agreement) == (True, 0, 0, 1, 1)
+    assert result.sqnr is None
+    assert result.histogram is not None
+    assert (result.histogram.steps, result.histogram.counts) == ((0,), (6000,))
+
+
+@pytest.mark.parametrize(("steps", "ok"), [(1, True), (2, True), (3, False)])
+def test_one_element_decides_the_maximum(steps: int, ok: bool) -> None:
+    """Float32 arithmetic is exact to 1e-5 steps here; 2.0 itself is allowed."""
+    output = logits()
+    output[7, 3] += steps * np.float32(STEP) * (1 - 1e-6)
+    result = row(output, logits())
+    assert result.max == pytest.approx(steps, abs=1e-4)
+    assert result.ok is ok
+    assert ok or result.reason == "max is 3.00 steps, 2 allowed"
+
+
+@pytest.mark.parametrize(("wrong", "ok"), [(5, True), (8, False)])
+def test_the_percentile_forgives_one_in_a_thousand(wrong: int, ok: bool) -> None:
+    """6000 elements: the 99.9th percentile lies between the 6th and the 7th largest. Classes stay apart."""
+    output = logits()
+    output.flat[:wrong] += 20 * STEP
+    result = row(output, logits(), {"p999_steps": 4.0})
+    assert result.ok is ok
+    assert ok or (result.reason or "").startswith("p999 is ")
+
+
+def test_classes_count_only_where_the_reference_is_clear() -> None:
+    reference = np.zeros((4, 3), np.float32)
+    reference[:, 0] = np.array([3, 5, 9, 9]) * STEP
+    output = reference.copy()
+    output[0] = [0, 1, 0]  # margin 3 steps: undecided, so not counted
+    assert agreement(output, reference, STEP) == 1
+    output[3] = [0, 1, 0]
+    assert agreement(output, reference, STEP) == pytest.approx(2 / 3)
+    assert agreement(output, reference * 0, STEP) is None
+
+
+def test_ten_confused_classes_in_600_fail() -> None:
+    """Small in steps on average, yet 10 of 600 clear decisions flipped is below 99 %."""
+    output = logits()
+    best = np.sort(output, axis=1)
+    clear = np.flatnonzero(best[:, -1] - best[:, -2] > 5 * STEP)[:10]
+    output[clear] = -output[clear]
+    result = row(output, logits(), {"agreement": 0.99})
+    assert not result.ok
+    assert "classified alike" in (result.reason or "")
+
+
+def test_other_outputs_need_30_db() -> None:
+    """Noise of 4 % in amplitude is 28 dB, of 2 % is 34 dB; 6000 samples leave it within 0.3 dB of that."""
+    reference = logits().reshape(600, 5, 2)
+    noise = np.random.default_rng(1).normal(0, float(reference.std()), reference.shape).astype(np.float32)
+    assert row(reference + 0.02 * noise, reference, {}).ok
+    result = row(reference + 0.04 * noise, reference, {})
+    assert not result.ok
+    assert (result.reason or "").startswith("SQNR is 2")
+    assert result.agreement is None
+
+
+def test_integer_outputs_have_to_be_equal() -> None:
+    classes = np.arange(100) % 7
+    assert row(classes, classes, step=None).ok
+    other = classes.copy()
+    other[5] += 1
+    assert row(other, classes, step=None).reason == "99.00% of the elements are equal, all have to be"
+
+
+def test_the_step_of_a_float_output_is_its_range() -> None:
+    result = row(logits(), logits(), step=None)
+    assert result.step == pytest.approx(float(np.ptp(logits())) / 255)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_outputs_have_to_be_finite(bad: float) -> None:
+    output = logits()
+    output[0, 0] = bad
+    assert row(output, logits()).reason == "the output is not finite"
+
+
+def test_shapes_have_to_match() -> None:
+    assert row(logits()[:, :9], logits()).reason == "shape (600, 9) instead of (600, 10)"
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        np.tile(np.linspace(-5, 5, 10, dtype=np.float32), (600, 1)),  # differs between classes, never between inputs
+        logits() * 0.2,  # 6 steps
+        np.zeros((600, 10), np.float32),
+    ],
+)
+def test_a_reference_that_hardly_moves_does_not_count(reference: Array) -> None:
+    result = row(reference, reference)
+    assert not result.ok
+    assert not result.counts
+    assert (result.reason or "").startswith("does not count: the reference moves by ")
+
+
+def test_a_reference_far_from_the_float_model_does_not_count() -> None:
+    """Its noise is as large as its signal: 0 dB."""
+    result = row(logits(), logits(), unquantized=logits() + logits(seed=1))
+    assert not result.ok
+    assert not result.counts
+    assert "dB from the float model" in (result.reason or "")
+    assert row(logits(), logits(), unquantized=logits() + 0.05 * logits(seed=1)).ok
+
+
+def test_integers_that_never_change_do_not_count() -> None:
+    assert not row(np.zeros(50, np.int64), np.zeros(50, np.int64), step=None).counts
+
+
+@given(st.floats(1e-3, 1e3), st.floats(1e-4, 0.5))
+def test_sqnr_is_the_ratio_of_powers(scale: float, noise: float) -> None:
+    """An error proportional to the signal has a known ratio; float64 holds it to 1e-6 dB."""
+    reference = logits(20).astype(np.float64) * scale
+    assert sqnr(reference * (1 + noise), reference) == pytest.approx(-20 * np.log10(noise), abs=1e-6)
+
+
+@given(st.floats(1e-3, 1e3))
+def test_the_gate_does_not_depend_on_units(scale: float) -> None:
+    """Scaling outputs and step together changes nothing beyond float32 rounding, 1e-4 steps."""
+    output = logits() + STEP
+    one, other = row(output, logits()), row(output * scale, logits() * scale, step=STEP * scale)
+    assert (one.ok, one.agreement, one.exact) == (other.ok, other.agreement, other.exact)
+    assert other.max == pytest.approx(one.max, abs=1e-4)
