@@ -132,8 +132,10 @@ def reference(model: onnx.ModelProto, x: Array, tensors: list[str] | None = None
 
 
 def normalised(model: onnx.ModelProto, x: Array) -> onnx.ModelProto:
-    """The same model with the weights and bias set so that on `x` every Conv channel has mean 0 and std 1 and
-    every Gemm output mean 0 and std at most 1: what training with batch normalisation would give, and what makes eight bits enough."""
+    """The same model with weights and biases scaled as batch normalisation would have trained them.
+
+    On `x` every Conv channel gets mean 0 and std 1, every Gemm output mean 0 and std at most 1: eight bits are enough.
+    """
     constants = {c.name: c for c in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type in ("Conv", "Gemm") and len(node.input) == 3:

@@ -1,0 +1,74 @@
+"""The passes in order: read, simplify, collapse QDQ, arrange in NHWC, write."""
+
+from dataclasses import dataclass
+
+import onnx
+
+from edgekd.backends.compiled import Precision
+from edgekd.backends.tflite import convolution, elementwise, linear, pooling, shaping
+from edgekd.backends.tflite.graph import Graph
+from edgekd.backends.tflite.layout import arrange
+from edgekd.backends.tflite.qdq import QUANTISERS, collapse, integer_borders
+from edgekd.backends.tflite.reader import read
+from edgekd.backends.tflite.rules import RULES
+from edgekd.backends.tflite.simplify import simplify
+from edgekd.backends.tflite.writer import Writer
+from edgekd.bundle import TensorSpec
+from edgekd.errors import BadInputError
+from edgekd.target import Target
+
+RULE_MODULES = (convolution, elementwise, linear, pooling, shaping)
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A .tflite file's content and its outer specification."""
+
+    content: bytes
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    notes: tuple[str, ...]
+
+
+def convert(model: onnx.ModelProto, target: Target, precision: Precision) -> Converted:
+    """Lower a model; raise BadInputError when it is not of `precision` or holds an op without a TFLite form."""
+    graph = read(model, target.batch)
+    simplify(graph)
+    quantised = any(node.op in QUANTISERS for node in graph.nodes)
+    if quantised != (precision == "int8"):
+        raise BadInputError(f"precision {precision} needs a model {'with' if precision == 'int8' else 'without'} Q/DQ")
+    steps: dict[str, float] = {}
+    if quantised:
+        collapse(graph)
+        steps = _output_steps(graph)
+        if target.io == "int8":
+            integer_borders(graph)
+    nhwc = arrange(graph)
+    writer = Writer(graph)
+    for node in graph.nodes:
+        RULES[node.op].emit(writer, node)
+    inputs = tuple(_spec(graph, name, nhwc, None) for name in graph.inputs)
+    outputs = tuple(_spec(graph, name, nhwc, steps.get(name)) for name in graph.outputs)
+    return Converted(writer.finish(), inputs, outputs, tuple(graph.notes))
+
+
+def _output_steps(graph: Graph) -> dict[str, float]:
+    """Scale of the quantiser that makes each output; a float output has none."""
+    producers = graph.producers()
+    sources = {name: graph.tensors[producers[name].inputs[0]] for name in graph.outputs if name in producers}
+    return {name: source.quantisation.scale.item() for name, source in sources.items() if source.quantisation}
+
+
+def _spec(graph: Graph, name: str, nhwc: set[str], step: float | None) -> TensorSpec:
+    tensor = graph.tensors[name]
+    shape = tuple(None if size < 0 else size for size in tensor.signature)
+    quantisation = tensor.quantisation
+    return TensorSpec(
+        name=name,
+        dtype=tensor.dtype.name,  # type: ignore[arg-type]
+        shape=shape,
+        layout="NHWC" if name in nhwc else None,
+        scale=quantisation.scale.item() if quantisation else None,
+        zero_point=int(quantisation.zero_point.item()) if quantisation else None,
+        step=step,
+    )

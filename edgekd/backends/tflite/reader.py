@@ -1,0 +1,82 @@
+"""ONNX model in, graph out: constants gathered, shapes inferred at the target's batch."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from edgekd.backends.tflite.graph import Array, Graph, Node, Tensor, constant
+from edgekd.errors import BadInputError
+
+OLDEST_OPSET = 13
+
+Shapes = dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
+
+
+def read(model: onnx.ModelProto, batch: int) -> Graph:
+    """Graph of a model; raise BadInputError for an invalid one or one whose shapes cannot be inferred.
+
+    A dimension is dynamic when it differs between two batches, whatever the exporter called it.
+    """
+    _check_opset(model)
+    constants = _constants(model)
+    here, elsewhere = _shapes(model, batch), _shapes(model, batch + 1)
+    tensors = {name: constant(name, data) for name, data in constants.items()}
+    for name, (shape, dtype) in here.items():
+        if name not in tensors:
+            other = elsewhere[name][0]
+            signature = tuple(size if size == moved else -1 for size, moved in zip(shape, other, strict=True))
+            tensors[name] = Tensor(name, shape, signature, dtype)
+    nodes = [_node(node) for node in model.graph.node if node.op_type != "Constant"]
+    inputs = [value.name for value in model.graph.input if value.name not in constants]
+    return Graph(tensors, nodes, inputs, [value.name for value in model.graph.output])
+
+
+def _check_opset(model: onnx.ModelProto) -> None:
+    version = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
+    if version < OLDEST_OPSET:
+        raise BadInputError(f"ONNX opset {version} is too old: export with opset {OLDEST_OPSET} or later")
+
+
+def _node(node: onnx.NodeProto) -> Node:
+    attributes = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
+    domain = "" if node.domain in ("", "ai.onnx") else f"{node.domain}."
+    return Node(domain + node.op_type, node.name or node.output[0], list(node.input), node.output[0], attributes)
+
+
+def _constants(model: onnx.ModelProto) -> dict[str, Array]:
+    found = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant":
+            entry = node.attribute[0]
+            value = helper.get_attribute_value(entry)
+            dtype = np.float32 if "float" in entry.name else np.int64
+            found[node.output[0]] = numpy_helper.to_array(value) if entry.name == "value" else np.asarray(value, dtype)
+    return found
+
+
+def _shapes(model: onnx.ModelProto, batch: int) -> Shapes:
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    fixed.graph.ClearField("value_info")
+    for value in fixed.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    for value in fixed.graph.input:
+        if value.type.tensor_type.shape.dim and not value.type.tensor_type.shape.dim[0].HasField("dim_value"):
+            value.type.tensor_type.shape.dim[0].dim_value = batch
+    try:
+        onnx.checker.check_model(model)
+        inferred = onnx.shape_inference.infer_shapes(fixed, strict_mode=True, data_prop=True).graph
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise BadInputError(f"not a valid ONNX model: {str(error).strip().splitlines()[0]}") from error
+    return {value.name: _shape(value) for value in (*inferred.input, *inferred.value_info, *inferred.output)}
+
+
+def _shape(value: onnx.ValueInfoProto) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    tensor = value.type.tensor_type
+    if not tensor.HasField("shape") or not all(size.HasField("dim_value") for size in tensor.shape.dim):
+        raise BadInputError(f"tensor {value.name!r}: only the batch, the first dimension of an input, may be dynamic")
+    return tuple(size.dim_value for size in tensor.shape.dim), np.dtype(
+        helper.tensor_dtype_to_np_dtype(tensor.elem_type)
+    )
