@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgekd.distillation._base import Context, Output
+from edgekd.errors import BadInputError
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,11 @@ def hint_loss(student_feature: Tensor, teacher_feature: Tensor) -> Tensor:
 def regressor(student_feature: Tensor, teacher_feature: Tensor) -> nn.Module:
     """What brings (N, C, …) to the teacher's shape: pooling to its grid, a 1×1 convolution or linear to its channels.
 
-    Raises ValueError when the two differ in their number of axes.
+    Raises BadInputError when the two differ in their number of axes.
     """
     ours, theirs = student_feature.shape[1:], teacher_feature.shape[1:]
     if len(ours) != len(theirs):
-        raise ValueError(f"a hint cannot bring a feature of shape {tuple(ours)} to {tuple(theirs)}")
+        raise BadInputError(f"a hint cannot bring a feature of shape {tuple(ours)} to {tuple(theirs)}")
     layers: list[nn.Module] = []
     if ours[1:] != theirs[1:]:
         layers.append(_pooling(tuple(theirs[1:])))

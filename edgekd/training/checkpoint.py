@@ -20,7 +20,6 @@ class Position:
 
     step: int = 0
     best: float | None = None
-    best_sha256: str | None = None
     seconds: float = 0.0
     sums: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -38,15 +37,14 @@ class Position:
         return means
 
 
-def save_checkpoint(folder: Path, key: str, position: Position, tensors: dict[str, Tensor]) -> Path:
-    """Write a checkpoint and drop the one before; the file that commits it."""
+def save_checkpoint(folder: Path, key: str, position: Position, tensors: dict[str, Tensor]) -> None:
+    """Write a checkpoint, then drop the one before."""
     name = f"checkpoint.{position.step}.safetensors"
     digest = save_tensors(tensors, folder / name)
     write_json(folder / JSON, {"key": key, "tensors": name, "sha256": digest, "position": asdict(position)})
     for old in (*folder.glob("checkpoint.*.safetensors"), *folder.glob(".checkpoint.*")):
         if old.name != name:
             old.unlink(missing_ok=True)
-    return folder / JSON
 
 
 def load_checkpoint(folder: Path, key: str) -> tuple[Position, dict[str, Tensor]] | None:

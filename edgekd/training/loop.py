@@ -27,10 +27,9 @@ from edgekd.training.optimizer import build_optimizer
 from edgekd.training.precision import place_model, runner
 from edgekd.training.schedule import learning_rate
 from edgekd.training.seeding import derive
-from edgekd.training.state import State
-from edgekd.training.weights import load_weights, save_tensors
+from edgekd.training.state import BEST, State, part
+from edgekd.training.weights import save_tensors
 
-BEST = "best.safetensors"
 HISTORY = "history.json"
 CHECKPOINT_SECONDS = 30.0
 
@@ -66,56 +65,54 @@ def train(
     fraction of steps done alone. Raises PromiseBrokenError when the loss is no longer finite, BadInputError when the
     checkpoint is damaged; Ctrl-C saves one and raises KeyboardInterrupt.
     """
-    saved = load_checkpoint(folder, key)
-    position, tensors = saved or (Position(), {})
+    position, tensors = load_checkpoint(folder, key) or (Position(), {})
     session = _Session(
         model, data, recipe_data, settings, objective, folder, seed, key, reporter, on_progress, position
     )
     if position.step < session.total_steps:
-        session.learn(tensors)
-    load_weights(model, folder / BEST, position.best_sha256)
+        tensors = session.learn(tensors)
+    best = part(tensors, BEST)
+    save_tensors(best, folder / "best.safetensors")
+    model.load_state_dict(best)
     return Trained(position.best or 0.0, tuple(position.history), position.seconds)
 
 
+@dataclass(eq=False)
 class _Session:
     """One process's share of a training."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        data: Dataset,
-        recipe_data: Data,
-        settings: Training,
-        objective: Objective,
-        folder: Path,
-        seed: int,
-        key: str,
-        reporter: Reporter,
-        on_progress: OnProgress | None,
-        position: Position,
-    ) -> None:
-        self._model, self._data, self._settings, self._objective = model, data, settings, objective
-        self._folder, self._seed, self._key = folder, seed, key
-        self._reporter, self._on_progress, self._position = reporter, on_progress, position
-        self._accelerator = Accelerator()
-        device = self._accelerator.device
-        place_model(model, device, data.train.inputs.ndim)
-        self._run = runner(model, settings.precision, device)
-        self._batches = Batches(data, recipe_data, min(settings.batch, len(data.train)), seed, device)
-        self.total_steps = settings.epochs * len(self._batches)
+    model: nn.Module
+    data: Dataset
+    recipe_data: Data
+    settings: Training
+    objective: Objective
+    folder: Path
+    seed: int
+    key: str
+    reporter: Reporter
+    on_progress: OnProgress | None
+    position: Position
 
-    def learn(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take the remaining steps."""
+    def __post_init__(self) -> None:
+        self._accelerator = Accelerator()
+        device, train = self._accelerator.device, self.data.train
+        place_model(self.model, device, train.inputs.ndim)
+        self._run = runner(self.model, self.settings.precision, device)
+        self._batches = Batches(self.data, self.recipe_data, min(self.settings.batch, len(train)), self.seed, device)
+        self.total_steps = self.settings.epochs * len(self._batches)
+
+    def learn(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Take the remaining steps from a saved state, if there is one, to the last."""
         self._begin(tensors)
-        position, steps = self._position, len(self._batches)
-        title = f"training {self._folder.name}"
+        position, steps = self.position, len(self._batches)
+        title = f"training {self.folder.name}"
         with (
             deferred_interrupts() as interrupted,
-            self._reporter.track(title, self.total_steps, position.step) as tracker,
+            self.reporter.track(title, self.total_steps, position.step) as tracker,
         ):
             while position.step < self.total_steps:
                 epoch, start = divmod(position.step, steps)
-                self._model.train()
+                self.model.train()
                 for batch in self._batches.epoch(epoch, start):
                     self._step(batch, tracker)
                     if position.step % steps and (interrupted() or self._due()):
@@ -125,28 +122,29 @@ class _Session:
                 self._finish_epoch(epoch)
                 if interrupted():
                     raise KeyboardInterrupt
+        return self._state.tensors()
 
     def _begin(self, tensors: Mapping[str, Tensor]) -> None:
-        views = range(min(self._batches.recipe.views, self._settings.epochs))
-        self._objective.prepare(self._batches, views)
-        modules = self._objective.modules.to(self._accelerator.device)
+        views = range(min(self.recipe_data.views, self.settings.epochs))
+        self.objective.prepare(self._batches, views)
+        modules = self.objective.modules.to(self._accelerator.device)
         modules.train()
-        optimizer = build_optimizer(self._model, modules, self._settings)
-        average = Average(self._model, self._settings.ema) if self._settings.ema else None
-        self._state = State(self._model, modules, optimizer, average)
+        optimizer = build_optimizer(self.model, modules, self.settings)
+        average = Average(self.model, self.settings.ema) if self.settings.ema else None
+        self._state = State(self.model, modules, optimizer, average)
         if tensors:
             self._state.load(tensors)
         self._optimizer = self._accelerator.prepare(optimizer)
         self._saved = time.perf_counter()
 
     def _step(self, batch: Batch, tracker: Tracker) -> None:
-        step = self._position.step
-        torch.manual_seed(derive(self._seed, "step", step))
+        step = self.position.step
+        torch.manual_seed(derive(self.seed, "step", step))
         for group in self._optimizer.param_groups:
             group["lr"] = self._rate(step)
-        if self._on_progress:
-            self._on_progress(self._model, step / self.total_steps)
-        loss, terms = self._objective(self._run, batch, step, self.total_steps)
+        if self.on_progress:
+            self.on_progress(self.model, step / self.total_steps)
+        loss, terms = self.objective(self._run, batch, step, self.total_steps)
         value = loss.item()
         if not math.isfinite(value):
             raise self._diverged(f"the loss is {value}")
@@ -154,26 +152,26 @@ class _Session:
         self._accelerator.backward(loss)
         self._optimizer.step()
         if self._state.average:
-            self._state.average.update(self._model, step)
-        self._position.add({"loss": value} | {name: term.item() for name, term in terms.items()})
+            self._state.average.update(self.model, step)
+        self.position.add({"loss": value} | {name: term.item() for name, term in terms.items()})
         tracker.advance(1, f"loss {value:.3f}")
 
     def _finish_epoch(self, epoch: int) -> None:
-        position, average = self._position, self._state.average
-        with average.applied(self._model) if average else nullcontext():
-            val = evaluate(self._model, self._data.val, self._data.preprocessing, precision=self._settings.precision)
+        position, average = self.position, self._state.average
+        with average.applied(self.model) if average else nullcontext():
+            val = evaluate(self.model, self.data.val, self.data.preprocessing, precision=self.settings.precision)
             if position.best is None or val > position.best:
                 position.best = val
-                position.best_sha256 = save_tensors(self._model.state_dict(), self._folder / BEST)
+                self._state.keep_best()
         means = position.means(len(self._batches))
         record = {"epoch": epoch + 1, "loss": means.pop("loss"), "terms": means, "val": val}
         position.history.append(record | {"learning_rate": self._rate(position.step - 1)})
         self._save()
-        write_json(self._folder / HISTORY, position.history)
-        self._reporter.event("epoch", stage=self._folder.name, **position.history[-1])
+        write_json(self.folder / HISTORY, position.history)
+        self.reporter.event("epoch", stage=self.folder.name, **position.history[-1])
 
     def _rate(self, step: int) -> float:
-        return learning_rate(step, self.total_steps, self._settings.learning_rate, self._settings.warmup)
+        return learning_rate(step, self.total_steps, self.settings.learning_rate, self.settings.warmup)
 
     def _due(self) -> bool:
         return time.perf_counter() - self._saved > CHECKPOINT_SECONDS
@@ -182,12 +180,12 @@ class _Session:
         if not self._state.finite():
             raise self._diverged("a weight is not finite")
         now = time.perf_counter()
-        self._position.seconds += now - self._saved
+        self.position.seconds += now - self._saved
         self._saved = now
-        save_checkpoint(self._folder, self._key, self._position, self._state.tensors())
+        save_checkpoint(self.folder, self.key, self.position, self._state.tensors())
 
     def _diverged(self, what: str) -> PromiseBrokenError:
-        epoch = self._position.step // len(self._batches) + 1
-        checkpoint = self._folder / JSON
+        epoch = self.position.step // len(self._batches) + 1
+        checkpoint = self.folder / JSON
         last = f"the last good checkpoint is {checkpoint}" if checkpoint.is_file() else "there is no checkpoint yet"
-        return PromiseBrokenError(f"training diverged in epoch {epoch}, step {self._position.step}: {what}; {last}")
+        return PromiseBrokenError(f"training diverged in epoch {epoch}, step {self.position.step}: {what}; {last}")

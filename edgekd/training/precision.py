@@ -6,6 +6,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from edgekd.errors import BadInputError
+
 Precision = Literal["auto", "float32", "bf16"]
 
 
@@ -27,7 +29,9 @@ def runner(model: nn.Module, precision: Precision, device: torch.device) -> Call
 
     def run(inputs: Tensor) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=enabled):
-            logits: Tensor = model(inputs)
+            logits = model(inputs)
+        if not isinstance(logits, Tensor):
+            raise BadInputError(f"the model returns a {type(logits).__name__}; it must return logits (N, classes)")
         return logits.float()
 
     return run

@@ -1,7 +1,7 @@
 """Everything that a training changes, as one flat dictionary of tensors."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -9,17 +9,23 @@ from torch import Tensor, nn
 from edgekd.errors import BadInputError
 from edgekd.training.average import Average
 
+BEST = "best"
 MOMENTUM = "momentum_buffer"
 
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """The model, the objective's trained parts, the optimiser's momentum and, if any, the averaged weights."""
+    """The model, the objective's trained parts, the optimiser's momentum, perhaps an average, and the best weights."""
 
     model: nn.Module
     modules: nn.ModuleDict
     optimizer: torch.optim.Optimizer
     average: Average | None
+    best: dict[str, Tensor] = field(default_factory=dict)
+
+    def keep_best(self) -> None:
+        """Remember the model's weights as the best so far."""
+        self.best.update({name: value.clone() for name, value in self.model.state_dict().items()})
 
     def tensors(self) -> dict[str, Tensor]:
         """All of it by name."""
@@ -29,34 +35,37 @@ class State:
             "objective": self.modules.state_dict(),
             "momentum": {name: value for name, value in momentum.items() if value is not None},
             "average": self.average.values if self.average else {},
+            BEST: self.best,
         }
-        return {f"{part}/{name}": value for part, values in parts.items() for name, value in values.items()}
+        return {f"{owner}/{name}": value for owner, values in parts.items() for name, value in values.items()}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Take all of it back; raise BadInputError when it belongs to another model."""
         try:
-            self.model.load_state_dict(_part(tensors, "model"))
-            self.modules.load_state_dict(_part(tensors, "objective"))
+            self.model.load_state_dict(part(tensors, "model"))
+            self.modules.load_state_dict(part(tensors, "objective"))
         except RuntimeError as error:
             raise BadInputError("the checkpoint belongs to another model: delete it to train again") from error
-        momentum = _part(tensors, "momentum")
+        self.best.update(part(tensors, BEST))
+        momentum = part(tensors, "momentum")
         for name, parameter in self._parameters():
             if name in momentum:
                 self.optimizer.state[parameter][MOMENTUM] = torch.empty_like(parameter).copy_(momentum[name])
         if self.average:
-            for name, value in _part(tensors, "average").items():
+            for name, value in part(tensors, "average").items():
                 self.average.values[name].copy_(value)
 
     def finite(self) -> bool:
-        """Whether no NaN or infinity has got in."""
-        return all(bool(value.isfinite().all()) for value in self.tensors().values())
+        """Whether no NaN or infinity has got into what is trained."""
+        return all(bool(parameter.isfinite().all()) for _, parameter in self._parameters())
 
     def _parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        for part, module in (("model", self.model), ("objective", self.modules)):
+        for owner, module in (("model", self.model), ("objective", self.modules)):
             for name, parameter in module.named_parameters():
-                yield f"{part}.{name}", parameter
+                yield f"{owner}.{name}", parameter
 
 
-def _part(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
-    prefix = f"{part}/"
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+def part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """One part of a state, such as the `BEST` weights."""
+    prefix = f"{name}/"
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

@@ -16,7 +16,8 @@ class Taps:
     """Features by tap name while in use as a context, or until `close`.
 
     A tap is a module's name for its output, `name:input` for its first input, or a pattern such as `stages.*`, in which
-    `*` stands for one level. Raises BadInputError with the nearest name when nothing matches.
+    `*` stands for one level. A module that runs several times shows its last run. Features are copies: what follows
+    may work in place. Raises BadInputError with the nearest name when nothing matches.
     """
 
     def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
@@ -27,10 +28,10 @@ class Taps:
 
     def _attach(self, tap: str, module: nn.Module) -> Any:
         def read_input(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            self.features[tap] = inputs[0]
+            self.features[tap] = _copy(inputs[0], tap)
 
         def read_output(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
-            self.features[tap] = output
+            self.features[tap] = _copy(output, tap)
 
         if tap.endswith(INPUT):
             return module.register_forward_pre_hook(read_input)
@@ -46,6 +47,12 @@ class Taps:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _copy(feature: object, tap: str) -> Tensor:
+    if not isinstance(feature, Tensor):
+        raise BadInputError(f"tap {tap!r} carries a {type(feature).__name__}, not a tensor: tap a module inside it")
+    return feature.clone()
 
 
 def _resolve(tap: str, modules: list[str]) -> list[str]:

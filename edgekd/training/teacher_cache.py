@@ -67,7 +67,7 @@ class CachedTeacher:
                 "teacher": weights_digest(teacher.model),
                 "data": batches.data.digest(),
                 "augmentation": batches.recipe.augmentation,
-                "seed": batches.seed,
+                "seed": batches.seed if batches.recipe.augmentation else None,
                 "taps": teacher.taps,
                 "bf16": casts(teacher.precision, batches.device),
             }

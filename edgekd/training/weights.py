@@ -1,6 +1,7 @@
 """Weights on disk, and the hash that names them."""
 
 import hashlib
+import pickle
 from pathlib import Path
 
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 from edgekd.errors import BadInputError
 from edgekd.files import atomic_path, sha256
 from edgekd.plugins import nearest
+
+PICKLED = {".pt", ".pth"}
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path) -> str:
@@ -25,19 +28,24 @@ def save_tensors(tensors: dict[str, Tensor], path: Path) -> str:
 
 
 def read_tensors(path: Path, expected: str | None = None) -> dict[str, Tensor]:
-    """Read a safetensors file; raise BadInputError when it is absent, damaged, or not the `expected` sha256."""
+    """Read a safetensors file, or a state dict that `torch.save` wrote (never running the code in it).
+
+    Raises BadInputError when the file is absent, damaged, or not the `expected` sha256.
+    """
     if not path.is_file():
         raise BadInputError(f"{path}: no such file")
     if expected is not None and sha256(path) != expected:
         raise BadInputError(f"{path} is damaged (its sha256 is not the recorded one): delete it to train again")
     try:
+        if path.suffix in PICKLED:
+            return dict(torch.load(path, map_location="cpu", weights_only=True))
         return load_file(path)
-    except SafetensorError as error:
-        raise BadInputError(f"{path} is damaged or no safetensors file: {error}") from error
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, TypeError) as error:
+        raise BadInputError(f"{path} is damaged or holds no state dict: {str(error).splitlines()[0]}") from error
 
 
 def load_weights(model: nn.Module, path: Path, expected: str | None = None) -> None:
-    """Fill a model from a safetensors file; raise BadInputError when names or shapes differ."""
+    """Fill a model from a file of weights; raise BadInputError when names or shapes differ."""
     tensors, state = read_tensors(path, expected), model.state_dict()
     for name in state.keys() - tensors.keys():
         raise BadInputError(f"{path}: no weights for {name!r}{nearest(name, tensors.keys() - state.keys())}")
