@@ -7,7 +7,8 @@ from onnx.reference import ReferenceEvaluator
 
 from edgekd.errors import BadInputError
 from edgekd.quantization.fold import fold_batch_norms, fold_linear_layers, name_global_pools
-from edgekd.quantization.graph import Graph, set_attribute
+from edgekd.quantization.graph import Graph
+from edgekd.quantization.reshape import fix_reshapes
 
 MIN_OPSET = 18
 _QUANTIZERS = frozenset({"QuantizeLinear", "DequantizeLinear"})
@@ -27,9 +28,8 @@ def clean(model: onnx.ModelProto) -> onnx.ModelProto:
     graph = Graph(_inferred(graph.model()))
     fold_linear_layers(graph)
     name_global_pools(graph)
-    _fix_reshapes(graph)
     unshare(graph)
-    return _inferred(_named_batch(graph.model()))
+    return _inferred(fix_reshapes(_named_batch(graph.model())))
 
 
 def unshare(graph: Graph) -> None:
@@ -91,6 +91,9 @@ def _cast_like(graph: Graph, node: NodeProto) -> None:
 
 def _evaluate(graph: Graph, node: NodeProto) -> None:
     feeds = {name: graph.constants[name] for name in node.input if name}
+    if node.op_type == "Transpose" and graph.only_consumer(node.input[0]) is node:
+        graph.reroute(node.output[0], node.input[0])  # a layer is known by the name of its weight
+        node.output[0] = node.input[0]
     results = ReferenceEvaluator(node).run(None, feeds)
     graph.constants.update({name: np.asarray(value) for name, value in zip(node.output, results, strict=False) if name})
     graph.nodes.remove(node)
@@ -100,18 +103,6 @@ def _drop_no_ops(graph: Graph) -> None:
     for node in list(graph.nodes):
         if node.op_type in {"Identity", "Dropout"} and not any(graph.consumers(edge) for edge in node.output[1:]):
             graph.bypass(node)
-
-
-def _fix_reshapes(graph: Graph) -> None:
-    """Replace computed target shapes whose result is known but for one dimension, the batch."""
-    for node in graph.nodes:
-        shape = graph.shapes.get(node.output[0])
-        if node.op_type != "Reshape" or node.input[1] in graph.constants or shape is None:
-            continue
-        if sum(size is None for size in shape) <= 1:
-            sizes = np.array([-1 if size is None else size for size in shape], np.int64)
-            node.input[1] = graph.add_constant(f"{node.output[0]}_shape", sizes)
-            set_attribute(node, "allowzero", 0)
 
 
 def _named_batch(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -18,10 +18,8 @@ ACTIVATIONS = frozenset({"Relu", "Clip"})
 FIXED = frozenset({"Softmax", "Sigmoid", "Tanh"})
 PASS_THROUGH = frozenset(
     {
-        "Dropout",
         "Flatten",
         "GlobalMaxPool",
-        "Identity",
         "MaxPool",
         "Pad",
         "Reshape",
@@ -39,8 +37,9 @@ class Op:
     """One operation by its ONNX word. Edges are activations; constants are not edges.
 
     `constant` marks a constant operand: the weight of a Conv, Gemm or MatMul, the bias of an Add.
-    A front end gives kinds their plain meaning only: Clip starts at 0, Pad pads with 0, GlobalAveragePool is any mean
-    over all spatial axes; whatever differs gets another word, and stays float.
+    A front end leaves out what does nothing at inference (Identity, Dropout) and gives kinds their plain meaning only:
+    Clip starts at 0, Pad pads with 0, GlobalAveragePool is any mean over all spatial axes. Whatever differs gets
+    another word, and stays float.
     """
 
     name: str

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto
 
+from edgekd.errors import BadInputError
 from edgekd.quantization.clean import unshare
 from edgekd.quantization.fold import layer_name
 from edgekd.quantization.graph import Array, Graph
@@ -43,6 +44,23 @@ def _operands(graph: Graph, name: str, affine: Affine, scheme: Scheme) -> list[s
         graph.add_constant(f"{name}_scale", np.array(affine.scale, np.float32)),
         graph.add_constant(f"{name}_zero_point", np.array(affine.zero_point, scheme.activation)),
     ]
+
+
+def strip_activations(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, Affine]]:
+    """The inverse of `insert_activations`: the float model, and the parameters of each edge that had a quantiser."""
+    graph = Graph(model)
+    parameters = {}
+    for quantize in [node for node in graph.nodes if node.op_type == "QuantizeLinear"]:
+        scale, zero_point = graph.constant(quantize, 1), graph.constant(quantize, 2)
+        (dequantize,) = graph.consumers(quantize.output[0])
+        if scale is None or zero_point is None:
+            raise BadInputError(f"{quantize.name!r}: a quantiser needs a constant scale and zero point")
+        dequantize.input[0] = quantize.input[0]
+        graph.nodes.remove(quantize)
+        edge = dequantize.output[0] if dequantize.output[0] in graph.outputs else quantize.input[0]
+        graph.bypass(dequantize)
+        parameters[edge] = Affine(float(scale), int(zero_point))
+    return graph.model(), parameters
 
 
 def quantize_weights(model: onnx.ModelProto, scheme: Scheme, layers: Collection[str] | None = None) -> onnx.ModelProto:

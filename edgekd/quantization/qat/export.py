@@ -1,0 +1,115 @@
+"""Torch models written as ONNX: float, or QDQ with the scales that training found."""
+
+import copy
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from edgekd.errors import BadInputError
+from edgekd.quantization.clean import clean
+from edgekd.quantization.qat.fake_quant import QuantizedLayer, Quantizer
+from edgekd.quantization.qdq import insert_activations, quantize_weights, strip_activations
+from edgekd.quantization.scheme import Scheme
+
+
+@torch.library.custom_op("edgekd::mark", mutates_args=())
+def mark(x: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
+    """Stands for Q and DQ in the exporter's graph; the value passes through."""
+    return x.clone()
+
+
+@mark.register_fake
+def _(x: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
+    return torch.empty_like(x)
+
+
+class Mark(nn.Module):
+    """A quantiser whose scale and zero point are settled."""
+
+    scale: Tensor
+    zero_point: Tensor
+
+    def __init__(self, quantizer: Quantizer) -> None:
+        super().__init__()
+        scale, zero_point = quantizer.affine()
+        self.register_buffer("scale", scale.clone())
+        self.register_buffer("zero_point", zero_point.to(getattr(torch, quantizer.scheme.activation)))
+
+    def forward(self, x: Tensor, source: int | None = None) -> Tensor:
+        """Mark x."""
+        marked: Tensor = torch.ops.edgekd.mark(x, self.scale, self.zero_point)
+        return marked
+
+
+def export_float(model: nn.Module, example: Tensor) -> onnx.ModelProto:
+    """The model as it evaluates: input "input", outputs "logits" (then "logits_1", …), free batch, norms folded."""
+    return clean(_export(copy.deepcopy(model).eval(), example))
+
+
+def export_qdq(prepared: nn.Module, example: Tensor, scheme: Scheme) -> onnx.ModelProto:
+    """A prepared model as QDQ: the observed activation scales, weights and biases rounded after batch norm folding."""
+    twin = copy.deepcopy(prepared).eval()
+    layers = {name for name, module in twin.named_modules() if isinstance(module, QuantizedLayer)}
+    for name, module in list(twin.named_modules()):
+        if isinstance(module, QuantizedLayer):
+            module.simulating = False
+        elif isinstance(module, Quantizer):
+            twin.set_submodule(name, Mark(module))
+    plain, parameters = strip_activations(_export(twin, example))
+    return quantize_weights(insert_activations(clean(plain), parameters, scheme), scheme, layers)
+
+
+def _export(model: nn.Module, example: Tensor) -> onnx.ModelProto:
+    batch = torch.cat([example, example])[:2]  # a batch of one would be taken for a constant
+    with torch.no_grad():
+        outputs = model(batch)
+    count = len(outputs) if isinstance(outputs, (tuple, list)) else 1
+    names = ["logits", *(f"logits_{index}" for index in range(1, count))]
+    try:
+        with _silence():
+            program = torch.onnx.export(
+                model,
+                (batch,),
+                dynamo=True,
+                external_data=False,
+                optimize=False,  # it would fold batch norms in float32
+                verbose=False,
+                input_names=["input"],
+                output_names=names,
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                custom_translation_table=_translations(),
+            )
+    except torch.onnx.OnnxExporterError as error:
+        cause = error.__cause__ or error
+        raise BadInputError(f"torch cannot export {type(model).__name__}: {str(cause).splitlines()[0]}") from error
+    assert program is not None
+    exported: onnx.ModelProto = program.model_proto
+    return exported
+
+
+def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
+    from onnxscript import opset18 as op  # heavy: only an export pays for it
+
+    def translate(x: Any, scale: Any, zero_point: Any) -> Any:
+        return op.DequantizeLinear(op.QuantizeLinear(x, scale, zero_point), scale, zero_point)
+
+    return {torch.ops.edgekd.mark.default: translate}
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Without the exporter's notes on what it skips."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

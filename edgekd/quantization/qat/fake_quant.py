@@ -1,0 +1,181 @@
+"""Quantisation simulated in training: fake-quantised weights, and activations with moving-average observers.
+
+Everything that a resumed run needs is a buffer.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgekd.quantization.ranges import EMA_FLOOR, MIN_ACTIVATION_SCALE, MIN_WEIGHT_SCALE, ROUND_DOWN, Affine
+from edgekd.quantization.scheme import Scheme
+
+
+class Quantizer(nn.Module):
+    """Rounds a tensor to what 8 bits can hold; the gradient passes straight through inside the range."""
+
+    simulating = True
+
+    def __init__(self, scheme: Scheme) -> None:
+        super().__init__()
+        self.scheme = scheme
+
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """Scale (float32) and zero point (int32), both scalars."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, source: int | None = None) -> Tensor:
+        """Quantise x; `source` says which of the observed edges this is (None: it copies one)."""
+        if not self.simulating:
+            return x
+        scale, zero_point = self.affine()
+        smallest, largest = self.scheme.activation_range
+        if self.training:
+            return torch.fake_quantize_per_tensor_affine(x, scale, zero_point, smallest, largest)
+        # The fused kernel multiplies by 1 / scale, which rounds some ties otherwise than ONNX does.
+        return torch.round(x / scale).add_(zero_point).clamp_(smallest, largest).sub_(zero_point).mul_(scale)
+
+
+class ObservingQuantizer(Quantizer):
+    """Follows the range of its edges: a mean over the first batches that turns into a moving average."""
+
+    low: Tensor
+    high: Tensor
+    count: Tensor
+    observing: Tensor
+
+    def __init__(self, scheme: Scheme, sources: int) -> None:
+        super().__init__(scheme)
+        self.register_buffer("low", torch.zeros(sources))
+        self.register_buffer("high", torch.zeros(sources))
+        self.register_buffer("count", torch.zeros(sources))
+        self.register_buffer("observing", torch.tensor(True))
+
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """As `ranges.affine`, for the range that covers all edges."""
+        low, high = self.low.min().clamp(max=0), self.high.max().clamp(min=0)
+        smallest, largest = self.scheme.activation_range
+        if self.scheme.symmetric:
+            scale = (torch.maximum(-low, high) / largest * ROUND_DOWN).clamp(min=MIN_ACTIVATION_SCALE)
+            return scale, torch.zeros_like(scale, dtype=torch.int32)
+        scale = ((high - low) / (largest - smallest) * ROUND_DOWN).clamp(min=MIN_ACTIVATION_SCALE)
+        return scale, (smallest - low / scale).round().clamp(smallest, largest).to(torch.int32)
+
+    def forward(self, x: Tensor, source: int | None = None) -> Tensor:
+        """Observe (in training, while observing), then quantise."""
+        if source is not None and self.training and self.observing:
+            self._observe(x.detach(), source)
+        return super().forward(x, source)
+
+    def _observe(self, x: Tensor, source: int) -> None:
+        low, high = torch.aminmax(x)
+        count = self.count[source]
+        weight = (1 / (count + 1)).clamp(min=EMA_FLOOR)
+        self.low[source].lerp_(low.float(), weight)
+        self.high[source].lerp_(high.float(), weight)
+        count += 1
+
+
+class FixedQuantizer(Quantizer):
+    """Scale and zero point are known beforehand."""
+
+    scale: Tensor
+    zero_point: Tensor
+
+    def __init__(self, scheme: Scheme, affine: Affine) -> None:
+        super().__init__(scheme)
+        self.register_buffer("scale", torch.tensor(affine.scale))
+        self.register_buffer("zero_point", torch.tensor(affine.zero_point, dtype=torch.int32))
+
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """The given pair."""
+        return self.scale, self.zero_point
+
+
+def fake_quantize_weight(weight: Tensor, weight_max: int) -> Tensor:
+    """Weights (axis 0: channels) rounded per channel so that the largest magnitude becomes ±weight_max."""
+    scale = weight.detach().abs().amax(dim=tuple(range(1, weight.ndim))).div_(weight_max).clamp_(min=MIN_WEIGHT_SCALE)
+    zero_point = torch.zeros_like(scale, dtype=torch.int32)
+    return torch.fake_quantize_per_channel_affine(weight, scale, zero_point, 0, -weight_max, weight_max)
+
+
+class QuantizedLayer(nn.Module):
+    """Mixed into a layer, whose parameters and hooks it keeps: the forward sees rounded weights."""
+
+    simulating = True
+    weight: Tensor
+    weight_max: int
+
+    def rounded_weight(self) -> Tensor:
+        """The weight as the chip will hold it."""
+        return fake_quantize_weight(self.weight, self.weight_max) if self.simulating else self.weight
+
+
+class QuantizedConv1d(QuantizedLayer, nn.Conv1d):
+    """Conv1d with fake-quantised weights."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (torch's own name)
+        """(N, C, L) → (N, C', L')."""
+        output: Tensor = self._conv_forward(input, self.rounded_weight(), self.bias)
+        return output
+
+
+class QuantizedConv2d(QuantizedLayer, nn.Conv2d):
+    """Conv2d with fake-quantised weights."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        """(N, C, H, W) → (N, C', H', W')."""
+        output: Tensor = self._conv_forward(input, self.rounded_weight(), self.bias)
+        return output
+
+
+class QuantizedLinear(QuantizedLayer, nn.Linear):
+    """Linear with fake-quantised weights."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        """(…, C) → (…, C')."""
+        return nn.functional.linear(input, self.rounded_weight(), self.bias)
+
+
+_QUANTIZED: dict[type[nn.Module], type[QuantizedLayer]] = {
+    nn.Conv1d: QuantizedConv1d,
+    nn.Conv2d: QuantizedConv2d,
+    nn.Linear: QuantizedLinear,
+}
+
+
+def quantized_layer(layer: nn.Module, scheme: Scheme) -> QuantizedLayer:
+    """A layer with the same parameters, buffers and hooks, whose weights are fake-quantised."""
+    kind: Any = next(quantized for base, quantized in _QUANTIZED.items() if isinstance(layer, base))
+    twin: QuantizedLayer = kind.__new__(kind)
+    twin.__dict__.update(layer.__dict__, weight_max=scheme.weight_max)
+    return twin
+
+
+def enable_observers(model: nn.Module, on: bool) -> None:
+    """Let activation ranges follow the data, or hold them still."""
+    for module in model.modules():
+        if isinstance(module, ObservingQuantizer):
+            module.observing.fill_(on)
+
+
+@contextmanager
+def only_observing(model: nn.Module) -> Iterator[None]:
+    """Inside, the model computes in float as in evaluation, and its observers watch."""
+    parts = [module for module in model.modules() if isinstance(module, (Quantizer, QuantizedLayer))]
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    for part in parts:
+        part.simulating = False
+        if isinstance(part, Quantizer):
+            part.training = True
+    try:
+        yield
+    finally:
+        for part in parts:
+            del part.simulating
+        for module, training in modes.items():
+            module.training = training
