@@ -1,0 +1,3 @@
+from tests.measure.bundles import bundle, own_bundle
+
+__all__ = ["bundle", "own_bundle"]

@@ -1,0 +1,146 @@
+"""The runner end to end, on the real runtimes."""
+
+import ast
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.export.runner import RUNNER, module, run
+from tests.measure.bundles import BACKENDS, MakeBundle, edit_manifest, golden, rehash
+
+
+def test_is_python_3_8_and_imports_only_the_standard_library_and_numpy() -> None:
+    tree = ast.parse(RUNNER.read_text(), feature_version=(3, 8))
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {name.partition(".")[0] for name in imported} <= set(sys.stdlib_module_names) | {"numpy"}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("precision", "int8"), [("int8", 10), ("float", 0)])
+def test_census_counts_ten_layers(bundle: MakeBundle, backend: str, precision: str, int8: int) -> None:
+    code, records = run("build", bundle(backend, precision))
+    kinds = [record["record"] for record in records]
+    kernels = records[2]
+    assert (code, kinds) == (0, ["start", "load", "kernels", "end"])
+    assert (kernels["int8"], kernels["total"]) == (int8, 10)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("batch", [1, 5])
+def test_verify_holds_at_any_batch(bundle: MakeBundle, backend: str, batch: int) -> None:
+    code, records = run("verify", bundle(backend), "--batch", str(batch))
+    assert code == 0
+    assert records[2]["ok"]
+    assert 0 <= records[2]["p999_steps"] <= records[2]["max_steps"] <= 8
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_float_outputs_are_the_references_to_rounding(bundle: MakeBundle, backend: str, tmp_path: Path) -> None:
+    folder = bundle(backend, "float")
+    np.savez(tmp_path / "in.npz", input=golden(folder, "input:input")[:7])
+    code, records = run(
+        "predict", folder, "--input", f"{tmp_path}/in.npz", "--output", f"{tmp_path}/out", "--batch", "4"
+    )
+    expected = golden(folder, "output:logits")[:7]
+    with np.load(tmp_path / "out") as outputs:
+        # float32 sums in another order: 1e-4 of the output's range is some hundred roundings
+        np.testing.assert_allclose(outputs["logits"], expected, atol=1e-4 * np.ptp(expected))
+    assert (code, records[2]["n"]) == (0, 7)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_bench_keeps_every_sample(bundle: MakeBundle, backend: str) -> None:
+    code, records = run("bench", bundle(backend), "--seconds", "0.01", "--count", "20", "--warmup", "2", "--batch", "2")
+    latency = records[2]
+    assert (code, latency["record"], latency["batch"], latency["threads"]) == (0, "latency", 2, 1)
+    assert len(latency["samples_ms"]) >= 20
+    assert min(latency["samples_ms"]) > 0
+    assert latency["first_ms"] > 0
+    assert latency["peak_rss_mb"] > 10  # numpy alone takes more
+
+
+def test_start_says_who_answers(bundle: MakeBundle) -> None:
+    _, records = run("build", bundle("onnxruntime"))
+    start = records[0]
+    assert start["backend"] == "onnxruntime"
+    assert start["precision"] == "int8"
+    assert start["runtime_version"][0].isdigit()
+    assert {"cpu", "cores", "kernel", "arch"} <= set(start["machine"])
+
+
+def test_openvino_holds_float_to_f32_unless_told_otherwise(bundle: MakeBundle) -> None:
+    folder = bundle("openvino", "float")
+    _, held = run("build", folder)
+    _, free = run("build", folder, "--option", "precision=default")
+    assert held[1]["details"]["precision"] == "f32"
+    assert free[1]["details"]["precision"] in ("f32", "bf16", "f16")  # what this CPU is fastest in
+
+
+def test_onnxruntime_runs_the_graph_as_written_with_optimize_none(bundle: MakeBundle) -> None:
+    _, records = run("build", bundle("onnxruntime"), "--option", "optimize=none")
+    assert records[2]["int8"] == 0
+    assert records[2]["ops"]["Conv"] == 9
+
+
+@pytest.mark.parametrize(("option", "delegated"), [("delegate=xnnpack", True), ("delegate=none", False)])
+def test_tflite_counts_delegation(bundle: MakeBundle, option: str, delegated: bool) -> None:
+    _, records = run("build", bundle("tflite"), "--option", option)
+    assert ("DELEGATE" in records[2]["ops"]) == delegated
+
+
+def test_tflite_reference_kernels_agree(bundle: MakeBundle) -> None:
+    code, _ = run("verify", bundle("tflite"), "--option", "resolver=ref")
+    assert code == 0
+
+
+def test_options_of_the_manifest_apply_and_the_command_line_overrides_them(own_bundle: Path) -> None:
+    edit_manifest(own_bundle, runtime={"optimize": "none"})
+    assert run("build", own_bundle)[1][2]["int8"] == 0
+    assert run("build", own_bundle, "--option", "optimize=all")[1][2]["int8"] == 10
+
+
+def test_a_different_output_is_a_mismatch(own_bundle: Path) -> None:
+    outputs = golden(own_bundle, "output:logits")
+    arrays = {"input:input": golden(own_bundle, "input:input"), "output:logits": np.roll(outputs, 1, axis=1)}
+    np.savez(own_bundle / "golden.npz", **arrays)
+    rehash(own_bundle)
+    code, records = run("verify", own_bundle)
+    assert (code, records[-1]["kind"], records[2]["ok"]) == (1, "mismatch", False)
+    assert records[2]["argmax_agreement"] < 0.5
+
+
+def test_runs_from_inside_the_bundle(own_bundle: Path) -> None:
+    shutil.copy(RUNNER, own_bundle / "run.py")
+    import json
+    import subprocess
+
+    finished = subprocess.run([sys.executable, "run.py", "verify"], cwd=own_bundle, capture_output=True, text=True)
+    assert json.loads(finished.stdout.splitlines()[-1]) == {"record": "end", "ok": True}
+
+
+def test_the_clock_costs_less_than_two_microseconds() -> None:
+    """Per inference, over a bare loop of the same calls; the best of five, as another process may interrupt any one."""
+    timed, count = module().timed, 20_000
+
+    def step() -> None:
+        pass
+
+    def bare() -> float:
+        begin = time.perf_counter()
+        for _ in range(count):
+            step()
+        return (time.perf_counter() - begin) / count
+
+    def clocked() -> float:
+        begin = time.perf_counter()
+        timed(step, 1e-9, count, block=100)
+        return (time.perf_counter() - begin) / count
+
+    assert min(clocked() for _ in range(5)) - min(bare() for _ in range(5)) < 2e-6
+    wall, _ = timed(step, 1e-9, count)
+    assert np.median(wall) < 1000  # ns inside the clock, of which the call itself is a part

@@ -1,0 +1,45 @@
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgekd.devices import Finished
+from edgekd.devices.local import LocalDevice
+from edgekd.measure import bench, measure
+from tests.measure.bundles import MakeBundle
+
+
+class RecordingDevice(LocalDevice):
+    """This machine, remembering which bundle each command was for."""
+
+    def __init__(self) -> None:
+        super().__init__("local:")
+        self.ran: list[str] = []
+
+    def run(self, argv: Sequence[str], timeout: float) -> Finished:
+        self.ran.append(Path(argv[3]).name)
+        return super().run(argv, timeout)
+
+
+def test_candidates_are_interleaved_in_fresh_processes_and_alternating_order(bundle: MakeBundle) -> None:
+    device = RecordingDevice()
+    candidates = {"int8": (bundle("onnxruntime"), {}), "float": (bundle("onnxruntime", "float"), {})}
+    results = measure(device, candidates, replicates=3, seconds=0.01, count=5)
+    device.close()
+    a, b = "onnxruntime-int8", "onnxruntime-float"
+    assert device.ran == [a, b, b, a, a, b]
+    processes = {replicate.start.pid for result in results.values() for replicate in result.replicates}
+    assert len(processes) == 6
+    assert all(len(result.samples) == 3 for result in results.values())
+    assert results["int8"].latency.n == sum(map(len, results["int8"].samples))
+
+
+def test_the_same_bundle_under_two_options_is_two_candidates(bundle: MakeBundle) -> None:
+    device = LocalDevice("local:")
+    folder = bundle("openvino", "float")
+    candidates = {"f32": (folder, {}), "free": (folder, {"precision": "default"})}
+    results = bench(device, candidates, replicates=2, seconds=0.01, count=5, batch=2)
+    device.close()
+    for latency in results.values():
+        assert 0 < latency.low <= latency.high
+        assert latency.p50 <= latency.p90 <= latency.p99
+        assert latency.replicates == 2
+        assert latency.throughput > 0

@@ -1,0 +1,108 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgekd.errors import BadInputError
+from edgekd.measure.comparison import Difference, compare_files
+from edgekd.measure.facts import Machine
+from edgekd.measure.results import Row, append_rows
+from edgekd.measure.statistics import summarise
+
+MACHINE = Machine(
+    cpu="c", arch="x86_64", cores=2, flags=(), memory_mb=None, kernel="6", python="3.11", governor=None,
+    frequency_mhz=None, max_frequency_mhz=None,
+)  # fmt: skip
+
+
+def measured(milliseconds: float, spread: float = 0.01, replicates: int = 5, **changes: Any) -> Row:
+    medians = [milliseconds * (1 + spread * offset) for offset in range(-(replicates // 2), replicates // 2 + 1)]
+    ones = [1.0] * len(medians)
+    fields: dict[str, Any] = {
+        "time": "2026-01-01T00:00:00+00:00", "machine": MACHINE, "target": "t", "label": "int8",
+        "backend": "openvino", "runtime": "OpenVINO", "runtime_version": "1", "artifact": "0" * 64, "batch": 1,
+        "threads": 1, "latency": summarise([[median] * 4 for median in medians], 1, ones, ones, ones),
+    }  # fmt: skip
+    return Row(**(fields | changes))
+
+
+def compared(tmp_path: Path, before: list[Row], after: list[Row], **options: float) -> tuple[list[Difference], bool]:
+    append_rows(tmp_path / "before.jsonl", before)
+    append_rows(tmp_path / "after.jsonl", after)
+    return compare_files(tmp_path / "before.jsonl", tmp_path / "after.jsonl", **options)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "verdict"),
+    [
+        (measured(1.0), measured(1.0), "same"),
+        (measured(1.0), measured(1.02), "same"),  # the intervals overlap
+        (measured(1.0, spread=0.1), measured(1.3, spread=0.1), "same"),  # far, but so noisy that they overlap
+        (measured(1.0, spread=0.001), measured(1.04, spread=0.001), "slower"),  # real, but below the threshold
+        (measured(1.0), measured(1.5), "regression"),
+        (measured(1.0), measured(0.5), "faster"),
+        (measured(1.0, replicates=3), measured(1.5, replicates=3), "same"),  # too few to claim anything
+        (measured(1.0, metric=0.9), measured(0.5, metric=0.85), "metric drop"),  # speed does not buy it back
+        (measured(1.0, metric=0.9), measured(1.0, metric=0.895), "same"),
+        (measured(1.0, metric=0.9), measured(1.0), "missing"),
+        (measured(1.0), measured(1.0, latency=None), "missing"),
+        (measured(1.0, latency=None, metric=0.9), measured(1.0, latency=None, metric=0.9), "same"),
+    ],
+)
+def test_verdicts(tmp_path: Path, before: Row, after: Row, verdict: str) -> None:
+    (row,), regressed = compared(tmp_path, [before], [after])
+    assert row.verdict == verdict
+    assert regressed == (verdict in ("regression", "metric drop", "missing"))
+
+
+def test_the_threshold_is_the_users(tmp_path: Path) -> None:
+    _, regressed = compared(tmp_path, [measured(1.0)], [measured(1.5)], threshold=0.6)
+    assert not regressed
+
+
+def test_rows_pair_by_target_label_batch_and_threads(tmp_path: Path) -> None:
+    before = [measured(1.0), measured(2.0, batch=8), measured(3.0, label="float")]
+    after = [measured(3.0, label="float"), measured(1.0), measured(9.0, threads=2)]
+    rows, regressed = compared(tmp_path, before, after)
+    verdicts = {(row.label, row.batch, row.threads): row.verdict for row in rows}
+    assert verdicts == {
+        ("int8", 1, 1): "same",
+        ("int8", 8, 1): "missing",
+        ("float", 1, 1): "same",
+        ("int8", 1, 2): "new",
+    }
+    assert regressed  # a row that vanished
+
+
+def test_a_later_row_replaces_an_earlier_one(tmp_path: Path) -> None:
+    (row,), _ = compared(tmp_path, [measured(9.0), measured(1.0)], [measured(1.0)])
+    assert row.before_ms == pytest.approx(1.0)
+
+
+def test_other_machines_cannot_be_compared(tmp_path: Path) -> None:
+    other = MACHINE.model_copy(update={"cpu": "d"})
+    with pytest.raises(BadInputError, match="different machines"):
+        compared(tmp_path, [measured(1.0)], [measured(1.0, machine=other)])
+
+
+def test_other_targets_cannot_be_compared(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="nothing in common"):
+        compared(tmp_path, [measured(1.0)], [measured(1.0, target="u")])
+
+
+@pytest.mark.parametrize("missing", ["machine", "artifact", "target", "runtime_version"])
+def test_rows_without_identity_are_refused(tmp_path: Path, missing: str) -> None:
+    append_rows(tmp_path / "before.jsonl", [measured(1.0)])
+    document = json.loads((tmp_path / "before.jsonl").read_text())
+    del document[missing]
+    (tmp_path / "after.jsonl").write_text(json.dumps(document))
+    with pytest.raises(BadInputError, match=f"after.jsonl:1: missing key '{missing}'"):
+        compare_files(tmp_path / "before.jsonl", tmp_path / "after.jsonl")
+
+
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+    append_rows(tmp_path / "before.jsonl", [measured(1.0)])
+    (tmp_path / "after.jsonl").write_text("\n")
+    with pytest.raises(BadInputError, match="no rows"):
+        compare_files(tmp_path / "before.jsonl", tmp_path / "after.jsonl")

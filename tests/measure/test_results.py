@@ -1,0 +1,62 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgekd.bundle import File, load_bundle
+from edgekd.devices import open_device
+from edgekd.errors import BadInputError
+from edgekd.measure import measure
+from edgekd.measure.facts import machine_facts
+from edgekd.measure.results import append_rows, artifact, read_rows, row
+from tests.measure.bundles import MakeBundle
+
+
+def test_a_measurement_survives_the_file(bundle: MakeBundle, tmp_path: Path) -> None:
+    device = open_device("local:")
+    folder = bundle("openvino", "float")
+    measured = measure(device, {"bf16": (folder, {"precision": "default"})}, replicates=2, seconds=0.01, count=5)
+    written = row(machine_facts(device), load_bundle(folder), "bf16", measured["bf16"], metric=("accuracy", 0.5))
+    device.close()
+    append_rows(tmp_path / "results.jsonl", [written])
+    append_rows(tmp_path / "results.jsonl", [written])
+    assert read_rows(tmp_path / "results.jsonl") == [written, written]
+    assert written.runtime == "OpenVINO"
+    assert written.options["precision"] in ("bf16", "f16", "f32")  # what ran, not what was asked for
+    assert len(written.samples) == 2
+
+
+def test_the_artifact_is_the_model_and_nothing_else(bundle: MakeBundle) -> None:
+    manifest = load_bundle(bundle("openvino"))
+    other = File(sha256="0" * 64, bytes=1)
+    same = manifest.model_copy(update={"files": {**manifest.files, "golden.npz": other}})
+    changed = manifest.model_copy(update={"files": {**manifest.files, "model.bin": other}})
+    assert artifact(same) == artifact(manifest)
+    assert artifact(changed) != artifact(manifest)
+
+
+@pytest.mark.parametrize("content", ["{\n", "[]\n", "1\n", "\xff", '{"time": "x"}\n'])
+def test_what_is_not_a_row_is_refused_by_its_line(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "results.jsonl"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(BadInputError, match=r"results\.jsonl"):
+        read_rows(path)
+
+
+def test_a_missing_file_is_bad_input(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="not a readable results file"):
+        read_rows(tmp_path / "none.jsonl")
+
+
+def test_facts_that_are_not_there_have_a_reason() -> None:
+    device = open_device("local:")
+    machine = machine_facts(device)
+    device.close()
+    absent: dict[str, Any] = {
+        key: value for key, value in json.loads(machine.model_dump_json()).items() if value is None
+    }
+    assert set(absent) == set(machine.missing)
+    assert machine.cores >= 1
+    assert machine.python is not None
+    assert machine.memory_mb is None or machine.memory_mb > 100

@@ -1,0 +1,53 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from edgekd.bundle import TensorSpec
+from edgekd.measure.task import accuracy, agreement, calibration_error, real_values, sqnr
+
+LOGITS = np.array([[2.0, 0.0], [0.0, 1.0], [3.0, 1.0], [0.0, 5.0]])
+
+
+def test_accuracy_and_agreement_count_argmaxes() -> None:
+    assert accuracy(LOGITS, np.array([0, 1, 1, 1])) == 0.75
+    assert agreement(LOGITS, LOGITS[::-1]) == 0.0
+    assert agreement(LOGITS, 3 * LOGITS) == 1.0
+
+
+def test_calibration_error_by_hand() -> None:
+    confident = np.log(np.array([[0.9, 0.1]] * 10))
+    assert calibration_error(confident, np.array([0] * 9 + [1])) == pytest.approx(0.0)
+    assert calibration_error(confident, np.array([1] * 10)) == pytest.approx(0.9)
+
+
+@given(hnp.arrays(np.float64, (40, 5), elements=st.floats(-20, 20)), st.integers(1, 30))
+def test_calibration_error_is_its_definition(logits: np.ndarray, bins: int) -> None:
+    labels = np.arange(40) % 5
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    confidence = probabilities.max(axis=1)
+    total = 0.0
+    for index in range(1, bins + 1):
+        inside = np.ceil(confidence * bins).clip(1, bins) == index
+        if inside.any():
+            correct = logits.argmax(axis=1)[inside] == labels[inside]
+            total += inside.sum() / 40 * abs(correct.mean() - confidence[inside].mean())
+    # a confidence on a bin's edge may round to either side: one sample of 40 moves at most 2/40
+    assert calibration_error(logits, labels, bins) == pytest.approx(total, abs=0.05)
+
+
+def test_sqnr_of_known_noise() -> None:
+    signal = np.full(100, 10.0)
+    assert sqnr(signal, signal + 1) == pytest.approx(20.0)
+    assert sqnr(signal, signal) == math.inf
+    assert sqnr(0 * signal, signal) == -math.inf
+
+
+def test_stored_integers_become_real_values() -> None:
+    spec = TensorSpec(name="x", dtype="int8", shape=(None, 2), scale=0.5, zero_point=-128)
+    np.testing.assert_array_equal(real_values(np.array([[-128, 127]], np.int8), spec), [[0.0, 127.5]])
+    unscaled = TensorSpec(name="x", dtype="float32", shape=(None, 1))
+    np.testing.assert_array_equal(real_values(np.array([[1.5]], np.float32), unscaled), [[1.5]])
