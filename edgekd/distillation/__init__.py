@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from edgekd import plugins
 from edgekd.distillation._base import Builds, Context, Deploys, Method, Output
 from edgekd.errors import BadInputError
@@ -14,21 +16,25 @@ __all__ = ["Builds", "Context", "Deploys", "Method", "Output", "load_methods"]
 def load_methods(entries: Sequence[dict[str, Any]]) -> list[Method]:
     """Methods of a recipe's `[[distillation]]` entries; `method` is a file here, or the user's `module:class`.
 
-    Raises BadInputError for an unknown method, an unknown or missing parameter, or a value that the method refuses.
+    Raises BadInputError for an unknown method, an unknown or missing parameter, or a value of the wrong type or range.
     """
     return [_load(**entry) for entry in entries]
 
 
 def _load(method: str, **parameters: Any) -> Method:
-    kind = plugins.custom(method, "method") if ":" in method else _dataclass_of(method)
+    kind: Any = plugins.custom(method, "distillation method") if ":" in method else _dataclass_of(method)
+    if not is_dataclass(kind):
+        raise BadInputError(f"method {method!r} is not a dataclass of hyper-parameters")
     known = [parameter.name for parameter in fields(kind)]
     for name in parameters:
         if name not in known:
             raise BadInputError(f"method {method!r}: unknown parameter {name!r}{plugins.nearest(name, known)}")
     try:
-        loaded: Method = kind(**parameters)
-    except (TypeError, ValueError) as error:
-        raise BadInputError(f"method {method!r}: {error}") from error
+        loaded: Method = TypeAdapter[Any](kind).validate_python(parameters)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise BadInputError(f"method {method!r}: {where}: {first['msg']}") from error
     return loaded
 
 

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
+from pydantic import Field, NonNegativeFloat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -14,12 +16,8 @@ from edgekd.errors import BadInputError
 class Hint:
     """Regress the teacher's features from the student's; `layers` maps student taps to teacher taps."""
 
-    layers: Mapping[str, str]
-    weight: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.layers, Mapping) or not self.layers:
-            raise ValueError("layers must map names of the student's layers to names of the teacher's")
+    layers: Annotated[Mapping[str, str], Field(min_length=1)]
+    weight: NonNegativeFloat = 1.0
 
     @property
     def student_taps(self) -> tuple[str, ...]:

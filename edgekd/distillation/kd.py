@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -14,8 +15,8 @@ from edgekd.distillation._base import Context, Output
 class KD:
     """Match the teacher's softened class probabilities; `standardize` compares z-scores of the logits instead."""
 
-    temperature: float = 4.0
-    weight: float = 0.9
+    temperature: PositiveFloat = 4.0
+    weight: NonNegativeFloat = 0.9
     standardize: bool = False
     student_taps: ClassVar[tuple[str, ...]] = ()
     teacher_taps: ClassVar[tuple[str, ...]] = ()

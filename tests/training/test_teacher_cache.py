@@ -1,0 +1,133 @@
+"""The teacher's answers: once per distinct input, and the same as on the spot."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from edgekd.distillation.hint import Hint
+from edgekd.distillation.kd import KD
+from edgekd.errors import BadInputError
+from edgekd.progress import SILENT
+from edgekd.recipe import Data
+from edgekd.training import CachedTeacher, Distill, Teacher
+from edgekd.training.batches import Batches
+from edgekd.training.precision import runner
+
+CPU = torch.device("cpu")
+TAPS = ("0.2",)
+
+
+class Counting(nn.Module):
+    """Counts the samples that pass through a network; stops, as Ctrl-C would, after `limit`."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner, self.seen, self.limit = nn.Sequential(inner), 0, None
+
+    def forward(self, x):
+        self.seen += len(x)
+        if self.limit and self.seen > self.limit:
+            raise KeyboardInterrupt
+        return self.inner(x)
+
+
+@pytest.fixture
+def teacher(network):
+    return Counting(network(width=6, seed=1))
+
+
+def cached(teacher, folder):
+    return CachedTeacher(Teacher(teacher, ("inner.0.2",), "float32"), folder, SILENT)
+
+
+def batches(data, recipe, size=32):
+    return Batches(data, recipe, size, 5, CPU)
+
+
+def test_runs_the_teacher_once_per_distinct_input(tmp_path, blobs, recipe_data, teacher):
+    data = blobs()
+    for _ in range(2):
+        source = cached(teacher, tmp_path)
+        source.prepare(batches(data, recipe_data), range(2))
+        for epoch in range(4):
+            for batch in batches(data, recipe_data).epoch(epoch, 0):
+                source.outputs(batch)
+    assert teacher.seen == 2 * len(data.train)
+
+
+def test_without_augmentation_every_view_is_the_same(tmp_path, blobs, teacher):
+    data, plain = blobs(), Data(name="blobs", views=4)
+    source = cached(teacher, tmp_path)
+    source.prepare(batches(data, plain), range(4))
+    source.outputs(batches(data, plain).at(np.arange(4), 3))
+    assert teacher.seen == len(data.train)
+
+
+@pytest.mark.parametrize("change", ["weights", "data", "augmentation", "seed", "taps"])
+def test_asks_again_when_what_decides_the_answers_changes(tmp_path, blobs, recipe_data, teacher, change):
+    data = blobs()
+    cached(teacher, tmp_path).prepare(batches(data, recipe_data), [0])
+    source, now = cached(teacher, tmp_path), batches(data, recipe_data)
+    if change == "weights":
+        with torch.no_grad():
+            teacher.inner[0][0].bias += 1
+    if change == "data":
+        now = batches(blobs(seed=1), recipe_data)
+    if change == "augmentation":
+        now = batches(data, Data(name="blobs", augmentation=("flip",)))
+    if change == "seed":
+        now = Batches(data, recipe_data, 32, 6, CPU)
+    if change == "taps":
+        source = CachedTeacher(Teacher(teacher, (), "float32"), tmp_path, SILENT)
+    source.prepare(now, [0])
+    assert teacher.seen == 2 * len(data.train)
+
+
+def test_continues_where_it_was_interrupted(tmp_path, blobs, recipe_data, teacher):
+    data, teacher.limit = blobs(samples=4500), 4000
+    with pytest.raises(KeyboardInterrupt):
+        cached(teacher, tmp_path).prepare(batches(data, recipe_data), [0])
+    asked, teacher.limit = teacher.seen, None
+    source = cached(teacher, tmp_path)
+    source.prepare(batches(data, recipe_data), [0])
+    assert teacher.seen - asked == 4500 - 2048  # the commit before the interruption
+    fresh = cached(teacher, tmp_path / "fresh")
+    fresh.prepare(batches(data, recipe_data), [0])
+    everything = batches(data, recipe_data).at(np.arange(4500), 0)
+    for name in ("logits", "features"):
+        assert str(getattr(source.outputs(everything), name)) == str(getattr(fresh.outputs(everything), name))
+    assert torch.equal(source.outputs(everything).logits, fresh.outputs(everything).logits)
+
+
+def test_gives_the_loss_that_the_teacher_on_the_spot_gives(tmp_path, blobs, recipe_data, teacher, network):
+    data, student = blobs(), network()
+    losses = []
+    for source in (Teacher(teacher, ("inner.0.2",), "float32"), cached(teacher, tmp_path)):
+        objective = Distill(student, source, [KD(weight=0.9), Hint({"2": "inner.0.2"})], seed=3)
+        objective.prepare(batches(data, recipe_data), range(2))
+        batch = batches(data, recipe_data).at(np.array([5, 3, 190]), 1)
+        torch.manual_seed(0)
+        losses.append(objective(runner(student, "float32", CPU), batch, 0, 10))
+    (online, online_terms), (stored, stored_terms) = losses
+    # Logits are stored in float32: equal but for the order of sums; features in float16: 11 bits.
+    assert stored_terms["kd"].item() == pytest.approx(online_terms["kd"].item(), rel=1e-4)
+    assert stored_terms["hint"].item() == pytest.approx(online_terms["hint"].item(), rel=1e-3)
+    assert stored.item() == pytest.approx(online.item(), rel=1e-3)
+
+
+def test_features_beyond_float16_are_clipped_not_infinite(tmp_path, blobs, recipe_data, teacher):
+    with torch.no_grad():
+        teacher.inner[0][1].weight *= 1e7
+    source = cached(teacher, tmp_path)
+    source.prepare(batches(blobs(), recipe_data), [0])
+    feature = source.outputs(batches(blobs(), recipe_data).at(np.arange(8), 0)).features["inner.0.2"]
+    assert feature.max() == 65504
+
+
+def test_a_damaged_cache_is_one_clear_line(tmp_path, blobs, recipe_data, teacher):
+    cached(teacher, tmp_path).prepare(batches(blobs(), recipe_data), [0])
+    (path,) = tmp_path.glob("*/view-0/logits.npy")
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(BadInputError, match=r"logits\.npy is damaged: delete"):
+        cached(teacher, tmp_path).prepare(batches(blobs(), recipe_data), [0])
