@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 Array = np.ndarray[Any, Any]
 PASS_THROUGH = {"MaxPool", "Flatten", "Reshape", "Transpose", "Pad", "Squeeze", "Unsqueeze"}
 FUSED_ACTIVATIONS = {"Relu", "Clip"}
+FUSING = {"Conv", "Gemm", "MatMul", "Add", "Sub", "Mul"}
 FIXED_UINT8 = {"Softmax": (1 / 256, 0), "Sigmoid": (1 / 256, 0), "Tanh": (1 / 128, 128)}
 
 
@@ -186,7 +187,7 @@ class _Quantizer:
             return not self.float_outputs
         consumers = self.consumers.get(name, [])
         if all(node.op_type in FUSED_ACTIVATIONS for node in consumers):
-            return name == "input"
+            return name == "input" or self.producer[name].op_type not in FUSING
         return not (self.symmetric and consumers[0].op_type == "Add" and self._fuses(name, consumers))
 
     def _fuses(self, name: str, consumers: list[onnx.NodeProto]) -> bool:
@@ -233,8 +234,8 @@ class _Quantizer:
     def _input(self, node: onnx.NodeProto, position: int) -> str:
         name = node.input[position]
         if name in self.constants:
-            if node.op_type in ("Conv", "Gemm") and position in (1, 2) and node.input[0] in self.grid:
-                return self._weight(name) if position == 1 else self._bias(node, name)
+            if node.op_type in ("Conv", "Gemm", "MatMul") and position in (1, 2) and node.input[0] in self.grid:
+                return self._weight(name, _output_axis(node)) if position == 1 else self._bias(node, name)
             if node.op_type in ("Add", "Mul", "Sub"):
                 return self._constant_operand(name)
             self.kept[name] = self.constants[name]
@@ -262,23 +263,23 @@ class _Quantizer:
         node = helper.make_node(kind, [x, f"{key}_scale", f"{key}_zero_point"], [y], name=f"{key}_node", **attributes)
         self.nodes.append(node)
 
-    def _weight_scale(self, name: str) -> Array:
+    def _weight_scale(self, name: str, axis: int) -> Array:
         weight = self.constants[name]
-        largest = np.abs(weight).max(axis=tuple(range(1, weight.ndim)))
+        largest = np.abs(weight).max(axis=tuple(i for i in range(weight.ndim) if i != axis))
         return np.maximum(largest / 127, 1e-8).astype(np.float32)
 
-    def _weight(self, name: str) -> str:
-        weight, scale = self.constants[name], self._weight_scale(name)
-        steps = np.rint(weight / scale.reshape(-1, *[1] * (weight.ndim - 1)))
+    def _weight(self, name: str, axis: int) -> str:
+        weight, scale = self.constants[name], self._weight_scale(name, axis)
+        steps = np.rint(weight / np.moveaxis(scale.reshape(-1, *[1] * (weight.ndim - 1)), 0, axis))
         self.kept[f"{name}_q"] = np.clip(steps, -127, 127).astype(np.int8)
-        self._dequantise(f"{name}_q", f"{name}_dq", scale, np.zeros(len(scale), np.int8), axis=0)
+        self._dequantise(f"{name}_q", f"{name}_dq", scale, np.zeros(len(scale), np.int8), axis=axis)
         return f"{name}_dq"
 
     def _bias(self, node: onnx.NodeProto, name: str) -> str:
         if self.symmetric:
             self.kept[name] = self.constants[name]
             return name
-        scale = (self.grid[node.input[0]][0] * self._weight_scale(node.input[1])).astype(np.float32)
+        scale = (self.grid[node.input[0]][0] * self._weight_scale(node.input[1], _output_axis(node))).astype(np.float32)
         self.kept[f"{name}_q"] = np.rint(self.constants[name] / scale).astype(np.int32)
         self._dequantise(f"{name}_q", f"{name}_dq", scale, np.zeros(len(scale), np.int32), axis=0)
         return f"{name}_dq"
@@ -290,6 +291,12 @@ class _Quantizer:
         self.kept[f"{name}_q"] = np.clip(np.rint(value / scale) + zero_point, low, high).astype(dtype)
         self._dequantise(f"{name}_q", f"{name}_dq", scale, np.asarray(zero_point, dtype))
         return f"{name}_dq"
+
+
+def _output_axis(node: onnx.NodeProto) -> int:
+    """Axis of a weight that its output channels lie on."""
+    transposed = any(entry.name == "transB" and entry.i for entry in node.attribute)
+    return 0 if node.op_type == "Conv" or transposed else 1
 
 
 def quantize(model: onnx.ModelProto, x: Array, symmetric: bool = False, float_outputs: bool = False) -> onnx.ModelProto:

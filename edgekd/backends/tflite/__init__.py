@@ -10,7 +10,7 @@ from edgekd.errors import MissingExtraError
 from edgekd.target import Target
 
 EXTRA = "tflite"
-TOLERANCE = {"max": 2.0}
+TOLERANCE = {"max_steps": 2.0, "agreement": 0.99}
 
 MODEL = "model.tflite"
 

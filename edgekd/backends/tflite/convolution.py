@@ -73,7 +73,7 @@ def bias(writer: Writer, node: Node, size: int) -> str:
     if len(node.inputs) > 2 and node.inputs[2]:
         return node.inputs[2]
     x, weight = writer.tensor(node.inputs[0]).quantisation, writer.tensor(node.inputs[1]).quantisation
-    name = f"{node.name}:zero_bias"
+    name = f"{node.output}:zero_bias"
     if x is None or weight is None:
         return writer.constant(name, np.zeros(size, np.float32))
     scale = (x.scale * weight.scale).astype(np.float32)

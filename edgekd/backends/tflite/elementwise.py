@@ -7,8 +7,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgekd.backends.tflite.convolution import activation
 from edgekd.backends.tflite.graph import Graph, Node
-from edgekd.backends.tflite.qdq import output_is
-from edgekd.backends.tflite.rules import Layout, rule
+from edgekd.backends.tflite.rules import Layout, output_is, rule
 from edgekd.backends.tflite.writer import Writer
 
 ARITHMETIC = {
@@ -17,6 +16,7 @@ ARITHMETIC = {
     "Mul": schema.MulOptionsT,
     "Div": schema.DivOptionsT,
 }
+INT8_ACTIVATIONS = ("RELU", "RELU6")
 
 
 def _refuses_int8(node: Node, graph: Graph) -> str | None:
@@ -32,7 +32,7 @@ def arithmetic(writer: Writer, node: Node) -> None:
 
 
 def _clip_refuses_int8(node: Node, graph: Graph) -> str | None:
-    return None if "activation" in node.attributes else "its bounds are not those of a TFLite activation"
+    return None if node.attributes.get("activation") in INT8_ACTIVATIONS else "TFLite has no int8 kernel for its bounds"
 
 
 @rule("Relu", "Clip", layout=Layout.FOLLOW, refuses_int8=_clip_refuses_int8)
@@ -46,8 +46,8 @@ def clip(writer: Writer, node: Node) -> None:
     source = node.inputs[0]
     for code, bound in steps:
         last = code == steps[-1][0]
-        output = node.output if last else writer.like(node.output, f"{node.name}:{code.lower()}")
-        limit = writer.constant(f"{node.name}:{code.lower()}:bound", np.asarray(bound, np.float32))
+        output = node.output if last else writer.like(node.output, f"{node.output}:{code.lower()}")
+        limit = writer.constant(f"{node.output}:{code.lower()}:bound", np.asarray(bound, np.float32))
         writer.op(code, [source, limit], output, schema.MaximumMinimumOptionsT())
         source = output
     return None
@@ -109,6 +109,6 @@ def _on_scale(writer: Writer, node: Node, name: str) -> str:
     wanted = writer.tensor(node.output).quantisation
     if writer.tensor(name).quantisation == wanted:
         return name
-    moved = writer.like(name, f"{name}:for:{node.name}", quantisation=wanted)
+    moved = writer.like(name, f"{node.output}:{name}", quantisation=wanted)
     writer.op("QUANTIZE", [name], moved, schema.QuantizeOptionsT())
     return moved

@@ -12,7 +12,7 @@ from edgekd.errors import BadInputError
 Array = NDArray[Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Quantisation:
     """real = (stored - zero_point) * scale; one scale, or one per index of `axis`."""
 

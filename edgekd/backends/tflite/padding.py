@@ -50,7 +50,7 @@ def pad(writer: Writer, node: Node, x: str, window: Window, lowest: bool = False
         return x, int(schema.Padding.VALID)
     if window.is_same((height, width)):
         return x, int(schema.Padding.SAME)
-    return pad_map(writer, f"{x}:padded:{node.name}", x, ((0, 0), *window.pads, (0, 0)), lowest), int(
+    return pad_map(writer, f"{node.output}:padded", x, ((0, 0), *window.pads, (0, 0)), lowest), int(
         schema.Padding.VALID
     )
 

@@ -5,7 +5,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgekd.backends.tflite.convolution import window_options
 from edgekd.backends.tflite.graph import Graph, Node, Quantisation
-from edgekd.backends.tflite.padding import NO_PADS, Window, pad, read_window
+from edgekd.backends.tflite.padding import NO_PADS, Window, pad, pad_map, read_window
 from edgekd.backends.tflite.rules import Layout, rule
 from edgekd.backends.tflite.writer import Writer
 
@@ -48,11 +48,9 @@ def average_pool(writer: Writer, node: Node) -> None:
 
 
 def _pad_with_zeros(writer: Writer, node: Node, window: Window) -> str:
-    from edgekd.backends.tflite.padding import pad_map
-
     if window.pads == NO_PADS:
         return node.inputs[0]
-    return pad_map(writer, f"{node.inputs[0]}:padded:{node.name}", node.inputs[0], ((0, 0), *window.pads, (0, 0)))
+    return pad_map(writer, f"{node.output}:padded", node.inputs[0], ((0, 0), *window.pads, (0, 0)))
 
 
 def _average_by_convolution(writer: Writer, node: Node, window: Window) -> None:
@@ -61,11 +59,11 @@ def _average_by_convolution(writer: Writer, node: Node, window: Window) -> None:
     scale = np.full(channels, 1 / np.prod(window.kernel), np.float32)
     zeros = np.zeros(channels, np.int64)
     ones = np.ones((1, *window.kernel, channels), np.int8)
-    weight = writer.constant(f"{node.name}:ones", ones, Quantisation(scale, zeros, 3))
+    weight = writer.constant(f"{node.output}:ones", ones, Quantisation(scale, zeros, 3))
     quantisation = writer.tensor(node.inputs[0]).quantisation
     assert quantisation is not None
     bias = Quantisation((quantisation.scale * scale).astype(np.float32), zeros)
-    zero_bias = writer.constant(f"{node.name}:zero_bias", np.zeros(channels, np.int32), bias)
+    zero_bias = writer.constant(f"{node.output}:zero_bias", np.zeros(channels, np.int32), bias)
     source, padding = pad(writer, node, node.inputs[0], window)
     options = window_options(schema.DepthwiseConv2DOptionsT, window, padding)
     options.depthMultiplier = 1
@@ -97,7 +95,7 @@ def mean(writer: Writer, node: Node) -> None:
     stored = sorted(node.axis(axis, rank) for axis in _axes(node, writer.graph))
     options = schema.ReducerOptionsT()
     options.keepDims = writer.tensor(node.output).rank == rank
-    axes = writer.constant(f"{node.name}:axes", np.asarray(stored, np.int32))
+    axes = writer.constant(f"{node.output}:axes", np.asarray(stored, np.int32))
     writer.op("MEAN", [node.inputs[0], axes], node.output, options)
 
 

@@ -3,7 +3,6 @@
 Every other op stays between DEQUANTIZE and QUANTIZE as a float island, and is noted.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -148,18 +147,3 @@ def _dequantise_constants(graph: Graph) -> None:
         if tensor.data is not None and tensor.quantisation is not None:
             graph.tensors[node.output] = constant(node.output, tensor.quantisation.dequantise(tensor.data))
             graph.nodes.remove(node)
-
-
-Check = Callable[[Node, Graph], str | None]
-
-
-def output_is(scale: float, zero_point: int) -> Check:
-    """An int8 kernel with one fixed output quantisation."""
-    fixed = Quantisation(np.array([scale], np.float32), np.array([zero_point], np.int64))
-
-    def check(node: Node, graph: Graph) -> str | None:
-        if graph.tensors[node.output].quantisation == fixed:
-            return None
-        return f"TFLite's int8 kernel needs an output scale of {scale:g} and a zero point of {zero_point}"
-
-    return check

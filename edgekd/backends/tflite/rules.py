@@ -5,10 +5,16 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from edgekd.backends.tflite.graph import Graph, Node
+import numpy as np
+
+from edgekd.backends.tflite.graph import Graph, Node, Quantisation
 
 if TYPE_CHECKING:
     from edgekd.backends.tflite.writer import Writer
+
+
+Check = Callable[[Node, Graph], str | None]
+"""Why the int8 kernel would not compute a node exactly; None if it does."""
 
 
 class Layout(Enum):
@@ -40,7 +46,7 @@ class Rule:
     emit: Callable[["Writer", Node], None]
     layout: Callable[[Node, Graph], Layout]
     operands: int | None
-    refuses_int8: Callable[[Node, Graph], str | None]
+    refuses_int8: Check
     fuses: bool
     keeps_scale: bool
 
@@ -52,7 +58,7 @@ def rule(
     *ops: str,
     layout: Layout | Callable[[Node, Graph], Layout],
     operands: int | None = 1,
-    refuses_int8: Callable[[Node, Graph], str | None] = lambda node, graph: None,
+    refuses_int8: Check = lambda node, graph: None,
     fuses: bool = False,
     keeps_scale: bool = False,
 ) -> Callable[[Callable[["Writer", Node], None]], Callable[["Writer", Node], None]]:
@@ -65,3 +71,15 @@ def rule(
         return emit
 
     return register
+
+
+def output_is(scale: float, zero_point: int) -> Check:
+    """An int8 kernel with one fixed output quantisation."""
+    fixed = Quantisation(np.array([scale], np.float32), np.array([zero_point], np.int64))
+
+    def check(node: Node, graph: Graph) -> str | None:
+        if graph.tensors[node.output].quantisation == fixed:
+            return None
+        return f"TFLite's int8 kernel needs an output scale of {scale:g} and a zero point of {zero_point}"
+
+    return check

@@ -16,7 +16,7 @@ def reshape(writer: Writer, node: Node) -> None:
         node.refuse("more than one dimension of its output follows the batch")
     options = schema.ReshapeOptionsT()
     options.newShape = list(output.signature)
-    shape = writer.constant(f"{node.name}:shape", np.asarray(output.signature, np.int32))
+    shape = writer.constant(f"{node.output}:shape", np.asarray(output.signature, np.int32))
     writer.op("RESHAPE", [node.inputs[0], shape], node.output, options)
 
 
@@ -25,7 +25,7 @@ def transpose(writer: Writer, node: Node) -> None:
     """Also what the layout pass inserts."""
     rank = writer.tensor(node.inputs[0]).rank
     order = node.attributes.get("perm") or range(rank)[::-1]
-    permutation = writer.constant(f"{node.name}:perm", np.asarray(order, np.int32))
+    permutation = writer.constant(f"{node.output}:perm", np.asarray(order, np.int32))
     writer.op("TRANSPOSE", [node.inputs[0], permutation], node.output, schema.TransposeOptionsT())
 
 
@@ -39,10 +39,10 @@ def pad(writer: Writer, node: Node) -> None:
     if node.attributes.get("mode", b"constant") != b"constant":
         node.refuse(f"attribute mode={node.attributes['mode'].decode()}: only constant padding has a TFLite form")
     pads = _amounts(node, writer.graph, writer.tensor(node.inputs[0]).rank)
-    amounts = writer.constant(f"{node.name}:amounts", np.asarray(pads, np.int32))
+    amounts = writer.constant(f"{node.output}:amounts", np.asarray(pads, np.int32))
     filler = _filler(node, writer.graph)
     if filler:
-        value = writer.constant(f"{node.name}:value", np.asarray(filler, np.float32))
+        value = writer.constant(f"{node.output}:value", np.asarray(filler, np.float32))
         return writer.op("PADV2", [node.inputs[0], amounts, value], node.output, schema.PadV2OptionsT())
     return writer.op("PAD", [node.inputs[0], amounts], node.output, schema.PadOptionsT())
 

@@ -66,8 +66,8 @@ def _fold_into_conv(graph: Graph, node: Node, scale: Array, shift: Array) -> boo
     if weight is None or bias is None:
         return False
     folded = {
-        f"{conv.inputs[1]}:{node.name}": weight * scale.reshape(-1, *[1] * (weight.ndim - 1)),
-        f"{node.name}:bias": bias * scale + shift,
+        f"{node.output}:weight": weight * scale.reshape(-1, *[1] * (weight.ndim - 1)),
+        f"{node.output}:bias": bias * scale + shift,
     }
     graph.tensors |= {name: constant(name, value.astype(np.float32)) for name, value in folded.items()}
     conv.inputs, conv.output = [conv.inputs[0], *folded], node.output
@@ -77,10 +77,10 @@ def _fold_into_conv(graph: Graph, node: Node, scale: Array, shift: Array) -> boo
 
 def _as_multiply_add(graph: Graph, node: Node, scale: Array, shift: Array) -> None:
     trailing = [1] * (graph.tensors[node.inputs[0]].rank - 2)
-    names = [f"{node.name}:scale", f"{node.name}:shift"]
+    names = [f"{node.output}:scale", f"{node.output}:shift"]
     for name, value in zip(names, (scale, shift), strict=True):
         graph.tensors[name] = constant(name, value.astype(np.float32).reshape(-1, *trailing))
-    product = f"{node.name}:scaled"
+    product = f"{node.output}:scaled"
     graph.tensors[product] = replace(graph.tensors[node.output], name=product)
     position = graph.nodes.index(node)
     graph.nodes[position : position + 1] = [

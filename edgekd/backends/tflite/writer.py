@@ -54,8 +54,10 @@ class Writer:
         return self._tensors.get(name) or self.graph.tensors[name]
 
     def constant(self, name: str, data: Array, quantisation: Quantisation | None = None) -> str:
-        """Add a tensor that holds its value; returns its name."""
-        self._tensors.setdefault(name, constant(name, np.ascontiguousarray(data), quantisation))
+        """Add a tensor that holds its value; returns its name, lengthened when another value has it already."""
+        while name in self._tensors and not self._holds(name, data, quantisation):
+            name += "'"
+        self._tensors.setdefault(name, constant(name, data, quantisation))
         return name
 
     def like(self, source: str, name: str, **changes: Any) -> str:
@@ -87,6 +89,10 @@ class Writer:
         builder = flatbuffers.Builder(1024)
         builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
         return bytes(builder.Output())
+
+    def _holds(self, name: str, data: Array, quantisation: Quantisation | None) -> bool:
+        tensor = self._tensors[name]
+        return tensor.data is not None and np.array_equal(tensor.data, data) and tensor.quantisation == quantisation
 
     def _index(self, name: str) -> int:
         if name not in self._tensors:
