@@ -55,10 +55,10 @@ def _modern(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
     try:
+        onnx.checker.check_model(model)
         return shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
-    except (shape_inference.InferenceError, ValueError) as error:
-        first_line = str(error).strip().splitlines()[-1]
-        raise BadInputError(f"not a valid ONNX model: {first_line}") from error
+    except (onnx.checker.ValidationError, shape_inference.InferenceError, ValueError) as error:
+        raise BadInputError(f"not a valid ONNX model: {str(error).strip().splitlines()[0]}") from error
 
 
 def _strip(graph: Graph) -> None:

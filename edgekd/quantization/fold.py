@@ -1,5 +1,7 @@
 """Layers merged into the weights before them, in float64."""
 
+import re
+
 import numpy as np
 from onnx import NodeProto
 
@@ -103,5 +105,5 @@ def _set_operand(graph: Graph, node: NodeProto, index: int, name: str, value: Ar
 
 def layer_name(node: NodeProto) -> str:
     """What users call a layer: the module that owns its weight, else the node's own name."""
-    weight = node.input[1] if len(node.input) > 1 else ""
-    return weight.removesuffix(".weight") if weight.endswith(".weight") else node.name
+    weight = re.fullmatch(r"(.+)\.weight(_\d+)?", node.input[1]) if len(node.input) > 1 else None
+    return weight[1] if weight else node.name

@@ -61,8 +61,8 @@ def export_qdq(prepared: nn.Module, example: Tensor, scheme: Scheme) -> onnx.Mod
             module.simulating = False
         elif isinstance(module, Quantizer):
             twin.set_submodule(name, Mark(module))
-    plain, parameters = strip_activations(_export(twin, example))
-    return quantize_weights(insert_activations(clean(plain), parameters, scheme), scheme, layers)
+    plain, parameters = strip_activations(clean(_export(twin, example)))
+    return quantize_weights(insert_activations(plain, parameters, scheme), scheme, layers)
 
 
 def _export(model: nn.Module, example: Tensor) -> onnx.ModelProto:

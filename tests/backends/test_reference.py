@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+from onnx import helper
+
+from edgekd.backends.reference import Reference, output_steps
+from edgekd.errors import BadInputError
+from edgekd.quantization.qdq import insert_activations
+from edgekd.quantization.ranges import Affine
+from edgekd.quantization.scheme import find_scheme
+from tests.quantization.onnx_models import model, random
+
+X = random(7, 3, 6, 6)
+SCHEME = find_scheme("int8-asymmetric")
+
+
+@pytest.fixture
+def quantized() -> object:
+    plain = model([helper.make_node("Neg", ["x"], ["n"]), helper.make_node("Relu", ["n"], ["y"])], {})
+    return insert_activations(plain, {"x": Affine(0.5, 128), "y": Affine(0.25, 0)}, SCHEME)
+
+
+def test_a_qdq_model_is_computed_as_written(quantized) -> None:
+    outputs = Reference(quantized).run({"x": X})
+    stored = np.clip(np.rint(X / np.float32(0.5)) + 128, 0, 255)
+    relu = np.maximum(-(stored - 128) * 0.5, 0)
+    expected = np.clip(np.rint(relu / 0.25), 0, 255) * 0.25
+    np.testing.assert_array_equal(outputs["y"], expected.astype(np.float32))  # powers of two: exact
+
+
+def test_chunks_give_what_the_whole_gives(quantized) -> None:
+    reference = Reference(quantized)
+    np.testing.assert_array_equal(reference.run({"x": X}, batch=3)["y"], reference.run({"x": X})["y"])
+
+
+def test_inner_tensors_can_be_asked_for(quantized) -> None:
+    outputs = Reference(quantized).run({"x": X}, batch=2, tensors=["n", "x_quantized"])
+    assert set(outputs) == {"y", "n", "x_quantized"}
+    assert outputs["x_quantized"].dtype == np.uint8
+    assert outputs["n"].shape == X.shape
+
+
+def test_steps_are_the_scales_of_quantised_outputs(quantized) -> None:
+    assert output_steps(quantized) == {"y": 0.25}
+    assert output_steps(model([helper.make_node("Relu", ["x"], ["y"])], {})) == {"y": None}
+
+
+def test_inputs_that_do_not_fit_are_one_line(quantized) -> None:
+    with pytest.raises(BadInputError, match="cannot run on these inputs") as caught:
+        Reference(quantized).run({"x": X[:, :2]})
+    assert "\n" not in str(caught.value)
+    with pytest.raises(BadInputError, match="the model takes x; got nothing"):
+        Reference(quantized).run({})

@@ -1,0 +1,194 @@
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import helper
+
+from edgekd.backends.reference import Reference
+from edgekd.errors import BadInputError
+from edgekd.quantization.clean import clean
+from tests.quantization.onnx_models import constants, kinds, model, random
+
+node = helper.make_node
+X = random(5, 3, 6, 6, seed=9)
+
+
+def outputs_agree(before: onnx.ModelProto, after: onnx.ModelProto, x: np.ndarray = X) -> None:
+    expected, found = Reference(before).run({"x": x}), Reference(after).run({"x": x})
+    for name, value in expected.items():
+        # Folding in float64 and rounding once to float32 moves values by a few units in the last place.
+        np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=1e-5 * max(1.0, float(np.abs(value).max())))
+
+
+def conv_norm(gamma: np.ndarray, beta: np.ndarray, bias: bool) -> onnx.ModelProto:
+    operands = ["x", "c.weight"] + (["c.bias"] if bias else [])
+    return model(
+        [
+            node("Conv", operands, ["a"], pads=[1, 1, 1, 1]),
+            node("BatchNormalization", ["a", "gamma", "beta", "mean", "variance"], ["b"], epsilon=1e-3),
+            node("Relu", ["b"], ["y"]),
+        ],
+        {
+            "c.weight": random(4, 3, 3, 3),
+            **({"c.bias": random(4, seed=1)} if bias else {}),
+            "gamma": gamma,
+            "beta": beta,
+            "mean": random(4, seed=2),
+            "variance": np.abs(random(4, seed=3)),
+        },
+    )
+
+
+gammas = st.lists(st.sampled_from([0.0, 1e-8, -1e-8, 1e-3, -1e-3, 1.0, -1.0]), min_size=4, max_size=4)
+
+
+@settings(max_examples=25, deadline=None)
+@given(gammas, st.lists(st.floats(-2, 2, width=32), min_size=4, max_size=4), st.booleans())
+def test_batch_norm_folds_for_every_gamma(gamma: list[float], beta: list[float], bias: bool) -> None:
+    net = conv_norm(np.array(gamma, np.float32), np.array(beta, np.float32), bias)
+    cleaned = clean(net)
+    assert kinds(cleaned) == ["Conv", "Relu"]
+    outputs_agree(net, cleaned)
+
+
+def test_a_norm_whose_convolution_is_read_elsewhere_stays() -> None:
+    norm = ["gamma", "beta", "mean", "variance"]
+    net = model(
+        [
+            node("Conv", ["x", "w"], ["a"]),
+            node("BatchNormalization", ["a", *norm], ["b"]),
+            node("Add", ["a", "b"], ["y"]),
+        ],
+        {"w": random(4, 3, 1, 1), **{name: np.ones(4, np.float32) for name in norm}},
+    )
+    cleaned = clean(net)
+    assert kinds(cleaned) == ["Conv", "BatchNormalization", "Add"]
+    outputs_agree(net, cleaned)
+
+
+@pytest.mark.parametrize("transposed", [0, 1])
+def test_linear_layers_become_plain_gemms(transposed: int) -> None:
+    weight = random(4, 108) if transposed else random(108, 4)
+    net = model(
+        [
+            node("Flatten", ["x"], ["f"]),
+            node("Gemm", ["f", "w", "b"], ["y"], alpha=0.5, beta=2.0, transB=transposed),
+        ],
+        {"w": weight, "b": random(1, 4)},
+        output_rank=2,
+    )
+    cleaned = clean(net)
+    assert constants(cleaned)["w"].shape == (4, 108)
+    assert {entry.name: helper.get_attribute_value(entry) for entry in cleaned.graph.node[1].attribute} == {"transB": 1}
+    outputs_agree(net, cleaned)
+
+
+def test_matmul_and_its_bias_become_one_gemm() -> None:
+    net = model(
+        [
+            node("Flatten", ["x"], ["f"]),
+            node("MatMul", ["f", "w"], ["m"]),
+            node("Add", ["b", "m"], ["s"]),
+            node("Relu", ["s"], ["y"]),
+        ],
+        {"w": random(108, 4), "b": random(4)},
+        output_rank=2,
+    )
+    cleaned = clean(net)
+    assert kinds(cleaned) == ["Flatten", "Gemm", "Relu"]
+    outputs_agree(net, cleaned)
+
+
+def test_matmul_on_sequences_stays() -> None:
+    net = model([node("MatMul", ["x", "w"], ["y"])], {"w": random(6, 4)})
+    assert kinds(clean(net)) == ["MatMul"]
+
+
+def test_what_does_nothing_goes_and_outputs_keep_their_names() -> None:
+    net = model(
+        [
+            node("Identity", ["x"], ["i"]),
+            node("Relu", ["i"], ["r"]),
+            node("Dropout", ["r"], ["d"]),
+            node("Identity", ["d"], ["y"]),
+        ],
+        {},
+    )
+    cleaned = clean(net)
+    assert kinds(cleaned) == ["Relu"]
+    outputs_agree(net, cleaned)
+
+
+def test_computed_reshape_targets_become_constants() -> None:
+    net = model(
+        [
+            node("Shape", ["x"], ["s"]),
+            node("Gather", ["s", "zero"], ["n"]),
+            node("Unsqueeze", ["n", "axes"], ["n1"]),
+            node("Concat", ["n1", "rest"], ["target"], axis=0),
+            node("Reshape", ["x", "target"], ["y"]),
+        ],
+        {"zero": np.array(0), "axes": np.array([0]), "rest": np.array([-1])},
+        output_rank=2,
+    )
+    cleaned = clean(net)
+    assert kinds(cleaned) == ["Reshape"]
+    assert list(constants(cleaned)["y_shape"]) == [-1, 108]
+    outputs_agree(net, cleaned)
+
+
+def test_constants_are_evaluated_and_owned_by_one_reader() -> None:
+    net = model(
+        [
+            node("Constant", [], ["six"], value_float=6.0),
+            node("Conv", ["x", "w"], ["a"]),
+            node("Clip", ["a", "", "six"], ["b"]),
+            node("Conv", ["b", "w"], ["c"]),
+            node("Clip", ["c", "", "six"], ["y"]),
+        ],
+        {"w": random(3, 3, 1, 1)},
+    )
+    cleaned = clean(net)
+    names = [name for entry in cleaned.graph.node for name in entry.input if name in constants(cleaned)]
+    assert len(names) == len(set(names)) == 4
+    outputs_agree(net, cleaned)
+
+
+def test_the_batch_is_named_and_old_opsets_are_raised() -> None:
+    net = model([node("Relu", ["x"], ["y"])], {}, opset=11)
+    cleaned = clean(net)
+    assert cleaned.opset_import[0].version >= 18
+    assert cleaned.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+    assert cleaned.graph.output[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+
+
+def test_global_means_are_global_pools() -> None:
+    net = model([node("ReduceMean", ["x", "axes"], ["y"], keepdims=1)], {"axes": np.array([-1, 2])})
+    cleaned = clean(net)
+    assert kinds(cleaned) == ["GlobalAveragePool"]
+    outputs_agree(net, cleaned)
+
+
+def test_the_callers_model_is_untouched_and_notes_are_dropped() -> None:
+    net = conv_norm(np.ones(4, np.float32), np.zeros(4, np.float32), bias=False)
+    net.graph.node[0].doc_string = "made in /home/someone"
+    before = net.SerializeToString(deterministic=True)
+    cleaned = clean(net)
+    assert net.SerializeToString(deterministic=True) == before
+    assert b"someone" not in cleaned.SerializeToString()
+
+
+def test_control_flow_is_refused_by_name() -> None:
+    branch = helper.make_graph([node("Identity", ["x"], ["z"])], "b", [], [helper.make_empty_tensor_value_info("z")])
+    net = model(
+        [node("If", ["yes"], ["y"], name="choice", then_branch=branch, else_branch=branch)], {"yes": np.array(True)}
+    )
+    with pytest.raises(BadInputError, match="If 'choice': models with control flow are not supported"):
+        clean(net)
+
+
+def test_an_invalid_model_is_one_line() -> None:
+    with pytest.raises(BadInputError, match="not a valid ONNX model") as caught:
+        clean(model([node("Add", ["x", "nowhere"], ["y"])], {}))
+    assert "\n" not in str(caught.value)

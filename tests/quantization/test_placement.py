@@ -1,0 +1,140 @@
+import pytest
+
+from edgekd.errors import BadInputError
+from edgekd.quantization.placement import Op, Placement, View, place
+from edgekd.quantization.ranges import Affine
+from edgekd.quantization.scheme import SCHEMES
+
+ASYMMETRIC, SYMMETRIC = SCHEMES["int8-asymmetric"], SCHEMES["int8-symmetric"]
+
+
+def op(kind: str, inputs: str, output: str) -> Op:
+    """An operation named by its output."""
+    edges = tuple(inputs.split())
+    constant = kind in {"Conv", "Gemm"} or (kind in {"Add", "MatMul"} and len(edges) == 1)
+    return Op(output, kind, edges, (output,), constant)
+
+
+def view(*ops: Op, outputs: str = "y") -> View:
+    return View(ops, ("x",), tuple(outputs.split()))
+
+
+def edges(placement: Placement) -> set[str]:
+    return set(placement.groups)
+
+
+def test_a_kernel_is_quantised_around_what_fuses_into_it() -> None:
+    net = view(op("Conv", "x", "a"), op("BatchNormalization", "a", "b"), op("Relu", "b", "c"), op("Gemm", "c", "y"))
+    placement = place(net, ASYMMETRIC)
+    assert edges(placement) == {"x", "c", "y"}
+    assert placement.weights == {"a", "y"}
+    assert len(set(placement.groups.values())) == 3
+
+
+def test_a_relu_whose_input_is_read_elsewhere_is_not_fused() -> None:
+    net = view(op("Conv", "x", "a"), op("Relu", "a", "b"), op("Conv", "b", "c"), op("Add", "a c", "y"))
+    assert edges(place(net, ASYMMETRIC)) == {"x", "a", "b", "c", "y"}
+
+
+def test_only_one_activation_fuses() -> None:
+    net = view(op("Conv", "x", "a"), op("Clip", "a", "b"), op("Relu", "b", "c"), op("Gemm", "c", "y"))
+    placement = place(net, ASYMMETRIC)
+    assert edges(placement) == {"x", "b", "c", "y"}
+
+
+def residual_block() -> View:
+    return view(
+        op("Conv", "x", "a"),
+        op("Relu", "a", "b"),
+        op("Conv", "b", "main"),
+        op("Conv", "x", "short"),
+        op("Add", "main short", "sum"),
+        op("Relu", "sum", "y"),
+    )
+
+
+def test_asymmetric_adds_are_quantised_on_both_inputs_and_after_their_relu() -> None:
+    assert edges(place(residual_block(), ASYMMETRIC)) == {"x", "b", "main", "short", "y"}
+
+
+def test_symmetric_adds_leave_the_deeper_branch_to_the_kernel() -> None:
+    assert edges(place(residual_block(), SYMMETRIC)) == {"x", "b", "short", "y"}
+
+
+def test_an_identity_skip_shares_the_tensor_of_the_next_kernel() -> None:
+    net = view(op("Conv", "x", "a"), op("Conv", "a", "b"), op("Add", "a b", "y"))
+    assert edges(place(net, SYMMETRIC)) == {"x", "a", "y"}
+    assert edges(place(net, ASYMMETRIC)) == {"x", "a", "b", "y"}
+
+
+def test_moving_operations_share_and_are_not_observed_twice() -> None:
+    net = view(op("Conv", "x", "a"), op("MaxPool", "a", "b"), op("Flatten", "b", "c"), op("Gemm", "c", "y"))
+    placement = place(net, ASYMMETRIC)
+    assert len({placement.groups[edge] for edge in "abc"}) == 1
+    assert placement.observed == ("x", "a", "y")
+
+
+def test_average_pools_have_a_scale_of_their_own() -> None:
+    net = view(op("Conv", "x", "a"), op("GlobalAveragePool", "a", "b"), op("Flatten", "b", "c"), op("Gemm", "c", "y"))
+    placement = place(net, ASYMMETRIC)
+    assert placement.groups["a"] != placement.groups["b"] == placement.groups["c"]
+
+
+def test_concat_shares_one_scale_over_all_its_edges() -> None:
+    net = view(op("Conv", "x", "a"), op("Conv", "x", "b"), op("Concat", "a b", "c"), op("Conv", "c", "y"))
+    placement = place(net, ASYMMETRIC)
+    assert placement.groups["a"] == placement.groups["b"] == placement.groups["c"]
+    assert placement.observed == ("x", "a", "b", "y")
+
+
+def test_concat_of_a_fixed_edge_keeps_it_fixed_and_watches_the_result() -> None:
+    net = view(op("Conv", "x", "a"), op("Sigmoid", "a", "b"), op("Concat", "a b", "c"), op("Conv", "c", "y"))
+    placement = place(net, ASYMMETRIC)
+    assert placement.fixed == {"b": Affine(1 / 256, 0)}
+    assert placement.groups["a"] == placement.groups["c"] != placement.groups["b"]
+    assert placement.observed == ("x", "a", "c", "y")
+
+
+@pytest.mark.parametrize(
+    ("kind", "asymmetric", "symmetric"),
+    [
+        ("Softmax", Affine(1 / 256, 0), Affine(1 / 127, 0)),
+        ("Sigmoid", Affine(1 / 256, 0), Affine(1 / 127, 0)),
+        ("Tanh", Affine(1 / 128, 128), Affine(1 / 127, 0)),
+    ],
+)
+def test_squashing_outputs_are_fixed_through_what_moves_them(kind: str, asymmetric: Affine, symmetric: Affine) -> None:
+    net = view(op("Gemm", "x", "a"), op(kind, "a", "b"), op("Reshape", "b", "y"))
+    assert place(net, ASYMMETRIC).fixed == {"b": asymmetric, "y": asymmetric}
+    assert place(net, SYMMETRIC).fixed == {"b": symmetric, "y": symmetric}
+    assert place(net, ASYMMETRIC).groups["b"] == place(net, ASYMMETRIC).groups["y"]
+
+
+def test_unknown_operations_are_float_islands() -> None:
+    net = view(op("Mystery", "x", "a"), op("MaxPool", "a", "b"), op("Mystery", "b", "y"))
+    assert edges(place(net, ASYMMETRIC)) == set()
+    net = view(
+        op("Conv", "x", "a"), op("Mystery", "a", "b"), op("Relu", "b", "c"), op("Conv", "c", "d"), op("Erf", "d", "y")
+    )
+    assert edges(place(net, ASYMMETRIC)) == {"x", "a", "c", "d"}
+
+
+def test_keep_float_takes_globs_of_layers_and_edges() -> None:
+    net = view(op("Conv", "x", "a1"), op("Relu", "a1", "b"), op("Conv", "b", "a2"), op("Gemm", "a2", "y"))
+    placement = place(net, ASYMMETRIC, ["a*"])
+    assert placement.weights == frozenset()
+    assert edges(placement) == {"y"}
+    placement = place(net, ASYMMETRIC, ["a1"])
+    assert placement.weights == {"a2", "y"}
+    assert edges(placement) == {"b", "a2", "y"}
+
+
+def test_keep_float_that_matches_nothing_names_the_nearest_layer() -> None:
+    with pytest.raises(BadInputError, match=r"keep_float: 'convv' matches no layer; did you mean 'conv'\?"):
+        place(view(op("Conv", "x", "conv"), op("Gemm", "conv", "y")), ASYMMETRIC, ["convv"])
+
+
+def test_products_of_activations_are_quantised_where_the_scheme_has_a_kernel() -> None:
+    net = view(op("Conv", "x", "a"), op("Conv", "x", "b"), op("Mul", "a b", "c"), op("Elu", "c", "y"))
+    assert edges(place(net, ASYMMETRIC)) == {"x", "a", "b", "c"}
+    assert edges(place(net, SYMMETRIC)) == {"x", "a", "b"}

@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from edgekd.quantization.ranges import (
+    MIN_ACTIVATION_SCALE,
+    MIN_WEIGHT_SCALE,
+    affine,
+    batch_range,
+    combine,
+    quantize_bias,
+    quantize_weight,
+    spare_bias,
+    weight_scale,
+)
+from edgekd.quantization.scheme import SCHEMES, Scheme
+
+ASYMMETRIC, SYMMETRIC = SCHEMES["int8-asymmetric"], SCHEMES["int8-symmetric"]
+VALUES = st.floats(-1e4, 1e4, width=32)
+schemes = st.sampled_from(list(SCHEMES.values()))
+
+
+@given(VALUES, VALUES, schemes)
+def test_a_range_is_covered_and_holds_zero(low: float, high: float, scheme: Scheme) -> None:
+    low, high = min(low, high), max(low, high)
+    scale, zero_point = affine(low, high, scheme)
+    smallest, largest = scheme.activation_range
+    assert np.float32(scale) == scale >= np.float32(MIN_ACTIVATION_SCALE)
+    assert smallest <= zero_point <= largest
+    # The zero point is rounded: either end may lie half a step outside, and float32 adds one part in 2**22.
+    slack = scale * (0.5 if not scheme.symmetric else 0) + max(abs(low), abs(high)) * 2.0**-22
+    assert (smallest - zero_point) * scale <= min(low, 0) + slack
+    assert (largest - zero_point) * scale >= max(high, 0) - slack
+
+
+@given(st.floats(0, 1e4, width=32))
+def test_after_a_relu_the_zero_point_is_the_smallest_value(high: float) -> None:
+    assert affine(0.0, high, ASYMMETRIC).zero_point == 0
+
+
+def test_a_relu6_edge_never_exceeds_six() -> None:
+    assert affine(0.0, 6.0, ASYMMETRIC).scale * 255 <= 6.0
+    assert affine(0.0, 6.0, SYMMETRIC).scale * 127 <= 6.0
+
+
+def test_a_symmetric_scheme_covers_the_larger_side() -> None:
+    scale, zero_point = affine(-2.0, 1.0, SYMMETRIC)
+    assert zero_point == 0
+    assert scale == pytest.approx(2 / 127, rel=1e-6)
+
+
+def test_batches_combine_by_method() -> None:
+    ranges = [(-1.0, 1.0), (-3.0, 2.0)]
+    assert combine(ranges, "minmax") == (-3.0, 2.0)
+    assert combine(ranges, "ema") == (-2.0, 1.5)
+
+
+def test_a_percentile_ignores_an_outlier() -> None:
+    values = np.append(np.linspace(-1, 1, 100_000), 1e6).astype(np.float32)
+    assert batch_range(values, "minmax")[1] == 1e6
+    assert batch_range(values, "percentile")[1] == pytest.approx(1, abs=1e-3)  # the 99.99th of 100,001 values
+
+
+weights = hnp.arrays(np.float32, (3, 4, 2), elements=st.floats(-1e3, 1e3, width=32))
+
+
+@given(weights, schemes, st.sampled_from([0, 1, 2]))
+def test_weights_are_within_half_a_step(weight: np.ndarray, scheme: Scheme, axis: int) -> None:
+    scale = weight_scale(weight, axis, scheme)
+    stored = quantize_weight(weight, scale, axis, scheme)
+    wide = scale.reshape([-1 if i == axis else 1 for i in range(3)]).astype(np.float64)
+    assert scale.shape == (weight.shape[axis],)
+    assert (scale >= np.float32(MIN_WEIGHT_SCALE)).all()
+    assert np.abs(stored.astype(int)).max() <= scheme.weight_max
+    assert (np.abs(stored * wide - weight) <= wide * 0.50001).all()  # float32 scales add parts in 10**7
+
+
+@given(
+    hnp.arrays(np.float32, 5, elements=st.floats(-1e3, 1e3, width=32)),
+    hnp.arrays(np.float32, (5, 3), elements=st.sampled_from([0.0, 1e-8, -1e-8, 1e-3, 1.0])),
+    st.floats(MIN_ACTIVATION_SCALE, 10),
+)
+def test_a_bias_never_overflows_however_dead_its_channel(
+    bias: np.ndarray, weight: np.ndarray, input_scale: float
+) -> None:
+    scale = spare_bias(weight_scale(weight, 0, ASYMMETRIC), bias, input_scale)
+    bias_scale = np.float32(input_scale) * scale
+    steps = quantize_bias(bias, bias_scale).astype(np.float64)
+    assert (scale > 0).all()
+    assert np.abs(steps).max() <= 2.0**30 * (1 + 1e-6)  # float32 rounding of the raised scale
+    assert (np.abs(steps * bias_scale - bias) <= 0.5001 * bias_scale.astype(np.float64)).all()
