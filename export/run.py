@@ -549,8 +549,8 @@ class TensorRT(Runtime):
         for name, shape in shapes.items():
             profile.set_shape(name, shape, shape, shape)
         config.add_optimization_profile(profile)
-        timings = config.create_timing_cache(kept_timings)
-        config.set_timing_cache(timings, False)
+        timings = config.create_timing_cache(kept_timings) or config.create_timing_cache(b"")
+        config.set_timing_cache(timings, False)  # False: refuse another GPU's timings
         plan = builder.build_serialized_network(network, config)
         if plan is None:
             raise RunnerError("failed", "TensorRT could not build the engine; its log is on stderr")
@@ -1007,6 +1007,8 @@ def main(argv: Sequence[str]) -> int:
     except RunnerError as error:
         emit("end", ok=False, error=str(error), kind=error.kind)
         return EXIT_CODES[error.kind]
+    except KeyboardInterrupt:
+        return 130
     except Exception as error:  # a runtime's own exceptions have no common base
         emit("end", ok=False, error=first_line(error), kind="failed")
         return EXIT_CODES["failed"]

@@ -23,7 +23,7 @@ for path in {" ".join((BOARD, CPUINFO, MEMINFO, GOVERNOR, FREQUENCY, MAX_FREQUEN
 do echo; echo "{SECTION}$path"; cat "$path" 2>/dev/null | tr -d '\\000'; done
 echo; echo "{SECTION}kernel"; uname -r
 echo; echo "{SECTION}arch"; uname -m
-echo; echo "{SECTION}cores"; nproc
+echo; echo "{SECTION}cores"; nproc 2>/dev/null || getconf _NPROCESSORS_ONLN
 echo; echo "{SECTION}python"; "$0" -c 'import platform; print(platform.python_version())' 2>/dev/null
 true
 """

@@ -3,10 +3,12 @@
 import json
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from edgekd.backends import find_backend
@@ -15,6 +17,7 @@ from edgekd.target import Target
 from tests import factories
 
 BACKENDS = ("onnxruntime", "openvino", "tflite")
+Array = np.ndarray[Any, Any]
 MakeBundle = Callable[..., Path]
 
 
@@ -22,8 +25,7 @@ def make_bundle(folder: Path, backend: str, precision: str = "int8") -> Path:
     """A bundle of a ResNet-8-like network with 16 golden samples, float inputs and outputs."""
     folder.mkdir(parents=True)
     target = Target(name="t", title="t", backend=backend, scheme="int8-asymmetric")
-    floating, calibration = factories.resnet(0)
-    model = floating if precision == "float" else factories.quantize(floating, calibration)
+    model = network(precision)
     compiled = find_backend(backend).compile(model, target, folder, precision)
     x = factories.inputs_for(model, 16)
     arrays = {"input:input": laid_out(x, compiled.inputs[0].layout)}
@@ -47,11 +49,17 @@ def make_bundle(folder: Path, backend: str, precision: str = "int8") -> Path:
     return folder
 
 
-def laid_out(x: Any, layout: str | None) -> Any:
+@cache
+def network(precision: str) -> onnx.ModelProto:
+    floating, calibration = factories.resnet(0)
+    return floating if precision == "float" else factories.quantize(floating, calibration)
+
+
+def laid_out(x: Array, layout: str | None) -> Array:
     return x.transpose(0, 2, 3, 1) if layout == "NHWC" else x
 
 
-def golden(folder: Path, name: str) -> Any:
+def golden(folder: Path, name: str) -> Array:
     with np.load(folder / "golden.npz") as archive:
         return archive[name]
 
