@@ -1,1 +1,1 @@
-
+"""The report of a run: one self-contained HTML page, and tables for the terminal."""

@@ -1,0 +1,143 @@
+"""Where accuracy is lost and won: teacher → scratch → distilled → quantised → each backend."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from edgekd.reporting.svg import ACCENT, INK, MUTED, PAPER, Plot, bare, plot
+from edgekd.reporting.words import Run, mean, percent, points, signed, spread
+
+TEACHER, ALONE, TAUGHT = "Teacher", "Student, alone", "Student, taught"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One metric on the road; `against` is the step that it is held against."""
+
+    label: str
+    value: float
+    spread: float | None = None
+    against: "Step | None" = None
+    measured: bool = True
+
+    @property
+    def change(self) -> float:
+        """Difference from `against`."""
+        return 0.0 if self.against is None else self.value - self.against.value
+
+
+def steps(run: Run) -> list[Step]:
+    """Every metric that the run knows, in the order in which the student meets them."""
+    road: list[Step] = []
+    teacher = _add(road, TEACHER, (run.get("teacher") or {}).get("metric"), None)
+    alone = _add(road, ALONE, (run.get("student_scratch") or {}).get("metric"), teacher)
+    taught = _add(road, TAUGHT, (run.get("student") or {}).get("metric"), alone or teacher)
+    schemes = {
+        name: _add(road, name, entry.get("metric"), taught) for name, entry in (run.get("quantized") or {}).items()
+    }
+    for name, target in (run.get("targets") or {}).items():
+        quantised = schemes.get(target.get("scheme"), next(iter(schemes.values()), taught))
+        measured = target.get("metric_source") != "reference"
+        _add(road, name if measured else f"{name} (not run)", target.get("metric"), quantised, measured)
+    return road
+
+
+def waterfall(run: Run) -> Plot | None:
+    """Each step's metric, with the difference from the step that it is held against."""
+    road = steps(run)
+    if len(road) < 2:
+        return None
+    metric = run.get("metric_name", "metric")
+    words = "; ".join(f"{step.label} {percent(step.value)}" for step in road)
+    return plot(
+        "waterfall",
+        lambda figure, narrow: _paint(figure, road, metric, narrow),
+        (0.55 + 0.34 * len(road), 0.55 + 0.46 * len(road)),
+        f"Test {metric} from teacher to each target. {words}.",
+        takeaway(road),
+    )
+
+
+def takeaway(road: list[Step]) -> str:
+    """What teaching won back, and what the way to the chip took."""
+    found = {step.label: step for step in road}
+    late = [step for step in road if step.label not in (TEACHER, ALONE, TAUGHT) and step.measured]
+    told = []
+    if TEACHER in found and ALONE in found and TAUGHT in found:
+        alone, taught = found[ALONE].change, found[TAUGHT].change
+        verb = "wins back" if taught >= 0 else "costs another"
+        told.append(f"Trained alone, the student is {_distance(alone)} its teacher; teaching {verb} {_plain(taught)}.")
+    if TAUGHT in found and late:
+        worst = min(step.value for step in late) - found[TAUGHT].value
+        told.append(
+            f"From there to the chip {f'at most {_plain(worst)} are lost' if worst < 0 else 'nothing is lost'}."
+        )
+    return " ".join(told) or f"The last step reaches {percent(road[-1].value)}."
+
+
+def _distance(change: float) -> str:
+    return f"{_plain(change)} {'below' if change < 0 else 'above'}"
+
+
+def _plain(change: float) -> str:
+    return points(change)[1:]
+
+
+def _add(road: list[Step], label: str, metric: object, against: Step | None, measured: bool = True) -> Step | None:
+    value = mean(metric)
+    if value is None:
+        return None
+    road.append(Step(label, value, spread(metric), against, measured))
+    return road[-1]
+
+
+def _paint(figure: Figure, road: list[Step], metric: str, narrow: bool) -> None:
+    axes = figure.subplots()
+    axes.set_ylim(len(road) - 0.4, -0.6)
+    axes.set_yticks(range(len(road)), [step.label for step in road], color=INK)
+    if narrow:  # labels above their bars leave the width to the plot
+        for label in axes.get_yticklabels():
+            label.set(horizontalalignment="left", verticalalignment="bottom")
+        axes.tick_params(axis="y", direction="in", pad=-2)
+    axes.set_xlabel(f"test {metric}, %")
+    axes.margins(x=0.04)
+    bare(axes, "x")
+    for row, step in enumerate(road):
+        if step.against is not None:
+            _paint_change(axes, row, step, road.index(step.against))
+        axes.errorbar(100 * step.value, row, xerr=100 * (step.spread or 0), color=INK, linewidth=1.2, capsize=2.5)
+        axes.plot(
+            100 * step.value, row, "o", markersize=6.5, color=INK, markerfacecolor=INK if step.measured else PAPER
+        )
+        _write(axes, row, step)
+
+
+def _paint_change(axes: Axes, row: int, step: Step, reference: int) -> None:
+    if step.against is None:
+        return
+    start = 100 * step.against.value
+    axes.plot([start, start], [reference, row + 0.17], color=MUTED, linewidth=0.8, alpha=0.6, zorder=0.5)
+    axes.barh(row, 100 * step.change, left=start, height=0.34, color=ACCENT if step.change >= 0 else MUTED, alpha=0.5)
+
+
+def _write(axes: Axes, row: int, step: Step) -> None:
+    """The value and its change as two columns at the right."""
+    change = "" if step.against is None else signed(100 * step.change)
+    columns: list[tuple[str, int, dict[str, Any]]] = [
+        (f"{100 * step.value:.1f}", 34, {"weight": "bold"}),
+        (change, 66, {"color": MUTED}),
+    ]
+    for text, offset, style in columns:
+        axes.annotate(
+            text,
+            xy=(1, row),
+            xycoords=axes.get_yaxis_transform(),
+            xytext=(offset, 0),
+            textcoords="offset points",
+            ha="right",
+            va="center",
+            annotation_clip=False,
+            **style,
+        )

@@ -1,0 +1,75 @@
+"""The report: one HTML file that needs nothing else, not even a script."""
+
+from functools import cache
+from importlib.resources import files
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup
+
+from edgekd.reporting import accuracy, latency, parity, tables, training, verdict, words
+from edgekd.reporting.words import Run
+
+_WORDS = ("cost", "count", "milliseconds", "number", "percent", "seconds", "sentence", "size")
+
+
+def render(run: Run, folder: Path) -> str:
+    """The report of a `run.json` as HTML; training curves are read from the stages in `folder`.
+
+    Sections without data are left out. All text is escaped: names come from recipes and devices.
+    """
+    title = str(run.get("title") or run.get("name") or folder.name or "run")
+    targets = [list(rows) for _, rows in groupby(tables.target_rows(run), key=lambda row: row["target"])]
+    return _template().render(
+        title=title,
+        metric=str(run.get("metric_name") or "metric"),
+        headline=verdict.headline(run, title),
+        summary=verdict.summary(run),
+        tiles=verdict.tiles(run),
+        promises=verdict.promises(run),
+        gap=verdict.gap(run),
+        plots={
+            "waterfall": accuracy.waterfall(run),
+            "trade_off": latency.trade_off(run),
+            "curves": training.curves(run, folder),
+            "parity": parity.histogram(run),
+        },
+        seeds=run.get("seeds") or [],
+        distillation=run.get("distillation") or {},
+        stages=run.get("stages") or [],
+        learned=tables.learn_rows(run),
+        targets=targets,
+        idle=[rows[0] for rows in targets if rows[0]["status"] not in verdict.EXECUTED],
+        parity=parity.rows(run),
+        provenance=_provenance(run),
+        longest=max([stage.get("seconds") or 0 for stage in run.get("stages") or ()], default=0),
+    )
+
+
+def _provenance(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
+    origin = {
+        "recipe": run.get("recipe_sha256"),
+        "commit": run.get("git_commit"),
+        "seeds": words.listed([str(seed) for seed in run.get("seeds") or ()]),
+    }
+    groups = {"Machine": run.get("machine"), "Versions": run.get("versions"), "Origin": origin}
+    found = [(name, _facts(facts)) for name, facts in groups.items()]
+    return [(name, facts) for name, facts in found if facts]
+
+
+def _facts(facts: Any) -> list[tuple[str, str]]:
+    if not isinstance(facts, dict):
+        return []
+    return [(str(key).replace("_", " "), str(value)) for key, value in facts.items() if value not in (None, "", [], {})]
+
+
+@cache
+def _template() -> Template:
+    package = files("edgekd.reporting")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {name: getattr(words, name) for name in _WORDS}
+    environment.filters |= {name: getattr(tables, name) for name in ("interval", "kernels", "pays")}
+    environment.globals["style"] = Markup(package.joinpath("report.css").read_text(encoding="utf-8"))
+    return environment.from_string(package.joinpath("report.html.j2").read_text(encoding="utf-8"))

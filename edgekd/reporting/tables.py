@@ -1,0 +1,141 @@
+"""A run as plain rows (for `--json` and the HTML report) and as rich tables (for the terminal)."""
+
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from edgekd.reporting.words import NONE, Run, count, mean, milliseconds, percent, size, spread, three_digits
+
+_LATENCY = ("p50", "low", "high", "p90", "p99", "n")
+_STYLES = {"ok": "green", "unverified": "yellow", "skipped": "dim", "failed": "bold red"}
+_PAYS = {True: "yes", False: "no", None: "unknown"}
+
+
+def learn_rows(run: Run) -> list[dict[str, Any]]:
+    """One row per model: name, metric, std over seeds, parameters, multiply-accumulates."""
+    models = {
+        "teacher": run.get("teacher"),
+        "student, alone": run.get("student_scratch"),
+        "student, taught": run.get("student"),
+        **(run.get("quantized") or {}),
+    }
+    return [
+        {
+            "name": name,
+            "metric": mean(entry.get("metric")),
+            "std": spread(entry.get("metric")),
+            "parameters": entry.get("parameters"),
+            "macs": entry.get("macs"),
+        }
+        for name, entry in models.items()
+        if entry
+    ]
+
+
+def target_rows(run: Run) -> list[dict[str, Any]]:
+    """One row per target and variant; a target without variants has one row."""
+    return [
+        _target(name, target) | _variant(variant, row)
+        for name, target in (run.get("targets") or {}).items()
+        for variant, row in (target.get("variants") or {None: {}}).items()
+    ]
+
+
+def learn_table(run: Run) -> Table:
+    """What was taught, for the terminal."""
+    table = _table("", run.get("metric_name", "metric"), "parameters", "MACs")
+    for row in learn_rows(run):
+        deviation = "" if row["std"] is None else f" ± {100 * row['std']:.1f}"
+        table.add_row(
+            Text(row["name"]), percent(row["metric"]) + deviation, count(row["parameters"]), count(row["macs"])
+        )
+    return table
+
+
+def targets_table(run: Run) -> Table:
+    """What it costs on each target, for the terminal; reasons stand below the target's name."""
+    table = _table("target", "status", "variant", "metric", "size", "p50", "interval", "int8 pays", "int8 kernels")
+    before = None
+    for row in target_rows(run):
+        first = row["target"] != before
+        before = row["target"]
+        name, status = (
+            Text(row["target"] if first else ""),
+            Text(row["status"] if first else "", _STYLES.get(row["status"], "")),
+        )
+        if first and row["reason"]:
+            name.append(f"\n{row['reason']}", "dim")
+        table.add_row(name, status, *_cells(row, first))
+    return table
+
+
+def interval(row: dict[str, Any]) -> str:
+    """Low–high in milliseconds."""
+    if row["low"] is None or row["high"] is None:
+        return NONE
+    return f"{three_digits(row['low'])}–{milliseconds(row['high'])}"
+
+
+def kernels(row: dict[str, Any]) -> str:
+    """How many of the executed kernels compute in int8."""
+    if row["int8_kernels"] is None or not row["kernels"]:
+        return NONE
+    return f"{row['int8_kernels']} of {row['kernels']}"
+
+
+def pays(row: dict[str, Any]) -> str:
+    """Whether int8 is faster here: yes, no or unknown, and by which factor."""
+    answer = _PAYS[row["int8_pays"]]
+    return answer if row["speedup"] is None else f"{answer}, {row['speedup']:.2f}× {row['against']}"
+
+
+def _target(name: str, target: Run) -> dict[str, Any]:
+    census = target.get("kernels") or {}
+    return {
+        "target": name,
+        "backend": target.get("backend"),
+        "device": target.get("device"),
+        "status": target.get("status", "unverified"),
+        "reason": target.get("reason"),
+        "metric": mean(target.get("metric")),
+        "metric_source": target.get("metric_source"),
+        "int8_pays": target.get("int8_pays"),
+        **_speedup(target.get("variants") or {}),
+        "int8_kernels": census.get("int8"),
+        "kernels": census.get("total"),
+    }
+
+
+def _speedup(variants: Run) -> dict[str, Any]:
+    """How many times faster int8 is than the fastest other variant."""
+    p50 = {name: (row.get("latency_ms") or {}).get("p50") for name, row in variants.items()}
+    timed = {name: latency for name, latency in p50.items() if latency}
+    int8 = timed.pop("int8", None)
+    if int8 is None or not timed:
+        return {"speedup": None, "against": None}
+    against = min(timed, key=lambda name: timed[name])
+    return {"speedup": timed[against] / int8, "against": against}
+
+
+def _variant(name: str | None, row: Run) -> dict[str, Any]:
+    latency = row.get("latency_ms") or {}
+    return {
+        "variant": name,
+        "bytes": row.get("bytes"),
+        "variant_metric": mean(row.get("metric")),
+        **{key: latency.get(key) for key in _LATENCY},
+    }
+
+
+def _cells(row: dict[str, Any], first: bool) -> tuple[Text | str, ...]:
+    metric = row["metric"] if row["variant_metric"] is None else row["variant_metric"]
+    measured = (percent(metric), size(row["bytes"]), milliseconds(row["p50"]), interval(row))
+    return (Text(row["variant"] or NONE), *measured, pays(row) if first else "", kernels(row) if first else "")
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for number, column in enumerate(columns):
+        table.add_column(Text(column), justify="left" if number == 0 or column in ("status", "variant") else "right")
+    return table

@@ -1,0 +1,176 @@
+"""The answer in one glance: what was taught, what it costs, and which promises held."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from edgekd.reporting.words import (
+    NONE,
+    Run,
+    cost,
+    count,
+    listed,
+    mean,
+    milliseconds,
+    percent,
+    points,
+    sentence,
+    size,
+    three_digits,
+)
+
+EXECUTED = ("ok", "failed")
+_MAX_DROP = 0.005  # half a point: what quantising may cost
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One large number with its context."""
+
+    label: str
+    value: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Promise:
+    """Something a run claims; `open` when nothing could tell."""
+
+    state: Literal["held", "broken", "open"]
+    text: str
+
+
+def headline(run: Run, title: str) -> str:
+    """One sentence with the two numbers that matter: how much smaller, how much is kept."""
+    teacher, student = run.get("teacher") or {}, run.get("student") or {}
+    taught, known = _final(run), mean(teacher.get("metric"))
+    if not (teacher.get("parameters") and student.get("parameters") and taught and known):
+        return title
+    ratio = f"A student {teacher['parameters'] / student['parameters']:.1f} times smaller"
+    if taught >= known:
+        return f"{ratio} is as good as its teacher."
+    return f"{ratio} keeps {percent(taught / known)} of its teacher’s {run.get('metric_name', 'metric')}."
+
+
+def summary(run: Run) -> str:
+    """What it was taught on, in one sentence."""
+    data, seeds = run.get("data") or {}, run.get("seeds") or []
+    if not data:
+        return ""
+    classes = data.get("classes", ())
+    amount = len(classes) if isinstance(classes, list | tuple) else classes
+    told = f"Taught on {data.get('train', 0):,} samples of {data.get('name', 'data')} in {amount} classes"
+    chance = f", {len(seeds)} seeds" if len(seeds) > 1 else ", one seed"
+    return f"{told}, tested on {data.get('test', 0):,} that no choice has seen{chance}."
+
+
+def tiles(run: Run) -> list[Tile]:
+    """Accuracy, size, latency and distillation tax, as far as they are known."""
+    name, target = hero(run)
+    variants = target.get("variants") or {}
+    int8, rest = variants.get("int8") or {}, {key: row for key, row in variants.items() if key != "int8"}
+    latency = int8.get("latency_ms") or {}
+    found = [Tile(sentence(run.get("metric_name", "metric")), percent(_final(run)), _teacher_note(run))]
+    if int8.get("bytes"):
+        others = [f"{size(row['bytes'])} in {key}" for key, row in rest.items() if row.get("bytes")]
+        found.append(Tile("INT8 model", size(int8["bytes"]), next(iter(others), _parameters(run))))
+    if latency.get("p50"):
+        interval = f"{three_digits(latency['low'])}–{milliseconds(latency['high'])}, " if latency.get("low") else ""
+        found.append(Tile("Median latency", milliseconds(latency["p50"]), f"{interval}on {name}"))
+    tax = (run.get("distillation") or {}).get("tax")
+    if tax is not None:
+        found.append(Tile("Distillation tax", cost(tax), f"gap recovered: {gap(run)}"))
+    return [tile for tile in found if tile.value != NONE]
+
+
+def gap(run: Run) -> str:
+    """Gap recovered, or why it is not known."""
+    distillation = run.get("distillation") or {}
+    if distillation.get("gap_recovered") is None:
+        return f"not known ({distillation.get('reason') or 'no reason given'})"
+    return percent(distillation["gap_recovered"], 0)
+
+
+def hero(run: Run) -> tuple[str, dict[str, Any]]:
+    """The executed target on which int8 is fastest; an empty one when nothing ran."""
+    ran = {name: target for name, target in (run.get("targets") or {}).items() if target.get("status") == "ok"}
+    timed = {name: _int8_p50(target) for name, target in ran.items()}
+    best = min((name for name in ran if timed[name]), key=lambda name: timed[name] or 0, default=next(iter(ran), ""))
+    return best, ran.get(best, {})
+
+
+def promises(run: Run) -> list[Promise]:
+    """Parity, distillation, quantisation and speed, each held, broken or open."""
+    return [*_parity(run), *_distillation(run), *_quantization(run), *_speed(run), *_not_executed(run)]
+
+
+def _parity(run: Run) -> Iterator[Promise]:
+    targets = run.get("targets") or {}
+    executed = [name for name, target in targets.items() if target.get("status") in EXECUTED]
+    failed = [name for name in executed if targets[name]["status"] == "failed"]
+    if executed and not failed:
+        yield Promise(
+            "held", f"What was trained is what was deployed: every executed target passed ({listed(executed)})."
+        )
+    for name in failed:
+        yield Promise("broken", f"{name} failed: {targets[name].get('reason') or 'no reason given'}.")
+
+
+def _distillation(run: Run) -> Iterator[Promise]:
+    alone = mean((run.get("student_scratch") or {}).get("metric"))
+    taught = mean((run.get("student") or {}).get("metric"))
+    if alone is None or taught is None:
+        return
+    caution = "" if len(run.get("seeds") or ()) > 1 else " One seed: chance is not ruled out."
+    yield Promise(
+        "held" if taught >= alone else "broken", f"Teaching against training alone: {points(taught - alone)}.{caution}"
+    )
+
+
+def _quantization(run: Run) -> Iterator[Promise]:
+    taught = mean((run.get("student") or {}).get("metric"))
+    for scheme, entry in (run.get("quantized") or {}).items():
+        value = mean(entry.get("metric"))
+        if value is not None and taught is not None:
+            yield Promise(
+                "held" if taught - value <= _MAX_DROP else "broken",
+                f"Quantising to {scheme}: {points(value - taught)} (half a point allowed).",
+            )
+
+
+def _speed(run: Run) -> Iterator[Promise]:
+    targets = run.get("targets") or {}
+    faster = [name for name, target in targets.items() if target.get("int8_pays") is True]
+    slower = [name for name, target in targets.items() if target.get("int8_pays") is False]
+    if faster:
+        yield Promise("held", f"INT8 pays on {listed(faster)}.")
+    if slower:
+        yield Promise("broken", f"INT8 does not pay on {listed(slower)}.")
+
+
+def _not_executed(run: Run) -> Iterator[Promise]:
+    idle = [name for name, target in (run.get("targets") or {}).items() if target.get("status") not in EXECUTED]
+    if idle:
+        yield Promise("open", f"Not executed: {listed(idle)}. No latency is claimed there.")
+
+
+def _final(run: Run) -> float | None:
+    _, target = hero(run)
+    quantized = [mean(entry.get("metric")) for entry in (run.get("quantized") or {}).values()]
+    known = (mean(target.get("metric")), *quantized, mean((run.get("student") or {}).get("metric")))
+    return next((value for value in known if value is not None), None)
+
+
+def _teacher_note(run: Run) -> str:
+    teacher = mean((run.get("teacher") or {}).get("metric"))
+    return "" if teacher is None else f"teacher {percent(teacher)}"
+
+
+def _parameters(run: Run) -> str:
+    parameters = (run.get("student") or {}).get("parameters")
+    return f"{count(parameters)} parameters" if parameters else ""
+
+
+def _int8_p50(target: Run) -> float | None:
+    latency = ((target.get("variants") or {}).get("int8") or {}).get("latency_ms") or {}
+    return latency.get("p50")

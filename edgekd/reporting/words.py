@@ -1,0 +1,100 @@
+"""Numbers as people read them. Metrics are fractions; sizes are bytes; latencies are milliseconds."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Run = Mapping[str, Any]
+
+NONE = "–"
+_SPACE = "\u00a0"  # a unit stays on its number's line
+
+
+def mean(metric: Any) -> float | None:
+    """The value of a metric stored as `{mean, std, seeds}`, as a plain number or not at all."""
+    if isinstance(metric, Mapping):
+        metric = metric.get("mean")
+    return float(metric) if isinstance(metric, int | float) else None
+
+
+def spread(metric: Any) -> float | None:
+    """Standard deviation over seeds; None for a single seed."""
+    if not isinstance(metric, Mapping) or len(metric.get("seeds") or ()) < 2:
+        return None
+    return mean(metric.get("std"))
+
+
+def percent(fraction: float | None, digits: int = 1) -> str:
+    """0.913 → 91.3 %."""
+    return NONE if fraction is None else f"{100 * fraction:.{digits}f}{_SPACE}%"
+
+
+def cost(difference: float | None) -> str:
+    """0.019 → 1.9 points; negative when it is a gain."""
+    return points(difference).removeprefix("+")
+
+
+def sentence(text: str) -> str:
+    """The same text with a capital first letter."""
+    return text[:1].upper() + text[1:]
+
+
+def points(difference: float | None) -> str:
+    """0.004 → +0.4 points."""
+    return NONE if difference is None else f"{signed(100 * difference)}{_SPACE}points"
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """A number with its sign, a real minus, and no minus before zero."""
+    text = f"{abs(value):.{digits}f}"
+    sign = "±" if float(text) == 0 else "−" if value < 0 else "+"
+    return sign + text
+
+
+def size(count: float | None) -> str:
+    """98496 → 98.5 kB."""
+    return _scaled(count, (("B", 1), ("kB", 1e3), ("MB", 1e6), ("GB", 1e9)))
+
+
+def count(number: float | None) -> str:
+    """78042 → 78.0 k."""
+    return _scaled(number, (("", 1), ("k", 1e3), ("M", 1e6), ("G", 1e9)))
+
+
+def milliseconds(value: float | None) -> str:
+    """0.4231 → 0.423 ms."""
+    return NONE if value is None else f"{three_digits(value)}{_SPACE}ms"
+
+
+def seconds(value: float | None) -> str:
+    """75.2 → 1 min 15 s."""
+    if value is None:
+        return NONE
+    if value < 60:
+        return f"{three_digits(value)}{_SPACE}s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes}{_SPACE}min {rest}{_SPACE}s"
+
+
+def number(value: float | None) -> str:
+    """A plain number, whole or with one decimal."""
+    return NONE if value is None else f"{value:.0f}" if value == round(value) else f"{value:.1f}"
+
+
+def three_digits(value: float) -> str:
+    """Three significant digits, without an exponent."""
+    magnitude = abs(value)
+    digits = 3 if magnitude < 1 else 2 if magnitude < 10 else 1 if magnitude < 100 else 0
+    return f"{value:,.{digits}f}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
+def _scaled(number: float | None, units: tuple[tuple[str, float], ...]) -> str:
+    if number is None:
+        return NONE
+    unit, factor = next(((u, f) for u, f in reversed(units) if number >= f), units[0])
+    text = f"{number:,.0f}" if factor == 1 else three_digits(number / factor)
+    return f"{text}{_SPACE}{unit}".rstrip(_SPACE)

@@ -1,0 +1,196 @@
+import copy
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from edgekd.reporting.html import render
+
+SECTIONS = [
+    "promises",
+    "accuracy",
+    "learning",
+    "targets",
+    "trade-off",
+    "training",
+    "parity",
+    "not-executed",
+    "provenance",
+]
+VOID = {"meta", "br", "img", "link", "use", "path", "rect"}
+
+
+class Page(HTMLParser):
+    """The elements of a page and its visible words; fails on a tag that does not match."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self._open: list[str] = []
+        self.feed(text)
+        assert not self._open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self._open:
+            self.words.append(data)
+
+    @property
+    def sections(self) -> list[str | None]:
+        return [attributes.get("id") for tag, attributes in self.elements if tag == "section"]
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+
+def test_every_section_and_every_status_is_there(run: dict[str, Any], folder: Path) -> None:
+    page = Page(render(run, folder))
+    assert page.sections == SECTIONS
+    for word in ("unverified", "skipped", "failed", "first diverging tensor: stages.1.0.add", "reference"):
+        assert word in page.text
+    assert "A student 3.5 times smaller keeps 97.8 % of its teacher’s accuracy." in page.text
+    assert "0.206–0.221 ms" in page.text
+    assert "yes, 2.21× float" in page.text
+    assert run["recipe_sha256"] in page.text
+    assert run["git_commit"] in page.text
+
+
+def test_nothing_is_fetched_and_nothing_runs(run: dict[str, Any], folder: Path) -> None:
+    text = render(run, folder)
+    assert not re.findall(r"https?://", re.sub(r'xmlns(:xlink)?="http://www\.w3\.org/[^"]*"', "", text))
+    page = Page(text)
+    assert not {"script", "link", "img", "iframe", "object", "image"} & {tag for tag, _ in page.elements}
+    for _, attributes in page.elements:
+        assert not [name for name in attributes if name.startswith("on")]
+        assert all((attributes.get(name) or "#").startswith("#") for name in ("href", "xlink:href", "src"))
+    assert re.findall(r"url\((?!#)", text) == []
+    assert "@import" not in text
+
+
+def test_every_plot_has_words_and_ids_are_unique(run: dict[str, Any], folder: Path) -> None:
+    page = Page(render(run, folder))
+    plots = [attributes for tag, attributes in page.elements if tag == "svg"]
+    assert len(plots) == 8  # four plots in two widths
+    assert all(attributes["role"] == "img" and len(attributes["aria-label"] or "") > 40 for attributes in plots)
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+
+
+def test_the_same_run_gives_the_same_bytes(run: dict[str, Any], folder: Path) -> None:
+    assert render(run, folder) == render(copy.deepcopy(run), folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "gone"),
+    [
+        ("targets", {"promises", "targets", "trade-off", "parity", "not-executed"}),
+        ("stages", set()),
+        ("quantized", set()),
+        ("student", set()),
+        ("distillation", set()),
+    ],
+)
+def test_sections_without_data_vanish(run: dict[str, Any], tmp_path: Path, key: str, gone: set[str]) -> None:
+    del run[key]
+    sections = set(Page(render(run, tmp_path)).sections)
+    assert sections >= set(SECTIONS) - gone - {"training"}
+    assert not sections & (gone - {"promises"} | {"training"})
+
+
+def test_an_empty_run_is_still_a_page(tmp_path: Path) -> None:
+    page = Page(render({}, tmp_path))
+    assert page.sections == []
+    assert tmp_path.name in page.text
+
+
+def test_a_gap_that_is_not_known_says_why(run: dict[str, Any], folder: Path) -> None:
+    reason = "teacher − scratch is below two standard errors"
+    run["distillation"] = {"tax": 0.001, "gap_recovered": None, "reason": reason}
+    assert Page(render(run, folder)).text.count(reason) == 2  # beside the tax, and among the facts
+
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "--><script>alert(2)</script><!--",
+    "</style><script>alert(3)</script>",
+    "</svg><script>alert(4)</script>",
+    "{{ 7 * 7 }}",
+    "$\\frac{",
+)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_names_are_only_text(run: dict[str, Any], folder: Path, name: str) -> None:
+    text = json.dumps(run)
+    for word in ("x86-tflite", "quickstart", "fashion-mnist-subset", "accuracy", "int8-asymmetric", "float", "logits"):
+        text = text.replace(f'"{word}"', json.dumps(name))
+    hostile = json.loads(text) | {"title": name}
+    hostile["versions"][name] = name
+    hostile["targets"]["pixel-8"]["reason"] = name
+    (folder / "qat-int8-asymmetric").rename(folder / f"qat-{name.replace('/', '')}")
+    page = Page(render(hostile, folder))
+    assert not {"script", "img"} & {tag for tag, _ in page.elements}
+    assert not [key for _, attributes in page.elements for key in attributes if key.startswith("on")]
+    assert name in page.text
+    assert "49" not in page.text.split("·")[0]
+
+
+numbers = st.none() | st.floats(0, 1)
+variants = st.dictionaries(
+    st.sampled_from(["int8", "float", "bf16"]),
+    st.fixed_dictionaries(
+        {}, optional={"bytes": st.none() | st.integers(1, 10**9), "latency_ms": st.none() | st.just({})}
+    ),
+)
+target = st.fixed_dictionaries(
+    {"status": st.sampled_from(["ok", "unverified", "skipped", "failed"])},
+    optional={
+        "backend": st.none() | st.text(max_size=9),
+        "metric": numbers,
+        "metric_source": st.sampled_from(["device", "reference", None]),
+        "int8_pays": st.sampled_from([True, False, None]),
+        "variants": st.none() | variants,
+        "kernels": st.none() | st.just({"int8": None, "total": None}) | st.just({"int8": 0, "total": 3}),
+        "parity": st.none() | st.just([]) | st.just([{"output": "y", "batch": 1, "n": 2}]),
+    },
+)
+model = st.none() | st.fixed_dictionaries(
+    {}, optional={"metric": numbers, "parameters": st.none() | st.integers(1, 10**9)}
+)
+
+
+@settings(  # few and unshrunk: every example draws plots
+    max_examples=8, deadline=None, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "teacher": model,
+            "student": model,
+            "student_scratch": model,
+            "targets": st.dictionaries(st.text(min_size=1, max_size=9), target, max_size=3),
+        },
+    )
+)
+def test_any_run_can_be_shown(tmp_path: Path, run: dict[str, Any]) -> None:
+    Page(render(run, tmp_path))
