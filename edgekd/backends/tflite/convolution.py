@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgekd.backends.tflite.graph import Array, Graph, Node, Quantisation
-from edgekd.backends.tflite.padding import Window, pad, read_window
+from edgekd.backends.tflite.graph import Graph, Node, Quantisation
+from edgekd.backends.tflite.padding import Window, map_size, pad, read_window
 from edgekd.backends.tflite.rules import Layout, rule
 from edgekd.backends.tflite.writer import Writer
 
@@ -42,30 +42,34 @@ def _refuses_int8(node: Node, graph: Graph) -> str | None:
 @rule("Conv", layout=Layout.SPATIAL, operands=None, refuses_int8=_refuses_int8, fuses=True)
 def conv(writer: Writer, node: Node) -> None:
     """A group per input channel is depthwise; other groups are CONV_2D's own."""
-    weight = writer.graph.value(node, 1)
-    if weight is None or weight.ndim != 4:
+    weight = writer.graph.required(node, 1)
+    if weight.ndim != 4:
         node.refuse("only 2-D convolutions have a TFLite form")
-    x = writer.tensor(node.inputs[0])
-    window = read_window(node, x.shape[1:3], weight.shape[2:])  # type: ignore[arg-type]
-    groups, channels = node.attributes.get("group", 1), x.shape[3]
-    depthwise = groups == channels and groups > 1
-    kernel = reordered_weight(writer, node.inputs[1], DEPTHWISE if depthwise else OHWI)
-    source, padding = pad(writer, node, x.name, window)
+    window = read_window(node, map_size(writer, node.inputs[0]), weight.shape[2:])
+    groups = node.attributes.get("group", 1)
+    depthwise = groups > 1 and weight.shape[1] == 1
+    kernel = reordered_weight(writer, node, DEPTHWISE if depthwise else OHWI)
+    source, padding = pad(writer, node, window)
     options = window_options(schema.DepthwiseConv2DOptionsT if depthwise else schema.Conv2DOptionsT, window, padding)
     options.fusedActivationFunction = activation(node)
     if depthwise:
-        options.depthMultiplier = weight.shape[0] // channels
+        options.depthMultiplier = weight.shape[0] // groups
     code = "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D"
     writer.op(code, [source, kernel, bias(writer, node, weight.shape[0])], node.output, options)
 
 
-def reordered_weight(writer: Writer, name: str, order: tuple[int, ...]) -> str:
-    """The weight with its axes in TFLite's order, quantised axis included; it keeps its name."""
-    tensor = writer.graph.tensors[name]
-    quantisation = tensor.quantisation
+def reordered_weight(writer: Writer, node: Node, order: tuple[int, ...]) -> str:
+    """The weight with its axes in TFLite's order, quantised axis included.
+
+    It keeps its name, unless another kind of op reads it as it was.
+    """
+    name = node.inputs[1]
+    quantisation = writer.graph.tensors[name].quantisation
     if quantisation is not None:
         quantisation = Quantisation(quantisation.scale, quantisation.zero_point, order.index(quantisation.axis))
-    return writer.constant(name, _value(tensor.data).transpose(order), quantisation)
+    shared = any(reader.op != node.op for reader in writer.graph.consumers()[name])
+    reordered = writer.graph.required(node, 1).transpose(order)
+    return writer.constant(f"{node.output}:weight" if shared else name, reordered, quantisation)
 
 
 def bias(writer: Writer, node: Node, size: int) -> str:
@@ -92,8 +96,3 @@ def window_options(kind: Any, window: Window, padding: int) -> Any:
 def activation(node: Node) -> int:
     """TFLite's code of the activation that was fused into a node."""
     return int(getattr(schema.ActivationFunctionType, node.attributes.get("activation", "NONE")))
-
-
-def _value(data: Array | None) -> Array:
-    assert data is not None
-    return data

@@ -19,11 +19,12 @@ ARITHMETIC = {
 INT8_ACTIVATIONS = ("RELU", "RELU6")
 
 
-def _refuses_int8(node: Node, graph: Graph) -> str | None:
-    return "TFLite has no int8 division" if node.op == "Div" else None
+def _no_division(node: Node, graph: Graph) -> str:
+    return "TFLite has no int8 division"
 
 
-@rule(*ARITHMETIC, layout=Layout.FOLLOW, operands=None, refuses_int8=_refuses_int8, fuses=True)
+@rule("Add", "Sub", "Mul", layout=Layout.FOLLOW, operands=None, fuses=True)
+@rule("Div", layout=Layout.FOLLOW, operands=None, refuses_int8=_no_division, fuses=True)
 def arithmetic(writer: Writer, node: Node) -> None:
     """Both operands broadcast as in ONNX."""
     options = ARITHMETIC[node.op]()

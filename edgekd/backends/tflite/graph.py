@@ -111,6 +111,13 @@ class Graph:
             node.refuse(f"input {position} ({node.inputs[position]!r}) must be a constant")
         return data
 
+    def required(self, node: Node, position: int) -> Array:
+        """Constant input of a node; refuses an absent or computed one."""
+        data = self.value(node, position)
+        if data is None:
+            node.refuse(f"input {position} is missing: it must be a constant")
+        return data
+
     def redirect(self, old: str, new: str) -> None:
         """Let every reader of `old` read `new`."""
         for node in self.nodes:

@@ -25,16 +25,16 @@ def _refuses_int8(node: Node, graph: Graph) -> str | None:
 @rule("Gemm", "MatMul", layout=Layout.ORDERED, operands=None, refuses_int8=_refuses_int8, fuses=True)
 def linear(writer: Writer, node: Node) -> None:
     """Weights are stored (outputs, inputs)."""
-    weight = writer.tensor(node.inputs[1])
+    weight = writer.graph.tensors[node.inputs[1]]
     if node.op == "MatMul" and (weight.data is None or weight.rank != 2):
         return _batch_matmul(writer, node)
     for name, plain in (("alpha", 1.0), ("beta", 1.0), ("transA", 0)):
         if node.attributes.get(name, plain) != plain:
             node.refuse(f"attribute {name}={node.attributes[name]:g} has no TFLite form")
     axis = _output_axis(node)
-    outputs = writer.graph.tensors[weight.name].shape[axis]
+    outputs = writer.graph.required(node, 1).shape[axis]
     _check_bias(writer, node, outputs)
-    kernel = reordered_weight(writer, weight.name, (0, 1) if axis == 0 else (1, 0))
+    kernel = reordered_weight(writer, node, (0, 1) if axis == 0 else (1, 0))
     options = schema.FullyConnectedOptionsT()
     options.fusedActivationFunction = activation(node)
     options.keepNumDims = writer.tensor(node.inputs[0]).rank > 2
@@ -43,14 +43,14 @@ def linear(writer: Writer, node: Node) -> None:
 
 
 def _check_bias(writer: Writer, node: Node, outputs: int) -> None:
-    if writer.graph.value(node, 1) is None:
-        node.refuse("it needs constant weights")
     values = writer.graph.value(node, 2)
     if values is not None and values.shape != (outputs,):
         node.refuse(f"input 2 must have shape ({outputs},), not {values.shape}")
 
 
 def _batch_matmul(writer: Writer, node: Node) -> None:
-    if "activation" in node.attributes:
-        node.refuse("an activation after a product of two computed tensors")
-    writer.op("BATCH_MATMUL", node.inputs, node.output, schema.BatchMatMulOptionsT())
+    fused = node.attributes.get("activation")
+    product = writer.like(node.output, f"{node.output}:product") if fused else node.output
+    writer.op("BATCH_MATMUL", node.inputs, product, schema.BatchMatMulOptionsT())
+    if fused:
+        writer.op(fused, [product], node.output)

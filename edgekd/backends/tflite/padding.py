@@ -1,6 +1,6 @@
 """Padding of windows: TFLite knows SAME and VALID; whatever else ONNX asks for is padded beforehand."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -8,7 +8,8 @@ from ai_edge_litert import schema_py_generated as schema
 from edgekd.backends.tflite.graph import Node
 from edgekd.backends.tflite.writer import Writer
 
-Pads = tuple[tuple[int, int], tuple[int, int]]
+Size = tuple[int, int]
+Pads = tuple[Size, Size]
 NO_PADS: Pads = ((0, 0), (0, 0))
 
 
@@ -16,46 +17,54 @@ NO_PADS: Pads = ((0, 0), (0, 0))
 class Window:
     """A sliding window over (height, width)."""
 
-    kernel: tuple[int, int]
-    strides: tuple[int, int]
-    dilations: tuple[int, int]
+    kernel: Size
+    strides: Size
+    dilations: Size
     pads: Pads
 
     @property
-    def extent(self) -> tuple[int, int]:
+    def extent(self) -> Size:
         """What the dilated kernel covers."""
-        return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilations, strict=True))  # type: ignore[return-value]
+        height, width = ((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilations, strict=True))
+        return height, width
 
-    def is_same(self, size: tuple[int, int]) -> bool:
+    def is_same(self, size: Size) -> bool:
         """Whether TFLite's SAME pads a map of this size alike."""
         return self.pads == _same_pads(size, self.strides, self.extent)
 
 
-def read_window(node: Node, size: tuple[int, int], kernel: tuple[int, int]) -> Window:
+def read_window(node: Node, size: Size, kernel: tuple[int, ...]) -> Window:
     """A node's window over a map of `size`; refuses what is not 2-D or rounds its output size up."""
     if len(kernel) != 2:
         node.refuse("attribute kernel_shape: only 2-D windows have a TFLite form")
+    height, width = kernel
     if node.attributes.get("ceil_mode", 0):
         node.refuse("attribute ceil_mode=1 has no TFLite form: pad explicitly")
-    strides = _pair(node, "strides")
-    dilations = _pair(node, "dilations")
-    window = Window(kernel, strides, dilations, NO_PADS)
-    return Window(kernel, strides, dilations, _pads(node, size, window))
+    window = Window((height, width), _pair(node, "strides"), _pair(node, "dilations"), NO_PADS)
+    return replace(window, pads=_pads(node, size, window))
 
 
-def pad(writer: Writer, node: Node, x: str, window: Window, lowest: bool = False) -> tuple[str, int]:
-    """Pad `x` with zeros (or the lowest value) unless SAME or VALID does it; returns the map and TFLite's padding."""
-    height, width = writer.tensor(x).shape[1:3]
+def map_size(writer: Writer, name: str) -> Size:
+    """Height and width of an NHWC tensor."""
+    _, height, width, _ = writer.tensor(name).shape
+    return height, width
+
+
+def pad(writer: Writer, node: Node, window: Window, lowest: bool = False, same: bool = True) -> tuple[str, int]:
+    """The node's padded input and TFLite's padding for it.
+
+    VALID and, if `same` allows it, SAME pad by themselves; otherwise zeros (or the lowest value) are put around it.
+    """
+    x = node.inputs[0]
     if window.pads == NO_PADS:
         return x, int(schema.Padding.VALID)
-    if window.is_same((height, width)):
+    if same and window.is_same(map_size(writer, x)):
         return x, int(schema.Padding.SAME)
-    return pad_map(writer, f"{node.output}:padded", x, ((0, 0), *window.pads, (0, 0)), lowest), int(
-        schema.Padding.VALID
-    )
+    padded = _pad_map(writer, f"{node.output}:padded", x, ((0, 0), *window.pads, (0, 0)), lowest)
+    return padded, int(schema.Padding.VALID)
 
 
-def pad_map(writer: Writer, output: str, x: str, pads: tuple[tuple[int, int], ...], lowest: bool = False) -> str:
+def _pad_map(writer: Writer, output: str, x: str, pads: tuple[Size, ...], lowest: bool) -> str:
     """Emit PAD (with real zero) or PADV2 (with the lowest value that the type holds) into a new tensor."""
     source = writer.tensor(x)
     grown = {
@@ -73,22 +82,23 @@ def pad_map(writer: Writer, output: str, x: str, pads: tuple[tuple[int, int], ..
     return output
 
 
-def _pair(node: Node, name: str) -> tuple[int, int]:
+def _pair(node: Node, name: str) -> Size:
     first, second = node.attributes.get(name) or (1, 1)
     return first, second
 
 
-def _pads(node: Node, size: tuple[int, int], window: Window) -> Pads:
+def _pads(node: Node, size: Size, window: Window) -> Pads:
     automatic = node.attributes.get("auto_pad", b"NOTSET")
     if automatic in (b"SAME_UPPER", b"SAME_LOWER"):
         upper = _same_pads(size, window.strides, window.extent)
-        return upper if automatic == b"SAME_UPPER" else tuple(pair[::-1] for pair in upper)  # type: ignore[return-value]
+        (top, bottom), (left, right) = upper
+        return upper if automatic == b"SAME_UPPER" else ((bottom, top), (right, left))
     if automatic == b"VALID":
         return NO_PADS
     top, left, bottom, right = node.attributes.get("pads") or (0, 0, 0, 0)
     return (top, bottom), (left, right)
 
 
-def _same_pads(size: tuple[int, int], strides: tuple[int, int], extent: tuple[int, int]) -> Pads:
-    totals = [max((-(-n // s) - 1) * s + e - n, 0) for n, s, e in zip(size, strides, extent, strict=True)]
-    return tuple((total // 2, total - total // 2) for total in totals)  # type: ignore[return-value]
+def _same_pads(size: Size, strides: Size, extent: Size) -> Pads:
+    tall, wide = (max((-(-n // s) - 1) * s + e - n, 0) for n, s, e in zip(size, strides, extent, strict=True))
+    return (tall // 2, tall - tall // 2), (wide // 2, wide - wide // 2)

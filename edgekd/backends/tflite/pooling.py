@@ -5,7 +5,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgekd.backends.tflite.convolution import window_options
 from edgekd.backends.tflite.graph import Graph, Node, Quantisation
-from edgekd.backends.tflite.padding import NO_PADS, Window, pad, pad_map, read_window
+from edgekd.backends.tflite.padding import NO_PADS, Window, map_size, pad, read_window
 from edgekd.backends.tflite.rules import Layout, rule
 from edgekd.backends.tflite.writer import Writer
 
@@ -14,9 +14,7 @@ from edgekd.backends.tflite.writer import Writer
 def max_pool(writer: Writer, node: Node) -> None:
     """ONNX's padding never wins a maximum: neither does the lowest value."""
     window = _window(writer, node)
-    if window.dilations != (1, 1):
-        node.refuse("attribute dilations has no TFLite form")
-    source, padding = pad(writer, node, node.inputs[0], window, lowest=True)
+    source, padding = pad(writer, node, window, lowest=True)
     writer.op("MAX_POOL_2D", [source], node.output, _pool_options(window, padding))
 
 
@@ -32,39 +30,26 @@ def average_pool(writer: Writer, node: Node) -> None:
     """AVERAGE_POOL_2D leaves padding out, and in int8 rounds twice when the output has its own scale."""
     window = _window(writer, node)
     x = writer.tensor(node.inputs[0])
-    if window.dilations != (1, 1):
-        node.refuse("attribute dilations has no TFLite form")
     if x.quantisation is not None:
-        return _average_by_convolution(writer, node, window)
-    whole = node.attributes.get("count_include_pad", 0) or window.pads == NO_PADS
-    if not whole and not window.is_same(x.shape[1:3]):  # type: ignore[arg-type]
+        _average_by_convolution(writer, node, window, x.quantisation)
+        return
+    whole = bool(node.attributes.get("count_include_pad", 0)) or window.pads == NO_PADS
+    if not whole and not window.is_same(map_size(writer, node.inputs[0])):
         node.refuse("attribute pads with count_include_pad=0 differs from TFLite's SAME: pad explicitly")
-    if whole:
-        source, padding = _pad_with_zeros(writer, node, window), schema.Padding.VALID
-    else:
-        source, padding = x.name, schema.Padding.SAME
+    source, padding = pad(writer, node, window, same=not whole)
     writer.op("AVERAGE_POOL_2D", [source], node.output, _pool_options(window, padding))
-    return None
 
 
-def _pad_with_zeros(writer: Writer, node: Node, window: Window) -> str:
-    if window.pads == NO_PADS:
-        return node.inputs[0]
-    return pad_map(writer, f"{node.output}:padded", node.inputs[0], ((0, 0), *window.pads, (0, 0)))
-
-
-def _average_by_convolution(writer: Writer, node: Node, window: Window) -> None:
+def _average_by_convolution(writer: Writer, node: Node, window: Window, x: Quantisation) -> None:
     """A depthwise convolution with weights of 1 at scale 1/n: one rounding, as in ONNX."""
     channels = writer.tensor(node.inputs[0]).shape[3]
     scale = np.full(channels, 1 / np.prod(window.kernel), np.float32)
     zeros = np.zeros(channels, np.int64)
     ones = np.ones((1, *window.kernel, channels), np.int8)
     weight = writer.constant(f"{node.output}:ones", ones, Quantisation(scale, zeros, 3))
-    quantisation = writer.tensor(node.inputs[0]).quantisation
-    assert quantisation is not None
-    bias = Quantisation((quantisation.scale * scale).astype(np.float32), zeros)
+    bias = Quantisation((x.scale * scale).astype(np.float32), zeros)
     zero_bias = writer.constant(f"{node.output}:zero_bias", np.zeros(channels, np.int32), bias)
-    source, padding = pad(writer, node, node.inputs[0], window)
+    source, padding = pad(writer, node, window)
     options = window_options(schema.DepthwiseConv2DOptionsT, window, padding)
     options.depthMultiplier = 1
     writer.op("DEPTHWISE_CONV_2D", [source, weight, zero_bias], node.output, options)
@@ -72,7 +57,7 @@ def _average_by_convolution(writer: Writer, node: Node, window: Window) -> None:
 
 def _mean_layout(node: Node, graph: Graph) -> Layout:
     """A mean that drops dimensions leaves the others in ONNX's order when they are not a mix of both layouts."""
-    axes = {int(axis) % 4 for axis in _axes(node, graph)}
+    axes = set(_axes(node, graph))
     keeps = node.op == "GlobalAveragePool" or node.attributes.get("keepdims", 1)
     return Layout.FOLLOW if keeps or axes >= {2, 3} or 1 in axes else Layout.ORDERED
 
@@ -81,10 +66,7 @@ def _axes(node: Node, graph: Graph) -> list[int]:
     rank = graph.tensors[node.inputs[0]].rank
     if node.op == "GlobalAveragePool":
         return list(range(2, rank))
-    given = graph.value(node, 1)
-    axes = node.attributes.get("axes") if given is None else given.tolist()
-    if not axes:
-        node.refuse("it needs constant axes")
+    axes = node.attributes.get("axes") or graph.required(node, 1).tolist()
     return [axis % rank for axis in axes]
 
 
@@ -100,8 +82,10 @@ def mean(writer: Writer, node: Node) -> None:
 
 
 def _window(writer: Writer, node: Node) -> Window:
-    height, width = writer.tensor(node.inputs[0]).shape[1:3]
-    return read_window(node, (height, width), tuple(node.attributes["kernel_shape"]))
+    window = read_window(node, map_size(writer, node.inputs[0]), tuple(node.attributes["kernel_shape"]))
+    if window.dilations != (1, 1):
+        node.refuse("attribute dilations has no TFLite form")
+    return window
 
 
 def _pool_options(window: Window, padding: int) -> schema.Pool2DOptionsT:

@@ -40,8 +40,8 @@ def integer_borders(graph: Graph) -> None:
     for name in graph.outputs:
         node = producers.get(name)
         source = node.inputs[0] if node and node.op == DEQUANTIZE else ""
-        if node is None or source not in producers or source in graph.outputs:
-            graph.notes.append(f"output {name!r} stays float: no quantiser makes it")
+        if node is None or source not in producers or source in graph.outputs or consumers[name]:
+            graph.notes.append(f"output {name!r} stays float: no quantiser makes it, or a float op reads it")
             continue
         graph.tensors[name] = replace(graph.tensors[source], name=name)
         graph.nodes.remove(node)

@@ -15,16 +15,17 @@ Shapes = dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
 
 
 def read(model: onnx.ModelProto, batch: int) -> Graph:
-    """Graph of a model; raise BadInputError for an invalid one or one whose shapes cannot be inferred.
+    """Graph of a model; raise BadInputError for an invalid one. Tensors whose shape cannot be inferred are left out.
 
     A dimension is dynamic when it differs between two batches, whatever the exporter called it.
     """
     _check_opset(model)
+    _check_single_outputs(model)
     constants = _constants(model)
     here, elsewhere = _shapes(model, batch), _shapes(model, batch + 1)
     tensors = {name: constant(name, data) for name, data in constants.items()}
     for name, (shape, dtype) in here.items():
-        if name not in tensors:
+        if name not in tensors and name in elsewhere:
             other = elsewhere[name][0]
             signature = tuple(size if size == moved else -1 for size, moved in zip(shape, other, strict=True))
             tensors[name] = Tensor(name, shape, signature, dtype)
@@ -37,6 +38,13 @@ def _check_opset(model: onnx.ModelProto) -> None:
     version = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
     if version < OLDEST_OPSET:
         raise BadInputError(f"ONNX opset {version} is too old: export with opset {OLDEST_OPSET} or later")
+
+
+def _check_single_outputs(model: onnx.ModelProto) -> None:
+    read = {name for node in model.graph.node for name in node.input} | {value.name for value in model.graph.output}
+    for node in model.graph.node:
+        if any(name in read for name in node.output[1:] if name):
+            _node(node).refuse("only its first output has a TFLite form")
 
 
 def _node(node: onnx.NodeProto) -> Node:
@@ -70,13 +78,14 @@ def _shapes(model: onnx.ModelProto, batch: int) -> Shapes:
         inferred = onnx.shape_inference.infer_shapes(fixed, strict_mode=True, data_prop=True).graph
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise BadInputError(f"not a valid ONNX model: {str(error).strip().splitlines()[0]}") from error
-    return {value.name: _shape(value) for value in (*inferred.input, *inferred.value_info, *inferred.output)}
+    values = (*inferred.input, *inferred.value_info, *inferred.output)
+    return {value.name: _shape(value.type.tensor_type) for value in values if _is_static(value.type.tensor_type)}
 
 
-def _shape(value: onnx.ValueInfoProto) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    tensor = value.type.tensor_type
-    if not tensor.HasField("shape") or not all(size.HasField("dim_value") for size in tensor.shape.dim):
-        raise BadInputError(f"tensor {value.name!r}: only the batch, the first dimension of an input, may be dynamic")
-    return tuple(size.dim_value for size in tensor.shape.dim), np.dtype(
-        helper.tensor_dtype_to_np_dtype(tensor.elem_type)
-    )
+def _is_static(tensor: onnx.TypeProto.Tensor) -> bool:
+    return tensor.HasField("shape") and all(size.HasField("dim_value") for size in tensor.shape.dim)
+
+
+def _shape(tensor: onnx.TypeProto.Tensor) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type))
+    return tuple(size.dim_value for size in tensor.shape.dim), dtype

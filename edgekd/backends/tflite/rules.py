@@ -58,7 +58,7 @@ def rule(
     *ops: str,
     layout: Layout | Callable[[Node, Graph], Layout],
     operands: int | None = 1,
-    refuses_int8: Check = lambda node, graph: None,
+    refuses_int8: Check = lambda node, graph: refuses_per_channel(node, graph),
     fuses: bool = False,
     keeps_scale: bool = False,
 ) -> Callable[[Callable[["Writer", Node], None]], Callable[["Writer", Node], None]]:
@@ -71,6 +71,14 @@ def rule(
         return emit
 
     return register
+
+
+def refuses_per_channel(node: Node, graph: Graph) -> str | None:
+    """int8 kernels other than those with weights take one scale per tensor."""
+    for tensor in (graph.tensors[name] for name in node.inputs if name):
+        if tensor.quantisation is not None and (tensor.dtype != np.int8 or tensor.quantisation.scale.size > 1):
+            return f"input {tensor.name!r} is not int8 with one scale"
+    return None
 
 
 def output_is(scale: float, zero_point: int) -> Check:

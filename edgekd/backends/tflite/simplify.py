@@ -9,18 +9,19 @@ from edgekd.backends.tflite.graph import Array, Graph, Node, constant
 from edgekd.backends.tflite.rules import RULES
 
 IDENTITIES = {"Identity", "Dropout"}
+SHAPED = {"Reshape", "Squeeze", "Unsqueeze"}
+BATCH_NORM = "BatchNormalization"
 ACTIVATIONS = {(0.0, inf): "RELU", (0.0, 6.0): "RELU6", (-1.0, 1.0): "RELU_N1_TO_1"}
 
 
 def simplify(graph: Graph) -> None:
     """Apply every rewrite, in order; raise BadInputError naming the first op that has no TFLite form."""
     _drop_identities(graph)
+    _drop_target_shapes(graph)
     graph.prune()
+    _check_known(graph)
     _split_batch_norms(graph)
     _bound_activations(graph)
-    for node in graph.nodes:
-        if node.op not in RULES:
-            node.refuse("this op has no TFLite form")
     _fuse_activations(graph)
 
 
@@ -37,13 +38,29 @@ def _drop_identities(graph: Graph) -> None:
         graph.nodes.remove(node)
 
 
+def _drop_target_shapes(graph: Graph) -> None:
+    """The inferred output shape says it all, and what computes a shape need not be lowered."""
+    for node in graph.nodes:
+        if node.op in SHAPED:
+            node.inputs = node.inputs[:1]
+
+
+def _check_known(graph: Graph) -> None:
+    for node in graph.nodes:
+        if node.op not in RULES and node.op != BATCH_NORM:
+            node.refuse("this op has no TFLite form")
+        for name in filter(None, (*node.inputs, node.output)):
+            if name not in graph.tensors:
+                node.refuse(f"the shape of {name!r} cannot be inferred; only the batch may be dynamic")
+
+
 def _rename_output(graph: Graph, producer: Node, name: str) -> None:
     graph.redirect(producer.output, name)
     producer.output = name
 
 
 def _split_batch_norms(graph: Graph) -> None:
-    for node in [node for node in graph.nodes if node.op == "BatchNormalization"]:
+    for node in [node for node in graph.nodes if node.op == BATCH_NORM]:
         if node.attributes.get("training_mode", 0):
             node.refuse("attribute training_mode=1: export the model in inference mode")
         scale, shift = _affine(graph, node)
@@ -52,7 +69,7 @@ def _split_batch_norms(graph: Graph) -> None:
 
 
 def _affine(graph: Graph, node: Node) -> tuple[Array, Array]:
-    gamma, beta, mean, variance = (np.asarray(graph.value(node, i), np.float64) for i in range(1, 5))
+    gamma, beta, mean, variance = (graph.required(node, i).astype(np.float64) for i in range(1, 5))
     scale = gamma / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
     return scale, beta - mean * scale
 
@@ -62,7 +79,8 @@ def _fold_into_conv(graph: Graph, node: Node, scale: Array, shift: Array) -> boo
     if conv is None or conv.op != "Conv" or conv.output in graph.outputs or len(graph.consumers()[conv.output]) > 1:
         return False
     weight = graph.tensors[conv.inputs[1]].data
-    bias = graph.tensors[conv.inputs[2]].data if len(conv.inputs) > 2 else np.zeros_like(scale)
+    has_bias = len(conv.inputs) > 2 and conv.inputs[2]
+    bias = graph.tensors[conv.inputs[2]].data if has_bias else np.zeros_like(scale)
     if weight is None or bias is None:
         return False
     folded = {

@@ -73,8 +73,12 @@ def build(
 
 def steps_apart(model: onnx.ModelProto, x: Array, kernels: Kernels = "xnnpack", batch: int = 1) -> float:
     """Largest distance between LiteRT and ONNX Runtime over all outputs, in output steps."""
-    built = build(model, batch=batch)
-    expected, found = factories.reference(model, x), built.run(x, kernels)
+    return distance(build(model, batch=batch), factories.reference(model, x), x, kernels)
+
+
+def distance(built: Model, expected: dict[str, Array], x: Array, kernels: Kernels) -> float:
+    """Largest distance of a compiled model's outputs from the expected ones, in output steps."""
+    found = built.run(x, kernels)
     distances = []
     for spec in built.compiled.outputs:
         assert spec.step is not None

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import factories
-from tests.backends.tflite.harness import build, float_distance, steps_apart
+from tests.backends.tflite.harness import build, distance, float_distance
 from tests.factories import Net
 
 few = settings(max_examples=6, derandomize=True, deadline=None)
@@ -29,8 +29,9 @@ def agrees(net: Net, *tensors: str) -> list[str]:
     x = net.inputs(8, seed=1)
     built = build(quantised)
     assert built.compiled.notes == ()
-    assert steps_apart(quantised, x, "reference") <= 1.01
-    assert steps_apart(quantised, x, "xnnpack") <= 2.01
+    expected = factories.reference(quantised, x)
+    assert distance(built, expected, x, "reference") <= 1.01
+    assert distance(built, expected, x, "xnnpack") <= 2.01
     assert float_distance(model, x) <= 1e-5
     return built.ops
 
@@ -112,6 +113,13 @@ def test_matmul_with_constant_weights(seed: int, shape: tuple[int, ...]) -> None
 def test_matmul_of_two_computed_tensors(seed: int) -> None:
     net = Net(seed, (4, 6))
     agrees(net, net.op("MatMul", "input", net.op("Transpose", "input", perm=[0, 2, 1])))
+
+
+@few
+@given(seeds)
+def test_relu_after_a_product_of_two_computed_tensors(seed: int) -> None:
+    net = Net(seed, (4, 6))
+    agrees(net, net.relu(net.op("MatMul", "input", net.op("Transpose", "input", perm=[0, 2, 1]))))
 
 
 @few
@@ -222,6 +230,23 @@ def test_reshape_to_a_map_that_a_conv_reads(seed: int) -> None:
     net = Net(seed, (36,))
     y = net.op("Reshape", "input", net.constant([-1, 4, 3, 3], np.int64))
     agrees(net, net.conv(y, 4, 2))
+
+
+def test_reshape_to_a_computed_shape() -> None:
+    """As exporters write `x.reshape(x.shape[0], -1)`."""
+    net = Net(0, (4, 5, 3))
+    batch = net.op("Gather", net.op("Shape", "input"), net.constant([0], np.int64))
+    y = net.op("Reshape", "input", net.op("Concat", batch, net.constant([-1], np.int64), axis=0))
+    model = net.model(y)
+    assert build(model, "float").ops == ["TRANSPOSE", "RESHAPE"]
+    assert float_distance(model, net.inputs(8)) == 0
+
+
+def test_weight_shared_by_two_kinds_of_op() -> None:
+    net = Net(0, (4,))
+    weight = net.constant(net.rng.normal(0, 1, (4, 4)))
+    model = net.model(net.op("Add", net.op("MatMul", "input", weight), net.op("Gemm", "input", weight, transB=1)))
+    assert float_distance(model, net.inputs(8)) <= 1e-5
 
 
 @few
