@@ -1,5 +1,6 @@
 """The report: one HTML file that needs nothing else, not even a script."""
 
+import json
 from functools import cache
 from importlib.resources import files
 from itertools import groupby
@@ -9,10 +10,23 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
+from edgekd.errors import BadInputError
+from edgekd.files import write_bytes
 from edgekd.reporting import accuracy, latency, parity, tables, training, verdict, words
 from edgekd.reporting.words import Run
 
+RUN, REPORT = "run.json", "report.html"
 _WORDS = ("cost", "count", "milliseconds", "number", "percent", "seconds", "sentence", "size")
+
+
+def write_report(folder: Path) -> Path:
+    """Write `report.html` for the run in a folder; BadInputError when it holds no finished one."""
+    try:
+        run = json.loads((folder / RUN).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"{folder}: no readable {RUN}: not a finished run") from error
+    write_bytes(folder / REPORT, render(run, folder).encode())
+    return folder / REPORT
 
 
 def render(run: Run, folder: Path) -> str:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -40,6 +41,25 @@ def target_rows(run: Run) -> list[dict[str, Any]]:
         for name, target in (run.get("targets") or {}).items()
         for variant, row in (target.get("variants") or {None: {}}).items()
     ]
+
+
+def summary(run: Run) -> Group:
+    """What a run found, for the terminal."""
+    return Group(learn_table(run), "", targets_table(run))
+
+
+def plain(document: Any) -> RenderableType:
+    """Rows as a table, a single document as its keys and values; lists of rows within it become tables below."""
+    if isinstance(document, list):
+        return _rows_table(document)
+    nested = {key: value for key, value in document.items() if isinstance(value, list) and value}
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for key, value in document.items():
+        if key not in nested:
+            table.add_row(Text(key, "dim"), Text(_cell(value)))
+    tables = [_rows_table(value) for value in nested.values() if isinstance(value[0], dict)]
+    lines = [Text(f"{key}: {', '.join(map(str, v))}") for key, v in nested.items() if not isinstance(v[0], dict)]
+    return Group(table, *lines, *tables)
 
 
 def learn_table(run: Run) -> Table:
@@ -132,6 +152,27 @@ def _cells(row: dict[str, Any], first: bool) -> tuple[Text | str, ...]:
     metric = row["metric"] if row["variant_metric"] is None else row["variant_metric"]
     measured = (percent(metric), size(row["bytes"]), milliseconds(row["p50"]), interval(row))
     return (Text(row["variant"] or NONE), *measured, pays(row) if first else "", kernels(row) if first else "")
+
+
+def _rows_table(rows: list[dict[str, Any]]) -> Table:
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in columns:
+        numeric = all(isinstance(row.get(column), int | float) for row in rows)
+        table.add_column(Text(column.replace("_", " ")), justify="right" if numeric else "left")
+    for row in rows:
+        table.add_row(*(Text(_cell(row.get(column))) for column in columns))
+    return table
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_cell(inner)}" for key, inner in value.items())
+    return NONE if value is None or value == [] else str(value)
 
 
 def _table(*columns: str) -> Table:

@@ -1,5 +1,6 @@
 """A run folder as the pipeline leaves it, with every status that a target can have."""
 
+import copy
 import json
 import math
 from pathlib import Path
@@ -7,23 +8,35 @@ from typing import Any
 
 import pytest
 
+from edgekd.reporting.html import render
+
 _ENDS = {"teacher": (10, 0.905), "scratch": (12, 0.878), "student": (12, 0.889), "qat-int8-asymmetric": (2, 0.887)}
 
 
+@pytest.fixture(scope="session")
+def sample_run() -> dict[str, Any]:
+    """A run with every status that a target can have; not to be changed, `run` is a copy."""
+    found: dict[str, Any] = json.loads(Path(__file__).with_name("sample_run.json").read_text(encoding="utf-8"))
+    return found
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory, sample_run: dict[str, Any]) -> str:
+    """The sample's report, drawn once."""
+    folder = tmp_path_factory.mktemp("run")
+    write_histories(folder)
+    return render(sample_run, folder)
+
+
 @pytest.fixture
-def run() -> dict[str, Any]:
-    return sample_run()
+def run(sample_run: dict[str, Any]) -> dict[str, Any]:
+    return copy.deepcopy(sample_run)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     write_histories(tmp_path)
     return tmp_path
-
-
-def sample_run() -> dict[str, Any]:
-    run: dict[str, Any] = json.loads(Path(__file__).with_name("sample_run.json").read_text(encoding="utf-8"))
-    return run
 
 
 def write_histories(folder: Path) -> None:

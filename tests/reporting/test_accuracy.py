@@ -1,0 +1,43 @@
+from typing import Any
+
+from edgekd.reporting.accuracy import steps, takeaway
+
+
+def test_each_step_is_held_against_the_one_it_came_from(run: dict[str, Any]) -> None:
+    road = {step.label: step for step in steps(run)}
+    assert list(road) == [
+        "Teacher",
+        "Student, alone",
+        "Student, taught",
+        "int8-asymmetric",
+        "int8-symmetric",
+        "x86-tflite",
+        "x86-openvino",
+        "x86-onnxruntime",
+        "jetson-orin-nano (not run)",
+    ]
+    assert road["Student, taught"].against is road["Student, alone"]
+    assert road["int8-symmetric"].against is road["Student, taught"]
+    assert road["x86-tflite"].against is road["int8-asymmetric"]
+    jetson = road["jetson-orin-nano (not run)"]
+    assert jetson.against is road["int8-symmetric"]
+    assert not jetson.measured
+
+
+def test_the_takeaway_counts_what_was_won_and_lost(run: dict[str, Any]) -> None:
+    told = takeaway(steps(run)).replace("\u00a0", " ")
+    assert told == (
+        "Trained alone, the student is 2.9 points below its teacher; teaching wins back 1.1 points. "
+        "From there to the chip at most 0.3 points are lost."
+    )
+    run["student"]["metric"]["mean"] = 0.87
+    told = takeaway(steps(run)).replace("\u00a0", " ")
+    assert "teaching costs another 0.9 points" in told
+    assert "From there to the chip nothing is lost." in told
+
+
+def test_a_missing_scratch_control_leaves_the_teacher_to_compare_with(run: dict[str, Any]) -> None:
+    del run["student_scratch"]
+    road = {step.label: step for step in steps(run)}
+    assert road["Student, taught"].against is road["Teacher"]
+    assert takeaway(steps(run)).startswith("From there")

@@ -1,0 +1,104 @@
+"""The report in a real browser: it is parsed as meant, logs nothing, fits a phone and is not blank."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytestmark = pytest.mark.browser
+
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+    "--enable-logging=stderr",
+)
+SECTIONS = [
+    "promises",
+    "accuracy",
+    "learning",
+    "targets",
+    "trade-off",
+    "training",
+    "parity",
+    "not-executed",
+    "provenance",
+]
+POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>')
+MEASURE = """<script>
+const visible = [...document.querySelectorAll("svg")].filter((plot) => plot.getBoundingClientRect().width > 0);
+const {scrollWidth, clientWidth} = document.documentElement;
+parent.postMessage(`${scrollWidth} of ${clientWidth}, ${visible.length} plots`, "*");
+</script></body>"""
+FRAME = """<!doctype html><script>addEventListener("message", (told) => { document.title = told.data; });</script>
+<iframe src="measured.html" style="width:390px;height:2000px;border:0"></iframe>"""
+
+
+@pytest.fixture(scope="module")
+def chromium() -> str:
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None and os.environ.get("EDGEKD_REQUIRE_BROWSER") == "1":
+        pytest.fail("EDGEKD_REQUIRE_BROWSER=1, but there is no Chromium on the PATH")
+    return found or pytest.skip("no Chromium on the PATH (apt-get install chromium)")
+
+
+@pytest.fixture
+def report(tmp_path: Path, sample: str) -> Path:
+    path = tmp_path / "report.html"
+    path.write_text(sample, encoding="utf-8")
+    return path
+
+
+def browse(chromium: str, page: Path, *flags: str) -> tuple[str, list[str]]:
+    """The browser's DOM and what the page's console said."""
+    profile = f"--user-data-dir={page.parent / 'profile'}"
+    done = subprocess.run(
+        [chromium, *FLAGS, profile, *flags, page.as_uri()], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+def screenshot(chromium: str, page: Path, size: str, *flags: str) -> np.ndarray:
+    """Grey pixels, 0…1."""
+    target = page.parent / "page.png"
+    browse(chromium, page, f"--window-size={size}", f"--screenshot={target}", *flags)
+    with Image.open(target) as image:
+        return np.asarray(image.convert("L")) / 255
+
+
+def test_the_dom_is_what_was_written_and_the_console_is_silent(chromium: str, report: Path) -> None:
+    dom, console = browse(chromium, report, "--dump-dom")
+    assert console == []
+    assert re.findall(r'<section id="([^"]+)"', dom) == SECTIONS
+    assert dom.count("<svg ") == 8
+
+
+@pytest.mark.parametrize(("flag", "dark"), [("preferredColorScheme=1", False), ("preferredColorScheme=0", True)])
+def test_the_page_is_not_blank_and_follows_the_theme(chromium: str, report: Path, flag: str, dark: bool) -> None:
+    pixels = screenshot(chromium, report, "1280,1600", f"--blink-settings={flag}")
+    paper = np.median(pixels)
+    assert (paper < 0.2) == dark
+    inked = np.abs(pixels - paper) > 0.3
+    assert 0.01 < inked.mean() < 0.4  # words and plots, with white space around them
+    assert all(part.any() for part in np.array_split(inked, 4))
+
+
+def test_a_phone_needs_no_sideways_scrolling(chromium: str, report: Path) -> None:
+    text = POLICY.sub("", report.read_text(encoding="utf-8")).replace("</body>", MEASURE)
+    report.with_name("measured.html").write_text(text, encoding="utf-8")
+    frame = report.with_name("phone.html")  # a window may not be as narrow as a phone, a frame may
+    frame.write_text(FRAME, encoding="utf-8")
+    dom, _ = browse(chromium, frame, "--dump-dom")
+    assert "<title>390 of 390, 4 plots</title>" in dom

@@ -1,0 +1,66 @@
+import io
+import json
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from edgekd.reporting.tables import interval, kernels, learn_rows, learn_table, pays, target_rows, targets_table
+
+
+def printed(table: Any, width: int = 160) -> str:
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    console.print(table)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue().replace("\u00a0", " ")
+
+
+def test_rows_are_plain_json_one_per_variant(run: dict[str, Any]) -> None:
+    rows = target_rows(run)
+    assert json.loads(json.dumps(rows)) == rows
+    assert [(row["target"], row["variant"]) for row in rows][:3] == [
+        ("x86-tflite", "int8"),
+        ("x86-tflite", "float"),
+        ("x86-openvino", "int8"),
+    ]
+    assert len(rows) == 10
+    tflite, skipped = rows[0], next(row for row in rows if row["status"] == "skipped")
+    assert (tflite["bytes"], tflite["p50"], tflite["int8_pays"]) == (96_480, 0.318, True)
+    assert tflite["speedup"] == pytest.approx(0.702 / 0.318)
+    assert skipped["variant"] is None
+    assert interval(tflite).replace("\u00a0", " ") == "0.311–0.327 ms"
+    assert (interval(skipped), kernels(skipped), pays(skipped)) == ("–", "–", "unknown")
+
+
+def test_speed_is_held_against_the_fastest_other_variant(run: dict[str, Any]) -> None:
+    openvino = next(row for row in target_rows(run) if row["target"] == "x86-openvino")
+    assert openvino["against"] == "bf16"
+    assert pays(openvino) == "yes, 1.66× bf16"
+
+
+def test_tables_tell_every_target_once_with_its_reason(run: dict[str, Any]) -> None:
+    text = printed(targets_table(run))
+    for target in run["targets"]:
+        assert text.count(target) == 1
+    for part in ("unverified", "0.206–0.221 ms", "pip install 'edgekd[tflite]'", "18 of 18"):
+        assert part in text
+
+
+def test_models_are_told_with_their_spread(run: dict[str, Any]) -> None:
+    assert [row["name"] for row in learn_rows(run)][:3] == ["teacher", "student, alone", "student, taught"]
+    text = printed(learn_table(run))
+    assert "90.8 % ± 0.1" in text
+    assert "272 k" in text
+
+
+def test_markup_in_names_is_only_text() -> None:
+    run = {"metric_name": "[bold]f1", "targets": {"[red]x[/red]": {"status": "[/nope]", "variants": {"[i]v": {}}}}}
+    text = printed(targets_table(run))
+    for part in ("[red]x[/red]", "[/nope]", "[i]v"):
+        assert part in text
+    assert "[bold]f1" in printed(learn_table(run))
+
+
+def test_an_empty_run_has_empty_tables() -> None:
+    assert target_rows({}) == learn_rows({}) == []
+    printed(targets_table({}))

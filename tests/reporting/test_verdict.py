@@ -1,0 +1,59 @@
+from typing import Any
+
+from edgekd.reporting import verdict
+
+
+def states(run: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(promise.state, promise.text.replace("\u00a0", " ")) for promise in verdict.promises(run)]
+
+
+def test_the_sample_keeps_what_it_keeps_and_says_what_it_does_not(run: dict[str, Any]) -> None:
+    assert [state for state, _ in states(run)] == ["broken", "held", "held", "held", "held", "broken", "open"]
+    text = " ".join(text for _, text in states(run))
+    for part in (
+        "raspberry-pi-5 failed",
+        "+1.1 points",
+        "INT8 pays on x86-tflite and x86-openvino",
+        "Not executed: pixel-8",
+    ):
+        assert part in text
+
+
+def test_parity_holds_only_when_something_was_executed(run: dict[str, Any]) -> None:
+    del run["targets"]["raspberry-pi-5"]
+    held = "every executed target passed (x86-tflite, x86-openvino and x86-onnxruntime)"
+    assert held in states(run)[0][1]
+    run["targets"] = {"jetson-orin-nano": run["targets"]["jetson-orin-nano"]}
+    assert not [text for _, text in states(run) if "every executed target passed" in text]
+
+
+def test_losses_break_promises(run: dict[str, Any]) -> None:
+    run["student"]["metric"]["mean"] = 0.87
+    run["quantized"]["int8-symmetric"]["metric"]["mean"] = 0.86
+    assert ("broken", "Teaching against training alone: −0.9 points.") in states(run)
+    assert ("broken", "Quantising to int8-symmetric: −1.0 points (half a point allowed).") in states(run)
+
+
+def test_one_seed_is_named_as_such(run: dict[str, Any]) -> None:
+    run["seeds"] = [0]
+    assert "one seed" in verdict.summary(run)
+    assert any("chance is not ruled out" in text for _, text in states(run))
+
+
+def test_the_numbers_come_from_the_fastest_target_that_passed(run: dict[str, Any]) -> None:
+    assert verdict.hero(run)[0] == "x86-openvino"
+    run["targets"]["x86-openvino"]["status"] = "failed"
+    assert verdict.hero(run)[0] == "x86-tflite"
+    values = [tile.value.replace("\u00a0", " ") for tile in verdict.tiles(run)]
+    assert values == ["88.9 %", "96.5 kB", "0.318 ms", "1.9 points"]
+
+
+def test_without_a_device_nothing_is_claimed_of_speed(run: dict[str, Any]) -> None:
+    run["targets"] = {"jetson-orin-nano": run["targets"]["jetson-orin-nano"]}
+    assert [tile.label for tile in verdict.tiles(run)] == ["Accuracy", "Distillation tax"]
+
+
+def test_a_student_as_good_as_its_teacher_is_called_so(run: dict[str, Any]) -> None:
+    run["teacher"]["metric"]["mean"] = 0.88
+    assert verdict.headline(run, "") == "A student 3.5 times smaller is as good as its teacher."
+    assert verdict.headline({}, "a title") == "a title"
