@@ -1,6 +1,7 @@
-"""Teach a small student, quantise it for its chip, and prove on that chip that what was trained is what was deployed."""
+"""Teach a small student, quantise it for its chip, and prove on that chip that what was trained is deployed."""
 
 import importlib
+import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.metadata.version("edgekd")
     if name not in _HOMES:
         raise AttributeError(f"module 'edgekd' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

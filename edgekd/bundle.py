@@ -66,6 +66,12 @@ class Manifest(Schema):
     metrics: dict[str, float] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    @property
+    def model_files(self) -> dict[str, File]:
+        """The model itself: the file that the runtime opens and its companions of the same stem (an IR has two)."""
+        stem = PurePosixPath(self.model).stem
+        return {name: file for name, file in self.files.items() if PurePosixPath(name).stem == stem}
+
     @field_validator("files")
     @classmethod
     def _inside(cls, files: dict[str, File]) -> dict[str, File]:

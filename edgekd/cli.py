@@ -2,25 +2,48 @@
 
 import json
 import os
-import sys
-from collections.abc import Sequence
+import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
+import edgekd
 from edgekd.errors import EdgekdError
 
+INTERRUPTED, OUR_BUG = 130, 70
+
+
+class Commands(TyperGroup):
+    """Maps every outcome of a command to an exit code and one line; no traceback without --debug."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except EdgekdError as error:
+            raise _complain(f"error: {error}", error.exit_code) from error
+        except KeyboardInterrupt as error:
+            raise _complain("interrupted; the same command resumes", INTERRUPTED) from error
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception as error:
+            if hasattr(error, "exit_code"):  # the parser's own: it shows the usage
+                raise
+            message = f"internal error: {type(error).__name__}: {error} (--debug shows where)"
+            raise _complain(message, OUR_BUG) from error
+
+
 app = typer.Typer(
-    help="Teach a small student, quantise it for its chip, and prove on that chip that what was trained is what was deployed.",
+    cls=Commands,
+    help=edgekd.__doc__,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-INTERRUPTED, OUR_BUG = 130, 70
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Device = Annotated[str, typer.Option("--device", help="Where to run: local: (ssh:// and adb:// follow).")]
@@ -36,7 +59,9 @@ def _options(debug: Annotated[bool, typer.Option("--debug", help="Show traceback
 def run(
     recipe: Annotated[str, typer.Argument(help="A recipe file, or a built-in name: quickstart, fashion-mnist.")],
     out: Annotated[Path | None, typer.Option(help="Run folder.  [default: runs/<recipe>]")] = None,
-    overrides: Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a key of the recipe.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a key of the recipe.")
+    ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Repeat with this many seeds.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over: delete what an earlier run left.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="A skipped target is a failure.")] = False,
@@ -49,9 +74,10 @@ def run(
     plan = load_recipe(recipe, [*(overrides or []), *([f"seeds={seeds}"] if seeds else [])])
     folder = out or Path("runs") / plan.name
     if dry_run:
-        from edgekd.pipeline.check import describe
+        from edgekd.pipeline.plan import describe
 
-        return _print(describe(plan), as_json)
+        _print(describe(plan), as_json)
+        return
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # two spinning threads make training five times slower
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
     from edgekd.pipeline.road import run_recipe
@@ -70,7 +96,7 @@ def run(
 @app.command()
 def init(path: Annotated[Path, typer.Argument(help="Where to write the recipe.")] = Path("recipe.toml")) -> None:
     """Write a commented recipe for your own model and data."""
-    from edgekd.pipeline.check import write_starter
+    from edgekd.pipeline.plan import write_starter
 
     write_starter(path)
     Console().print(f"wrote {path}; next: edgekd run {path} --dry-run", highlight=False)
@@ -105,7 +131,7 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """Latency, throughput and memory of a bundle on a device, in fresh-process replicates."""
-    from edgekd.pipeline.prove import bench_bundles
+    from edgekd.pipeline.bundles import bench_bundles
 
     rows = bench_bundles(
         [bundle, *([against] if against else [])], device, batch=batch, threads=threads, options=option or [],
@@ -122,7 +148,7 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Golden parity and, with data, task accuracy on the device; exit 1 if a promise does not hold."""
-    from edgekd.pipeline.prove import verify_bundle
+    from edgekd.pipeline.bundles import verify_bundle
 
     verdict = verify_bundle(bundle, device, data)
     _print(verdict, as_json)
@@ -149,10 +175,9 @@ def compare(
 @app.command()
 def report(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
     """Write report.html for a run folder again."""
-    from edgekd.pipeline.check import read_run
     from edgekd.reporting.html import write_report
 
-    write_report(read_run(folder), folder)
+    write_report(folder)
     Console().print(f"report  {folder / 'report.html'}", highlight=False)
 
 
@@ -168,15 +193,16 @@ def targets(as_json: Json = False) -> None:
 @app.command()
 def methods(as_json: Json = False) -> None:
     """The ways a teacher can teach."""
-    from edgekd.pipeline.check import describe_methods
+    from edgekd.plugins import summaries
 
-    _print(describe_methods(), as_json)
+    rows = [{"method": name, "what": what} for name, what in summaries("edgekd.distillation").items()]
+    _print(rows, as_json)
 
 
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """What is installed, what is missing, and the command that gets it."""
-    from edgekd.pipeline.check import diagnose
+    from edgekd.doctor import diagnose
 
     _print(diagnose(), as_json)
 
@@ -191,41 +217,18 @@ def _print(document: Any, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(document, indent=2))
         return
-    from edgekd.reporting.tables import render
+    from edgekd.reporting.tables import plain
 
-    Console().print(render(document))
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point; maps every outcome to an exit code and never shows a traceback without --debug."""
-    sys.exit(_guarded(arguments))
+    Console().print(plain(document))
 
 
-def _guarded(arguments: Sequence[str] | None) -> int:
-    try:
-        result = app(args=arguments, standalone_mode=False)
-        return result if isinstance(result, int) else 0
-    except click.exceptions.Abort:
-        return _complain("interrupted; the same command resumes", INTERRUPTED)
-    except KeyboardInterrupt:
-        return _complain("interrupted; the same command resumes", INTERRUPTED)
-    except click.ClickException as error:
-        error.show()
-        return 2
-    except EdgekdError as error:
-        return _complain(f"error: {error}", error.exit_code)
-    except Exception as error:
-        return _complain(f"internal error: {type(error).__name__}: {error} (--debug shows where)", OUR_BUG)
-
-
-def _complain(message: str, code: int) -> int:
-    if os.environ.get("EDGEKD_DEBUG") and sys.exc_info()[0] is not None:
-        import traceback
-
+def _complain(message: str, code: int) -> typer.Exit:
+    if os.environ.get("EDGEKD_DEBUG"):
         traceback.print_exc()
-    Console(stderr=True, soft_wrap=True).print(message, style="red" if code != INTERRUPTED else "yellow", markup=False, highlight=False)
-    return code
+    style = "yellow" if code == INTERRUPTED else "red"
+    Console(stderr=True, soft_wrap=True).print(message, style=style, markup=False, highlight=False)
+    return typer.Exit(code)
 
 
 if __name__ == "__main__":
-    main()
+    app()

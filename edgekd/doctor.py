@@ -28,8 +28,12 @@ def diagnose() -> list[dict[str, Any]]:
     rows = [{"component": "python", "for": "everything", "found": platform.python_version(), "get it": ""}]
     for distribution, (module, purpose, command) in _PYTHON.items():
         found = importlib.metadata.version(distribution) if importlib.util.find_spec(module) else None
-        rows.append({"component": distribution, "for": purpose, "found": found or "missing", "get it": "" if found else command})
+        rows.append(
+            {"component": distribution, "for": purpose, "found": found or "missing", "get it": "" if found else command}
+        )
     for program, (purpose, command) in _PROGRAMS.items():
         path = shutil.which(program)
-        rows.append({"component": program, "for": purpose, "found": path or "missing", "get it": "" if path else command})
+        rows.append(
+            {"component": program, "for": purpose, "found": path or "missing", "get it": "" if path else command}
+        )
     return rows

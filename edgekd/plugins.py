@@ -33,7 +33,9 @@ def summaries(package: str) -> dict[str, str]:
     """First docstring line of each module of a package, read without importing it (it may need a missing SDK)."""
     spec = importlib.util.find_spec(package)
     folders = (spec.submodule_search_locations or []) if spec else []
-    sources = {p.stem: p.read_text(encoding="utf-8") for folder in folders for p in sorted(Path(folder).glob("[!_]*.py"))}
+    sources = {
+        p.stem: p.read_text(encoding="utf-8") for folder in folders for p in sorted(Path(folder).glob("[!_]*.py"))
+    }
     documented = {name: ast.get_docstring(ast.parse(source)) or "" for name, source in sources.items()}
     return {name.replace("_", "-"): text.partition("\n")[0] for name, text in documented.items()}
 
@@ -56,5 +58,7 @@ def custom(reference: str, kind: str) -> Any:
     except ModuleNotFoundError as error:
         raise BadInputError(f"{kind} {reference!r}: no module named {error.name!r}") from error
     if not hasattr(module, attribute):
-        raise BadInputError(f"{kind} {reference!r}: {module_name} has no {attribute!r}{nearest(attribute, vars(module))}")
+        raise BadInputError(
+            f"{kind} {reference!r}: {module_name} has no {attribute!r}{nearest(attribute, vars(module))}"
+        )
     return getattr(module, attribute)

@@ -36,7 +36,13 @@ class Reporter:
         if self._quiet:
             yield Tracker(None, None)
             return
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
         with Progress(*columns, console=self._console, transient=True) as bars:
             yield Tracker(bars, bars.add_task(title, total=total, completed=done, note=""))
 

@@ -121,13 +121,15 @@ def _apply(document: dict[str, Any], override: str) -> None:
     *parents, last = key.split(".")
     node: Any = document
     for part in parents:
-        node = node[int(part)] if isinstance(node, list) and part.isdigit() and int(part) < len(node) else _child(node, part, key)
+        node = _child(node, part, key)
     if not isinstance(node, dict):
         raise BadInputError(f"--set {key}: {'.'.join(parents)} is not a table")
     node[last] = _value(text)
 
 
 def _child(node: Any, part: str, key: str) -> Any:
+    if isinstance(node, list) and part.isdecimal() and int(part) < len(node):
+        return node[int(part)]
     if not isinstance(node, dict):
         raise BadInputError(f"--set {key}: {part!r} is not inside a table")
     return node.setdefault(part, {})

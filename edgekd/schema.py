@@ -20,7 +20,9 @@ class Schema(BaseModel):
     def parse(cls, document: Any, source: str) -> Self:
         """Validate a decoded document; raise BadInputError naming the source, the key and the nearest valid one."""
         try:
-            return cls.model_validate_json(json.dumps(document, default=str))  # JSON mode: lists are tuples, 1 is not True
+            return cls.model_validate_json(
+                json.dumps(document, default=str)
+            )  # JSON mode: lists are tuples, 1 is not True
         except ValidationError as error:
             raise BadInputError(f"{source}: {explain(cls, error)}") from error
 
@@ -39,14 +41,14 @@ def explain(model: type[BaseModel], error: ValidationError) -> str:
 
 
 def _keys_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
-    fields: Any = model
+    fields: type[BaseModel] | None = model
     for part in path:
-        if isinstance(part, str) and isinstance(fields, type) and part in fields.model_fields:
+        if fields is not None and isinstance(part, str) and part in fields.model_fields:
             fields = _inner_model(fields.model_fields[part].annotation)
-    return list(fields.model_fields) if isinstance(fields, type) else []
+    return list(fields.model_fields) if fields is not None else []
 
 
-def _inner_model(annotation: Any) -> Any:
+def _inner_model(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     inner = (_inner_model(argument) for argument in getattr(annotation, "__args__", ()))

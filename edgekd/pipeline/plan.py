@@ -10,7 +10,7 @@ from edgekd.quantization.scheme import find_scheme
 from edgekd.recipe import Recipe
 from edgekd.target import Target, load_target
 
-_STARTER = '''\
+_STARTER = """\
 # An edgekd recipe. Check it with:  edgekd run recipe.toml --dry-run
 targets = ["x86-tflite", "x86-openvino"]          # edgekd targets
 
@@ -40,7 +40,7 @@ epochs = 3                                        # 0 = calibrate only
 [devices]                                         # where a target is executed; the others stay unverified
 x86-tflite   = "local:"
 x86-openvino = "local:"
-'''
+"""
 
 
 def load_targets(recipe: Recipe) -> list[Target]:
@@ -56,7 +56,12 @@ def describe(recipe: Recipe) -> list[dict[str, Any]]:
     """The stages that a run would go through."""
     targets = load_targets(recipe)
     schemes = dict.fromkeys(target.scheme for target in targets)
-    rows = [{"stage": "teacher", "what": recipe.teacher.checkpoint or f"{recipe.teacher.model}, {recipe.teacher.training.epochs} epochs"}]
+    rows = [
+        {
+            "stage": "teacher",
+            "what": recipe.teacher.checkpoint or f"{recipe.teacher.model}, {recipe.teacher.training.epochs} epochs",
+        }
+    ]
     taught = ", ".join(entry["method"] for entry in recipe.distillation)
     for seed in range(recipe.seed, recipe.seed + recipe.seeds):
         student = f"{recipe.student.model}, {recipe.student.training.epochs} epochs, seed {seed}"

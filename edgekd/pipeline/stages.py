@@ -16,31 +16,39 @@ GENERATION = 1
 class Stages:
     """The stages of one run folder; each leaves `stages/<name>.json` beside the files it made."""
 
-    def __init__(self, folder: Path, reporter: Reporter) -> None:
+    def __init__(
+        self, folder: Path, reporter: Reporter, log: list[dict[str, Any]] | None = None, prefix: str = ""
+    ) -> None:
         self.folder, self.reporter = folder, reporter
-        self.log: list[dict[str, Any]] = []
+        self.log = [] if log is None else log
+        self._prefix = prefix
 
     def key(self, name: str, inputs: Mapping[str, Any]) -> str:
         """The name of a stage's result: the digest of all that it depends on."""
         return digest({"generation": GENERATION, "stage": name, "inputs": dict(inputs)})
 
-    def run(self, name: str, inputs: Mapping[str, Any], work: Callable[[str], Any], outputs: tuple[str, ...] = ()) -> Any:
+    def run(
+        self, name: str, inputs: Mapping[str, Any], work: Callable[[str], Any], outputs: tuple[str, ...] = ()
+    ) -> Any:
         """Return the JSON-able result of `work(key)`, or the remembered one.
 
-        `outputs` are the files or folders, relative to the run folder, that must be unchanged for the result to be reused.
+        `outputs` are files or folders, relative to the run folder, that must be unchanged for a result to be reused.
         """
         key, record = self.key(name, inputs), self.folder / "stages" / f"{name}.json"
         remembered = self._recall(record, key)
         if remembered is not None:
-            self.log.append({"name": name, "seconds": remembered["seconds"], "cached": True})
+            self._note(name, remembered["seconds"], cached=True)
             return remembered["result"]
         self.reporter.event("stage", name=name, key=key)
         started = time.monotonic()
         result = work(key)
         seconds = round(time.monotonic() - started, 3)
         write_json(record, {"key": key, "seconds": seconds, "result": result, "files": self._identify(outputs)})
-        self.log.append({"name": name, "seconds": seconds, "cached": False})
+        self._note(name, seconds, cached=False)
         return result
+
+    def _note(self, name: str, seconds: float, cached: bool) -> None:
+        self.log.append({"name": f"{self._prefix}{name}", "seconds": seconds, "cached": cached})
 
     def _recall(self, record: Path, key: str) -> dict[str, Any] | None:
         try:
@@ -49,7 +57,10 @@ class Stages:
             return None
         if remembered.get("key") != key:
             return None
-        unchanged = all((self.folder / name).is_file() and sha256(self.folder / name) == known for name, known in remembered["files"].items())
+        unchanged = all(
+            (self.folder / name).is_file() and sha256(self.folder / name) == known
+            for name, known in remembered["files"].items()
+        )
         return remembered if unchanged else None
 
     def _identify(self, outputs: tuple[str, ...]) -> dict[str, str]:

@@ -1,11 +1,13 @@
 """TensorRT: a linted copy of the graph; its engine is built on the device, whose GPU it is made for."""
 
 from pathlib import Path
+from typing import Any
 
 import onnx
 
 from edgekd.backends.compiled import Compiled, Precision
 from edgekd.backends.onnx_file import require_float_io, tensor_specs, write_onnx
+from edgekd.backends.tensorrt.conformance import conformance
 from edgekd.backends.tensorrt.lint import lint, notes_or_raise
 from edgekd.target import Target
 
@@ -13,6 +15,12 @@ EXTRA = None
 TOLERANCE = {"p999_steps": 4.0, "agreement": 0.99}
 
 MODEL = "model.onnx"
+
+
+def check(model: onnx.ModelProto) -> dict[str, Any]:
+    """What TensorRT-RTX makes of a QDQ graph ahead of time; errors as in `conformance`."""
+    found = conformance(model.SerializeToString())
+    return {"int8": found.int8_layers, "total": found.total_layers, "label": found.label}
 
 
 def compile(model: onnx.ModelProto, target: Target, folder: Path, precision: Precision) -> Compiled:  # noqa: A001

@@ -1,0 +1,102 @@
+"""Bundles that exist already: verified and timed on a device."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekd.backends.conversion import from_bundle, to_bundle
+from edgekd.bundle import Manifest, Preprocessing, load_bundle
+from edgekd.data.dataset import prepare
+from edgekd.devices import Device, open_device
+from edgekd.errors import BadInputError
+from edgekd.measure import census, measure, predict, verify
+from edgekd.measure.facts import machine_facts
+from edgekd.measure.results import append_rows, row
+from edgekd.measure.task import accuracy
+from edgekd.progress import SILENT, Reporter
+
+Array = NDArray[Any]
+_SHOWN = ("p50", "low", "high", "p90", "p99", "n", "load_ms", "first_ms", "peak_rss_mb", "throughput")
+
+
+def verify_bundle(bundle: Path, uri: str = "local:", data: Path | None = None) -> dict[str, Any]:
+    """Golden parity, the census of kernels and, with data, accuracy; `ok` says whether parity holds."""
+    manifest, device = load_bundle(bundle), open_device(uri)
+    try:
+        golden = [verdict.model_dump(mode="json") for verdict in verify(device, bundle)]
+        kernels = census(device, bundle)
+        report: dict[str, Any] = {"bundle": str(bundle), "device": uri, "ok": all(row["ok"] for row in golden)}
+        report |= {"golden": golden, "kernels": {"int8": kernels.int8, "total": kernels.total}}
+        return report | (_accuracy(manifest, bundle, device, data) if data else {})
+    finally:
+        device.close()
+
+
+def bench_bundles(
+    bundles: Sequence[Path],
+    uri: str = "local:",
+    *,
+    batch: int | None = None,
+    threads: int | None = None,
+    options: Sequence[str] = (),
+    replicates: int = 5,
+    seconds: float = 1.0,
+    count: int = 50,
+    out: Path | None = None,
+    reporter: Reporter = SILENT,
+) -> list[dict[str, Any]]:
+    """One row per bundle, their replicates interleaved; `out` receives the full rows with every sample."""
+    manifests = {str(bundle): load_bundle(bundle) for bundle in bundles}
+    chosen, device = parse_options(options), open_device(uri)
+    try:
+        candidates = {str(bundle): (bundle, chosen) for bundle in bundles}
+        measured = measure(device, candidates, replicates, seconds, count, batch, threads, reporter)
+        machine = machine_facts(device)
+    finally:
+        device.close()
+    rows = {
+        name: row(machine, manifests[name], manifests[name].precision, measurement, chosen)
+        for name, measurement in measured.items()
+    }
+    if out is not None:
+        append_rows(out, rows.values())
+    return [
+        {"bundle": name, "runtime": f"{found.runtime} {found.runtime_version}", "batch": found.batch}
+        | {key: getattr(found.latency, key) for key in _SHOWN}
+        | {"flags": list(found.latency.flags if found.latency else ())}
+        for name, found in rows.items()
+    ]
+
+
+def parse_options(options: Sequence[str]) -> dict[str, str]:
+    """`key=value` pairs for the runtime; BadInputError for anything else."""
+    pairs = [option.partition("=") for option in options]
+    for key, equals, _ in pairs:
+        if not key or not equals:
+            raise BadInputError(f"--option {key}: expected key=value")
+    return {key: value for key, _, value in pairs}
+
+
+def _accuracy(manifest: Manifest, bundle: Path, device: Device, data: Path) -> dict[str, Any]:
+    inputs, labels = _labelled(data)
+    source, answer = manifest.inputs[0], manifest.outputs[0]
+    stored = to_bundle(source, prepare(inputs, source.preprocessing or Preprocessing()))
+    outputs = predict(device, bundle, {source.name: stored}, manifest.batch)
+    measured, known = accuracy(from_bundle(answer, outputs[answer.name]), labels), manifest.metrics.get("accuracy")
+    return {"samples": len(labels), "accuracy": measured, "on_host": known}
+
+
+def _labelled(path: Path) -> tuple[Array, Array]:
+    """Raw samples as in training, and labels."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            for inputs, labels in (("x", "y"), ("x_test", "y_test")):
+                if inputs in archive.files and labels in archive.files:
+                    return archive[inputs], archive[labels]
+            there = ", ".join(archive.files) or "nothing"
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"{path}: not a readable npz file: {error}") from error
+    raise BadInputError(f"{path}: needs arrays x and y (or x_test and y_test); there is: {there}")

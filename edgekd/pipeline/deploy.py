@@ -1,0 +1,239 @@
+"""COMPILE and MEASURE, as stages: one seed's graphs become bundles, and devices say what became of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import onnx
+from numpy.typing import NDArray
+
+from edgekd.backends import find_backend
+from edgekd.backends.assemble import write_bundle
+from edgekd.backends.compiled import Precision
+from edgekd.backends.conversion import from_bundle, to_bundle
+from edgekd.backends.proof import first_divergence, prove
+from edgekd.backends.reference import Reference
+from edgekd.bundle import MANIFEST, Manifest, load_bundle
+from edgekd.data.dataset import Dataset, prepare
+from edgekd.devices import Device, open_device
+from edgekd.errors import BadInputError, DeviceError, MissingExtraError
+from edgekd.files import sha256
+from edgekd.measure import MissingRuntimeError, census, predict, verify
+from edgekd.measure.protocol import Options
+from edgekd.measure.task import accuracy
+from edgekd.pipeline.stages import Stages
+from edgekd.pipeline.timing import Candidates, time_variants
+from edgekd.progress import Reporter
+from edgekd.recipe import Recipe
+from edgekd.target import Target
+
+Array = NDArray[Any]
+FLOAT = "float"
+PARITY_INPUTS = 512
+PARITY_BATCHES = (1, 8)
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What deploying one seed's graphs needs; `graphs` holds the file of `float` and of each scheme."""
+
+    recipe: Recipe
+    data: Dataset
+    stages: Stages
+    reporter: Reporter
+    graphs: Mapping[str, Path]
+    provenance: Mapping[str, Any]
+    _answers: dict[str, dict[str, Array]] = field(default_factory=dict)
+
+    def parity_inputs(self, graph: str) -> dict[str, Array]:
+        """Validation samples as the model takes them, by the graph's input name."""
+        inputs = prepare(self.data.val.inputs[:PARITY_INPUTS], self.data.preprocessing)
+        return {self.model(graph).graph.input[0].name: inputs}
+
+    def answers(self, graph: str) -> dict[str, Array]:
+        """The reference's outputs for them."""
+        if graph not in self._answers:
+            self._answers[graph] = Reference(self.model(graph)).run(self.parity_inputs(graph), batch=256)
+        return self._answers[graph]
+
+    def model(self, graph: str) -> onnx.ModelProto:
+        """The ONNX graph."""
+        return onnx.load(self.graphs[graph])
+
+
+def deploy(shop: Workshop, target: Target, references: Mapping[str, float], timed: bool) -> dict[str, Any]:
+    """One target's entry of run.json; `references` are the reference's metrics by graph, for what is not executed."""
+    uri = shop.recipe.devices.get(target.name)
+    entry: dict[str, Any] = {"backend": target.backend, "device": uri, "status": "unverified"}
+    try:
+        bundles = _bundles(shop, target)
+        entry |= _unexecuted(bundles, target, references)
+        if uri is None:
+            return entry | _ahead_of_time(shop, target)
+        device = open_device(uri)
+        try:
+            return entry | _execute(shop, target, bundles, device, timed)
+        finally:
+            device.close()
+    except (MissingExtraError, MissingRuntimeError) as error:
+        return entry | {"status": "skipped", "reason": str(error)}
+    except (BadInputError, DeviceError) as error:
+        return entry | {"status": "failed", "reason": str(error), "lost": isinstance(error, DeviceError)}
+
+
+def _bundles(shop: Workshop, target: Target) -> dict[str, Path]:
+    return {"int8": _bundle(shop, target, target.scheme, "int8"), FLOAT: _bundle(shop, target, FLOAT, "float")}
+
+
+def _bundle(shop: Workshop, target: Target, graph: str, precision: Precision) -> Path:
+    name = f"bundles/{target.name}" + ("" if precision == "int8" else f"-{precision}")
+    folder = shop.stages.folder / name
+
+    def work(_: str) -> None:
+        write_bundle(
+            shop.model(graph), target, folder, precision, name=shop.recipe.name,
+            inputs=shop.parity_inputs(graph), outputs=shop.answers(graph), provenance=shop.provenance,
+            preprocessing=shop.data.preprocessing, labels=shop.data.classes,
+        )  # fmt: skip
+
+    inputs = {
+        "graph": sha256(shop.graphs[graph]),
+        "target": target.model_dump(mode="json"),
+        "provenance": dict(shop.provenance),
+    }
+    shop.stages.run(f"bundle-{target.name}-{precision}", inputs, work, outputs=(name,))
+    return folder
+
+
+def _unexecuted(bundles: Mapping[str, Path], target: Target, references: Mapping[str, float]) -> dict[str, Any]:
+    manifests = {label: load_bundle(folder) for label, folder in bundles.items()}
+    metrics = {"int8": references[target.scheme], FLOAT: references[FLOAT]}
+    variants = {
+        label: {"bytes": _bytes(manifest), "metric": metrics[label], "latency_ms": None}
+        for label, manifest in manifests.items()
+    }
+    notes = list(manifests["int8"].notes)
+    return {
+        "metric": metrics["int8"],
+        "metric_source": "reference",
+        "variants": variants,
+        "int8_pays": None,
+        "notes": notes,
+    }
+
+
+def _ahead_of_time(shop: Workshop, target: Target) -> dict[str, Any]:
+    """What a backend can say of a graph that no device has run."""
+    check = getattr(find_backend(target.backend), "check", None)
+    reason = "not executed: the recipe names no device for this target"
+    if check is None:
+        return {"reason": reason}
+    try:
+        inputs = {"graph": sha256(shop.graphs[target.scheme]), "backend": target.backend}
+        found = shop.stages.run(f"check-{target.name}", inputs, lambda _: check(shop.model(target.scheme)))
+    except (MissingExtraError, DeviceError) as error:
+        return {"reason": f"{reason}; ahead-of-time check: {error}"}
+    return {"reason": f"{reason}; {found['label']}", "kernels": {"int8": found["int8"], "total": found["total"]}}
+
+
+def _execute(
+    shop: Workshop, target: Target, bundles: Mapping[str, Path], device: Device, timed: bool
+) -> dict[str, Any]:
+    parity = _parity(shop, target, bundles["int8"], device)
+    failures = [row for row in parity["rows"] if not row["ok"]]
+    if failures:
+        where = f"; {parity['divergence']}" if parity["divergence"] else ""
+        reason = f"parity: {failures[0]['output']} at batch {failures[0]['batch']}: {failures[0]['reason']}{where}"
+        return {"status": "failed", "reason": reason, "parity": parity["rows"], "kernels": parity["kernels"]}
+    variants = _variants(shop, target, bundles, device)
+    if timed:
+        times = time_variants(
+            shop.stages, target, _candidates(target, bundles), device, shop.recipe.benchmark, shop.reporter
+        )
+        variants = {
+            times[name]["label"]: row | {"latency_ms": times[name]["latency"]} for name, row in variants.items()
+        }
+    return {
+        "status": "ok", "reason": None, "parity": parity["rows"], "kernels": parity["kernels"], "variants": variants,
+        "metric": variants["int8"]["metric"], "metric_source": "device",
+        "int8_pays": pays(variants, shop.recipe.quantization.max_drop),
+    }  # fmt: skip
+
+
+def _parity(shop: Workshop, target: Target, bundle: Path, device: Device) -> dict[str, Any]:
+    """Golden and parity set against the reference, and the census of kernels."""
+    inputs, scheme = shop.parity_inputs(target.scheme), target.scheme
+
+    def ask(folder: Path, stored: dict[str, Array], batch: int) -> dict[str, Array]:
+        return predict(device, folder, stored, batch)
+
+    def work(_: str) -> dict[str, Any]:
+        shop.reporter.say(f"proving {target.name}")
+        verify(device, bundle)
+        rows = prove(bundle, inputs, shop.answers(scheme), (*PARITY_BATCHES, target.batch), ask, shop.answers(FLOAT))
+        kernels = census(device, bundle)
+        wrong = any(not row.ok and row.counts for row in rows)
+        divergence = first_divergence(shop.model(scheme), target, inputs, ask) if wrong else None
+        return {
+            "rows": [row.model_dump(mode="json") for row in rows],
+            "divergence": str(divergence) if divergence else None,
+            "kernels": {"int8": kernels.int8, "total": kernels.total},
+        }
+
+    graphs = {name: sha256(shop.graphs[name]) for name in (scheme, FLOAT)}
+    key = {"bundle": _identity(bundle), "device": device.uri, "data": shop.data.digest(), **graphs}
+    found: dict[str, Any] = shop.stages.run(f"parity-{target.name}", key, work)
+    return found
+
+
+def _variants(shop: Workshop, target: Target, bundles: Mapping[str, Path], device: Device) -> dict[str, dict[str, Any]]:
+    rows = {}
+    for label, (bundle, options) in _candidates(target, bundles).items():
+        key = {"bundle": _identity(bundle), "options": dict(options), "device": device.uri, "data": shop.data.digest()}
+
+        def work(_: str, bundle: Path = bundle, options: Options = options) -> float:
+            return accuracy_on(device, bundle, shop.data, options)
+
+        metric = shop.stages.run(f"accuracy-{target.name}-{label}", key, work)
+        rows[label] = {"bytes": _bytes(load_bundle(bundle)), "metric": metric}
+    return rows
+
+
+def accuracy_on(device: Device, bundle: Path, data: Dataset, options: Options | None = None) -> float:
+    """Accuracy of a one-input classifier on the test split, computed here from what the device predicts."""
+    manifest = load_bundle(bundle)
+    source, answer = manifest.inputs[0], manifest.outputs[0]
+    stored = {source.name: to_bundle(source, prepare(data.test.inputs, data.preprocessing))}
+    outputs = predict(device, bundle, stored, manifest.batch, options)
+    return accuracy(from_bundle(answer, outputs[answer.name]), data.test.labels)
+
+
+def _candidates(target: Target, bundles: Mapping[str, Path]) -> Candidates:
+    """What competes on a target: int8, float, and what else the backend's runtime makes of the float model."""
+    others: Mapping[str, Options] = getattr(find_backend(target.backend), "FLOAT_VARIANTS", {})
+    candidates: dict[str, tuple[Path, Options]] = {label: (folder, {}) for label, folder in bundles.items()}
+    return candidates | {label: (bundles[FLOAT], options) for label, options in others.items()}
+
+
+def pays(variants: Mapping[str, Mapping[str, Any]], max_drop: float) -> bool | None:
+    """Whether int8 is faster than the fastest accurate enough other variant; None where nothing may be claimed."""
+    limit = variants[FLOAT]["metric"] - max_drop
+    if variants["int8"]["metric"] < limit:
+        return False
+    timed = {label: row["latency_ms"] for label, row in variants.items() if row["metric"] >= limit}
+    int8, others = timed.pop("int8", None), [latency for latency in timed.values() if latency]
+    if not int8 or not others:
+        return None
+    fastest = min(others, key=lambda latency: float(latency["p50"]))
+    if int8["low"] <= fastest["high"] and fastest["low"] <= int8["high"]:
+        return None
+    return bool(int8["high"] < fastest["low"])
+
+
+def _bytes(manifest: Manifest) -> int:
+    return sum(file.bytes for file in manifest.model_files.values())
+
+
+def _identity(bundle: Path) -> str:
+    return sha256(bundle / MANIFEST)

@@ -1,0 +1,153 @@
+"""A foreign ONNX model → a bundle: float models are calibrated, QDQ models of the target's scheme keep their scales."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+
+import edgekd
+from edgekd.backends.assemble import write_bundle
+from edgekd.backends.parity import Parity
+from edgekd.backends.proof import first_divergence, prove
+from edgekd.backends.reference import Reference
+from edgekd.bundle import load_bundle
+from edgekd.devices import open_device
+from edgekd.errors import BadInputError, PromiseBrokenError
+from edgekd.files import sha256
+from edgekd.measure import MissingRuntimeError, predict
+from edgekd.quantization.calibrate import calibrate
+from edgekd.quantization.qdq import is_quantized, scheme_of
+from edgekd.quantization.scheme import find_scheme
+from edgekd.target import Target, load_target
+
+Array = NDArray[Any]
+Arrays = dict[str, Array]
+BATCH, SAMPLES = 64, 512
+PARITY_BATCHES = (1, 8)
+
+
+def export_file(path: Path, target_name: str, out: Path, calibration: Path | None = None) -> dict[str, Any]:
+    """Write `out/<model>-<target>` and prove it on this machine; the status is `unverified` where it cannot run.
+
+    Raises BadInputError for a model or data that cannot be used, PromiseBrokenError when parity does not hold.
+    """
+    target, model = load_target(target_name), read_model(path)
+    inputs = read_inputs(model, calibration) if calibration else None
+    quantized = _quantized(model, target, inputs, path)
+    inputs = inputs or _random_inputs(quantized)
+    folder = out / f"{path.stem}-{target.name}"
+    outputs = Reference(quantized).run(inputs, batch=BATCH)
+    write_bundle(
+        quantized, target, folder, "int8", name=path.stem, inputs=inputs, outputs=outputs,
+        provenance={"source": path.name, "source_sha256": sha256(path), "edgekd": edgekd.__version__},
+    )  # fmt: skip
+    float_outputs = None if is_quantized(model) else Reference(model).run(inputs, batch=BATCH)
+    manifest = load_bundle(folder)
+    size = sum(file.bytes for file in manifest.model_files.values())
+    report = {"bundle": str(folder), "target": target.name, "bytes": size, "notes": list(manifest.notes)}
+    return report | _proof(quantized, target, folder, inputs, outputs, float_outputs)
+
+
+def read_model(path: Path) -> onnx.ModelProto:
+    """A checked ONNX model; BadInputError in one line otherwise."""
+    try:
+        model = onnx.load(path)
+        onnx.checker.check_model(model)
+    except FileNotFoundError as error:
+        raise BadInputError(f"{path}: no such file") from error
+    except (DecodeError, onnx.checker.ValidationError, ValueError, OSError) as error:
+        raise BadInputError(f"{path}: not a valid ONNX model: {str(error).strip().splitlines()[0]}") from error
+    return model
+
+
+def read_inputs(model: onnx.ModelProto, path: Path) -> Arrays:
+    """Model inputs by name from an npz (one array of any name fits a model of one input), at most 512 samples."""
+    names = _input_names(model)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"{path}: not a readable npz file: {error}") from error
+    if len(names) == len(arrays) == 1:
+        arrays = dict(zip(names, arrays.values(), strict=True))
+    if set(names) - set(arrays):
+        raise BadInputError(f"{path}: needs arrays {', '.join(names)}; there is: {', '.join(arrays) or 'nothing'}")
+    return {name: _checked(arrays[name], name, path)[:SAMPLES] for name in names}
+
+
+def _checked(array: Array, name: str, path: Path) -> Array:
+    if array.dtype.kind != "f":
+        raise BadInputError(f"{path}: {name} is {array.dtype}; model inputs are float32, already preprocessed")
+    if not np.isfinite(array).all():
+        raise BadInputError(f"{path}: {name} holds values that are not finite")
+    return array.astype(np.float32)
+
+
+def _quantized(model: onnx.ModelProto, target: Target, inputs: Arrays | None, path: Path) -> onnx.ModelProto:
+    scheme = find_scheme(target.scheme)
+    if not is_quantized(model):
+        if inputs is None:
+            raise BadInputError(f"{path} is a float model: --calibration X.npz with some of its inputs is needed")
+        parts = range(0, len(next(iter(inputs.values()))), BATCH)
+        return calibrate(model, scheme, [{n: a[start : start + BATCH] for n, a in inputs.items()} for start in parts])
+    found = scheme_of(model)
+    if found is None or found.name != scheme.name:
+        theirs = found.name if found else "no scheme that edgekd knows"
+        advice = "export its float original with --calibration, or add the target to the recipe and run it again"
+        raise BadInputError(f"{path} is quantised for {theirs}, {target.name} needs {scheme.name}: {advice}")
+    return model
+
+
+def _random_inputs(model: onnx.ModelProto) -> Arrays:
+    """Noise that fills what the input quantisers can hold; for a QDQ model that came without data."""
+    random, constants = (
+        np.random.default_rng(0),
+        {c.name: onnx.numpy_helper.to_array(c) for c in model.graph.initializer},
+    )
+    arrays: Arrays = {}
+    for value in model.graph.input:
+        shape = [dimension.dim_value or SAMPLES for dimension in value.type.tensor_type.shape.dim]
+        reader = next((n for n in model.graph.node if n.op_type == "QuantizeLinear" and n.input[0] == value.name), None)
+        if reader is None or len(reader.input) < 3:
+            raise BadInputError(f"input {value.name!r} has no quantiser: --calibration X.npz is needed to prove parity")
+        scale, zero_point = constants[reader.input[1]], constants[reader.input[2]]
+        stored = random.integers(np.iinfo(zero_point.dtype).min, np.iinfo(zero_point.dtype).max, shape, endpoint=True)
+        arrays[value.name] = ((stored - int(zero_point)) * scale).astype(np.float32)
+    return arrays
+
+
+def _input_names(model: onnx.ModelProto) -> list[str]:
+    constants = {constant.name for constant in model.graph.initializer}
+    return [value.name for value in model.graph.input if value.name not in constants]
+
+
+def _proof(
+    model: onnx.ModelProto, target: Target, folder: Path, inputs: Arrays, outputs: Arrays, unquantized: Arrays | None
+) -> dict[str, Any]:
+    device = open_device("local:")
+
+    def ask(bundle: Path, stored: Mapping[str, Array], batch: int) -> Arrays:
+        return predict(device, bundle, stored, batch)
+
+    try:
+        rows = prove(folder, inputs, outputs, (*PARITY_BATCHES, target.batch), ask, unquantized)
+        _insist(rows, lambda: first_divergence(model, target, inputs, ask))
+    except MissingRuntimeError as error:
+        return {"status": "unverified", "reason": str(error), "parity": []}
+    finally:
+        device.close()
+    weak = next((row.reason for row in rows if not row.counts), None)
+    parity = [row.model_dump(mode="json", exclude={"histogram"}) for row in rows]
+    return {"status": "unverified" if weak else "ok", "reason": weak, "parity": parity}
+
+
+def _insist(rows: list[Parity], locate: Any) -> None:
+    failed = next((row for row in rows if row.counts and not row.ok), None)
+    if failed is not None:
+        where = locate()
+        what = f"parity does not hold: {failed.output} at batch {failed.batch}: {failed.reason}"
+        raise PromiseBrokenError(f"{what}; {where}" if where else what)

@@ -1,0 +1,134 @@
+"""LEARN, as stages: a teacher, a scratch control and a distilled student."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from edgekd.data.dataset import Dataset, prepare
+from edgekd.distillation import Method, load_methods
+from edgekd.pipeline.stages import Stages
+from edgekd.progress import Reporter
+from edgekd.recipe import Model, Recipe
+from edgekd.students import build_model, count
+from edgekd.training import CachedTeacher, CrossEntropy, Distill, Teacher, evaluate, predict, teacher_taps, train
+from edgekd.training.objectives import Objective
+from edgekd.training.weights import load_weights, weights_digest
+
+WEIGHTS, HISTORY = "best.safetensors", "history.json"
+
+
+@dataclass(frozen=True)
+class Classroom:
+    """What every lesson of one seed shares; `stages` remembers in that seed's folder."""
+
+    recipe: Recipe
+    data: Dataset
+    seed: int
+    stages: Stages
+    reporter: Reporter
+
+    @property
+    def folder(self) -> Path:
+        """The seed's folder."""
+        return self.stages.folder
+
+    @property
+    def example(self) -> torch.Tensor:
+        """Two model inputs."""
+        return torch.from_numpy(prepare(self.data.val.inputs[:2], self.data.preprocessing))
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What every stage that sees the data depends on."""
+        return {"data": self.data.digest(), "recipe": self.recipe.data.model_dump(mode="json", exclude={"path"})}
+
+    def build(self, model: Model) -> nn.Module:
+        """A recipe's network with this seed's initial weights."""
+        return build_model(model, len(self.data.classes), self.data.train.inputs.shape[1:], seed=self.seed)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A network after its stage, with what the stage recorded and where it lives."""
+
+    model: nn.Module
+    record: dict[str, Any]
+    folder: Path
+
+
+def teach(room: Classroom) -> Learned:
+    """The teacher: trained, or read from the recipe's checkpoint."""
+    recipe = room.recipe.teacher
+    if recipe.checkpoint is None:
+        return _train(room, "teacher", recipe, lambda _: CrossEntropy(recipe.training.label_smoothing), {})
+    model = room.build(recipe)
+    load_weights(model, Path(recipe.checkpoint))
+    record = room.stages.run(
+        "teacher", {"weights": weights_digest(model), **room.identity}, lambda _: _measure(room, model)
+    )
+    return Learned(model, record, room.folder / "teacher")
+
+
+def control(room: Classroom) -> Learned:
+    """The scratch control: the student's weights, batches, steps and schedule; only the loss differs."""
+    student = room.recipe.student
+    return _train(room, "scratch", student, lambda _: CrossEntropy(student.training.label_smoothing), {})
+
+
+def distil(room: Classroom, teacher: Learned, cache: Path) -> Learned:
+    """The student, taught by the recipe's methods from the teacher's cached answers."""
+    recipe, methods = room.recipe, load_methods(room.recipe.distillation)
+
+    def objective(model: nn.Module) -> Objective:
+        return lesson(room, model, teacher.model, methods, cache)
+
+    inputs = {"teacher": weights_digest(teacher.model), "methods": recipe.distillation, "ce": recipe.cross_entropy}
+    student = _train(room, "student", recipe.student, objective, inputs)
+    agreement = room.stages.run(
+        "agreement",
+        {"teacher": weights_digest(teacher.model), "student": weights_digest(student.model), **room.identity},
+        lambda _: _agreement(room, teacher.model, student.model),
+    )
+    return Learned(student.model, student.record | {"agreement": agreement}, student.folder)
+
+
+def lesson(room: Classroom, model: nn.Module, teacher: nn.Module, methods: list[Method], cache: Path) -> Distill:
+    """What a student minimises under its teacher."""
+    source = CachedTeacher(Teacher(teacher, teacher_taps(methods)), cache, room.reporter)
+    training = room.recipe.student.training
+    return Distill(
+        model, source, methods,
+        cross_entropy=room.recipe.cross_entropy, label_smoothing=training.label_smoothing, seed=room.seed,
+    )  # fmt: skip
+
+
+def _train(
+    room: Classroom, name: str, recipe: Model, objective: Callable[[nn.Module], Objective], inputs: Mapping[str, Any]
+) -> Learned:
+    model, folder = room.build(recipe), room.folder / name
+
+    def work(key: str) -> dict[str, Any]:
+        trained = train(
+            model, room.data, room.recipe.data, recipe.training, objective(model), folder,
+            seed=room.seed, key=key, reporter=room.reporter,
+        )  # fmt: skip
+        return _measure(room, model) | {"val": trained.val_metric}
+
+    inputs = {"model": recipe.model_dump(mode="json"), "seed": room.seed, **room.identity, **inputs}
+    record = room.stages.run(name, inputs, work, outputs=(f"{name}/{WEIGHTS}", f"{name}/{HISTORY}"))
+    load_weights(model, folder / WEIGHTS)
+    return Learned(model.eval(), record, folder)
+
+
+def _measure(room: Classroom, model: nn.Module) -> dict[str, Any]:
+    parameters, macs = count(model, room.data.train.inputs.shape[1:])
+    return {"test": evaluate(model, room.data.test, room.data.preprocessing), "parameters": parameters, "macs": macs}
+
+
+def _agreement(room: Classroom, teacher: nn.Module, student: nn.Module) -> float:
+    answers = [predict(model, room.data.test, room.data.preprocessing).argmax(1) for model in (teacher, student)]
+    return float((answers[0] == answers[1]).mean())

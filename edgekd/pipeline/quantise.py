@@ -1,0 +1,88 @@
+"""The student's graphs, as stages: in float, and fine-tuned under its teacher for the arithmetic of each scheme."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from torch import nn
+
+from edgekd.backends.reference import Reference
+from edgekd.data.dataset import prepare as model_inputs
+from edgekd.distillation import Builds, load_methods
+from edgekd.files import write_bytes
+from edgekd.pipeline.learn import Classroom, Learned, lesson
+from edgekd.quantization.qat import calibrate, enable_observers, export_float, export_qdq, prepare
+from edgekd.quantization.scheme import Scheme
+from edgekd.recipe import Recipe, Training
+from edgekd.training import train
+from edgekd.training.weights import weights_digest
+
+
+def float_graph(room: Classroom, student: Learned) -> Path:
+    """`onnx/float.onnx`: the student as it was distilled, batch norms folded."""
+    name = "onnx/float.onnx"
+
+    def work(_: str) -> dict[str, Any]:
+        return _write_graph(room, export_float(student.model, room.example), name)
+
+    room.stages.run("export-float", {"student": weights_digest(student.model), **room.identity}, work, outputs=(name,))
+    return room.folder / name
+
+
+def quantise(room: Classroom, student: Learned, teacher: Learned, scheme: Scheme, cache: Path) -> dict[str, Any]:
+    """`onnx/<scheme>.onnx`: the student, fine-tuned under its teacher for a scheme (0 epochs: calibrated)."""
+    settings, name = room.recipe.quantization, f"onnx/{scheme.name}.onnx"
+
+    def work(key: str) -> dict[str, Any]:
+        room.reporter.say(f"quantising for {scheme.name}")
+        prepared = prepare(student.model, scheme, room.example, settings.keep_float)
+        calibrate(prepared, _calibration(room))
+        if settings.epochs:
+            methods = [method for method in load_methods(room.recipe.distillation) if not isinstance(method, Builds)]
+            train(
+                prepared, room.data, room.recipe.data, _fine_tuning(room.recipe),
+                lesson(room, prepared, teacher.model, methods, cache), room.folder / "qat" / scheme.name,
+                seed=room.seed, key=key, reporter=room.reporter, on_progress=_settle,
+            )  # fmt: skip
+        return _write_graph(room, export_qdq(prepared, room.example, scheme), name)
+
+    inputs = {
+        "student": weights_digest(student.model), "teacher": weights_digest(teacher.model), "scheme": scheme.name,
+        "settings": settings.model_dump(mode="json"), "methods": room.recipe.distillation, "seed": room.seed,
+        **room.identity,
+    }  # fmt: skip
+    record: dict[str, Any] = room.stages.run(f"quantise-{scheme.name}", inputs, work, outputs=(name,))
+    return record
+
+
+def _fine_tuning(recipe: Recipe) -> Training:
+    """Simulated integers need float32: bfloat16 would round what the quantisers decide."""
+    settings = recipe.quantization
+    return Training(
+        epochs=settings.epochs, batch=settings.batch, learning_rate=settings.learning_rate,
+        weight_decay=recipe.student.training.weight_decay, precision="float32",
+    )  # fmt: skip
+
+
+def _settle(model: nn.Module, fraction: float) -> None:
+    """In the second half ranges and batch statistics stand still, so that weights adapt to what will be deployed."""
+    enable_observers(model, fraction < 0.5)
+    for module in model.modules():
+        if fraction >= 0.5 and isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+
+
+def _calibration(room: Classroom, batch: int = 64) -> list[torch.Tensor]:
+    chosen = np.random.default_rng(room.seed).permutation(len(room.data.train))[: room.recipe.quantization.calibration]
+    inputs = torch.from_numpy(model_inputs(room.data.train.inputs[chosen], room.data.preprocessing))
+    return [inputs[start : start + batch] for start in range(0, len(inputs), batch)]
+
+
+def _write_graph(room: Classroom, model: onnx.ModelProto, name: str) -> dict[str, Any]:
+    """Save a graph, and how often the reference says that it is right on the test split."""
+    write_bytes(room.folder / name, model.SerializeToString())
+    inputs = model_inputs(room.data.test.inputs, room.data.preprocessing)
+    answers = next(iter(Reference(model).run({model.graph.input[0].name: inputs}, batch=256).values()))
+    return {"test": float(np.mean(answers.argmax(1) == room.data.test.labels))}

@@ -1,0 +1,130 @@
+"""The whole road: a recipe in, a run folder out. The same command continues what was interrupted."""
+
+import fcntl
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from edgekd.data import load
+from edgekd.data.dataset import Dataset
+from edgekd.devices import open_device
+from edgekd.distillation import load_methods
+from edgekd.errors import BadInputError, DeviceError, PromiseBrokenError
+from edgekd.files import write_json
+from edgekd.measure.facts import machine_facts
+from edgekd.pipeline.deploy import FLOAT, Workshop, deploy
+from edgekd.pipeline.learn import Classroom, Learned, control, distil, teach
+from edgekd.pipeline.plan import load_targets
+from edgekd.pipeline.quantise import float_graph, quantise
+from edgekd.pipeline.stages import Stages
+from edgekd.pipeline.summary import SeedResult, recipe_digest, summarise, versions
+from edgekd.progress import Reporter
+from edgekd.quantization.scheme import find_scheme
+from edgekd.recipe import Recipe
+from edgekd.reporting.html import REPORT, RUN, write_report
+from edgekd.target import Target
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run; `broken` are the promises that did not hold, `lost` the devices that did not answer."""
+
+    run: dict[str, Any]
+    broken: tuple[str, ...]
+    lost: tuple[str, ...]
+
+    def raise_for_promises(self) -> None:
+        """Raise PromiseBrokenError or DeviceError, if there is reason to."""
+        if self.broken:
+            raise PromiseBrokenError("; ".join(self.broken))
+        if self.lost:
+            raise DeviceError("; ".join(self.lost))
+
+
+def run_recipe(
+    recipe: Recipe, folder: Path, reporter: Reporter, *, fresh: bool = False, strict: bool = False
+) -> Outcome:
+    """Run all stages of a recipe in `folder`; `fresh` forgets earlier ones, `strict` counts a skipped target as broken.
+
+    Raises BadInputError for what the recipe names wrongly, or a folder that another run is using.
+    """
+    targets = load_targets(recipe)
+    load_methods(recipe.distillation)
+    torch.set_num_threads(recipe.threads)
+    with _alone(folder, fresh):
+        data = load(recipe.data, recipe.seed)
+        stages = Stages(folder, reporter)
+        teacher = teach(Classroom(recipe, data, recipe.seed, stages, reporter))
+        results = [
+            _run_seed(recipe, data, targets, teacher, seed, _stages_of(seed, recipe, stages), reporter)
+            for seed in range(recipe.seed, recipe.seed + recipe.seeds)
+        ]
+        machine = machine_facts(open_device("local:")).model_dump(mode="json")
+        run = summarise(recipe, data, teacher.record, results, machine, stages.log)
+        write_json(folder / RUN, run)
+        write_report(folder)
+    return _outcome(run, results, strict)
+
+
+def _stages_of(seed: int, recipe: Recipe, stages: Stages) -> Stages:
+    """The first seed lives in the run folder itself, the others below it; all write one log."""
+    if seed == recipe.seed:
+        return stages
+    return Stages(stages.folder / "seeds" / str(seed), stages.reporter, stages.log, prefix=f"seed {seed}: ")
+
+
+def _run_seed(
+    recipe: Recipe,
+    data: Dataset,
+    targets: list[Target],
+    teacher: Learned,
+    seed: int,
+    stages: Stages,
+    reporter: Reporter,
+) -> SeedResult:
+    """One seed's student and its bundles; only the first seed is timed."""
+    room, cache = Classroom(recipe, data, seed, stages, reporter), teacher.folder / "answers"
+    scratch, student = control(room), distil(room, teacher, cache)
+    graphs, quantized = {FLOAT: float_graph(room, student)}, {}
+    for name in dict.fromkeys(target.scheme for target in targets):
+        quantized[name] = quantise(room, student, teacher, find_scheme(name), cache)
+        graphs[name] = room.folder / "onnx" / f"{name}.onnx"
+    provenance = {"recipe_sha256": recipe_digest(recipe), "versions": versions(), "seed": seed}
+    shop = Workshop(recipe, data, stages, reporter, graphs, provenance)
+    references = {FLOAT: student.record["test"], **{name: record["test"] for name, record in quantized.items()}}
+    entries = {target.name: deploy(shop, target, references, timed=seed == recipe.seed) for target in targets}
+    return SeedResult(seed, scratch.record, student.record, quantized, entries)
+
+
+def _outcome(run: dict[str, Any], seeds: list[SeedResult], strict: bool) -> Outcome:
+    lost = {name for result in seeds for name, entry in result.targets.items() if entry.get("lost")}
+    reasons = {name: f"{name}: {entry.get('reason')}" for name, entry in run["targets"].items()}
+    bad = {"failed", "skipped"} if strict else {"failed"}
+    broken = [reasons[name] for name, entry in run["targets"].items() if entry["status"] in bad and name not in lost]
+    return Outcome(run, tuple(broken), tuple(reasons[name] for name in sorted(lost)))
+
+
+@contextmanager
+def _alone(folder: Path, fresh: bool) -> Iterator[None]:
+    """Hold the run folder: two runs in it would take turns at each other's checkpoints."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BadInputError(f"{folder}: another run is at work in it") from error
+        if fresh:
+            _clear(folder)
+        yield
+
+
+def _clear(folder: Path) -> None:
+    for name in ("stages", "teacher", "scratch", "student", "qat", "onnx", "bundles", "seeds"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for name in (RUN, REPORT, "results.jsonl", "events.jsonl"):
+        (folder / name).unlink(missing_ok=True)
