@@ -1,0 +1,66 @@
+"""Ctrl-C at chosen steps, within one process."""
+
+import os
+import signal
+import threading
+
+import pytest
+import torch
+from torch import nn
+
+from edgekd.progress import SILENT
+from edgekd.recipe import Training
+from edgekd.training import CrossEntropy, train
+from edgekd.training.interrupts import deferred_interrupts
+
+STEPS_PER_EPOCH, EPOCHS = 6, 3
+SETTINGS = Training(epochs=EPOCHS, batch=32, learning_rate=0.1, precision="float32")
+
+
+@pytest.mark.parametrize("step", [0, 5, 8, 17])  # the first, the last of an epoch, one within, the very last
+def test_an_interrupted_step_is_finished_and_nothing_is_lost(tmp_path, blobs, network, recipe_data, step):
+    def spoil(model, fraction):
+        if fraction >= 0.5:  # so that the best weights are the first epochs'
+            nn.init.zeros_(model[6].weight)
+
+    def spoil_and_interrupt(model, fraction):
+        spoil(model, fraction)
+        if fraction == step / (STEPS_PER_EPOCH * EPOCHS):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def learn(model, folder, on_progress):
+        arguments = (model, blobs(), recipe_data, SETTINGS, CrossEntropy(), folder)
+        return train(*arguments, seed=1, key="k", reporter=SILENT, on_progress=on_progress)
+
+    unbroken, resumed = network(), network(seed=9)
+    expected = learn(unbroken, tmp_path / "unbroken", spoil)
+    with pytest.raises(KeyboardInterrupt):
+        learn(network(), tmp_path / "broken", spoil_and_interrupt)
+    trained = learn(resumed, tmp_path / "broken", spoil)
+    assert trained.history == expected.history
+    for name, value in unbroken.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name])
+
+
+def test_a_second_press_interrupts_at_once_and_the_old_handler_returns():
+    before = signal.getsignal(signal.SIGINT)
+    with deferred_interrupts() as interrupted:
+        assert not interrupted()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interrupted()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_another_thread_may_train_too():
+    seen = []
+
+    def work():
+        with deferred_interrupts() as interrupted:
+            seen.append(interrupted())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [False]
