@@ -14,7 +14,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 Array = np.ndarray[Any, Any]
-PASS_THROUGH = {"MaxPool", "Flatten", "Reshape", "Transpose", "Pad", "Squeeze", "Unsqueeze"}
+PASS_THROUGH = {"MaxPool", "GlobalMaxPool", "Flatten", "Reshape", "Transpose", "Pad", "Squeeze", "Unsqueeze"}
 FUSED_ACTIVATIONS = {"Relu", "Clip"}
 FUSING = {"Conv", "Gemm", "MatMul", "Add", "Sub", "Mul"}
 FIXED_UINT8 = {"Softmax": (1 / 256, 0), "Sigmoid": (1 / 256, 0), "Tanh": (1 / 128, 128)}

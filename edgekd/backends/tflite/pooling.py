@@ -1,4 +1,4 @@
-"""MaxPool, AveragePool, GlobalAveragePool and ReduceMean."""
+"""Pools over windows and over whole maps."""
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -8,6 +8,8 @@ from edgekd.backends.tflite.graph import Graph, Node, Quantisation
 from edgekd.backends.tflite.padding import NO_PADS, Window, map_size, pad, read_window
 from edgekd.backends.tflite.rules import Layout, rule
 from edgekd.backends.tflite.writer import Writer
+
+GLOBAL = ("GlobalAveragePool", "GlobalMaxPool")
 
 
 @rule("MaxPool", layout=Layout.SPATIAL, keeps_scale=True)
@@ -55,30 +57,40 @@ def _average_by_convolution(writer: Writer, node: Node, window: Window, x: Quant
     writer.op("DEPTHWISE_CONV_2D", [source, weight, zero_bias], node.output, options)
 
 
-def _mean_layout(node: Node, graph: Graph) -> Layout:
-    """A mean that drops dimensions leaves the others in ONNX's order when they are not a mix of both layouts."""
+def _layout_of_reduction(node: Node, graph: Graph) -> Layout:
+    """A reduction that drops dimensions leaves the others in ONNX's order when they are not a mix of both layouts."""
     axes = set(_axes(node, graph))
-    keeps = node.op == "GlobalAveragePool" or node.attributes.get("keepdims", 1)
+    keeps = node.op in GLOBAL or node.attributes.get("keepdims", 1)
     return Layout.FOLLOW if keeps or axes >= {2, 3} or 1 in axes else Layout.ORDERED
 
 
 def _axes(node: Node, graph: Graph) -> list[int]:
     rank = graph.tensors[node.inputs[0]].rank
-    if node.op == "GlobalAveragePool":
+    if node.op in GLOBAL:
         return list(range(2, rank))
     axes = node.attributes.get("axes") or graph.required(node, 1).tolist()
     return [axis % rank for axis in axes]
 
 
-@rule("GlobalAveragePool", "ReduceMean", layout=_mean_layout)
+@rule("GlobalAveragePool", "ReduceMean", layout=_layout_of_reduction)
 def mean(writer: Writer, node: Node) -> None:
     """MEAN's int8 kernel sums in int32 and rescales once."""
+    _reduce(writer, node, "MEAN")
+
+
+@rule("GlobalMaxPool", layout=Layout.FOLLOW, keeps_scale=True)
+def global_max_pool(writer: Writer, node: Node) -> None:
+    """REDUCE_MAX over the map."""
+    _reduce(writer, node, "REDUCE_MAX")
+
+
+def _reduce(writer: Writer, node: Node, code: str) -> None:
     rank = writer.tensor(node.inputs[0]).rank
     stored = sorted(node.axis(axis, rank) for axis in _axes(node, writer.graph))
     options = schema.ReducerOptionsT()
     options.keepDims = writer.tensor(node.output).rank == rank
     axes = writer.constant(f"{node.output}:axes", np.asarray(stored, np.int32))
-    writer.op("MEAN", [node.inputs[0], axes], node.output, options)
+    writer.op(code, [node.inputs[0], axes], node.output, options)
 
 
 def _window(writer: Writer, node: Node) -> Window:

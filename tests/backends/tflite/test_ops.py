@@ -203,6 +203,13 @@ def test_global_average_pool(seed: int, inputs: int, size: tuple[int, int]) -> N
 
 
 @few
+@given(seeds, sizes)
+def test_global_max_pool(seed: int, size: tuple[int, int]) -> None:
+    net = Net(seed, (4, *size))
+    assert "REDUCE_MAX" in agrees(net, net.op("GlobalMaxPool", "input"))
+
+
+@few
 @given(seeds, st.sampled_from([[2, 3], [-1, -2], [1], [2], [3], [1, 2, 3]]), st.sampled_from([0, 1]))
 def test_reduce_mean(seed: int, axes: list[int], keepdims: int) -> None:
     net = Net(seed, (4, 6, 5))
