@@ -24,10 +24,11 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
     dtype = str(np.dtype(tensor_dtype_to_np_dtype(tensor.elem_type)))
     if dtype not in get_args(TensorSpec.model_fields["dtype"].annotation):
         raise BadInputError(f"{value.name}: a bundle cannot hold {dtype} tensors")
-    shape = tuple(size.dim_value if size.HasField("dim_value") else None for size in tensor.shape.dim)
-    if None in shape[1:]:
+    sizes = [size.dim_value if size.HasField("dim_value") else None for size in tensor.shape.dim]
+    if not sizes or None in sizes[1:]:
         raise BadInputError(f"{value.name}: only the batch, its first dimension, may be dynamic")
-    return TensorSpec(name=value.name, dtype=dtype, shape=shape, layout="NCHW" if len(shape) == 4 else None)  # type: ignore[arg-type]
+    layout = "NCHW" if len(sizes) == 4 else None
+    return TensorSpec(name=value.name, dtype=dtype, shape=(None, *sizes[1:]), layout=layout)  # type: ignore[arg-type]
 
 
 def clean(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -19,6 +19,7 @@ LEAST_SQNR_DB = 30.0  # of an output that classifies nothing
 LEAST_MOVEMENT_STEPS = 8.0  # a reference that hardly moves would agree with anything
 LEAST_REFERENCE_SQNR_DB = 20.0  # int8 against float: a reference further off than this is noise itself
 HISTOGRAM_STEPS = 16
+ROUNDING_STEPS = 1e-3  # what float32 makes of whole steps
 DOES_NOT_COUNT = "does not count: "
 
 
@@ -124,7 +125,7 @@ def proves_nothing(reference: Array, step: float, unquantized: Array | None) -> 
 def _shortfall(row: Parity, classifier: bool, tolerance: Mapping[str, float]) -> str | None:
     """What an output misses of its backend's tolerance."""
     for kind, value in (("max_steps", row.max), ("p999_steps", row.p999)):
-        if kind in tolerance and value is not None and value > tolerance[kind]:
+        if kind in tolerance and value is not None and value > tolerance[kind] + ROUNDING_STEPS:
             return f"{kind.removesuffix('_steps')} is {value:.2f} steps, {tolerance[kind]:g} allowed"
     least = tolerance.get("agreement", 0.0)
     if row.agreement is not None and row.agreement < least:

@@ -1,0 +1,134 @@
+"""A bundle, put together: compiled model, golden samples, runner, README and the manifest that hashes them."""
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from edgekd.backends import find_backend
+from edgekd.backends.compiled import Compiled, Precision
+from edgekd.backends.conversion import to_bundle
+from edgekd.backends.parity import float_step
+from edgekd.backends.reference import output_steps
+from edgekd.bundle import MANIFEST, Manifest, Preprocessing, TensorSpec, identify
+from edgekd.errors import BadInputError
+from edgekd.files import write_json
+from edgekd.target import Target
+
+Array = NDArray[Any]
+
+GOLDEN, RUNNER, README = "golden.npz", "run.py", "README.md"
+GOLDEN_SAMPLES = 32
+GOLDEN_BYTES = 4_000_000
+NPZ_OVERHEAD = 1_000  # headers of one array, bytes
+
+
+def write_bundle(
+    model: onnx.ModelProto,
+    target: Target,
+    folder: Path,
+    precision: Precision,
+    *,
+    name: str,
+    inputs: Mapping[str, Array],
+    outputs: Mapping[str, Array],
+    provenance: Mapping[str, Any] | None = None,
+    preprocessing: Preprocessing | None = None,
+    labels: Sequence[str] | None = None,
+    metrics: Mapping[str, float] | None = None,
+) -> Manifest:
+    """Compile `model` and write a whole bundle, which replaces the one in `folder`.
+
+    `inputs` are samples as the model takes them (float, NCHW), `outputs` the reference's answers to them: the first
+    few become golden, all of them set the steps of float outputs. Raises BadInputError, MissingExtraError.
+    """
+    backend = find_backend(target.backend)
+    with replaced_folder(folder) as scratch:
+        compiled = backend.compile(model, target, scratch, precision)
+        manifest = Manifest(
+            name=name,
+            target=target.name,
+            precision=precision,
+            model=compiled.model,
+            inputs=tuple(spec.model_copy(update={"preprocessing": preprocessing}) for spec in compiled.inputs),
+            outputs=described_outputs(model, compiled, outputs, labels),
+            files={},
+            tolerance=backend.TOLERANCE,
+            provenance=dict(provenance or {}),
+            metrics=dict(metrics or {}),
+            notes=compiled.notes,
+            **target.model_dump(include={"backend", "scheme", "batch", "threads", "runtime"}),
+        )
+        write_golden(scratch / GOLDEN, manifest, inputs, outputs)
+        return _sealed(scratch, manifest, compiled.files)
+
+
+def described_outputs(
+    model: onnx.ModelProto, compiled: Compiled, outputs: Mapping[str, Array], labels: Sequence[str] | None
+) -> tuple[TensorSpec, ...]:
+    """The outputs with the step that parity judges them in, and the class names on the one that has as many columns."""
+    quantizer_steps = output_steps(model)
+    described = []
+    for spec in compiled.outputs:
+        reference = outputs[spec.name]
+        step = quantizer_steps[spec.name] or (float_step(reference) if reference.dtype.kind == "f" else None)
+        classes = tuple(labels) if labels and spec.shape[1:] == (len(labels),) else None
+        described.append(spec.model_copy(update={"step": step, "labels": classes}))
+    if labels and not any(spec.labels for spec in described):
+        raise BadInputError(f"{len(labels)} labels, but no output has {len(labels)} columns")
+    return tuple(described)
+
+
+def write_golden(path: Path, manifest: Manifest, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
+    """The first samples, as many as 32 and 4 MB hold, in the bundle's own types; raise BadInputError without any."""
+    sources = [("input", spec, inputs) for spec in manifest.inputs]
+    sources += [("output", spec, outputs) for spec in manifest.outputs]
+    first = {
+        f"{kind}:{spec.name}": to_bundle(spec, values[spec.name][:GOLDEN_SAMPLES]) for kind, spec, values in sources
+    }
+    available = min(len(array) for array in first.values())
+    if not available:
+        raise BadInputError("a bundle needs at least one golden sample")
+    per_sample = sum(array[:1].nbytes for array in first.values())
+    count = max(1, min(available, (GOLDEN_BYTES - NPZ_OVERHEAD * len(first)) // per_sample))
+    np.savez(path, **{key: array[:count] for key, array in first.items()})  # type: ignore[arg-type]
+
+
+@contextmanager
+def replaced_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty sibling that becomes `folder` when the block succeeds; only a bundle or nothing is replaced."""
+    if folder.exists() and not (folder / MANIFEST).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise BadInputError(f"{folder} exists and is not a bundle: choose another place")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as workshop:
+        scratch = Path(workshop) / "new"
+        scratch.mkdir()
+        yield scratch
+        if folder.exists():
+            folder.rename(Path(workshop) / "old")
+        scratch.rename(folder)
+
+
+def _sealed(folder: Path, manifest: Manifest, compiled: tuple[str, ...]) -> Manifest:
+    """Add what leaves with every model, and the manifest with the hashes of all of it."""
+    (folder / RUNNER).write_bytes(_exported(RUNNER))
+    (folder / README).write_text(_readme(manifest), encoding="utf-8")
+    sealed = manifest.model_copy(update={"files": identify(folder, [*compiled, GOLDEN, RUNNER, README])})
+    write_json(folder / MANIFEST, sealed.model_dump(mode="json"))
+    return sealed
+
+
+def _exported(name: str) -> bytes:
+    return (files("edgekd._export") / name).read_bytes()
+
+
+def _readme(manifest: Manifest) -> str:
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)
+    return environment.from_string(_exported(f"{README}.j2").decode()).render(manifest=manifest)

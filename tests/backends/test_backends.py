@@ -1,0 +1,131 @@
+"""Backends are found by name, and the ONNX Runtime and OpenVINO ones write what they promise."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+from edgekd.backends import backend_names, find_backend
+from edgekd.errors import BadInputError
+from edgekd.target import Target, builtin_targets, load_target
+from tests import factories
+
+NAMES = ("onnxruntime", "openvino")
+
+
+@cache
+def content(precision: str) -> bytes:
+    net = factories.qdq_resnet(width=4) if precision == "int8" else factories.float_resnet(width=4)
+    return net.SerializeToString()
+
+
+def model(precision: str) -> onnx.ModelProto:
+    return onnx.load_from_string(content(precision))
+
+
+def target(backend: str, **more: object) -> Target:
+    return load_target(f"x86-{backend}").model_copy(update=more)
+
+
+def test_helper_modules_are_no_backends() -> None:
+    assert backend_names() == ["onnxruntime", "openvino", "tensorrt", "tflite"]
+
+
+@pytest.mark.parametrize("name", ["openvin", "parity", "compiled"])
+def test_an_unknown_backend_names_the_known(name: str) -> None:
+    with pytest.raises(BadInputError, match="openvino"):
+        find_backend(name)
+
+
+def test_every_builtin_target_has_its_backend() -> None:
+    for name in builtin_targets():
+        tolerance = find_backend(load_target(name).backend).TOLERANCE
+        assert set(tolerance) <= {"max_steps", "p999_steps", "agreement"}
+
+
+def test_listing_backends_loads_no_sdk() -> None:
+    code = "import sys, json, edgekd.backends as b; b.backend_names(); print(json.dumps(sorted(sys.modules)))"
+    loaded = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
+    assert not {"openvino", "ai_edge_litert", "tensorrt_rtx", "torch"} & set(loaded)
+
+
+@pytest.mark.parametrize("precision", ["int8", "float"])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_graph_gives_the_same_bytes(name: str, precision: str, tmp_path: Path) -> None:
+    digests = []
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        folder.mkdir()
+        compiled = find_backend(name).compile(model(precision), target(name), folder, precision)  # type: ignore[arg-type]
+        assert sorted(path.name for path in folder.iterdir()) == sorted(compiled.files)
+        digests.append([hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in compiled.files])
+    assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_types_and_layout_are_kept(name: str, tmp_path: Path) -> None:
+    compiled = find_backend(name).compile(model("int8"), target(name), tmp_path, "int8")
+    (image,), (logits,) = compiled.inputs, compiled.outputs
+    assert (image.name, image.dtype, image.shape, image.layout) == ("input", "float32", (None, 3, 16, 16), "NCHW")
+    assert (logits.name, logits.dtype, logits.shape, logits.layout) == ("logits", "float32", (None, 10), None)
+
+
+def test_weights_stay_int8_in_the_ir(tmp_path: Path) -> None:
+    """Four bytes a weight would not fit: 8-bit weights, 32-bit biases and scales are all there is."""
+    quantised = factories.qdq_resnet()
+    find_backend("openvino").compile(quantised, target("openvino"), tmp_path, "int8")
+    weights = sum(int(np.prod(tensor.dims)) for tensor in quantised.graph.initializer if tensor.data_type == 3)
+    assert weights < (tmp_path / "model.bin").stat().st_size < 1.3 * weights
+
+
+def test_nothing_of_the_exporter_is_left(tmp_path: Path) -> None:
+    noisy = model("int8")
+    noisy.graph.node[0].doc_string = "File /home/someone/model.py"
+    noisy.graph.node[0].metadata_props.add(key="pkg.torch.onnx.stack_trace", value="/home/someone/model.py")
+    noisy.graph.value_info.add(name="relu_1_out")
+    find_backend("onnxruntime").compile(noisy, target("onnxruntime"), tmp_path, "int8")
+    content = (tmp_path / "model.onnx").read_bytes()
+    assert b"/home/someone" not in content
+    written = onnx.load_from_string(content)
+    assert not written.graph.value_info
+    assert {entry.key: entry.value for entry in written.metadata_props} == {"edgekd.scheme": "int8-asymmetric"}
+    assert noisy.graph.node[0].doc_string, "the caller's model is not touched"
+
+
+@pytest.mark.parametrize("name", [*NAMES, "tensorrt"])
+def test_integer_borders_are_refused(name: str, tmp_path: Path) -> None:
+    wish = Target(name="mine", title="", backend=name, scheme="int8-symmetric", io="int8")
+    with pytest.raises(BadInputError, match="io = 'float'"):
+        find_backend(name).compile(model("int8"), wish, tmp_path, "int8")
+
+
+def test_openvino_names_the_operator_it_lacks(tmp_path: Path) -> None:
+    foreign = model("float")
+    foreign.graph.node[1].op_type, foreign.graph.node[1].domain = "Squash", "made.up"
+    foreign.opset_import.append(helper.make_opsetid("made.up", 1))
+    with pytest.raises(BadInputError, match=r"made\.up\.Squash") as caught:
+        find_backend("openvino").compile(foreign, target("openvino"), tmp_path, "float")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [*NAMES, "tensorrt"])
+def test_an_invalid_graph_is_one_line(name: str, tmp_path: Path) -> None:
+    broken = model("float")
+    broken.graph.node[3].input[0] = "nowhere"
+    with pytest.raises(BadInputError) as caught:
+        find_backend(name).compile(broken, target("onnxruntime"), tmp_path, "float")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("position", "words"), [(1, "only the batch"), (3, "only the batch")])
+def test_only_the_batch_may_be_dynamic(position: int, words: str, tmp_path: Path) -> None:
+    dynamic = model("float")
+    dynamic.graph.input[0].type.tensor_type.shape.dim[position].dim_param = "n"
+    with pytest.raises(BadInputError, match=f"input: {words}"):
+        find_backend("onnxruntime").compile(dynamic, target("onnxruntime"), tmp_path, "float")
