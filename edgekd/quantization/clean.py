@@ -6,8 +6,9 @@ from onnx import NodeProto, TensorProto, helper, shape_inference, version_conver
 from onnx.reference import ReferenceEvaluator
 
 from edgekd.errors import BadInputError
-from edgekd.quantization.fold import fold_batch_norms, fold_linear_layers, name_global_pools
+from edgekd.quantization.fold import fold_batch_norms, fold_linear_layers
 from edgekd.quantization.graph import Graph
+from edgekd.quantization.idioms import name_clips, name_global_pools
 from edgekd.quantization.reshape import fix_reshapes
 
 MIN_OPSET = 18
@@ -28,6 +29,7 @@ def clean(model: onnx.ModelProto) -> onnx.ModelProto:
     graph = Graph(_inferred(graph.model()))
     fold_linear_layers(graph)
     name_global_pools(graph)
+    name_clips(graph)
     unshare(graph)
     return _inferred(fix_reshapes(_named_batch(graph.model())))
 

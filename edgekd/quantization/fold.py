@@ -68,22 +68,6 @@ def _normalise(graph: Graph, node: NodeProto, weight: Array) -> None:
     set_attribute(node, "transB", 1)
 
 
-def name_global_pools(graph: Graph) -> None:
-    """Write means over all spatial axes that keep them as GlobalAveragePool, which more runtimes have in int8."""
-    for node in graph.nodes:
-        if node.op_type == "ReduceMean" and attribute(node, "keepdims", 1) and is_spatial(graph, node):
-            node.op_type = "GlobalAveragePool"
-            del node.input[1:], node.attribute[:]
-
-
-def is_spatial(graph: Graph, node: NodeProto) -> bool:
-    """Whether a reduction runs over all axes but batch and channel."""
-    axes, shape = graph.constant(node, 1), graph.shapes.get(node.input[0])
-    if axes is None or shape is None:
-        return False
-    return sorted(int(axis) % len(shape) for axis in axes.reshape(-1)) == list(range(2, len(shape)))
-
-
 def set_weight(graph: Graph, node: NodeProto, value: Array) -> None:
     """Give a layer its own float32 weight; the name is kept where no other node reads it."""
     _set_operand(graph, node, 1, node.input[1], value)

@@ -1,11 +1,11 @@
 """An ONNX graph as the neutral view that placement reads."""
 
-import numpy as np
 import onnx
 from onnx import NodeProto
 
-from edgekd.quantization.fold import is_spatial, layer_name
-from edgekd.quantization.graph import Graph, attribute
+from edgekd.quantization.fold import layer_name
+from edgekd.quantization.graph import Array, Graph, attribute
+from edgekd.quantization.idioms import is_spatial
 from edgekd.quantization.placement import WEIGHTED, Op, View
 
 
@@ -26,11 +26,9 @@ def _op(graph: Graph, node: NodeProto) -> Op:
 
 def _kind(graph: Graph, node: NodeProto) -> str:
     """The node's type, or a word that no rule knows where its attributes give it another meaning."""
-    if node.op_type == "Clip" and not _is(graph.constant(node, 1), 0):
+    if node.op_type == "Clip" and not _is_zero(graph.constant(node, 1)):
         return "Clamp"
-    if node.op_type == "Pad" and not (
-        _is(graph.constant(node, 2), 0) and attribute(node, "mode", b"constant") == b"constant"
-    ):
+    if node.op_type == "Pad" and not _pads_zeros(graph, node):
         return "Border"
     if node.op_type == "Gemm" and (attribute(node, "transA", 0) or not attribute(node, "transB", 0)):
         return "Product"
@@ -41,6 +39,10 @@ def _kind(graph: Graph, node: NodeProto) -> str:
     return node.op_type
 
 
-def _is(value: np.ndarray | None, expected: float) -> bool:
-    """Whether an operand equals a number; an absent pad value means 0, an absent lower bound does not."""
-    return value is not None and value.size == 1 and float(value.reshape(())) == expected
+def _pads_zeros(graph: Graph, node: NodeProto) -> bool:
+    absent = len(node.input) < 3 or not node.input[2]
+    return attribute(node, "mode", b"constant") == b"constant" and (absent or _is_zero(graph.constant(node, 2)))
+
+
+def _is_zero(value: Array | None) -> bool:
+    return value is not None and value.size == 1 and float(value.reshape(())) == 0

@@ -170,6 +170,14 @@ def test_global_means_are_global_pools() -> None:
     outputs_agree(net, cleaned)
 
 
+def test_bounds_from_both_sides_are_a_clip() -> None:
+    nodes = [node("Max", ["x", "low"], ["a"]), node("Min", ["a", "high"], ["y"])]
+    net = model(nodes, {"low": np.array(0, np.float32), "high": np.array(0.5, np.float32)})
+    cleaned = clean(net)
+    assert kinds(cleaned) == ["Clip"]
+    outputs_agree(net, cleaned)
+
+
 def test_the_callers_model_is_untouched_and_notes_are_dropped() -> None:
     net = conv_norm(np.ones(4, np.float32), np.zeros(4, np.float32), bias=False)
     net.graph.node[0].doc_string = "made in /home/someone"

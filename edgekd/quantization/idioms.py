@@ -1,0 +1,44 @@
+"""Operations spelled in several nodes or in an unusual word, given the word that placement and the backends know."""
+
+from onnx import NodeProto
+
+from edgekd.quantization.graph import Array, Graph, attribute
+
+
+def name_global_pools(graph: Graph) -> None:
+    """Write means over all spatial axes that keep them as GlobalAveragePool, which more runtimes have in int8."""
+    for node in graph.nodes:
+        if node.op_type == "ReduceMean" and attribute(node, "keepdims", 1) and is_spatial(graph, node):
+            node.op_type = "GlobalAveragePool"
+            del node.input[1:], node.attribute[:]
+
+
+def is_spatial(graph: Graph, node: NodeProto) -> bool:
+    """Whether a reduction runs over all axes but batch and channel."""
+    axes, shape = graph.constant(node, 1), graph.shapes.get(node.input[0])
+    if axes is None or shape is None:
+        return False
+    return sorted(int(axis) % len(shape) for axis in axes.reshape(-1)) == list(range(2, len(shape)))
+
+
+def name_clips(graph: Graph) -> None:
+    """Write Min(Max(x, low), high), as torch.clamp exports, as Clip."""
+    for upper in [node for node in graph.nodes if node.op_type == "Min" and len(node.input) == 2]:
+        lower = graph.producer(upper.input[0])
+        if lower is None or lower.op_type != "Max" or len(lower.input) != 2:
+            continue
+        bounds = [graph.constant(lower, 1), graph.constant(upper, 1)]
+        if graph.only_consumer(lower.output[0]) is upper and all(_is_scalar(bound) for bound in bounds):
+            graph.nodes.remove(lower)
+            operands = [
+                graph.add_constant(f"{upper.output[0]}_bound", bound.reshape(()))
+                for bound in bounds
+                if bound is not None
+            ]
+            upper.op_type = "Clip"
+            del upper.input[:]
+            upper.input.extend([lower.input[0], *operands])
+
+
+def _is_scalar(value: Array | None) -> bool:
+    return value is not None and value.size == 1

@@ -1,0 +1,133 @@
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from edgekd.errors import BadInputError
+from edgekd.quantization.calibrate import calibrate as calibrate_onnx
+from edgekd.quantization.qat import calibrate, enable_observers, export_float, export_qdq, prepare
+from edgekd.quantization.qdq import strip_activations
+from edgekd.quantization.scheme import SCHEMES
+from tests.quantization.nets import MobileNet, ResNet, images, lively
+
+ASYMMETRIC = SCHEMES["int8-asymmetric"]
+
+
+def train(model: nn.Module, steps: range, optimizer: torch.optim.Optimizer) -> None:
+    model.train()
+    for step in steps:
+        loss = nn.functional.cross_entropy(model(images(16, seed=step)), torch.arange(16) % 10)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+def sgd(model: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.SGD(model.parameters(), 0.01)
+
+
+def test_the_users_model_is_not_edited() -> None:
+    net = lively(ResNet)
+    before = copy.deepcopy(net.state_dict())
+    prepared = prepare(net, ASYMMETRIC, images(2))
+    train(prepared, range(2), sgd(prepared))
+    assert not net.training
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+    assert type(net.stem[0]) is nn.Conv2d
+    assert net.stages[0].relu.inplace
+
+
+def test_parameters_and_submodules_keep_their_names() -> None:
+    net = lively(ResNet)
+    prepared = prepare(net, ASYMMETRIC, images(2))
+    state = prepared.state_dict()
+    assert set(net.state_dict()) <= set(state)
+    assert all(isinstance(value, Tensor) for value in state.values())
+    assert {name for name, _ in net.named_modules()} <= {name for name, _ in prepared.named_modules()}
+
+
+@pytest.mark.parametrize("tap", ["stem", "stages", "stages.0", "stages.1.shortcut", "stages.1.conv1", "pool", "fc"])
+def test_hooks_see_what_they_saw_in_the_users_model(tap: str) -> None:
+    net = lively(ResNet)
+    prepared = prepare(net, ASYMMETRIC, images(2))
+    calibrate(prepared, [images(32)])
+    seen: list[Tensor] = []
+    for model in (net, prepared.eval()):
+        model.get_submodule(tap).register_forward_hook(
+            lambda module, inputs, output: seen.append(output.detach().clone())
+        )
+        model(images(4))
+    assert len(seen) == 2
+    # 8 bits over a handful of layers: an error well under a tenth of the signal.
+    assert (seen[0] - seen[1]).norm() < 0.1 * seen[0].norm()
+
+
+def test_a_resumed_run_is_bit_equal() -> None:
+    unbroken = prepare(lively(MobileNet), ASYMMETRIC, images(2))
+    unbroken.dropout.p = 0.0
+    train(unbroken, range(2), sgd(unbroken))
+    enable_observers(unbroken, False)
+    state = copy.deepcopy(unbroken.state_dict())
+    train(unbroken, range(2, 4), sgd(unbroken))
+    resumed = prepare(lively(MobileNet, seed=1), ASYMMETRIC, images(2))
+    resumed.dropout.p = 0.0
+    resumed.load_state_dict(state)
+    train(resumed, range(2, 4), sgd(resumed))
+    assert all(torch.equal(value, resumed.state_dict()[name]) for name, value in unbroken.state_dict().items())
+
+
+def test_training_moves_weights_and_ranges_until_observers_rest() -> None:
+    prepared = prepare(lively(ResNet), ASYMMETRIC, images(2))
+    weight = prepared.stem.get_submodule("0").weight.detach().clone()
+    optimizer = sgd(prepared)
+    train(prepared, range(1), optimizer)
+    assert not torch.equal(prepared.stem.get_submodule("0").weight, weight)
+    ranges = {name: value.clone() for name, value in prepared.state_dict().items() if name.endswith(".high")}
+    assert all(value.gt(0).any() for value in ranges.values())
+    enable_observers(prepared, False)
+    train(prepared, range(1, 2), optimizer)
+    assert all(torch.equal(prepared.state_dict()[name], value) for name, value in ranges.items())
+
+
+def test_calibration_leaves_weights_norms_and_modes_alone() -> None:
+    prepared = prepare(lively(ResNet), ASYMMETRIC, images(2)).eval()
+    prepared.fc.train()
+    before = {name: value.clone() for name, value in prepared.state_dict().items() if "edgekd" not in name}
+    calibrate(prepared, [images(8)])
+    assert all(torch.equal(prepared.state_dict()[name], value) for name, value in before.items())
+    assert prepared.fc.training
+    assert not prepared.training
+
+
+def test_calibrated_in_torch_or_in_onnx_the_ranges_are_the_same() -> None:
+    net, batches = lively(ResNet), [images(16, seed=seed) for seed in range(3)]
+    prepared = prepare(net, ASYMMETRIC, images(2))
+    calibrate(prepared, batches)
+    from_torch = strip_activations(export_qdq(prepared, images(2), ASYMMETRIC))[1]
+    exported = export_float(net, images(2))
+    feeds = [{"input": batch.numpy()} for batch in batches]
+    from_onnx = strip_activations(calibrate_onnx(exported, ASYMMETRIC, feeds, method="ema"))[1]
+    assert len(from_torch) == len(from_onnx)
+    for ours, theirs in zip(from_torch.values(), from_onnx.values(), strict=True):
+        assert ours.scale == pytest.approx(theirs.scale, rel=1e-4)  # float sums in another order
+        assert abs(ours.zero_point - theirs.zero_point) <= 1
+
+
+def test_kept_layers_are_left_alone() -> None:
+    prepared = prepare(lively(ResNet), ASYMMETRIC, images(2), keep_float=["stages.1.*", "logits"])
+    exported = export_qdq(calibrated(prepared), images(2), ASYMMETRIC)
+    types = {tensor.name: tensor.data_type for tensor in exported.graph.initializer}
+    assert "stages.1.conv1.weight" in types
+    assert "stages.0.conv1.weight_quantized" in types
+    assert exported.graph.node[-1].op_type == "Gemm"
+
+
+def calibrated(prepared: nn.Module) -> nn.Module:
+    calibrate(prepared, [images(16)])
+    return prepared
+
+
+def test_a_keep_float_that_matches_nothing_is_told() -> None:
+    with pytest.raises(BadInputError, match="keep_float: 'fcc' matches no layer; did you mean 'fc'"):
+        prepare(lively(ResNet), ASYMMETRIC, images(2), keep_float=["fcc"])
