@@ -54,7 +54,7 @@ def waterfall(run: Run) -> Plot | None:
     return plot(
         "waterfall",
         lambda figure, narrow: _paint(figure, road, metric, narrow),
-        (0.55 + 0.34 * len(road), 0.55 + 0.46 * len(road)),
+        (0.55 + 0.34 * len(road), 0.55 + 0.5 * len(road)),
         f"Test {metric} from teacher to each target. {words}.",
         takeaway(road),
     )
@@ -95,12 +95,8 @@ def _add(road: list[Step], label: str, metric: object, against: Step | None, mea
 
 def _paint(figure: Figure, road: list[Step], metric: str, narrow: bool) -> None:
     axes = figure.subplots()
-    axes.set_ylim(len(road) - 0.4, -0.6)
-    axes.set_yticks(range(len(road)), [step.label for step in road], color=INK)
-    if narrow:  # labels above their bars leave the width to the plot
-        for label in axes.get_yticklabels():
-            label.set(horizontalalignment="left", verticalalignment="bottom")
-        axes.tick_params(axis="y", direction="in", pad=-2)
+    axes.set_ylim(len(road) - 0.4, -0.8 if narrow else -0.6)
+    axes.set_yticks(range(len(road)), [""] * len(road) if narrow else [step.label for step in road], color=INK)
     axes.set_xlabel(f"test {metric}, %")
     axes.margins(x=0.04)
     bare(axes, "x")
@@ -112,13 +108,16 @@ def _paint(figure: Figure, road: list[Step], metric: str, narrow: bool) -> None:
             100 * step.value, row, "o", markersize=6.5, color=INK, markerfacecolor=INK if step.measured else PAPER
         )
         _write(axes, row, step)
+        if narrow:  # labels above their bars leave the width to the plot
+            place = axes.get_yaxis_transform()
+            axes.annotate(step.label, (0, row), (0, 7), xycoords=place, textcoords="offset points")
 
 
 def _paint_change(axes: Axes, row: int, step: Step, reference: int) -> None:
     if step.against is None:
         return
     start = 100 * step.against.value
-    axes.plot([start, start], [reference, row + 0.17], color=MUTED, linewidth=0.8, alpha=0.6, zorder=0.5)
+    axes.plot([start, start], [reference, row], color=MUTED, linewidth=0.8, alpha=0.6, zorder=0.5)
     axes.barh(row, 100 * step.change, left=start, height=0.34, color=ACCENT if step.change >= 0 else MUTED, alpha=0.5)
 
 

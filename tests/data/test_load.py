@@ -41,7 +41,7 @@ def test_limit_takes_a_seeded_prefix_of_train_only() -> None:
 
 
 def test_names_offer_data_sets_only() -> None:
-    assert data.names() == ["fashion-mnist", "fashion-mnist-subset", "image-folder", "npz"]
+    assert data.names() == ["csv", "fashion-mnist", "fashion-mnist-subset", "image-folder", "npz"]
     for wrong, hint in (("fashion", "fashion-mnist"), ("augment", "known: "), ("dataset", "known: ")):
         with pytest.raises(BadInputError, match=f"unknown data set '{wrong}'.*{hint}"):
             load(wrong)
