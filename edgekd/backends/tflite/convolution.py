@@ -43,8 +43,6 @@ def _refuses_int8(node: Node, graph: Graph) -> str | None:
 def conv(writer: Writer, node: Node) -> None:
     """A group per input channel is depthwise; other groups are CONV_2D's own."""
     weight = writer.graph.required(node, 1)
-    if weight.ndim != 4:
-        node.refuse("only 2-D convolutions have a TFLite form")
     window = read_window(node, map_size(writer, node.inputs[0]), weight.shape[2:])
     groups = node.attributes.get("group", 1)
     depthwise = groups > 1 and weight.shape[1] == 1

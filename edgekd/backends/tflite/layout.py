@@ -21,6 +21,8 @@ def arrange(graph: Graph) -> set[str]:
 
 def _arrange(graph: Graph, node: Node, stored: set[str]) -> None:
     layout = RULES[node.op].layout(node, graph)
+    if layout is Layout.SPATIAL and graph.tensors[node.inputs[0]].rank != 4:
+        node.refuse("only 2-D maps (rank 4, NCHW) have a TFLite form")
     images = [name for name in dict.fromkeys(node.inputs) if name and _is_image(graph.tensors[name])]
     if layout is Layout.SPATIAL or (layout is Layout.FOLLOW and any(name in stored for name in images)):
         node.order = NHWC

@@ -34,9 +34,7 @@ class Window:
 
 
 def read_window(node: Node, size: Size, kernel: tuple[int, ...]) -> Window:
-    """A node's window over a map of `size`; refuses what is not 2-D or rounds its output size up."""
-    if len(kernel) != 2:
-        node.refuse("attribute kernel_shape: only 2-D windows have a TFLite form")
+    """A node's window over a map of `size`; refuses one that rounds its output size up."""
     height, width = kernel
     if node.attributes.get("ceil_mode", 0):
         node.refuse("attribute ceil_mode=1 has no TFLite form: pad explicitly")

@@ -129,9 +129,11 @@ def test_scaled_gemm_is_refused() -> None:
     assert "alpha=2" in refusal(net.model(net.op("Gemm", "input", weight, alpha=2.0)))
 
 
-def test_1d_convolution_is_refused() -> None:
+@pytest.mark.parametrize("op", ["Conv", "MaxPool", "AveragePool"])
+def test_1d_windows_are_refused(op: str) -> None:
     net = Net(0, (3, 6))
-    assert "2-D" in refusal(net.model(net.op("Conv", "input", net.constant(net.rng.normal(0, 1, (4, 3, 3))))))
+    weights = [net.constant(net.rng.normal(0, 1, (4, 3, 3)))] if op == "Conv" else []
+    assert "only 2-D maps" in refusal(net.model(net.op(op, "input", *weights, kernel_shape=[3])))
 
 
 def test_precision_must_match_the_model() -> None:
