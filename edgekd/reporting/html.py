@@ -13,6 +13,7 @@ from markupsafe import Markup
 from edgekd.errors import BadInputError
 from edgekd.files import write_bytes
 from edgekd.reporting import accuracy, latency, parity, tables, training, verdict, words
+from edgekd.reporting.svg import Plot
 from edgekd.reporting.words import Run
 
 RUN, REPORT = "run.json", "report.html"
@@ -44,12 +45,7 @@ def render(run: Run, folder: Path) -> str:
         tiles=verdict.tiles(run),
         promises=verdict.promises(run),
         gap=verdict.gap(run),
-        plots={
-            "waterfall": accuracy.waterfall(run),
-            "trade_off": latency.trade_off(run),
-            "curves": training.curves(run, folder),
-            "parity": parity.histogram(run),
-        },
+        plots=_plots(run, folder),
         seeds=run.get("seeds") or [],
         distillation=run.get("distillation") or {},
         stages=run.get("stages") or [],
@@ -60,6 +56,15 @@ def render(run: Run, folder: Path) -> str:
         provenance=_provenance(run),
         longest=max([stage.get("seconds") or 0 for stage in run.get("stages") or ()], default=0),
     )
+
+
+def _plots(run: Run, folder: Path) -> dict[str, Plot | None]:
+    return {
+        "waterfall": accuracy.waterfall(run),
+        "trade_off": latency.trade_off(run),
+        "curves": training.curves(run, folder),
+        "parity": parity.histogram(run),
+    }
 
 
 def _provenance(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
