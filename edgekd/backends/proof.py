@@ -79,7 +79,8 @@ def first_divergence(
     """Compile a QDQ graph once more with every quantised tensor as an output and compare them in order.
 
     `deployed` is the graph that was compiled, where it is not the reference's own. None: no watched tensor diverges
-    (a graph without quantisers has none, and watching a tensor may undo the fusion that was at fault).
+    (a graph without quantisers has none, and watching a tensor may undo the fusion that was at fault). Raises what
+    compiling and running raise.
     """
     watched, makers = watch(model)
     if not makers:

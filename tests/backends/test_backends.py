@@ -13,7 +13,7 @@ import pytest
 from onnx import helper
 
 from edgekd.backends import backend_names, find_backend
-from edgekd.errors import BadInputError
+from edgekd.errors import BadInputError, MissingExtraError
 from edgekd.target import Target, builtin_targets, load_target
 from tests import factories
 
@@ -96,6 +96,12 @@ def test_nothing_of_the_exporter_is_left(tmp_path: Path) -> None:
     assert not written.graph.value_info
     assert {entry.key: entry.value for entry in written.metadata_props} == {"edgekd.scheme": "int8-asymmetric"}
     assert noisy.graph.node[0].doc_string, "the caller's model is not touched"
+
+
+def test_a_missing_sdk_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)  # what Python does for a module that cannot be imported
+    with pytest.raises(MissingExtraError, match=r"pip install 'edgekd\[openvino\]'"):
+        find_backend("openvino").compile(model("int8"), target("openvino"), tmp_path, "int8")
 
 
 @pytest.mark.parametrize("name", [*NAMES, "tensorrt"])

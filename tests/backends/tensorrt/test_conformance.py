@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from edgekd.backends.tensorrt.conformance import conformance, in_own_process
-from edgekd.errors import BadInputError, DeviceError
+from edgekd.errors import BadInputError, DeviceError, MissingExtraError
 from tests import factories
 
 needs_tensorrt_rtx = pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason="needs edgekd[trt-check]")
@@ -66,3 +66,9 @@ def test_a_crash_of_the_builder_is_survived() -> None:
     crash = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"]
     with pytest.raises(DeviceError, match="exit -11"):
         in_own_process(crash, b"")
+
+
+def test_without_the_extra_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'edgekd\[trt-check\]'"):
+        conformance(b"")
