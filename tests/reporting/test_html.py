@@ -8,7 +8,8 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from edgekd.reporting.html import render
+from edgekd.errors import BadInputError
+from edgekd.reporting.html import render, write_report
 
 SECTIONS = [
     "promises",
@@ -186,3 +187,13 @@ model = st.none() | st.fixed_dictionaries(
 )
 def test_any_run_can_be_shown(tmp_path: Path, run: dict[str, Any]) -> None:
     Page(render(run, tmp_path))
+
+
+def test_a_run_folder_gets_its_report_and_another_is_refused(tmp_path: Path) -> None:
+    for content in (None, "{"):
+        if content is not None:
+            (tmp_path / "run.json").write_text(content)
+        with pytest.raises(BadInputError, match=r"no readable run\.json"):
+            write_report(tmp_path)
+    (tmp_path / "run.json").write_text('{"title": "Mine"}')
+    assert "Mine" in write_report(tmp_path).read_text(encoding="utf-8")
