@@ -55,6 +55,7 @@ FUNCTIONS: dict[Callable[..., Any], str] = {
     F.softmax: "Softmax",
     F.tanh: "Tanh",
     operator.add: "Add",
+    operator.getitem: "Slice",
     operator.iadd: "Add",
     operator.imul: "Mul",
     operator.mul: "Mul",
@@ -186,6 +187,8 @@ def _call_kind(node: fx.Node, word: str) -> str:
         _argument(node, 2, ("mode",), "constant") != "constant" or _argument(node, 3, ("value",)) not in {None, 0}
     ):
         return "Border"
+    if word == "Slice" and not _slices(node.args[1]):
+        return "Gather"
     if word == "ReduceMean":
         axes = _argument(node, 1, ("dim",))
         return "GlobalAveragePool" if isinstance(axes, (list, tuple)) and set(axes) in _SPATIAL_AXES else word
@@ -198,6 +201,13 @@ def _pool_kind(word: str, size: Any) -> str:
     if word != "AdaptiveAveragePool":
         return word
     return "GlobalAveragePool" if size in (1, (1, 1), [1, 1]) else word
+
+
+def _slices(index: Any) -> bool:
+    """Whether an index keeps every axis; an integer drops one, or takes a tensor out of a tuple."""
+    return all(
+        isinstance(part, slice) or part is Ellipsis for part in (index if isinstance(index, tuple) else (index,))
+    )
 
 
 def _argument(node: fx.Node, index: int, names: tuple[str, ...], default: Any = None) -> Any:

@@ -85,7 +85,7 @@ def test_words_keep_their_plain_meaning() -> None:
     assert not set(kinds(Odd())) & {"Clip", "Pad", "Conv", "GlobalAveragePool", "AveragePool"}
 
 
-def test_sizes_are_no_readers() -> None:
+def test_sizes_are_no_readers_and_indices_are_no_slices() -> None:
     class Sized(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -94,11 +94,11 @@ def test_sizes_are_no_readers() -> None:
         def forward(self, x: Tensor) -> Tensor:
             y = self.conv(x)
             batch, width = y.size(0), y.shape[1]
-            return self.fc(F.relu(y).view(batch, width))
+            return self.fc(F.relu(y)[:, :, ...].view(batch, width))[:, 0]
 
     view, _ = fx_view(trace(Sized()).module)
-    assert [op.kind for op in view.ops] == ["Conv", "Relu", "Reshape", "Gemm"]
-    assert len(place(view, SCHEMES["int8-asymmetric"]).groups) == 4
+    assert [op.kind for op in view.ops] == ["Conv", "Relu", "Slice", "Reshape", "Gemm", "Gather"]
+    assert len(place(view, SCHEMES["int8-asymmetric"]).groups) == 5
 
 
 class Branching(nn.Module):
