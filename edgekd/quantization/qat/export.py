@@ -68,7 +68,8 @@ def export_qdq(prepared: nn.Module, example: Tensor, scheme: Scheme) -> onnx.Mod
 def _export(model: nn.Module, example: Tensor) -> onnx.ModelProto:
     batch = torch.cat([example, example])[:2].contiguous()  # a batch of one would be taken for a constant
     for tensor in model.parameters():
-        tensor.data = tensor.data.contiguous()  # channels-last weights would leave their strides in the graph
+        # Channels-last weights would leave their strides in the graph.
+        tensor.data = tensor.data.clone(memory_format=torch.contiguous_format)
     with torch.no_grad():
         outputs = model(batch)
     count = len(outputs) if isinstance(outputs, (tuple, list)) else 1
