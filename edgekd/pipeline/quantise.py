@@ -67,11 +67,8 @@ def _fine_tuning(recipe: Recipe) -> Training:
 
 
 def _settle(model: nn.Module, fraction: float) -> None:
-    """In the second half ranges and batch statistics stand still, so that weights adapt to what will be deployed."""
+    """In the second half ranges stand still, so that weights adapt to what will be deployed."""
     enable_observers(model, fraction < 0.5)
-    for module in model.modules():
-        if fraction >= 0.5 and isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.eval()
 
 
 def _calibration(room: Classroom, batch: int = 64) -> list[torch.Tensor]:
