@@ -6,9 +6,10 @@ from onnx import NodeProto, TensorProto, helper, shape_inference, version_conver
 from onnx.reference import ReferenceEvaluator
 
 from edgekd.errors import BadInputError
-from edgekd.quantization.fold import fold_batch_norms, fold_linear_layers
+from edgekd.quantization.fold import fold_batch_norms, fold_linear_layers, layer_name
 from edgekd.quantization.graph import Graph
 from edgekd.quantization.idioms import name_clips, name_global_pools
+from edgekd.quantization.placement import WEIGHTED
 from edgekd.quantization.reshape import fix_reshapes
 
 MIN_OPSET = 18
@@ -31,6 +32,7 @@ def clean(model: onnx.ModelProto) -> onnx.ModelProto:
     name_global_pools(graph)
     name_clips(graph)
     unshare(graph)
+    _name_layers(graph)
     return _inferred(fix_reshapes(_named_batch(graph.model())))
 
 
@@ -105,6 +107,12 @@ def _drop_no_ops(graph: Graph) -> None:
     for node in list(graph.nodes):
         if node.op_type in {"Identity", "Dropout"} and not any(graph.consumers(edge) for edge in node.output[1:]):
             graph.bypass(node)
+
+
+def _name_layers(graph: Graph) -> None:
+    for node in graph.nodes:
+        if node.op_type in WEIGHTED and layer_name(node) != node.name:
+            node.name = graph.fresh(layer_name(node))
 
 
 def _named_batch(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -6,15 +6,17 @@ from edgekd.quantization.graph import Array, Graph, attribute
 
 
 def name_global_pools(graph: Graph) -> None:
-    """Write means over all spatial axes that keep them as GlobalAveragePool, which more runtimes have in int8."""
-    for node in graph.nodes:
-        if node.op_type == "ReduceMean" and attribute(node, "keepdims", 1) and is_spatial(graph, node):
+    """Write means over all spatial axes as GlobalAveragePool and Flatten, which more runtimes have in int8."""
+    for node in list(graph.nodes):
+        if node.op_type == "ReduceMean" and _is_spatial(graph, node):
+            if not attribute(node, "keepdims", 1):
+                result, node.output[0] = node.output[0], graph.fresh(f"{node.output[0]}_pooled")
+                graph.add("Flatten", [node.output[0]], result, axis=1)
             node.op_type = "GlobalAveragePool"
             del node.input[1:], node.attribute[:]
 
 
-def is_spatial(graph: Graph, node: NodeProto) -> bool:
-    """Whether a reduction runs over all axes but batch and channel."""
+def _is_spatial(graph: Graph, node: NodeProto) -> bool:
     axes, shape = graph.constant(node, 1), graph.shapes.get(node.input[0])
     if axes is None or shape is None:
         return False

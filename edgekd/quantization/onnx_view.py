@@ -5,7 +5,6 @@ from onnx import NodeProto
 
 from edgekd.quantization.fold import layer_name
 from edgekd.quantization.graph import Array, Graph, attribute
-from edgekd.quantization.idioms import is_spatial
 from edgekd.quantization.placement import WEIGHTED, Op, View
 
 
@@ -34,8 +33,6 @@ def _kind(graph: Graph, node: NodeProto) -> str:
         return "Product"
     if node.op_type == "MaxPool" and len(node.output) > 1:
         return "ArgMaxPool"
-    if node.op_type == "ReduceMean" and is_spatial(graph, node):
-        return "GlobalAveragePool"
     return node.op_type
 
 

@@ -239,6 +239,15 @@ def _fixed(op: Op, scheme: Scheme) -> Affine:
     return Affine(1 / 128, 128) if op.kind == "Tanh" else Affine(1 / 256, 0)
 
 
+def share_backwards(view: View, parameters: dict[str, Affine]) -> dict[str, Affine]:
+    """Parameters that also cover what a pass-through reads, if they cover what it makes: those values are the same."""
+    complete = dict(parameters)
+    for op in reversed(view.ops):
+        if op.kind in PASS_THROUGH and op.outputs[0] in complete:
+            complete.setdefault(op.inputs[0], complete[op.outputs[0]])
+    return complete
+
+
 def _observed(view: View, groups: dict[str, int], fixed: dict[str, Affine]) -> tuple[str, ...]:
     def copies(edge: str) -> bool:
         op = view.producers.get(edge)

@@ -49,6 +49,7 @@ def test_batch_norm_folds_for_every_gamma(gamma: list[float], beta: list[float],
     net = conv_norm(np.array(gamma, np.float32), np.array(beta, np.float32), bias)
     cleaned = clean(net)
     assert kinds(cleaned) == ["Conv", "Relu"]
+    assert cleaned.graph.node[0].name == "c"  # as users know it, by its weight
     outputs_agree(net, cleaned)
 
 
@@ -163,10 +164,12 @@ def test_the_batch_is_named_and_old_opsets_are_raised() -> None:
     assert cleaned.graph.output[0].type.tensor_type.shape.dim[0].dim_param == "batch"
 
 
-def test_global_means_are_global_pools() -> None:
-    net = model([node("ReduceMean", ["x", "axes"], ["y"], keepdims=1)], {"axes": np.array([-1, 2])})
+@pytest.mark.parametrize(("keep", "words"), [(1, ["GlobalAveragePool"]), (0, ["GlobalAveragePool", "Flatten"])])
+def test_global_means_are_global_pools(keep: int, words: list[str]) -> None:
+    nodes = [node("ReduceMean", ["x", "axes"], ["y"], keepdims=keep)]
+    net = model(nodes, {"axes": np.array([-1, 2])}, output_rank=4 if keep else 2)
     cleaned = clean(net)
-    assert kinds(cleaned) == ["GlobalAveragePool"]
+    assert kinds(cleaned) == words
     outputs_agree(net, cleaned)
 
 

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from edgekd.errors import BadInputError
 from edgekd.quantization.clean import clean
+from edgekd.quantization.onnx_view import view_of
+from edgekd.quantization.placement import share_backwards
 from edgekd.quantization.qat.fake_quant import QuantizedLayer, Quantizer
 from edgekd.quantization.qdq import insert_activations, quantize_weights, strip_activations
 from edgekd.quantization.scheme import Scheme
@@ -62,6 +64,7 @@ def export_qdq(prepared: nn.Module, example: Tensor, scheme: Scheme) -> onnx.Mod
         elif isinstance(module, Quantizer):
             twin.set_submodule(name, Mark(module))
     plain, parameters = strip_activations(clean(_export(twin, example)))
+    parameters = share_backwards(view_of(plain), parameters)  # `clean` may have split a mean into pool and flatten
     return quantize_weights(insert_activations(plain, parameters, scheme), scheme, layers)
 
 

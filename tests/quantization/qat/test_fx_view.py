@@ -33,19 +33,20 @@ class Functional(nn.Module):
 
 
 def signature(view: View, placement: Placement) -> list[tuple[object, ...]]:
-    """What is quantised, by position: kinds of maker and readers, how many edges share, what is fixed."""
-    sizes = Counter(placement.groups.values())
-    same = {"Flatten": "Reshape"}  # the exporter writes both alike
+    """What is quantised, by position: the kind of its maker, what is fixed, how many edges share."""
+    moved = {"Flatten", "Reshape"}  # ONNX has one more where a mean drops its axes
 
     def kind(edge: str) -> str:
         op = view.producers.get(edge)
         while op is not None and op.kind == "BatchNormalization":  # folded in ONNX
             op = view.producers[op.inputs[0]]
-        return same.get(op.kind, op.kind) if op is not None else "input"
+        return op.kind if op is not None else "input"
 
+    shared = Counter(group for edge, group in placement.groups.items() if kind(edge) not in moved)
     return [
-        (kind(edge), placement.fixed.get(edge), edge in placement.observed, sizes[group] > 1)
+        (kind(edge), placement.fixed.get(edge), edge in placement.observed, shared[group])
         for edge, group in placement.groups.items()
+        if kind(edge) not in moved
     ]
 
 
