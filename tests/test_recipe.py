@@ -50,7 +50,9 @@ def test_a_wrong_key_is_one_line_with_the_nearest_valid_one(override, complaint)
 
 
 def test_overrides_reach_lists_tables_and_plain_strings():
-    recipe = load_recipe("quickstart", ["distillation.0.temperature=2", "student.options.width=8", "title=hello", "seeds=3"])
+    recipe = load_recipe(
+        "quickstart", ["distillation.0.temperature=2", "student.options.width=8", "title=hello", "seeds=3"]
+    )
     assert recipe.distillation[0]["temperature"] == 2
     assert recipe.student.options == {"depth": 8, "width": 8}
     assert (recipe.title, recipe.seeds) == ("hello", 3)

@@ -4,15 +4,16 @@ A built-in data set is a module here with `read(data: recipe.Data) -> Raw`.
 """
 
 from dataclasses import replace
+from typing import Any
 
 from edgekd import plugins
 from edgekd.data.augment import check_names
 from edgekd.data.dataset import Dataset, Split, limit, normalisation, prepare, split_validation
-from edgekd.data.raw import Raw, from_user
+from edgekd.data.raw import Raw, from_result, from_user
 from edgekd.errors import BadInputError
 from edgekd.recipe import Data
 
-__all__ = ["Dataset", "Raw", "Split", "load", "names", "prepare"]
+__all__ = ["Dataset", "Raw", "Split", "as_dataset", "load", "names", "prepare"]
 
 _NOT_DATA = {"augment", "dataset", "idx", "raw"}
 
@@ -28,6 +29,12 @@ def load(data: Data, seed: int) -> Dataset:
     found = _read(data)
     dataset = found if isinstance(found, Dataset) else _split(found, data, seed)
     return dataset if data.limit is None else replace(dataset, train=limit(dataset.train, data.limit, seed))
+
+
+def as_dataset(data: Any, seed: int = 0) -> Dataset:
+    """A Dataset from itself or from ((x_train, y_train), (x_test, y_test)); raises BadInputError."""
+    found = from_result(data, "data")
+    return found if isinstance(found, Dataset) else _split(found, Data(name="data"), seed)
 
 
 def _read(data: Data) -> Raw | Dataset:

@@ -46,6 +46,11 @@ def from_user(function: Callable[..., Any], data: Data) -> Raw | Dataset:
         result = function() if data.path is None else function(data.path)
     except Exception as error:  # the user's own code: anything may come out of it
         raise BadInputError(f"{source} raised {type(error).__name__}: {error}") from error
+    return from_result(result, source)
+
+
+def from_result(result: Any, source: str) -> Raw | Dataset:
+    """A checked Dataset, or raw data from two (inputs, labels) pairs; BadInputError, naming `source`, otherwise."""
     if isinstance(result, Dataset):
         from_arrays(_arrays(result), source)
         return result
@@ -53,7 +58,7 @@ def from_user(function: Callable[..., Any], data: Data) -> Raw | Dataset:
         (x_train, y_train), (x_test, y_test) = result
     except (TypeError, ValueError) as error:
         promise = "an edgekd.data.Dataset or ((x_train, y_train), (x_test, y_test))"
-        raise BadInputError(f"{source} must return {promise}, not {type(result).__name__}") from error
+        raise BadInputError(f"{source} must be {promise}, not {type(result).__name__}") from error
     arrays = {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}
     return from_arrays({key: np.asarray(value) for key, value in arrays.items()}, source)
 

@@ -1,6 +1,6 @@
 """A foreign ONNX model → a bundle: float models are calibrated, QDQ models of the target's scheme keep their scales."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from edgekd.backends.assemble import write_bundle
 from edgekd.backends.parity import Parity
 from edgekd.backends.proof import first_divergence, prove
 from edgekd.backends.reference import Reference
-from edgekd.bundle import load_bundle
+from edgekd.bundle import Preprocessing
 from edgekd.devices import open_device
 from edgekd.errors import BadInputError, PromiseBrokenError
 from edgekd.files import sha256
@@ -38,18 +38,42 @@ def export_file(path: Path, target_name: str, out: Path, calibration: Path | Non
     target, model = load_target(target_name), read_model(path)
     inputs = read_inputs(model, calibration) if calibration else None
     quantized = _quantized(model, target, inputs, path)
-    inputs = inputs or _random_inputs(quantized)
-    folder = out / f"{path.stem}-{target.name}"
-    outputs = Reference(quantized).run(inputs, batch=BATCH)
-    write_bundle(
-        quantized, target, folder, "int8", name=path.stem, inputs=inputs, outputs=outputs,
-        provenance={"source": path.name, "source_sha256": sha256(path), "edgekd": edgekd.__version__},
+    return deliver(
+        quantized,
+        target,
+        out / f"{path.stem}-{target.name}",
+        inputs or _random_inputs(quantized),
+        name=path.stem,
+        provenance={"source": path.name, "source_sha256": sha256(path)},
+        original=None if is_quantized(model) else model,
+    )
+
+
+def deliver(
+    model: onnx.ModelProto,
+    target: Target,
+    folder: Path,
+    inputs: Arrays,
+    *,
+    name: str,
+    provenance: Mapping[str, Any],
+    original: onnx.ModelProto | None = None,
+    preprocessing: Preprocessing | None = None,
+    labels: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Write the bundle of a QDQ model and prove it here; `original` is the float model that it must resemble.
+
+    Raises PromiseBrokenError, naming the first diverging tensor, when parity does not hold.
+    """
+    outputs = Reference(model).run(inputs, batch=BATCH)
+    manifest = write_bundle(
+        model, target, folder, "int8", name=name, inputs=inputs, outputs=outputs,
+        provenance={**provenance, "edgekd": edgekd.__version__}, preprocessing=preprocessing, labels=labels,
     )  # fmt: skip
-    float_outputs = None if is_quantized(model) else Reference(model).run(inputs, batch=BATCH)
-    manifest = load_bundle(folder)
     size = sum(file.bytes for file in manifest.model_files.values())
     report = {"bundle": str(folder), "target": target.name, "bytes": size, "notes": list(manifest.notes)}
-    return report | _proof(quantized, target, folder, inputs, outputs, float_outputs)
+    unquantized = None if original is None else Reference(original).run(inputs, batch=BATCH)
+    return report | _proof(model, target, folder, inputs, outputs, unquantized)
 
 
 def read_model(path: Path) -> onnx.ModelProto:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from edgekd.backends.reference import Reference
+from edgekd.data.dataset import Dataset
 from edgekd.data.dataset import prepare as model_inputs
 from edgekd.distillation import Builds, load_methods
 from edgekd.files import write_bytes
@@ -38,13 +39,13 @@ def quantise(room: Classroom, student: Learned, teacher: Learned, scheme: Scheme
     def work(key: str) -> dict[str, Any]:
         room.reporter.say(f"quantising for {scheme.name}")
         prepared = prepare(student.model, scheme, room.example, settings.keep_float)
-        calibrate(prepared, _calibration(room))
+        calibrate(prepared, calibration(room.data, room.seed, settings.calibration))
         if settings.epochs:
             methods = [method for method in load_methods(room.recipe.distillation) if not isinstance(method, Builds)]
             train(
                 prepared, room.data, room.recipe.data, _fine_tuning(room.recipe),
                 lesson(room, prepared, teacher.model, methods, cache), room.folder / "qat" / scheme.name,
-                seed=room.seed, key=key, reporter=room.reporter, on_progress=_settle,
+                seed=room.seed, key=key, reporter=room.reporter, on_progress=settle,
             )  # fmt: skip
         return _write_graph(room, export_qdq(prepared, room.example, scheme), name)
 
@@ -66,14 +67,15 @@ def _fine_tuning(recipe: Recipe) -> Training:
     )  # fmt: skip
 
 
-def _settle(model: nn.Module, fraction: float) -> None:
+def settle(model: nn.Module, fraction: float) -> None:
     """In the second half ranges stand still, so that weights adapt to what will be deployed."""
     enable_observers(model, fraction < 0.5)
 
 
-def _calibration(room: Classroom, batch: int = 64) -> list[torch.Tensor]:
-    chosen = np.random.default_rng(room.seed).permutation(len(room.data.train))[: room.recipe.quantization.calibration]
-    inputs = torch.from_numpy(model_inputs(room.data.train.inputs[chosen], room.data.preprocessing))
+def calibration(data: Dataset, seed: int, count: int = 512, batch: int = 64) -> list[torch.Tensor]:
+    """Batches of `count` training samples, drawn by `seed`, as the model takes them."""
+    chosen = np.random.default_rng(seed).permutation(len(data.train))[:count]
+    inputs = torch.from_numpy(model_inputs(data.train.inputs[chosen], data.preprocessing))
     return [inputs[start : start + batch] for start in range(0, len(inputs), batch)]
 
 

@@ -94,6 +94,7 @@ def _run_seed(
     for name in dict.fromkeys(target.scheme for target in targets):
         quantized[name] = quantise(room, student, teacher, find_scheme(name), cache)
         graphs[name] = room.folder / "onnx" / f"{name}.onnx"
+    shutil.rmtree(cache, ignore_errors=True)  # with augmentation every seed sees other pixels
     provenance = {"recipe_sha256": recipe_digest(recipe), "versions": versions(), "seed": seed}
     shop = Workshop(recipe, data, stages, reporter, graphs, provenance)
     references = {FLOAT: student.record["test"], **{name: record["test"] for name, record in quantized.items()}}

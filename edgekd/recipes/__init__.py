@@ -1,1 +1,1 @@
-
+"""Recipes that ship with edgekd: one TOML file each."""

@@ -45,7 +45,7 @@ def target_rows(run: Run) -> list[dict[str, Any]]:
 
 def summary(run: Run) -> Group:
     """What a run found, for the terminal."""
-    return Group(learn_table(run), "", targets_table(run))
+    return Group(learn_table(run), "", targets_table(run), "", reasons(run))
 
 
 def plain(document: Any) -> RenderableType:
@@ -74,20 +74,23 @@ def learn_table(run: Run) -> Table:
 
 
 def targets_table(run: Run) -> Table:
-    """What it costs on each target, for the terminal; reasons stand below the target's name."""
-    table = _table("target", "status", "variant", "metric", "size", "p50", "interval", "int8 pays", "int8 kernels")
+    """What it costs on each target, for the terminal."""
+    table = _table(
+        "target", "status", "variant", run.get("metric_name", "metric"), "size", "p50", "int8 pays", "int8 in"
+    )
     before = None
     for row in target_rows(run):
         first = row["target"] != before
         before = row["target"]
-        name, status = (
-            Text(row["target"] if first else ""),
-            Text(row["status"] if first else "", _STYLES.get(row["status"], "")),
-        )
-        if first and row["reason"]:
-            name.append(f"\n{row['reason']}", "dim")
-        table.add_row(name, status, *_cells(row, first))
+        name, status = (row["target"], row["status"]) if first else ("", "")
+        table.add_row(Text(name), Text(status, _STYLES.get(status, "")), *_cells(row, first))
     return table
+
+
+def reasons(run: Run) -> Text:
+    """Why a target was not executed, or what did not hold; a line each."""
+    found = [(name, target.get("reason")) for name, target in (run.get("targets") or {}).items()]
+    return Text("\n".join(f"{name}: {reason}" for name, reason in found if reason), "dim")
 
 
 def interval(row: dict[str, Any]) -> str:
@@ -150,7 +153,7 @@ def _variant(name: str | None, row: Run) -> dict[str, Any]:
 
 def _cells(row: dict[str, Any], first: bool) -> tuple[Text | str, ...]:
     metric = row["metric"] if row["variant_metric"] is None else row["variant_metric"]
-    measured = (percent(metric), size(row["bytes"]), milliseconds(row["p50"]), interval(row))
+    measured = (percent(metric), size(row["bytes"]), milliseconds(row["p50"]))
     return (Text(row["variant"] or NONE), *measured, pays(row) if first else "", kernels(row) if first else "")
 
 

@@ -74,7 +74,7 @@ def test_the_users_function_may_return_arrays_or_a_dataset(tmp_path: Path, monke
     assert load("my_sets:whole").digest() == pairs.digest()
     assert len(load("my_sets:whole", limit=5).train) == 5
     for name, message in (
-        ("nothing", "must return an edgekd.data.Dataset or"),
+        ("nothing", "must be an edgekd.data.Dataset or"),
         ("broken", "raised ZeroDivisionError: division by zero"),
         ("holes", "x_train is not finite in sample 0"),
     ):

@@ -1,0 +1,171 @@
+"""The road in four calls, for a user's own models in a user's own script."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from edgekd.data import Dataset, as_dataset, prepare
+from edgekd.distillation import Builds, Method
+from edgekd.distillation.kd import KD
+from edgekd.errors import BadInputError
+from edgekd.files import digest
+from edgekd.pipeline.bundles import bench_bundles
+from edgekd.pipeline.deploy import PARITY_INPUTS
+from edgekd.pipeline.export import deliver
+from edgekd.pipeline.quantise import calibration, settle
+from edgekd.progress import Reporter
+from edgekd.quantization import qat
+from edgekd.quantization.scheme import Scheme, find_scheme
+from edgekd.recipe import Data, Training
+from edgekd.target import load_target
+from edgekd.training import CachedTeacher, CrossEntropy, Distill, Teacher, teacher_taps, train
+from edgekd.training.loop import OnProgress
+from edgekd.training.objectives import Objective
+from edgekd.training.weights import weights_digest
+
+_FINE_TUNING = Training(epochs=2, learning_rate=0.01, precision="float32")
+
+
+@dataclass(frozen=True, eq=False)
+class Quantized:
+    """A student that simulates a scheme's arithmetic: call `module`; `student` is its float original."""
+
+    module: fx.GraphModule
+    student: nn.Module
+    scheme: Scheme
+    data: Dataset
+
+
+def distill(
+    teacher: nn.Module,
+    student: nn.Module,
+    data: Any,
+    losses: Sequence[Method] = (KD(),),
+    *,
+    cross_entropy: float = 0.1,
+    training: Training | None = None,
+    augmentation: Sequence[str] = (),
+    seed: int = 0,
+    folder: Path | None = None,
+) -> nn.Module:
+    """Teach `student`, in place, and return it with the weights that were best on the validation split.
+
+    `data` is an `edgekd.data.Dataset` or ((x_train, y_train), (x_test, y_test)): uint8 images or floats, (N, C, …).
+    With a `folder` the same call continues what was interrupted. Raises BadInputError for data or layers that do not
+    fit, PromiseBrokenError when training diverges.
+    """
+    lesson = _Lesson(as_dataset(data, seed), tuple(augmentation), seed, training or Training())
+    lesson.learn(student, teacher, losses, cross_entropy, folder)
+    return student
+
+
+def quantize(
+    student: nn.Module,
+    scheme: str,
+    data: Any,
+    teacher: nn.Module | None = None,
+    *,
+    losses: Sequence[Method] = (KD(),),
+    cross_entropy: float = 0.1,
+    training: Training | None = _FINE_TUNING,
+    keep_float: Sequence[str] = (),
+    augmentation: Sequence[str] = (),
+    seed: int = 0,
+    folder: Path | None = None,
+) -> Quantized:
+    """Fine-tune a copy of `student` for a scheme's arithmetic, under its teacher if given.
+
+    `training=None` calibrates only. `keep_float` are globs over layers. Raises BadInputError, naming the line, for a
+    model that cannot be traced.
+    """
+    dataset, found = as_dataset(data, seed), find_scheme(scheme)
+    inputs = torch.from_numpy(prepare(dataset.val.inputs[:2], dataset.preprocessing))
+    prepared = qat.prepare(student.eval(), found, inputs, keep_float)
+    qat.calibrate(prepared, calibration(dataset, seed))
+    if training is not None:
+        plain = [method for method in losses if not isinstance(method, Builds)]
+        lesson = _Lesson(dataset, tuple(augmentation), seed, training)
+        lesson.learn(prepared, teacher, plain, cross_entropy, folder, settle)
+    return Quantized(prepared, student, found, dataset)
+
+
+def export(quantized: Quantized, target: str, out: Path | str = "bundles", *, name: str = "student") -> Path:
+    """Write the bundle for a target, prove its parity where it can run here, and return its folder.
+
+    Raises BadInputError when the target's scheme is another, PromiseBrokenError when parity does not hold.
+    """
+    chip, data = load_target(target), quantized.data
+    inputs = prepare(data.val.inputs[:PARITY_INPUTS], data.preprocessing)
+    example = torch.from_numpy(inputs[:2])
+    if chip.scheme != quantized.scheme.name:
+        advice = f"quantize(…, scheme={chip.scheme!r})"
+        raise BadInputError(f"the student is quantised for {quantized.scheme.name}, {chip.name} needs {advice}")
+    report = deliver(
+        qat.export_qdq(quantized.module, example, quantized.scheme),
+        chip,
+        Path(out) / f"{name}-{chip.name}",
+        {"input": inputs},
+        name=name,
+        provenance={"student_sha256": weights_digest(quantized.student)},
+        original=qat.export_float(quantized.student, example),
+        preprocessing=data.preprocessing,
+        labels=data.classes,
+    )
+    return Path(report["bundle"])
+
+
+def benchmark(bundle: Path | str, device: str = "local:", **settings: Any) -> dict[str, Any]:
+    """Latency (ms), throughput and memory of a bundle; `settings` are those of `edgekd bench`."""
+    return bench_bundles([Path(bundle)], device, **settings)[0]
+
+
+@dataclass(frozen=True, eq=False)
+class _Lesson:
+    """One training of the user's, in a folder of its own or a temporary one."""
+
+    data: Dataset
+    augmentation: tuple[str, ...]
+    seed: int
+    training: Training
+
+    def learn(
+        self,
+        model: nn.Module,
+        teacher: nn.Module | None,
+        losses: Sequence[Method],
+        cross_entropy: float,
+        folder: Path | None,
+        on_progress: OnProgress | None = None,
+    ) -> None:
+        recipe, reporter = Data(name=self.data.name, augmentation=self.augmentation), Reporter()
+        key = digest([self.data.digest(), repr(self), repr(losses), cross_entropy, weights_digest(model)])
+        with TemporaryDirectory(prefix="edgekd-") as scratch:
+            place = folder or Path(scratch)
+            objective = self._objective(model, teacher, losses, cross_entropy, place, reporter)
+            train(
+                model, self.data, recipe, self.training, objective, place,
+                seed=self.seed, key=key, reporter=reporter, on_progress=on_progress,
+            )  # fmt: skip
+        model.eval()
+
+    def _objective(
+        self,
+        model: nn.Module,
+        teacher: nn.Module | None,
+        losses: Sequence[Method],
+        cross_entropy: float,
+        folder: Path,
+        reporter: Reporter,
+    ) -> Objective:
+        if teacher is None:
+            return CrossEntropy(self.training.label_smoothing)
+        source = CachedTeacher(Teacher(teacher, teacher_taps(losses)), folder / "answers", reporter)
+        return Distill(
+            model, source, losses,
+            cross_entropy=cross_entropy, label_smoothing=self.training.label_smoothing, seed=self.seed,
+        )  # fmt: skip

@@ -1,0 +1,89 @@
+"""The user's own model, from PyTorch to a measured bundle."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import edgekd
+from edgekd.bundle import load_bundle
+from edgekd.errors import BadInputError
+from edgekd.recipe import Training
+
+
+class Own(nn.Module):
+    """A plain network, as a user would have written it."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(1, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(),
+            nn.Conv2d(width, 2 * width, 3, stride=2, padding=1), nn.BatchNorm2d(2 * width), nn.ReLU(),
+        )  # fmt: skip
+        self.head = nn.Linear(2 * width, 3)
+
+    def forward(self, x):
+        return self.head(self.features(x).mean((2, 3)))
+
+
+def stripes(count, seed):
+    """Three classes of 12×12 images: horizontal, vertical and diagonal stripes in noise."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 3, count)
+    rows, columns = np.mgrid[:12, :12]
+    waves = np.stack([np.sin(rows * 1.5), np.sin(columns * 1.5), np.sin((rows + columns) * 1.1)])
+    images = 128 + 60 * waves[labels] + random.normal(0, 20, (count, 12, 12))
+    return images.clip(0, 255).astype(np.uint8)[:, None], labels
+
+
+@pytest.fixture(scope="module")
+def quantized():
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    data = stripes(1200, 0), stripes(300, 1)
+    teacher = edgekd.distill(Own(4), Own(8), data, cross_entropy=1.0, training=Training(epochs=2))
+    losses = [edgekd.KD(temperature=4), edgekd.Hint({"features": "features"})]
+    student = edgekd.distill(teacher, Own(4), data, losses, training=Training(epochs=3))
+    return edgekd.quantize(student, "int8-asymmetric", data, teacher, training=Training(epochs=1, learning_rate=0.01))
+
+
+def test_a_users_model_becomes_a_measured_bundle(quantized, tmp_path):
+    bundle = edgekd.export(quantized, target="x86-onnxruntime", out=tmp_path)
+    manifest = load_bundle(bundle)
+    assert (manifest.scheme, manifest.precision) == ("int8-asymmetric", "int8")
+    assert manifest.inputs[0].preprocessing is not None
+    result = edgekd.benchmark(bundle, replicates=1, seconds=0.05, count=10)
+    assert 0 < result["low"] <= result["p50"] <= result["p99"]
+
+
+def test_the_student_learned(quantized):
+    inputs = torch.from_numpy((stripes(300, 2)[0] / np.float32(255)).astype(np.float32))
+    mean, std = quantized.data.preprocessing.mean[0], quantized.data.preprocessing.std[0]
+    with torch.no_grad():
+        answers = quantized.module((inputs - mean) / std).argmax(1).numpy()
+    assert (answers == stripes(300, 2)[1]).mean() > 0.9  # three classes that no noise hides; chance is a third
+
+
+def test_another_schemes_target_is_refused_with_what_to_do(quantized, tmp_path):
+    with pytest.raises(BadInputError, match=r"scheme='int8-symmetric'"):
+        edgekd.export(quantized, target="jetson-orin-nano", out=tmp_path)
+
+
+def test_data_that_are_no_data():
+    with pytest.raises(BadInputError, match="must be an edgekd.data.Dataset or"):
+        edgekd.distill(Own(4), Own(4), "mnist")
+    with pytest.raises(BadInputError, match="x_train has 2 samples, y_train 1"):
+        edgekd.distill(
+            Own(4), Own(4), ((np.zeros((2, 1, 4, 4)), np.zeros(1, int)), (np.zeros((2, 1, 4, 4)), np.zeros(2, int)))
+        )
+
+
+def test_calibration_alone(quantized, tmp_path):
+    calibrated = edgekd.quantize(quantized.student, "int8-symmetric", quantized.data, training=None)
+    bundle = edgekd.export(calibrated, target="jetson-orin-nano", out=tmp_path)
+    assert load_bundle(bundle).backend == "tensorrt"
+
+
+def test_the_package_offers_what_it_lists():
+    assert all(hasattr(edgekd, name) for name in edgekd.__all__)
+    assert not hasattr(edgekd, "nonsense")
