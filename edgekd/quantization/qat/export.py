@@ -15,7 +15,7 @@ from edgekd.errors import BadInputError
 from edgekd.quantization.clean import clean
 from edgekd.quantization.onnx_view import view_of
 from edgekd.quantization.placement import share_backwards
-from edgekd.quantization.qat.fake_quant import QuantizedLayer, Quantizer
+from edgekd.quantization.qat.fake_quant import ObservingQuantizer, QuantizedLayer, Quantizer
 from edgekd.quantization.qdq import insert_activations, quantize_weights, strip_activations
 from edgekd.quantization.scheme import Scheme
 
@@ -55,17 +55,28 @@ def export_float(model: nn.Module, example: Tensor) -> onnx.ModelProto:
 
 
 def export_qdq(prepared: nn.Module, example: Tensor, scheme: Scheme) -> onnx.ModelProto:
-    """A prepared model as QDQ: the observed activation scales, weights and biases rounded after batch norm folding."""
+    """A prepared model as QDQ: the observed activation scales, weights and biases rounded after batch norm folding.
+
+    Raises BadInputError when a range was never observed or is not finite.
+    """
     twin = copy.deepcopy(prepared).eval()
     layers = {name for name, module in twin.named_modules() if isinstance(module, QuantizedLayer)}
     for name, module in list(twin.named_modules()):
         if isinstance(module, QuantizedLayer):
             module.simulating = False
         elif isinstance(module, Quantizer):
-            twin.set_submodule(name, Mark(module))
+            twin.set_submodule(name, Mark(_settled(name, module)))
     plain, parameters = strip_activations(clean(_export(twin, example)))
     parameters = share_backwards(view_of(plain), parameters)  # `clean` may have split a mean into pool and flatten
     return quantize_weights(insert_activations(plain, parameters, scheme), scheme, layers)
+
+
+def _settled(name: str, quantizer: Quantizer) -> Quantizer:
+    if isinstance(quantizer, ObservingQuantizer) and not quantizer.count.all():
+        raise BadInputError(f"{name}: no range was observed; train the prepared model or calibrate it first")
+    if not quantizer.affine()[0].isfinite():
+        raise BadInputError(f"{name}: the observed range is not finite")
+    return quantizer
 
 
 def _export(model: nn.Module, example: Tensor) -> onnx.ModelProto:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from edgekd.backends.reference import Reference, output_steps
+from edgekd.errors import BadInputError
 from edgekd.quantization.qat import calibrate, export_float, export_qdq, prepare
 from edgekd.quantization.qdq import scheme_of
 from edgekd.quantization.scheme import SCHEMES, Scheme
@@ -127,6 +128,15 @@ def test_the_float_export_is_the_model(kind: type[nn.Module], capfd: pytest.Capt
     assert exported.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
     assert "BatchNormalization" not in kinds(exported)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_model_without_ranges_is_refused() -> None:
+    prepared = prepare(lively(ResNet), ASYMMETRIC, images(2))
+    with pytest.raises(BadInputError, match="no range was observed; train the prepared model or calibrate it first"):
+        export_qdq(prepared, images(2), ASYMMETRIC)
+    calibrate(prepared, [images(4) * float("nan")])
+    with pytest.raises(BadInputError, match="not finite"):
+        export_qdq(prepared, images(2), ASYMMETRIC)
 
 
 def test_models_may_end_in_a_softmax_or_in_nothing_at_all() -> None:
