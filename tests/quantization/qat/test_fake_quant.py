@@ -44,24 +44,26 @@ def test_relu6_never_exceeds_six_in_float32_arithmetic() -> None:
     assert quantizer.affine()[0].item() * 255 <= 6.0
 
 
-def test_training_and_evaluation_round_alike() -> None:
-    quantizer = ObservingQuantizer(ASYMMETRIC, 1).train()
+@pytest.mark.parametrize("scheme", SCHEMES.values(), ids=list(SCHEMES))
+def test_training_and_evaluation_round_as_torch_does(scheme: Scheme) -> None:
+    quantizer = ObservingQuantizer(scheme, 1).train()
     x = torch.randn(1000, generator=torch.Generator().manual_seed(0))
     trained = quantizer(x, 0)
-    scale = quantizer.affine()[0].item()
-    evaluated = quantizer.eval()(x, 0)
-    assert (trained - evaluated).abs().max() <= 1.001 * scale  # the fused kernel may round a tie to the other side
-    assert (trained != evaluated).float().mean() < 0.01
+    scale, zero_point = quantizer.affine()
+    expected = torch.fake_quantize_per_tensor_affine(x, scale, zero_point, *scheme.activation_range)
+    assert torch.equal(trained, quantizer.eval()(x, 0))
+    assert (trained - expected).abs().max() <= 1.001 * scale.item()  # torch multiplies by 1 / scale: rare ties differ
+    assert (trained - expected).abs().gt(scale / 2).float().mean() < 0.01
 
 
 def test_the_gradient_passes_inside_the_range_only() -> None:
     quantizer = ObservingQuantizer(ASYMMETRIC, 1).train()
     quantizer(torch.tensor([0.0, 1.0]), 0)
     enable_observers(quantizer, False)
-    x = torch.tensor([-1.0, 0.4, 2.0], requires_grad=True)
+    x = torch.tensor([-1.0, 0.0, 0.4, 1.0, 2.0], requires_grad=True)
     quantizer(x, 0).sum().backward()
     assert x.grad is not None
-    assert x.grad.tolist() == [0.0, 1.0, 0.0]
+    assert x.grad.tolist() == [0.0, 1.0, 1.0, 1.0, 0.0]
     assert quantizer.high.item() == 1.0
 
 
