@@ -23,11 +23,10 @@ class _RoundActivation(torch.autograd.Function):
         return (x / scale).round_().add_(zero_point).clamp_(*limits).sub_(zero_point).mul_(scale)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         x, scale, zero_point = ctx.saved_tensors
-        low, high = (
-            float((limit - zero_point + half) * scale) for limit, half in zip(ctx.limits, (-0.5, 0.5), strict=True)
-        )
+        smallest, largest = ctx.limits
+        low, high = float((smallest - 0.5 - zero_point) * scale), float((largest + 0.5 - zero_point) * scale)
         return torch.ops.aten.hardtanh_backward(gradient, x, low, high), None, None, None
 
 
@@ -37,7 +36,7 @@ class _RoundWeight(torch.autograd.Function):
         return (weight / scale).round_().mul_(scale)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient, None
 
 
@@ -59,7 +58,8 @@ class Quantizer(nn.Module):
         if not self.simulating:
             return x
         scale, zero_point = self.affine()
-        rounded: Tensor = _RoundActivation.apply(x, scale, zero_point, self.scheme.activation_range)
+        limits = self.scheme.activation_range
+        rounded: Tensor = _RoundActivation.apply(x, scale, zero_point, limits)  # type: ignore[no-untyped-call]
         return rounded
 
 
@@ -121,8 +121,9 @@ class FixedQuantizer(Quantizer):
 
 def fake_quantize_weight(weight: Tensor, weight_max: int) -> Tensor:
     """Weights (axis 0: channels) rounded per channel so that the largest magnitude becomes ±weight_max."""
-    scale = weight.detach().abs().amax(dim=tuple(range(1, weight.ndim)), keepdim=True)
-    rounded: Tensor = _RoundWeight.apply(weight, scale.div_(weight_max).clamp_(min=MIN_WEIGHT_SCALE))
+    largest = weight.detach().abs().amax(dim=tuple(range(1, weight.ndim)), keepdim=True)
+    scale = largest.div_(weight_max).clamp_(min=MIN_WEIGHT_SCALE)
+    rounded: Tensor = _RoundWeight.apply(weight, scale)  # type: ignore[no-untyped-call]
     return rounded
 
 
