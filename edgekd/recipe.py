@@ -54,7 +54,7 @@ class Quantization(Schema):
     batch: PositiveInt = 128
     keep_float: tuple[str, ...] = ()
     calibration: PositiveInt = 512
-    max_drop: NonNegativeFloat = 0.01
+    max_drop: NonNegativeFloat = 0.005
 
 
 class Benchmark(Schema):

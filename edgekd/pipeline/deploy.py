@@ -65,7 +65,7 @@ class Workshop:
 def deploy(shop: Workshop, target: Target, references: Mapping[str, float], timed: bool) -> dict[str, Any]:
     """One target's entry of run.json; `references` are the reference's metrics by graph, for what is not executed."""
     uri = shop.recipe.devices.get(target.name)
-    entry: dict[str, Any] = {"backend": target.backend, "device": uri, "status": "unverified"}
+    entry: dict[str, Any] = {"backend": target.backend, "scheme": target.scheme, "device": uri, "status": "unverified"}
     try:
         bundles = _bundles(shop, target)
         entry |= _unexecuted(bundles, target, references)

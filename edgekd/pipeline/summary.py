@@ -50,6 +50,7 @@ def summarise(
         "recipe_sha256": recipe_digest(recipe),
         "git_commit": git_commit(),
         "metric_name": METRIC,
+        "max_drop": recipe.quantization.max_drop,
         "data": {
             "name": data.name, "train": len(data.train), "val": len(data.val), "test": len(data.test),
             "classes": len(data.classes),

@@ -20,7 +20,7 @@ _FINE_TUNING = (":", "-.")
 
 def histories(folder: Path) -> dict[str, History]:
     """Epoch records by stage, in the order of teaching; a file that is absent or unreadable is left out."""
-    stages = [*_LABELS, *sorted(path.name for path in folder.glob("qat-*"))]
+    stages = [*_LABELS, *sorted(f"qat/{path.name}" for path in folder.glob("qat/*"))]
     found = {stage: _read(folder / stage / "history.json") for stage in stages}
     return {stage: history for stage, history in found.items() if history}
 
@@ -50,7 +50,7 @@ def _read(path: Path) -> History:
 
 
 def _label(stage: str) -> str:
-    return _LABELS.get(stage, stage)
+    return _LABELS.get(stage, stage.removeprefix("qat/"))
 
 
 def _takeaway(stages: dict[str, History]) -> str:

@@ -20,7 +20,7 @@ from edgekd.reporting.words import (
 )
 
 EXECUTED = ("ok", "failed")
-_MAX_DROP = 0.005  # half a point: what quantising may cost
+_MAX_DROP = 0.005  # what quantising may cost where the run does not say
 
 
 @dataclass(frozen=True)
@@ -128,13 +128,13 @@ def _distillation(run: Run) -> Iterator[Promise]:
 
 
 def _quantization(run: Run) -> Iterator[Promise]:
-    taught = mean((run.get("student") or {}).get("metric"))
+    taught, limit = mean((run.get("student") or {}).get("metric")), run.get("max_drop", _MAX_DROP)
     for scheme, entry in (run.get("quantized") or {}).items():
         value = mean(entry.get("metric"))
         if value is not None and taught is not None:
             yield Promise(
-                "held" if taught - value <= _MAX_DROP else "broken",
-                f"Quantising to {scheme}: {points(value - taught)} (half a point allowed).",
+                "held" if taught - value <= limit else "broken",
+                f"Quantising to {scheme}: {points(value - taught)} ({points(-limit)} allowed).",
             )
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from edgekd.reporting.html import render
 
-_ENDS = {"teacher": (10, 0.905), "scratch": (12, 0.878), "student": (12, 0.889), "qat-int8-asymmetric": (2, 0.887)}
+_ENDS = {"teacher": (10, 0.905), "scratch": (12, 0.878), "student": (12, 0.889), "qat/int8-asymmetric": (2, 0.887)}
 
 
 @pytest.fixture(scope="session")

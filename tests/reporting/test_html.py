@@ -140,7 +140,7 @@ def test_hostile_names_are_only_text(run: dict[str, Any], folder: Path) -> None:
         text = text.replace(f'"{word}"', json.dumps(name))
     hostile = json.loads(text) | {"title": HOSTILE["float"]}
     hostile["versions"]["<script>"] = "<script>"
-    (folder / "qat-int8-asymmetric").rename(folder / "qat-<script>")
+    (folder / "qat/int8-asymmetric").rename(folder / "qat/<script>")
     page = Page(render(hostile, folder))
     assert not {"script", "img"} & {tag for tag, _ in page.elements}
     assert not [key for _, attributes in page.elements for key in attributes if key.startswith("on")]
