@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from edgekd.backends import find_backend
 from edgekd.backends.assemble import write_bundle
 from edgekd.backends.conversion import from_bundle, to_bundle
-from edgekd.backends.graph import Graph, label
 from edgekd.backends.parity import ROUNDING_STEPS, Parity, compare
 from edgekd.backends.reference import Reference
 from edgekd.bundle import load_bundle
+from edgekd.onnx_graph import Graph, label
 from edgekd.target import Target
 
 Array = NDArray[Any]
@@ -104,30 +104,20 @@ def watch(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, str]]:
 
     Each gets a DequantizeLinear with constants of its own: a shared one would keep a runtime from fusing.
     """
-    copy = onnx.shape_inference.infer_shapes(model)
-    graph = Graph(copy)
-    values = {value.name: value for value in (*copy.graph.value_info, *copy.graph.output, *copy.graph.input)}
-    makers = {}
+    graph = Graph(onnx.shape_inference.infer_shapes(model))
+    makers: dict[str, str] = {}
     for node in graph.nodes:
-        maker = graph.producers.get(node.input[0]) if node.op_type == "QuantizeLinear" else None
-        if maker is not None and node.input[0] in values:
+        maker = graph.producer(node.input[0]) if node.op_type == "QuantizeLinear" else None
+        if maker is not None and node.input[0] in graph.types and node.input[0] not in makers:
             makers[node.input[0]] = f"{maker.op_type} {label(maker)}"
-            _expose(copy, graph, node, values[node.input[0]])
-    return copy, makers
+            _expose(graph, node)
+    return graph.model(), makers
 
 
-def _expose(model: onnx.ModelProto, graph: Graph, quantize: onnx.NodeProto, value: onnx.ValueInfoProto) -> None:
+def _expose(graph: Graph, quantize: onnx.NodeProto) -> None:
     name = quantize.input[0] + WATCHED
-    parameters = [_copied(model, graph, old, f"{name}.{index}") for index, old in enumerate(quantize.input[1:])]
-    dequantize = onnx.helper.make_node("DequantizeLinear", [quantize.output[0], *parameters], [name], name=name)
-    model.graph.node.append(dequantize)
-    output = model.graph.output.add()
-    output.CopyFrom(value)
-    output.name = name
-
-
-def _copied(model: onnx.ModelProto, graph: Graph, name: str, new: str) -> str:
-    tensor = model.graph.initializer.add()
-    tensor.CopyFrom(graph.tensors[name])
-    tensor.name = new
-    return new
+    parameters = [
+        graph.add_constant(f"{name}.{index}", graph.constants[old]) for index, old in enumerate(quantize.input[1:])
+    ]
+    graph.add("DequantizeLinear", [quantize.output[0], *parameters], name)
+    graph.add_output(name, like=quantize.input[0])

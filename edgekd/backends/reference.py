@@ -6,8 +6,8 @@ import numpy as np
 import onnx
 
 from edgekd.errors import BadInputError
+from edgekd.onnx_graph import Graph
 from edgekd.quantization.execution import Array, Execution
-from edgekd.quantization.graph import Graph
 
 
 class Reference:

@@ -6,8 +6,8 @@ from onnx import NodeProto, TensorProto, helper, shape_inference, version_conver
 from onnx.reference import ReferenceEvaluator
 
 from edgekd.errors import BadInputError
+from edgekd.onnx_graph import Graph
 from edgekd.quantization.fold import fold_batch_norms, fold_linear_layers, layer_name
-from edgekd.quantization.graph import Graph
 from edgekd.quantization.idioms import name_clips, name_global_pools
 from edgekd.quantization.placement import WEIGHTED
 from edgekd.quantization.reshape import fix_reshapes
@@ -42,7 +42,7 @@ def unshare(graph: Graph) -> None:
     for node in graph.nodes:
         for index, name in enumerate(node.input):
             if name in taken:
-                node.input[index] = graph.add_constant(name, graph.constants[name])
+                graph.set_input(node, index, graph.add_constant(name, graph.constants[name]))
             elif name in graph.constants:
                 taken.add(name)
 
@@ -76,7 +76,7 @@ def _strip(graph: Graph) -> None:
 
 
 def _fold_constants(graph: Graph) -> None:
-    for node in list(graph.nodes):
+    for node in graph.nodes:
         if node.op_type == "CastLike" and node.input[0] in graph.constants:
             _cast_like(graph, node)
         elif (
@@ -90,21 +90,21 @@ def _fold_constants(graph: Graph) -> None:
 def _cast_like(graph: Graph, node: NodeProto) -> None:
     dtype = helper.tensor_dtype_to_np_dtype(graph.types.get(node.input[1], TensorProto.FLOAT))
     graph.constants[node.output[0]] = graph.constants[node.input[0]].astype(dtype)
-    graph.nodes.remove(node)
+    graph.remove(node)
 
 
 def _evaluate(graph: Graph, node: NodeProto) -> None:
     feeds = {name: graph.constants[name] for name in node.input if name}
+    results = ReferenceEvaluator(node).run(None, feeds)
     if node.op_type == "Transpose" and graph.only_consumer(node.input[0]) is node:
         graph.reroute(node.output[0], node.input[0])  # a layer is known by the name of its weight
-        node.output[0] = node.input[0]
-    results = ReferenceEvaluator(node).run(None, feeds)
+        graph.set_output(node, 0, node.input[0])
     graph.constants.update({name: np.asarray(value) for name, value in zip(node.output, results, strict=False) if name})
-    graph.nodes.remove(node)
+    graph.remove(node)
 
 
 def _drop_no_ops(graph: Graph) -> None:
-    for node in list(graph.nodes):
+    for node in graph.nodes:
         if node.op_type in {"Identity", "Dropout"} and not any(graph.consumers(edge) for edge in node.output[1:]):
             graph.bypass(node)
 

@@ -5,7 +5,7 @@ import re
 import numpy as np
 from onnx import NodeProto
 
-from edgekd.quantization.graph import Array, Graph, attribute, set_attribute
+from edgekd.onnx_graph import Array, Graph, attribute, set_attribute
 
 
 def fold_batch_norms(graph: Graph) -> None:
@@ -27,13 +27,13 @@ def _fold(graph: Graph, layer: NodeProto, weight: Array, norm: NodeProto) -> Non
     shape = (1, -1) if channels_last else (-1,) + (1,) * (weight.ndim - 1)
     set_weight(graph, layer, weight * gain.reshape(shape))
     set_bias(graph, layer, beta + gain * ((0.0 if bias is None else bias) - mean))
-    layer.output[0] = norm.output[0]
-    graph.nodes.remove(norm)
+    graph.remove(norm)
+    graph.set_output(layer, 0, norm.output[0])
 
 
 def fold_linear_layers(graph: Graph) -> None:
     """Write MatMul and MatMul + Add on matrices as Gemm, and every Gemm with alpha = beta = 1 and transB = 1."""
-    for node in list(graph.nodes):
+    for node in graph.nodes:
         weight = graph.constant(node, 1)
         if weight is None or weight.ndim != 2:
             continue
@@ -51,8 +51,8 @@ def _take_bias(graph: Graph, node: NodeProto, channels: int) -> None:
     bias = next((graph.constants[name] for name in add.input if name in graph.constants), None)
     if bias is not None and bias.size in {1, channels} and bias.shape[-1:] in {(), (1,), (channels,)}:
         set_bias(graph, node, np.broadcast_to(bias.reshape(-1), channels))
-        node.output[0] = add.output[0]
-        graph.nodes.remove(add)
+        graph.remove(add)
+        graph.set_output(node, 0, add.output[0])
 
 
 def _normalise(graph: Graph, node: NodeProto, weight: Array) -> None:
@@ -76,14 +76,13 @@ def set_weight(graph: Graph, node: NodeProto, value: Array) -> None:
 def set_bias(graph: Graph, node: NodeProto, value: Array) -> None:
     """Give a layer its own float32 bias."""
     if len(node.input) < 3 or not node.input[2].endswith(".bias"):
-        del node.input[2:]
-        node.input.append(graph.fresh(f"{layer_name(node)}.bias"))
+        graph.set_inputs(node, [*node.input[:2], graph.fresh(f"{layer_name(node)}.bias")])
     _set_operand(graph, node, 2, node.input[2], value)
 
 
 def _set_operand(graph: Graph, node: NodeProto, index: int, name: str, value: Array) -> None:
     shared = len(graph.consumers(name)) > 1
-    node.input[index] = graph.fresh(name) if shared else name
+    graph.set_input(node, index, graph.fresh(name) if shared else name)
     graph.constants[node.input[index]] = np.asarray(value, np.float32)
 
 

@@ -2,18 +2,20 @@
 
 from onnx import NodeProto
 
-from edgekd.quantization.graph import Array, Graph, attribute
+from edgekd.onnx_graph import Array, Graph, attribute
 
 
 def name_global_pools(graph: Graph) -> None:
     """Write means over all spatial axes as GlobalAveragePool and Flatten, which more runtimes have in int8."""
-    for node in list(graph.nodes):
+    for node in graph.nodes:
         if node.op_type == "ReduceMean" and _is_spatial(graph, node):
             if not attribute(node, "keepdims", 1):
-                result, node.output[0] = node.output[0], graph.fresh(f"{node.output[0]}_pooled")
+                result = node.output[0]
+                graph.set_output(node, 0, graph.fresh(f"{result}_pooled"))
                 graph.add("Flatten", [node.output[0]], result, axis=1)
             node.op_type = "GlobalAveragePool"
-            del node.input[1:], node.attribute[:]
+            graph.set_inputs(node, node.input[:1])
+            del node.attribute[:]
 
 
 def _is_spatial(graph: Graph, node: NodeProto) -> bool:
@@ -31,15 +33,14 @@ def name_clips(graph: Graph) -> None:
             continue
         bounds = [graph.constant(lower, 1), graph.constant(upper, 1)]
         if graph.only_consumer(lower.output[0]) is upper and all(_is_scalar(bound) for bound in bounds):
-            graph.nodes.remove(lower)
+            graph.remove(lower)
             operands = [
                 graph.add_constant(f"{upper.output[0]}_bound", bound.reshape(()))
                 for bound in bounds
                 if bound is not None
             ]
             upper.op_type = "Clip"
-            del upper.input[:]
-            upper.input.extend([lower.input[0], *operands])
+            graph.set_inputs(upper, [lower.input[0], *operands])
 
 
 def _is_scalar(value: Array | None) -> bool:

@@ -3,8 +3,8 @@
 import onnx
 from onnx import NodeProto
 
+from edgekd.onnx_graph import Array, Graph, attribute
 from edgekd.quantization.fold import layer_name
-from edgekd.quantization.graph import Array, Graph, attribute
 from edgekd.quantization.placement import WEIGHTED, Op, View
 
 

@@ -7,9 +7,9 @@ import onnx
 from onnx import NodeProto
 
 from edgekd.errors import BadInputError
+from edgekd.onnx_graph import Array, Graph
 from edgekd.quantization.clean import unshare
 from edgekd.quantization.fold import layer_name
-from edgekd.quantization.graph import Array, Graph
 from edgekd.quantization.placement import WEIGHTED
 from edgekd.quantization.ranges import Affine, quantize_bias, quantize_weight, spare_bias, weight_scale
 from edgekd.quantization.scheme import SCHEMES, Scheme
@@ -30,7 +30,7 @@ def _insert(graph: Graph, edge: str, affine: Affine, scheme: Scheme) -> None:
     raw, result = edge, edge
     if edge in graph.outputs and producer is not None:
         raw = graph.fresh(f"{edge}_float")
-        producer.output[list(producer.output).index(edge)] = raw
+        graph.set_output(producer, list(producer.output).index(edge), raw)
     else:
         result = graph.fresh(f"{edge}_dequantized")
         graph.reroute(edge, result)
@@ -55,8 +55,8 @@ def strip_activations(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str
         (dequantize,) = graph.consumers(quantize.output[0])
         if scale is None or zero_point is None:
             raise BadInputError(f"{quantize.name!r}: a quantiser needs a constant scale and zero point")
-        dequantize.input[0] = quantize.input[0]
-        graph.nodes.remove(quantize)
+        graph.set_input(dequantize, 0, quantize.input[0])
+        graph.remove(quantize)
         edge = dequantize.output[0] if dequantize.output[0] in graph.outputs else quantize.input[0]
         graph.bypass(dequantize)
         parameters[edge] = Affine(float(scale), int(zero_point))
@@ -70,7 +70,7 @@ def quantize_weights(model: onnx.ModelProto, scheme: Scheme, layers: Collection[
     """
     graph = Graph(model)
     unshare(graph)
-    for node in list(graph.nodes):
+    for node in graph.nodes:
         if node.op_type in WEIGHTED and (layers is None or layer_name(node) in layers):
             _quantize_layer(graph, node, scheme)
     graph.metadata[METADATA] = scheme.name
@@ -102,7 +102,7 @@ def _dequantize(graph: Graph, node: NodeProto, index: int, stored: Array, scale:
         graph.add_constant(f"{name}_zero_point", np.zeros(scale.shape, stored.dtype)),
     ]
     graph.add("DequantizeLinear", operands, result, axis=axis)
-    node.input[index] = result
+    graph.set_input(node, index, result)
 
 
 def _scale_of(graph: Graph, edge: str) -> float | None:

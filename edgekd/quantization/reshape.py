@@ -4,8 +4,8 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from edgekd.quantization.execution import Array, Execution
-from edgekd.quantization.graph import Graph, set_attribute
+from edgekd.onnx_graph import Array, Graph, set_attribute
+from edgekd.quantization.execution import Execution
 
 _BATCHES = (2, 3)
 
@@ -24,7 +24,7 @@ def fix_reshapes(model: onnx.ModelProto) -> onnx.ModelProto:
         moving = sizes != second[node.output[0]].shape
         if moving.sum() <= 1:
             target = np.where(moving, -1, sizes)
-            node.input[1] = graph.add_constant(f"{node.output[0]}_shape", target)
+            graph.set_input(node, 1, graph.add_constant(f"{node.output[0]}_shape", target))
             set_attribute(node, "allowzero", 0)
     return graph.model()
 

@@ -10,12 +10,12 @@ import pytest
 from onnx import numpy_helper
 
 from edgekd.backends.assemble import write_bundle
-from edgekd.backends.graph import attribute
 from edgekd.backends.parity import Parity
 from edgekd.backends.proof import first_divergence, prove
 from edgekd.backends.reference import Reference
 from edgekd.devices import open_device
 from edgekd.measure.protocol import Session
+from edgekd.onnx_graph import attribute
 from edgekd.target import load_target
 from tests import factories
 

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 
 import onnx
-from onnx import TensorProto
 
-from edgekd.backends.graph import label
+from edgekd.onnx_graph import label
 
 
 @dataclass(frozen=True)
@@ -21,8 +20,3 @@ class Finding:
 def found(rule: str, node: onnx.NodeProto, message: str, fatal: bool = True) -> Finding:
     """A finding at a node."""
     return Finding(rule, label(node), message, fatal)
-
-
-def spell(dtype: int) -> str:
-    """An ONNX element type in lower case."""
-    return str(TensorProto.DataType.Name(dtype)).lower()

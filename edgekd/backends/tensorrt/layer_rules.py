@@ -1,13 +1,14 @@
 """Rules about the layers that become int8 kernels, and what must reach their inputs."""
 
 from collections.abc import Iterator
+from typing import Any
 
+import numpy as np
 import onnx
-from onnx import TensorProto
 
-from edgekd.backends.graph import Graph, attribute
-from edgekd.backends.tensorrt.finding import Finding, found, spell
+from edgekd.backends.tensorrt.finding import Finding, found
 from edgekd.backends.tensorrt.quantizer_rules import is_weight
+from edgekd.onnx_graph import Graph, attribute
 
 LAYERS = ("Conv", "Gemm", "MatMul")
 PASS_THROUGH = ("Flatten", "Identity", "MaxPool", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
@@ -18,7 +19,7 @@ def weight_axis(graph: Graph) -> Iterator[Finding]:
     for layer in _layers(graph):
         wanted = _output_axis(graph, layer)
         for quantizer in _weight_quantizers(graph, layer):
-            scale = graph.constant(quantizer.input[1])
+            scale = graph.constant(quantizer, 1)
             if scale is None or scale.size == 1:
                 continue
             rank = _rank(graph, quantizer)
@@ -67,10 +68,10 @@ def residual_add(graph: Graph) -> Iterator[Finding]:
 def bias_precision(graph: Graph) -> Iterator[Finding]:
     """A strongly typed network takes its bias in the type that the layer computes in."""
     for layer in _layers(graph):
-        if len(layer.input) > 2 and layer.input[2] in graph.tensors:
-            weight, bias = _float_type(graph, layer.input[1]), graph.tensors[layer.input[2]].data_type
-            if weight is not None and weight != bias and TensorProto.FLOAT16 in (weight, bias):
-                message = f"{spell(weight)} weights with a {spell(bias)} bias: TensorRT wants one type"
+        if len(layer.input) > 2 and layer.input[2] in graph.constants:
+            weight, bias = _float_type(graph, layer.input[1]), graph.constants[layer.input[2]].dtype
+            if weight is not None and weight != bias and np.float16 in (weight, bias):
+                message = f"{weight} weights with a {bias} bias: TensorRT wants one type"
                 yield found("bias-precision", layer, message)
 
 
@@ -85,42 +86,42 @@ def _output_axis(graph: Graph, layer: onnx.NodeProto) -> int:
 
 
 def _weight_quantizers(graph: Graph, layer: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
-    quantizer = graph.producers.get(layer.input[1])
+    quantizer = graph.producer(layer.input[1])
     while quantizer is not None and quantizer.op_type in ("DequantizeLinear", "QuantizeLinear"):
         if is_weight(graph, quantizer):
             yield quantizer
-        quantizer = graph.producers.get(quantizer.input[0])
+        quantizer = graph.producer(quantizer.input[0])
 
 
 def _rank(graph: Graph, quantizer: onnx.NodeProto) -> int:
-    name = quantizer.input[0]
-    while name not in graph.tensors:
-        name = graph.producers[name].input[0]
-    return len(graph.tensors[name].dims)
+    source = graph.producer(quantizer.input[0])
+    return graph.constants[source.input[0] if source is not None else quantizer.input[0]].ndim
 
 
 def _is_quantized(graph: Graph, name: str) -> bool:
-    node = graph.producers.get(name)
+    node = graph.producer(name)
     while node is not None and node.op_type in PASS_THROUGH:
-        node = graph.producers.get(node.input[0])
+        node = graph.producer(node.input[0])
     return node is not None and node.op_type == "DequantizeLinear"
 
 
 def _ends_layer(graph: Graph, name: str, int8: bool) -> bool:
-    node = graph.producers.get(name)
+    node = graph.producer(name)
     return node is not None and node.op_type in LAYERS and _is_quantized(graph, node.input[1]) == int8
 
 
 def _is_constant(graph: Graph, name: str) -> bool:
-    node = graph.producers.get(name)
-    return name in graph.tensors or (node is not None and node.op_type == "DequantizeLinear" and is_weight(graph, node))
+    node = graph.producer(name)
+    return name in graph.constants or (
+        node is not None and node.op_type == "DequantizeLinear" and is_weight(graph, node)
+    )
 
 
-def _float_type(graph: Graph, name: str) -> int | None:
+def _float_type(graph: Graph, name: str) -> np.dtype[Any] | None:
     """Element type of a weight: its own, or its scale's when a DequantizeLinear makes it."""
-    node = graph.producers.get(name)
+    node = graph.producer(name)
     source = node.input[1] if node is not None and node.op_type == "DequantizeLinear" else name
-    return graph.tensors[source].data_type if source in graph.tensors else None
+    return graph.constants[source].dtype if source in graph.constants else None
 
 
 RULES = (weight_axis, input_unquantized, conv_transpose, residual_add, bias_precision)

@@ -4,10 +4,10 @@ from itertools import groupby
 
 import onnx
 
-from edgekd.backends.graph import Graph
 from edgekd.backends.tensorrt import layer_rules, quantizer_rules
 from edgekd.backends.tensorrt.finding import Finding
 from edgekd.errors import BadInputError
+from edgekd.onnx_graph import Graph
 
 RULES = (*quantizer_rules.RULES, *layer_rules.RULES)
 NAMED = 4

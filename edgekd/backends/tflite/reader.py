@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper
 
-from edgekd.backends.tflite.graph import Array, Graph, Node, Tensor, constant
+from edgekd import onnx_graph
+from edgekd.backends.tflite.graph import Graph, Node, Tensor, constant
 from edgekd.errors import BadInputError
 
 OLDEST_OPSET = 13
@@ -20,18 +21,16 @@ def read(model: onnx.ModelProto, batch: int) -> Graph:
     A dimension is dynamic when it differs between two batches, whatever the exporter called it.
     """
     _check_opset(model)
-    _check_single_outputs(model)
-    constants = _constants(model)
+    source = onnx_graph.Graph(model)
+    _check_single_outputs(source)
     here, elsewhere = _shapes(model, batch), _shapes(model, batch + 1)
-    tensors = {name: constant(name, data) for name, data in constants.items()}
+    tensors = {name: constant(name, data) for name, data in source.constants.items()}
     for name, (shape, dtype) in here.items():
         if name not in tensors and name in elsewhere:
             other = elsewhere[name][0]
             signature = tuple(size if size == moved else -1 for size, moved in zip(shape, other, strict=True))
             tensors[name] = Tensor(name, shape, signature, dtype)
-    nodes = [_node(node) for node in model.graph.node if node.op_type != "Constant"]
-    inputs = [value.name for value in model.graph.input if value.name not in constants]
-    return Graph(tensors, nodes, inputs, [value.name for value in model.graph.output])
+    return Graph(tensors, [_node(node) for node in source.nodes], source.inputs, source.outputs)
 
 
 def _check_opset(model: onnx.ModelProto) -> None:
@@ -40,10 +39,9 @@ def _check_opset(model: onnx.ModelProto) -> None:
         raise BadInputError(f"ONNX opset {version} is too old: export with opset {OLDEST_OPSET} or later")
 
 
-def _check_single_outputs(model: onnx.ModelProto) -> None:
-    read = {name for node in model.graph.node for name in node.input} | {value.name for value in model.graph.output}
-    for node in model.graph.node:
-        if any(name in read for name in node.output[1:] if name):
+def _check_single_outputs(graph: onnx_graph.Graph) -> None:
+    for node in graph.nodes:
+        if any(graph.consumers(name) or name in graph.outputs for name in node.output[1:] if name):
             _node(node).refuse("only its first output has a TFLite form")
 
 
@@ -51,17 +49,6 @@ def _node(node: onnx.NodeProto) -> Node:
     attributes = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
     domain = "" if node.domain in ("", "ai.onnx") else f"{node.domain}."
     return Node(domain + node.op_type, node.name or node.output[0], list(node.input), node.output[0], attributes)
-
-
-def _constants(model: onnx.ModelProto) -> dict[str, Array]:
-    found = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type == "Constant":
-            entry = node.attribute[0]
-            value = helper.get_attribute_value(entry)
-            dtype = np.float32 if "float" in entry.name else np.int64
-            found[node.output[0]] = numpy_helper.to_array(value) if entry.name == "value" else np.asarray(value, dtype)
-    return found
 
 
 def _shapes(model: onnx.ModelProto, batch: int) -> Shapes:
