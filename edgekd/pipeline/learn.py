@@ -16,6 +16,7 @@ from edgekd.recipe import Model, Recipe
 from edgekd.students import build_model, count
 from edgekd.training import CachedTeacher, CrossEntropy, Distill, Teacher, evaluate, predict, teacher_taps, train
 from edgekd.training.objectives import Objective
+from edgekd.training.precision import place_model
 from edgekd.training.weights import load_weights, weights_digest
 
 WEIGHTS, HISTORY = "best.safetensors", "history.json"
@@ -48,7 +49,11 @@ class Classroom:
 
     def build(self, model: Model) -> nn.Module:
         """A recipe's network with this seed's initial weights."""
-        return build_model(model, len(self.data.classes), self.data.train.inputs.shape[1:], seed=self.seed)
+        shape = self.data.train.inputs.shape
+        network = build_model(model, len(self.data.classes), shape[1:], seed=self.seed)
+        # Read back in another memory order than it was trained in, a network computes other last bits.
+        place_model(network, torch.device("cpu"), len(shape))
+        return network
 
 
 @dataclass(frozen=True)

@@ -121,6 +121,7 @@ def _alone(folder: Path, fresh: bool) -> Iterator[None]:
             raise BadInputError(f"{folder}: another run is at work in it") from error
         if fresh:
             _clear(folder)
+        _sweep(folder)
         yield
 
 
@@ -129,3 +130,12 @@ def _clear(folder: Path) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in (RUN, REPORT, "results.jsonl", "events.jsonl"):
         (folder / name).unlink(missing_ok=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a killed run was about to write: hidden siblings, as in `.run.json.3f8a`."""
+    for path in [*folder.rglob(".*.*")]:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)

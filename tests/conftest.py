@@ -1,0 +1,15 @@
+import json
+
+import pytest
+
+from tests.road import Road, finish, start, write_recipe
+
+
+@pytest.fixture(scope="session")
+def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
+    """One finished run for all tests, which only read it: a copy is theirs to damage."""
+    folder = tmp_path_factory.mktemp("road")
+    recipe, data = write_recipe(folder)
+    finished = finish(start("run", recipe, "--out", folder / "run", "--json"))
+    assert finished.returncode == 0, finished.stderr
+    return Road(recipe, data, folder / "run", json.loads(finished.stdout))

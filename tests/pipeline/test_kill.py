@@ -1,0 +1,91 @@
+"""A run that is killed again and again ends with the numbers of one that was left alone."""
+
+import json
+import signal
+import time
+
+from edgekd.bundle import load_bundle
+from edgekd.files import sha256
+from edgekd.measure.results import read_rows
+from tests.road import complaint, edgekd, finish, start
+
+# Where each process is stopped: (the last words in events.jsonl, the signal).
+MOMENTS = (
+    ({"event": "epoch", "stage": "teacher", "epoch": 1}, signal.SIGKILL),
+    ({"event": "epoch", "stage": "student", "epoch": 3}, signal.SIGKILL),
+    ({"event": "stage", "name": "export-float"}, signal.SIGINT),
+    ({"event": "epoch", "stage": "int8-asymmetric", "epoch": 1}, signal.SIGKILL),
+    ({"event": "stage", "name": "bundle-x86-openvino-int8"}, signal.SIGKILL),
+    ({"event": "stage", "name": "parity-x86-openvino"}, signal.SIGINT),
+    ({"event": "stage", "name": "latency-x86-onnxruntime"}, signal.SIGKILL),
+)
+
+
+def test_stopped_at_every_stage_it_ends_with_the_numbers_of_an_unbroken_run(road, tmp_path):
+    broken = tmp_path / "run"
+    for moment, number in MOMENTS:
+        stop(start("run", road.recipe, "--out", broken, env={"TMPDIR": str(tmp_path)}), broken, moment, number)
+    assert edgekd("run", road.recipe, "--out", broken).exit_code == 0
+    assert graphs(broken) == graphs(road.folder)  # bit-equal: no tolerance
+    assert models(broken) == models(road.folder)
+    assert not list(broken.rglob(".*.*"))  # nothing half-written is left
+    assert metrics(json.loads((broken / "run.json").read_text())) == metrics(road.run)
+    assert {row.key for row in read_rows(broken / "results.jsonl")} == {
+        row.key for row in read_rows(road.folder / "results.jsonl")
+    }
+
+
+def test_a_second_run_in_the_same_folder_is_refused(road, tmp_path):
+    folder = tmp_path / "run"
+    first = start("run", road.recipe, "--out", folder)
+    wait_for(first, folder, {"event": "stage", "name": "teacher"}, 0)
+    second = edgekd("run", road.recipe, "--out", folder, "--fresh")
+    first.send_signal(signal.SIGINT)
+    assert "another run is at work" in complaint(second, 2)
+    assert complaint(finish(first), 130) == "interrupted; the same command resumes"
+
+
+def stop(process, folder, moment, number):
+    """Send the signal once the run has said what is meant to be its last word."""
+    events = folder / "events.jsonl"
+    wait_for(process, folder, moment, events.stat().st_size if events.exists() else 0)
+    process.send_signal(number)
+    ended = finish(process)
+    if number == signal.SIGINT:
+        assert complaint(ended, 130) == "interrupted; the same command resumes"
+    else:
+        assert ended.returncode == -number
+
+
+def wait_for(process, folder, moment, start, seconds=240):
+    deadline, path = time.monotonic() + seconds, folder / "events.jsonl"
+    while not any(moment.items() <= event.items() for event in said(path, start)):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def said(path, start):
+    if not path.exists():
+        return []
+    whole = path.read_bytes()[start:].rpartition(b"\n")[0]
+    return [json.loads(line) for line in whole.splitlines()]
+
+
+def graphs(folder):
+    return {path.name: sha256(path) for path in sorted((folder / "onnx").glob("*.onnx"))}
+
+
+def models(folder):
+    manifests = {path.name: load_bundle(path) for path in sorted((folder / "bundles").iterdir())}
+    return {name: manifest.model_files for name, manifest in manifests.items()}
+
+
+def metrics(run):
+    learned = {name: run[name]["metric"] for name in ("teacher", "student_scratch", "student")}
+    targets = {
+        name: (target["status"], target["metric"], {k: row["metric"] for k, row in target["variants"].items()})
+        for name, target in run["targets"].items()
+    }
+    parity = {name: target.get("parity") for name, target in run["targets"].items()}
+    return learned, run["distillation"], run["quantized"], targets, parity

@@ -1,0 +1,108 @@
+"""The whole road on a tiny recipe: what run.json promises, and that a second run remembers all of it."""
+
+import json
+
+import pytest
+
+from edgekd.measure.results import read_rows
+from tests.road import EXECUTED, edgekd
+
+RUN_KEYS = {
+    "schema", "name", "title", "machine", "versions", "seeds", "recipe_sha256", "git_commit", "metric_name", "data",
+    "teacher", "student_scratch", "student", "distillation", "quantized", "targets", "stages",
+}  # fmt: skip
+TARGET_KEYS = {"backend", "device", "status", "reason", "metric", "metric_source", "variants", "int8_pays", "notes"}
+SCHEMES = {"int8-asymmetric", "int8-symmetric"}
+
+
+def test_run_json_holds_every_key_of_schema_1(road):
+    run = road.run
+    assert run.keys() >= RUN_KEYS
+    assert run["schema"] == 1
+    assert run["metric_name"] == "accuracy"
+    assert run["data"] == {"name": "npz", "train": 640, "val": 128, "test": 200, "classes": 4}
+    for model in ("teacher", "student_scratch", "student"):
+        assert run[model].keys() == {"metric", "parameters", "macs"}
+        assert run[model]["metric"].keys() == {"mean", "std", "seeds"}
+    assert run["distillation"].keys() >= {"tax", "gap_recovered", "agreement"}
+    assert run["distillation"]["gap_recovered"] is not None or run["distillation"]["reason"]
+    assert run["quantized"].keys() == SCHEMES
+    assert {stage for row in run["stages"] for stage in row} == {"name", "seconds", "cached"}
+    assert run["machine"]["cpu"]
+    assert run["machine"]["cores"] > 0
+
+
+def test_what_was_printed_is_what_was_written(road):
+    assert road.printed == road.run
+
+
+def test_every_target_has_its_entry(road):
+    for name, target in road.run["targets"].items():
+        executed = name in EXECUTED
+        assert target.keys() >= TARGET_KEYS | {"kernels"} | ({"parity"} if executed else set())
+        assert target["status"] == ("ok" if executed else "unverified"), target["reason"]
+        assert target["metric_source"] == ("device" if executed else "reference")
+        for variant in target["variants"].values():
+            assert variant["bytes"] > 0
+            assert 0.9 < variant["metric"]["mean"] <= 1  # four patterns that a linear model nearly separates
+            assert (variant["latency_ms"] is not None) == executed
+
+
+@pytest.mark.parametrize("name", [*EXECUTED, "jetson-orin-nano"])
+def test_every_convolution_and_gemm_runs_in_int8(road, name):
+    target = road.run["targets"][name]
+    assert target["kernels"]["total"] == 10  # of a ResNet-8: seven 3x3, two shortcuts, the classifier
+    assert target["kernels"]["int8"] == target["kernels"]["total"], target["reason"]
+
+
+def test_a_graph_that_no_device_ran_says_so(road):
+    target = road.run["targets"]["jetson-orin-nano"]
+    assert target["device"] is None
+    assert target["int8_pays"] is None
+    assert "not executed" in target["reason"]
+    assert "not the Jetson engine" in target["reason"]
+
+
+@pytest.mark.parametrize("name", EXECUTED)
+def test_parity_holds_at_every_batch_size(road, name):
+    rows = road.run["targets"][name]["parity"]
+    assert [row["batch"] for row in rows] == [1, 8]
+    for row in rows:
+        assert row.keys() >= {"output", "batch", "n", "step", "max", "p999", "exact", "agreement"}
+        assert (row["output"], row["n"], row["ok"], row["reason"]) == ("logits", 128, True, None)
+        assert row["p999"] <= 4 if name == "x86-openvino" else row["max"] <= 2 + 1e-3  # design: parity
+        assert row["agreement"] >= 0.99
+
+
+def test_latencies_are_kept_with_every_sample(road):
+    rows = read_rows(road.folder / "results.jsonl")
+    measured = {(row.target, row.label) for row in rows}
+    assert measured >= {(target, label) for target in EXECUTED for label in ("int8", "float")}
+    assert len(measured) == len(rows) == 7  # and what OpenVINO makes of float when it is left alone
+    for row in rows:
+        assert len(row.samples) == 2  # replicates of the recipe
+        assert all(len(replicate) >= 5 for replicate in row.samples)
+        found = road.run["targets"][row.target]["variants"][row.label]["latency_ms"]
+        assert found["p50"] == row.latency.p50
+
+
+def test_the_report_is_one_file_that_needs_no_network(road):
+    page = (road.folder / "report.html").read_text()
+    assert "x86-openvino" in page
+    assert "<script src" not in page
+    assert "<link" not in page
+
+
+def test_a_second_run_remembers_everything(road):
+    before, report = road.run, (road.folder / "report.html").stat().st_mtime_ns
+    again = edgekd("run", road.recipe, "--out", road.folder, "--json")
+    assert again.exit_code == 0, again.stderr
+    after = json.loads(again.stdout)
+    assert all(row["cached"] for row in after["stages"])
+    assert [row["seconds"] for row in after["stages"]] == [row["seconds"] for row in before["stages"]]
+    changing = {"stages", "machine", "git_commit"}  # facts of the moment
+    assert {k: v for k, v in after.items() if k not in changing} == {
+        k: v for k, v in before.items() if k not in changing
+    }
+    assert (road.folder / "report.html").stat().st_mtime_ns > report
+    assert len(read_rows(road.folder / "results.jsonl")) == 7  # nothing was measured twice
