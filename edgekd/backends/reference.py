@@ -1,44 +1,11 @@
-"""The truth that every backend is held against: ONNX Runtime with all optimisations off, on one CPU thread."""
+"""What every backend is held against: the reference, and the steps that a distance from it is counted in."""
 
-from collections.abc import Sequence
-
-import numpy as np
 import onnx
 
-from edgekd.errors import BadInputError
 from edgekd.onnx_graph import Graph
-from edgekd.quantization.execution import Array, Execution
+from edgekd.quantization.reference import Reference
 
-
-class Reference:
-    """A float or QDQ model, run exactly as its ONNX file says."""
-
-    def __init__(self, model: onnx.ModelProto) -> None:
-        self._model = model
-        self._executions: dict[tuple[str, ...], Execution] = {}
-
-    def run(self, inputs: dict[str, Array], batch: int | None = None, tensors: Sequence[str] = ()) -> dict[str, Array]:
-        """Outputs by name, and the inner `tensors` asked for; `batch` samples at a time (None: all at once).
-
-        Raises BadInputError when the inputs do not fit the model.
-        """
-        execution = self._execution(tuple(tensors))
-        count = len(next(iter(inputs.values()), ()))
-        size = batch or max(count, 1)
-        if any(len(array) != count for array in inputs.values()):
-            raise BadInputError("the inputs differ in their number of samples")
-        parts = [
-            execution.run({name: array[start : start + size] for name, array in inputs.items()})
-            for start in range(0, max(count, 1), size)
-        ]
-        return (
-            {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if len(parts) > 1 else parts[0]
-        )
-
-    def _execution(self, tensors: tuple[str, ...]) -> Execution:
-        if tensors not in self._executions:
-            self._executions[tensors] = Execution(self._model, tensors)
-        return self._executions[tensors]
+__all__ = ["Reference", "output_steps"]
 
 
 def output_steps(model: onnx.ModelProto) -> dict[str, float | None]:

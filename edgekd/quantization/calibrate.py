@@ -6,12 +6,13 @@ import numpy as np
 import onnx
 
 from edgekd.errors import BadInputError
+from edgekd.onnx_graph import Array
 from edgekd.quantization.clean import clean
-from edgekd.quantization.execution import Array, Execution
 from edgekd.quantization.onnx_view import view_of
 from edgekd.quantization.placement import Placement, place
 from edgekd.quantization.qdq import insert_activations, is_quantized, quantize_weights
 from edgekd.quantization.ranges import Affine, Method, affine, batch_range, combine
+from edgekd.quantization.reference import Reference
 from edgekd.quantization.scheme import Scheme
 
 Range = tuple[float, float]
@@ -43,12 +44,12 @@ def observe(
 ) -> dict[str, Range]:
     """Range of each edge over the batches."""
     watched = tuple(edges)
-    execution = Execution(model, watched)
+    reference = Reference(model, watched)
     seen: dict[str, list[Range]] = {edge: [] for edge in watched}
     empty = True
     for batch in batches:
         empty = False
-        values = {**batch, **execution.run(batch)}
+        values = {**batch, **reference.run(batch)}
         for edge in watched:
             seen[edge].append(_finite(edge, batch_range(values[edge], method)))
     if empty:

@@ -1,6 +1,5 @@
 """Which edges of a network carry a quantiser, and which of them share one: the rules, once, for every front end."""
 
-from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -98,8 +97,9 @@ def place(view: View, scheme: Scheme, keep_float: Iterable[str] = ()) -> Placeme
     """Apply the rules. `keep_float` are globs over operation and edge names; BadInputError if one matches nothing."""
     floats = _kept(view, list(keep_float))
     ends = _chain_ends(view)
+    depths = _depths(view)
     layers = [op for op in view.ops if op.name not in floats]
-    excluded = floats | {edge for op in layers for edge in _fused_branch(view, op, scheme)}
+    excluded = floats | {edge for op in layers for edge in _fused_branch(view, op, scheme, depths)}
     placed = {edge for op in layers for edge in _needs(op, ends, scheme)} - excluded
     _spread(view, ends, placed, excluded)
     groups, fixed = _share(view, placed, scheme)
@@ -159,13 +159,12 @@ def _needs(op: Op, ends: dict[Op, str], scheme: Scheme) -> tuple[str, ...]:
     return (op.inputs[0], op.outputs[0]) if op.kind in POOLS | FIXED else ()
 
 
-def _fused_branch(view: View, op: Op, scheme: Scheme) -> list[str]:
+def _fused_branch(view: View, op: Op, scheme: Scheme, depths: dict[str, int]) -> list[str]:
     """The input of a residual Add that arrives unquantised because its convolution and the Add are one kernel."""
     if scheme.residual == "both" or not (op.kind == "Add" and _joins(op)):
         return []
     branches = [edge for edge in op.inputs if view.only_consumer(edge) is op and _is_bare_kernel(view, edge)]
-    depth = _depths(view)
-    return [max(branches, key=lambda edge: depth[edge])] if branches else []
+    return [max(branches, key=lambda edge: depths[edge])] if branches else []
 
 
 def _is_bare_kernel(view: View, edge: str) -> bool:
@@ -175,11 +174,11 @@ def _is_bare_kernel(view: View, edge: str) -> bool:
     return op is not None and _weighted(op)
 
 
-def _depths(view: View) -> Counter[str]:
+def _depths(view: View) -> dict[str, int]:
     """Kernels on the longest way to each edge; the shortcut of a residual block is the shallower branch."""
-    depths: Counter[str] = Counter()
+    depths = dict.fromkeys(view.inputs, 0)
     for op in view.ops:
-        depth = max((depths[edge] for edge in op.inputs), default=0) + _weighted(op)
+        depth = max((depths.get(edge, 0) for edge in op.inputs), default=0) + _weighted(op)
         depths.update(dict.fromkeys(op.outputs, depth))
     return depths
 
@@ -229,6 +228,8 @@ def _share(view: View, placed: set[str], scheme: Scheme) -> tuple[dict[str, int]
 
 def _unite(groups: dict[str, int], edges: list[str]) -> None:
     joined = {groups[edge] for edge in edges}
+    if len(joined) < 2:
+        return
     groups.update({edge: min(joined) for edge, group in groups.items() if group in joined})
 
 

@@ -5,7 +5,7 @@ import onnx
 from onnx import helper
 
 from edgekd.onnx_graph import Array, Graph, set_attribute
-from edgekd.quantization.execution import Execution
+from edgekd.quantization.reference import Reference
 
 _BATCHES = (2, 3)
 
@@ -17,8 +17,8 @@ def fix_reshapes(model: onnx.ModelProto) -> onnx.ModelProto:
     feeds = [_zeros(model, batch) for batch in _BATCHES]
     if not reshapes or None in feeds:
         return model
-    execution = Execution(model, [node.output[0] for node in reshapes])
-    first, second = (execution.run(feed) for feed in feeds if feed is not None)
+    reference = Reference(model, [node.output[0] for node in reshapes])
+    first, second = (reference.run(feed) for feed in feeds if feed is not None)
     for node in reshapes:
         sizes = np.array(first[node.output[0]].shape, np.int64)
         moving = sizes != second[node.output[0]].shape

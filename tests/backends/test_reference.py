@@ -33,7 +33,7 @@ def test_chunks_give_what_the_whole_gives(quantized) -> None:
 
 
 def test_inner_tensors_can_be_asked_for(quantized) -> None:
-    outputs = Reference(quantized).run({"x": X}, batch=2, tensors=["n", "x_quantized"])
+    outputs = Reference(quantized, tensors=["n", "x_quantized"]).run({"x": X}, batch=2)
     assert set(outputs) == {"y", "n", "x_quantized"}
     assert outputs["x_quantized"].dtype == np.uint8
     assert outputs["n"].shape == X.shape

@@ -1,0 +1,66 @@
+"""The truth: ONNX Runtime on the CPU with all optimisations off, one thread."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from edgekd.errors import BadInputError
+from edgekd.onnx_graph import Array
+
+
+class Reference:
+    """A float or QDQ model, run exactly as its ONNX file says; its inner `tensors` can be watched."""
+
+    def __init__(self, model: onnx.ModelProto, tensors: Sequence[str] = ()) -> None:
+        self._outputs = list(dict.fromkeys([*(value.name for value in model.graph.output), *tensors]))
+        self._session = _session(_with_outputs(model, self._outputs))
+        self._inputs = [value.name for value in self._session.get_inputs()]
+
+    def run(self, inputs: dict[str, Array], batch: int | None = None) -> dict[str, Array]:
+        """Outputs and watched tensors by name, computed `batch` samples at a time (None: all at once).
+
+        Raises BadInputError when the inputs do not fit the model.
+        """
+        if set(inputs) != set(self._inputs):
+            given = ", ".join(sorted(inputs)) or "nothing"
+            raise BadInputError(f"the model takes {', '.join(self._inputs)}; got {given}")
+        if batch is None:
+            return self._run(inputs)
+        counts = {len(array) for array in inputs.values()}
+        if len(counts) > 1:
+            raise BadInputError("the inputs differ in their number of samples")
+        starts = range(0, max([*counts, 1]), batch)
+        parts = [self._run({name: array[i : i + batch] for name, array in inputs.items()}) for i in starts]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _run(self, inputs: dict[str, Array]) -> dict[str, Array]:
+        try:
+            values = self._session.run(self._outputs, inputs)
+        except Exception as error:  # ONNX Runtime's own exceptions share no public base class
+            raise BadInputError(f"the model cannot run on these inputs: {_last_line(error)}") from error
+        return {name: np.asarray(value) for name, value in zip(self._outputs, values, strict=True)}
+
+
+def _with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
+    known = {value.name for value in model.graph.output}
+    extended = onnx.ModelProto()
+    extended.CopyFrom(model)
+    extended.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
+    return extended
+
+
+def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # as above
+        raise BadInputError(f"ONNX Runtime refuses the model: {_last_line(error)}") from error
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1]
