@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 import edgekd
 from edgekd.errors import EdgekdError
 
-INTERRUPTED, OUR_BUG = 130, 70
+BAD_INPUT, OUR_BUG, INTERRUPTED = 2, 70, 130
 
 
 class Commands(TyperGroup):
@@ -27,8 +27,10 @@ class Commands(TyperGroup):
             raise _complain(f"error: {error}", error.exit_code) from error
         except KeyboardInterrupt as error:
             raise _complain("interrupted; the same command resumes", INTERRUPTED) from error
-        except (typer.Exit, typer.Abort):
+        except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
+        except OSError as error:  # a path that cannot be read or written, a full disk
+            raise _complain(f"error: {error.filename or ''}: {error.strerror or error}", BAD_INPUT) from error
         except Exception as error:
             if hasattr(error, "exit_code"):  # the parser's own: it shows the usage
                 raise
@@ -89,7 +91,7 @@ def run(
         from edgekd.reporting.tables import summary
 
         Console().print(summary(outcome.run))
-        Console().print(f"report  {folder / 'report.html'}", highlight=False)
+        _say(f"report  {folder / 'report.html'}")
     outcome.raise_for_promises()
 
 
@@ -99,7 +101,7 @@ def init(path: Annotated[Path, typer.Argument(help="Where to write the recipe.")
     from edgekd.pipeline.plan import write_starter
 
     write_starter(path)
-    Console().print(f"wrote {path}; next: edgekd run {path} --dry-run", highlight=False)
+    _say(f"wrote {path}; next: edgekd run {path} --dry-run")
 
 
 @app.command()
@@ -178,7 +180,7 @@ def report(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> Non
     from edgekd.reporting.html import write_report
 
     write_report(folder)
-    Console().print(f"report  {folder / 'report.html'}", highlight=False)
+    _say(f"report  {folder / 'report.html'}")
 
 
 @app.command()
@@ -220,6 +222,10 @@ def _print(document: Any, as_json: bool) -> None:
     from edgekd.reporting.tables import plain
 
     Console().print(plain(document))
+
+
+def _say(line: str) -> None:
+    Console(soft_wrap=True).print(line, markup=False, highlight=False)
 
 
 def _complain(message: str, code: int) -> typer.Exit:

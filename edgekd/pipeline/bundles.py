@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from edgekd.backends.conversion import from_bundle, to_bundle
 from edgekd.bundle import Manifest, Preprocessing, load_bundle
 from edgekd.data.dataset import prepare
+from edgekd.data.npz import read_npz
 from edgekd.devices import Device, open_device
 from edgekd.errors import BadInputError
 from edgekd.measure import census, measure, predict, verify
@@ -91,12 +91,9 @@ def _accuracy(manifest: Manifest, bundle: Path, device: Device, data: Path) -> d
 
 def _labelled(path: Path) -> tuple[Array, Array]:
     """Raw samples as in training, and labels."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            for inputs, labels in (("x", "y"), ("x_test", "y_test")):
-                if inputs in archive.files and labels in archive.files:
-                    return archive[inputs], archive[labels]
-            there = ", ".join(archive.files) or "nothing"
-    except (OSError, ValueError) as error:
-        raise BadInputError(f"{path}: not a readable npz file: {error}") from error
+    arrays = read_npz(path)
+    for inputs, labels in (("x", "y"), ("x_test", "y_test")):
+        if inputs in arrays and labels in arrays:
+            return arrays[inputs], arrays[labels]
+    there = ", ".join(arrays) or "nothing"
     raise BadInputError(f"{path}: needs arrays x and y (or x_test and y_test); there is: {there}")

@@ -15,6 +15,7 @@ from edgekd.backends.parity import Parity
 from edgekd.backends.proof import first_divergence, prove
 from edgekd.backends.reference import Reference
 from edgekd.bundle import Preprocessing
+from edgekd.data.npz import read_npz
 from edgekd.devices import open_device
 from edgekd.errors import BadInputError, PromiseBrokenError
 from edgekd.files import sha256
@@ -90,12 +91,7 @@ def read_model(path: Path) -> onnx.ModelProto:
 
 def read_inputs(model: onnx.ModelProto, path: Path) -> Arrays:
     """Model inputs by name from an npz (one array of any name fits a model of one input), at most 512 samples."""
-    names = _input_names(model)
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError) as error:
-        raise BadInputError(f"{path}: not a readable npz file: {error}") from error
+    names, arrays = _input_names(model), read_npz(path)
     if len(names) == len(arrays) == 1:
         arrays = dict(zip(names, arrays.values(), strict=True))
     if set(names) - set(arrays):

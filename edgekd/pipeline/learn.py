@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -15,8 +16,9 @@ from edgekd.progress import Reporter
 from edgekd.recipe import Model, Recipe
 from edgekd.students import build_model, count
 from edgekd.training import CachedTeacher, CrossEntropy, Distill, Teacher, evaluate, predict, teacher_taps, train
+from edgekd.training.batches import Batches
 from edgekd.training.objectives import Objective
-from edgekd.training.precision import place_model
+from edgekd.training.precision import place_model, runner
 from edgekd.training.weights import load_weights, weights_digest
 
 WEIGHTS, HISTORY = "best.safetensors", "history.json"
@@ -63,6 +65,17 @@ class Learned:
     model: nn.Module
     record: dict[str, Any]
     folder: Path
+
+
+def first_step(room: Classroom) -> nn.Module:
+    """An untrained student after one look at its untrained teacher: both can be built, tapped and compared."""
+    teacher, student = room.build(room.recipe.teacher), room.build(room.recipe.student)
+    methods, device = load_methods(room.recipe.distillation), torch.device("cpu")
+    batches = Batches(room.data, room.recipe.data, 2, room.seed, device)
+    objective = Distill(student, Teacher(teacher, teacher_taps(methods)), methods)
+    objective.prepare(batches, [0])
+    objective(runner(student, "float32", device), batches.at(np.arange(2), 0), step=0, total_steps=1)
+    return student
 
 
 def teach(room: Classroom) -> Learned:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekd.backends import find_backend
+from edgekd.devices import transport_of
 from edgekd.errors import BadInputError
 from edgekd.files import write_bytes
 from edgekd.quantization.scheme import find_scheme
@@ -44,11 +45,13 @@ x86-openvino = "local:"
 
 
 def load_targets(recipe: Recipe) -> list[Target]:
-    """The recipe's targets, each with a known backend and scheme; raise BadInputError otherwise."""
+    """The recipe's targets, each with a known backend, scheme and transport; raise BadInputError otherwise."""
     targets = [load_target(name) for name in recipe.targets]
     for target in targets:
         find_backend(target.backend)
         find_scheme(target.scheme)
+    for uri in recipe.devices.values():
+        transport_of(uri)
     return targets
 
 

@@ -1,5 +1,6 @@
 """The student's graphs, as stages: in float, and fine-tuned under its teacher for the arithmetic of each scheme."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,19 @@ from edgekd.data.dataset import Dataset
 from edgekd.data.dataset import prepare as model_inputs
 from edgekd.distillation import Builds, load_methods
 from edgekd.files import write_bytes
-from edgekd.pipeline.learn import Classroom, Learned, lesson
+from edgekd.pipeline.learn import Classroom, Learned, first_step, lesson
 from edgekd.quantization.qat import calibrate, enable_observers, export_float, export_qdq, prepare
 from edgekd.quantization.scheme import Scheme
 from edgekd.recipe import Recipe, Training
 from edgekd.training import train
 from edgekd.training.weights import weights_digest
+
+
+def rehearse(room: Classroom, schemes: Iterable[Scheme]) -> None:
+    """Try all of LEARN on untrained networks, so that a recipe fails before it has cost anything."""
+    student = first_step(room).eval()
+    for scheme in schemes:
+        prepare(student, scheme, room.example, room.recipe.quantization.keep_float)
 
 
 def float_graph(room: Classroom, student: Learned) -> Path:

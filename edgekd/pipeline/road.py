@@ -13,14 +13,13 @@ import torch
 from edgekd.data import load
 from edgekd.data.dataset import Dataset
 from edgekd.devices import open_device
-from edgekd.distillation import load_methods
 from edgekd.errors import BadInputError, DeviceError, PromiseBrokenError
 from edgekd.files import write_json
 from edgekd.measure.facts import machine_facts
 from edgekd.pipeline.deploy import FLOAT, Workshop, deploy
 from edgekd.pipeline.learn import Classroom, Learned, control, distil, teach
 from edgekd.pipeline.plan import load_targets
-from edgekd.pipeline.quantise import float_graph, quantise
+from edgekd.pipeline.quantise import float_graph, quantise, rehearse
 from edgekd.pipeline.stages import Stages
 from edgekd.pipeline.summary import SeedResult, recipe_digest, summarise, versions
 from edgekd.progress import Reporter
@@ -28,6 +27,10 @@ from edgekd.quantization.scheme import find_scheme
 from edgekd.recipe import Recipe
 from edgekd.reporting.html import REPORT, RUN, write_report
 from edgekd.target import Target
+
+# All that a run writes; nothing else in its folder is ever touched.
+FOLDERS = ("stages", "teacher", "scratch", "student", "qat", "onnx", "bundles", "seeds")
+FILES = (RUN, REPORT, "results.jsonl", "events.jsonl")
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,13 @@ def run_recipe(
     Raises BadInputError for what the recipe names wrongly, or a folder that another run is using.
     """
     targets = load_targets(recipe)
-    load_methods(recipe.distillation)
     torch.set_num_threads(recipe.threads)
-    with _alone(folder, fresh):
+    with alone(folder, fresh):
         data = load(recipe.data, recipe.seed)
         stages = Stages(folder, reporter)
-        teacher = teach(Classroom(recipe, data, recipe.seed, stages, reporter))
+        room = Classroom(recipe, data, recipe.seed, stages, reporter)
+        rehearse(room, [find_scheme(target.scheme) for target in targets])
+        teacher = teach(room)
         results = [
             _run_seed(recipe, data, targets, teacher, seed, _stages_of(seed, recipe, stages), reporter)
             for seed in range(recipe.seed, recipe.seed + recipe.seeds)
@@ -111,7 +115,7 @@ def _outcome(run: dict[str, Any], seeds: list[SeedResult], strict: bool) -> Outc
 
 
 @contextmanager
-def _alone(folder: Path, fresh: bool) -> Iterator[None]:
+def alone(folder: Path, fresh: bool) -> Iterator[None]:
     """Hold the run folder: two runs in it would take turns at each other's checkpoints."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
@@ -126,15 +130,16 @@ def _alone(folder: Path, fresh: bool) -> Iterator[None]:
 
 
 def _clear(folder: Path) -> None:
-    for name in ("stages", "teacher", "scratch", "student", "qat", "onnx", "bundles", "seeds"):
+    for name in FOLDERS:
         shutil.rmtree(folder / name, ignore_errors=True)
-    for name in (RUN, REPORT, "results.jsonl", "events.jsonl"):
+    for name in FILES:
         (folder / name).unlink(missing_ok=True)
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what a killed run was about to write: hidden siblings, as in `.run.json.3f8a`."""
-    for path in [*folder.rglob(".*.*")]:
+    """Remove what a killed run was about to write: hidden siblings of its own files, as in `.run.json.3f8a`."""
+    leftovers = [path for name in FOLDERS for path in (folder / name).rglob(".*.*")]
+    for path in leftovers + [path for name in FILES for path in folder.glob(f".{name}.*")]:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:

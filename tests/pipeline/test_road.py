@@ -5,6 +5,7 @@ import json
 import pytest
 
 from edgekd.measure.results import read_rows
+from edgekd.pipeline.road import alone
 from tests.road import EXECUTED, edgekd
 
 RUN_KEYS = {
@@ -106,3 +107,15 @@ def test_a_second_run_remembers_everything(road):
     }
     assert (road.folder / "report.html").stat().st_mtime_ns > report
     assert len(read_rows(road.folder / "results.jsonl")) == 7  # nothing was measured twice
+
+
+def test_only_a_runs_own_files_are_swept(tmp_path):
+    """A run may be put where other things lie: hidden files of others stay."""
+    kept = [tmp_path / ".env.local", tmp_path / ".config" / ".x.y"]
+    swept = [tmp_path / ".run.json.3f8a.json", tmp_path / "bundles" / ".x86-tflite.abcd" / "new" / "model.onnx"]
+    for path in kept + swept:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    with alone(tmp_path, fresh=True):
+        assert all(path.exists() for path in kept)
+        assert not any(path.exists() for path in swept)

@@ -1,0 +1,230 @@
+"""Bad input and faults, as a user meets them: one clear line, the agreed exit code, and what was done is kept."""
+
+import json
+import os
+import shutil
+import textwrap
+
+import numpy as np
+import onnx
+import pytest
+
+from edgekd.files import sha256
+from edgekd.training.weights import read_tensors
+from tests.measure.bundles import rehash
+from tests.road import complaint, edgekd, finish, start, write_recipe
+
+UNTRACEABLE = """
+from torch import nn
+
+class Branch(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.stages = nn.Sequential(*(nn.Conv2d(1 if i == 0 else 4, 4, 3) for i in range(3)))
+        self.head = nn.Linear(4, classes)
+
+    def forward(self, x):
+        x = self.stages(x).mean((2, 3))
+        return self.head(x if x.sum() > 0 else -x)
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    return write_recipe(tmp_path)[0]
+
+
+@pytest.fixture
+def copied(road, tmp_path):
+    """A finished run of one's own."""
+    return shutil.copytree(road.folder, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("stuent.model=resnet", "unknown key 'stuent'; did you mean 'student'?"),
+        ("student.training.epoch=3", "unknown key 'student.training.epoch'; did you mean 'epochs'?"),
+        ("seeds=0", "seeds: Input should be greater than 0"),
+        ("seeds", "expected key=value"),
+        ("student.model=resnt", "unknown model 'resnt'; did you mean 'resnet'?"),
+        ("student.options.widht=4", "unknown option 'widht'; did you mean 'width'?"),
+        ("student.model=nowhere:build", "no module named 'nowhere'"),
+        ("distillation.0.method=kdd", "unknown distillation method 'kdd'; did you mean 'kd'?"),
+        ("student={ model = 'flows:Branch' }", "flows.py"),
+        ("distillation.1.layers={ 'stages.9' = 'stages.2' }", "stages.9"),
+        ("targets=['x86-tflit']", "x86-tflit"),
+        ("devices.x86-tflite=locl:", "unknown device 'locl:'; did you mean 'local:'?"),
+        ("data.name=npzz", "unknown data set 'npzz'; did you mean 'npz'?"),
+        ("data.path=nowhere.npz", "nowhere.npz: no such file"),
+        ("data.augmentation=['crp']", "did you mean 'crop'?"),
+        ("teacher.checkpoint=nowhere.safetensors", "nowhere.safetensors: no such file"),
+    ],
+)
+def test_a_recipe_that_cannot_be_followed_says_which_key(recipe, tmp_path, monkeypatch, setting, words):
+    (tmp_path / "flows.py").write_text(UNTRACEABLE)
+    monkeypatch.syspath_prepend(tmp_path)
+    refused = edgekd("run", recipe, "--out", tmp_path / "run", "--set", setting)
+    assert words in complaint(refused, 2)
+    assert not (tmp_path / "run" / "teacher").exists()  # nothing was taught in vain
+
+
+def test_a_recipe_that_is_not_there(tmp_path):
+    assert "no such file" in complaint(edgekd("run", tmp_path / "nowhere.toml"), 2)
+    assert "did you mean 'quickstart'" in complaint(edgekd("run", "quikstart"), 2)
+
+
+def test_a_missing_data_set_says_how_to_get_it(tmp_path):
+    refused = edgekd("run", "fashion-mnist", "--out", tmp_path / "run", "--set", f"data.path={tmp_path}")
+    assert "apt-get install dataset-fashion-mnist" in complaint(refused, 2)
+
+
+def test_a_run_folder_that_is_a_file(recipe, tmp_path):
+    (tmp_path / "run").write_text("")
+    assert str(tmp_path / "run") in complaint(edgekd("run", recipe, "--out", tmp_path / "run"), 2)
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[: len(content) // 2], lambda content: b"no zip"])
+def test_corrupt_data(recipe, tmp_path, damage):
+    data = tmp_path / "tiny.npz"
+    data.write_bytes(damage(data.read_bytes()))
+    assert "tiny.npz: not a readable npz file" in complaint(edgekd("run", recipe, "--out", tmp_path / "run"), 2)
+
+
+def test_corrupt_checkpoints_are_named(road, copied, tmp_path):
+    given = tmp_path / "teacher.safetensors"
+    given.write_bytes(b"\0" * 64)
+    refused = edgekd("run", road.recipe, "--out", tmp_path / "other", "--set", f"teacher.checkpoint={given}")
+    assert str(given) in complaint(refused, 2)
+    (copied / "stages" / "teacher.json").unlink()
+    (checkpoint,) = (copied / "teacher").glob("checkpoint.*.safetensors")
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-1])
+    assert "delete it to train again" in complaint(edgekd("run", road.recipe, "--out", copied), 2)
+
+
+def test_a_tampered_bundle_is_not_run(road, tmp_path):
+    bundle = shutil.copytree(road.bundle("x86-onnxruntime"), tmp_path / "bundle")
+    model = bundle / "model.onnx"
+    model.write_bytes(model.read_bytes()[:-1] + b"x")
+    for command in ("verify", "bench"):
+        assert "model.onnx does not match its sha256" in complaint(edgekd(command, bundle), 2)
+
+
+def test_a_training_that_diverges_says_where(recipe, tmp_path):
+    refused = edgekd("run", recipe, "--out", tmp_path / "run", "--set", "teacher.training.learning_rate=1e30")
+    message = complaint(refused, 1)
+    assert "training diverged in epoch 1, step " in message
+    assert "there is no checkpoint yet" in message
+
+
+def test_a_training_that_diverges_keeps_its_last_good_checkpoint(recipe, tmp_path, monkeypatch):
+    source = """
+        import torch
+
+        class Fragile(torch.nn.Module):
+            def __init__(self, classes):
+                super().__init__()
+                self.layer = torch.nn.Linear(144, classes)
+                self.register_buffer("steps", torch.zeros(()))
+
+            def forward(self, x):
+                self.steps += self.training
+                return self.layer(x.flatten(1)) / (self.steps <= 25)
+    """
+    (tmp_path / "fragile.py").write_text(textwrap.dedent(source))
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = ("teacher.model=fragile:Fragile", "teacher.options={}", "distillation=[{ method = 'kd' }]")
+    refused = edgekd("run", recipe, "--out", tmp_path / "run", *(f"--set={setting}" for setting in settings))
+    checkpoint = tmp_path / "run" / "teacher" / "checkpoint.json"
+    assert f"training diverged in epoch 2, step 25: the loss is nan; the last good checkpoint is {checkpoint}" in (
+        complaint(refused, 1).replace("is inf", "is nan")
+    )
+    kept = json.loads(checkpoint.read_text())
+    assert kept["position"]["step"] == 20  # 640 samples in batches of 32: the end of epoch 1
+    tensors = read_tensors(checkpoint.with_name(kept["tensors"]), kept["sha256"])
+    assert all(bool(value.isfinite().all()) for value in tensors.values())
+
+
+def test_a_missing_sdk_skips_its_target_and_no_other(road, copied, tmp_path):
+    hidden = tmp_path / "hidden" / "openvino"
+    hidden.mkdir(parents=True)
+    (hidden / "__init__.py").write_text("raise ImportError('hidden')\n")
+    settings = (
+        "targets=['x86-openvino', 'x86-onnxruntime']",
+        "devices={x86-openvino='local:', x86-onnxruntime='local:'}",
+    )
+    command = ("run", road.recipe, "--out", copied, "--json", *(f"--set={setting}" for setting in settings))
+    done = finish(start(*command, env={"PYTHONPATH": _first(hidden.parent)}))
+    assert done.returncode == 0, done.stderr
+    targets = json.loads(done.stdout)["targets"]
+    assert {name: target["status"] for name, target in targets.items()} == {
+        "x86-openvino": "skipped",
+        "x86-onnxruntime": "ok",
+    }
+    assert "pip install 'edgekd[openvino]'" in targets["x86-openvino"]["reason"]
+    strict = finish(start(*command, "--strict", env={"PYTHONPATH": _first(hidden.parent)}))
+    assert strict.returncode == 1
+    assert "pip install 'edgekd[openvino]'" in strict.stderr
+    exported = start(
+        "export", road.folder / "onnx" / "int8-asymmetric.onnx", "--target=x86-openvino", "--out", tmp_path / "out",
+        env={"PYTHONPATH": _first(hidden.parent)},
+    )  # fmt: skip
+    assert "pip install 'edgekd[openvino]'" in complaint(finish(exported), 3)
+
+
+def _first(folder):
+    return os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+
+
+def test_a_bundle_that_computes_something_else_fails_the_run(road, copied):
+    """The bundle vouches for itself, and so does the stage that made it: only parity can tell."""
+    bundle, stage = copied / "bundles" / "x86-onnxruntime", copied / "stages" / "bundle-x86-onnxruntime-int8.json"
+    shutil.copy(road.folder / "onnx" / "float.onnx", bundle / "model.onnx")
+    _disturb(bundle / "model.onnx")
+    rehash(bundle)
+    record = json.loads(stage.read_text())
+    record["files"] |= {name: sha256(copied / name) for name in record["files"]}
+    stage.write_text(json.dumps(record))
+    broken = edgekd("run", road.recipe, "--out", copied)
+    assert broken.exit_code == 1
+    assert "error: x86-onnxruntime: parity: logits at batch 1" in broken.stderr
+    run = json.loads((copied / "run.json").read_text())
+    assert run["targets"]["x86-onnxruntime"]["status"] == "failed"
+    assert run["targets"]["x86-tflite"]["status"] == "ok"
+    assert "parity" in (copied / "report.html").read_text()
+
+
+def _disturb(path):
+    model = onnx.load(path)
+    bias = next(c for c in model.graph.initializer if len(c.dims) == 1)
+    bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + np.float32(1), bias.name))
+    onnx.save(model, path)
+
+
+def test_unknown_devices_and_options(road):
+    bundle = road.bundle("x86-onnxruntime")
+    assert "unknown device 'usb:'" in complaint(edgekd("verify", bundle, "--device", "usb:"), 2)
+    assert "expected key=value" in complaint(edgekd("bench", bundle, "--option", "fast"), 2)
+    assert "fastr" in complaint(edgekd("bench", bundle, "--option", "fastr=1"), 2)
+    assert "not a bundle" in complaint(edgekd("verify", road.folder), 2)
+
+
+def test_an_unknown_option_shows_the_usage():
+    refused = edgekd("run", "quickstart", "--sets", "a=b")
+    assert refused.exit_code == 2
+    assert "--set" in refused.stderr
+
+
+def test_a_traceback_is_shown_only_on_demand(tmp_path):
+    quiet = finish(start("run", tmp_path / "nowhere.toml"))
+    assert complaint(quiet, 2).endswith("nowhere.toml: no such file")
+    assert len(quiet.stderr.splitlines()) == 1
+    loud = finish(start("--debug", "run", tmp_path / "nowhere.toml"))
+    assert loud.returncode == 2
+    assert "Traceback" in loud.stderr
+
+
+def test_lines_are_not_broken_to_fit_a_terminal_that_is_not_there(tmp_path):
+    path = tmp_path / ("a-rather-long-name-" * 8 + ".toml")
+    assert edgekd("init", path).stdout.splitlines()[0].startswith(f"wrote {path}; next: edgekd run")
+    assert str(path) in complaint(edgekd("init", path), 2)
