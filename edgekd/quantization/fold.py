@@ -12,7 +12,7 @@ def fold_batch_norms(graph: Graph) -> None:
     """Merge each BatchNormalization into the Conv or Gemm that only it reads."""
     for norm in [node for node in graph.nodes if node.op_type == "BatchNormalization"]:
         layer = graph.producer(norm.input[0])
-        if layer is None or graph.only_consumer(norm.input[0]) is not norm:
+        if layer is None or graph.only_consumer(norm.input[0]) is not norm or attribute(norm, "training_mode", 0):
             continue
         weight = graph.constant(layer, 1)
         if layer.op_type in {"Conv", "Gemm"} and weight is not None:
@@ -70,17 +70,18 @@ def _normalise(graph: Graph, node: NodeProto, weight: Array) -> None:
 
 def set_weight(graph: Graph, node: NodeProto, value: Array) -> None:
     """Give a layer its own float32 weight; the name is kept where no other node reads it."""
-    _set_operand(graph, node, 1, node.input[1], value)
+    _set_operand(graph, node, 1, value)
 
 
 def set_bias(graph: Graph, node: NodeProto, value: Array) -> None:
     """Give a layer its own float32 bias."""
     if len(node.input) < 3 or not node.input[2].endswith(".bias"):
         graph.set_inputs(node, [*node.input[:2], graph.fresh(f"{layer_name(node)}.bias")])
-    _set_operand(graph, node, 2, node.input[2], value)
+    _set_operand(graph, node, 2, value)
 
 
-def _set_operand(graph: Graph, node: NodeProto, index: int, name: str, value: Array) -> None:
+def _set_operand(graph: Graph, node: NodeProto, index: int, value: Array) -> None:
+    name = node.input[index]
     shared = len(graph.consumers(name)) > 1
     graph.set_input(node, index, graph.fresh(name) if shared else name)
     graph.constants[node.input[index]] = np.asarray(value, np.float32)

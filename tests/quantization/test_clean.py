@@ -68,6 +68,12 @@ def test_a_norm_whose_convolution_is_read_elsewhere_stays() -> None:
     outputs_agree(net, cleaned)
 
 
+def test_a_norm_of_the_batch_at_hand_stays() -> None:
+    operands = {"w": random(4, 3, 1, 1), **{name: np.ones(4, np.float32) for name in ("g", "b", "m", "v")}}
+    norm = node("BatchNormalization", ["a", "g", "b", "m", "v"], ["y", "", ""], training_mode=1)
+    assert kinds(clean(model([node("Conv", ["x", "w"], ["a"]), norm], operands))) == ["Conv", "BatchNormalization"]
+
+
 @pytest.mark.parametrize("transposed", [0, 1])
 def test_linear_layers_become_plain_gemms(transposed: int) -> None:
     weight = random(4, 108) if transposed else random(108, 4)
