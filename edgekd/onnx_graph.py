@@ -2,17 +2,20 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from heapq import heappop, heappush
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import NodeProto, helper, numpy_helper
+from onnx import NodeProto, helper, numpy_helper, shape_inference
 
 from edgekd.errors import BadInputError
 
 Array = NDArray[Any]
+
+QUANTIZERS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
 
 class Graph:
@@ -169,6 +172,18 @@ class Graph:
         return [node for node in self.nodes if used & set(node.output)], used
 
 
+def check(model: onnx.ModelProto, full: bool = False) -> None:
+    """Raise BadInputError with onnx.checker's first line for an invalid model; `full` checks the shapes too."""
+    with _one_line():
+        onnx.checker.check_model(model, full_check=full)
+
+
+def inferred(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy that declares every shape which can be inferred; raise BadInputError where they contradict each other."""
+    with _one_line():
+        return shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+
+
 def constants(model: onnx.ModelProto) -> dict[str, Array]:
     """Every number that a model's main graph holds, by name: initialisers, then Constant nodes."""
     found = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
@@ -191,6 +206,14 @@ def set_attribute(node: NodeProto, name: str, value: Any) -> None:
 def label(node: NodeProto) -> str:
     """How a node is named in a message: its own name, else the tensor it makes."""
     return node.name or (node.output[0] if node.output else node.op_type)
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    try:
+        yield
+    except (onnx.checker.ValidationError, shape_inference.InferenceError, ValueError) as error:
+        raise BadInputError(f"not a valid ONNX model: {str(error).strip().splitlines()[0]}") from error
 
 
 def _value(node: NodeProto) -> Array | None:

@@ -9,6 +9,7 @@ from onnx.helper import tensor_dtype_to_np_dtype
 
 from edgekd.bundle import TensorSpec
 from edgekd.errors import BadInputError
+from edgekd.onnx_graph import check
 from edgekd.target import Target
 
 
@@ -31,7 +32,7 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
     return TensorSpec(name=value.name, dtype=dtype, shape=(None, *sizes[1:]), layout=layout)  # type: ignore[arg-type]
 
 
-def clean(model: onnx.ModelProto) -> onnx.ModelProto:
+def _without_notes(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy without what exporters leave behind: inner value_info, doc strings, stack traces (with their paths)."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
@@ -46,12 +47,9 @@ def clean(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def write_onnx(model: onnx.ModelProto, path: Path) -> None:
-    """Check and write a cleaned model; raise BadInputError with the checker's first line."""
-    try:
-        onnx.checker.check_model(model, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise BadInputError(f"not a valid ONNX model: {str(error).strip().splitlines()[0]}") from error
-    path.write_bytes(clean(model).SerializeToString(deterministic=True))
+    """Check a model and write it without notes; raise BadInputError with the checker's first line."""
+    check(model, full=True)
+    path.write_bytes(_without_notes(model).SerializeToString(deterministic=True))
 
 
 def require_float_io(target: Target) -> None:

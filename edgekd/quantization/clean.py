@@ -2,18 +2,17 @@
 
 import numpy as np
 import onnx
-from onnx import NodeProto, TensorProto, helper, shape_inference, version_converter
+from onnx import NodeProto, TensorProto, helper, version_converter
 from onnx.reference import ReferenceEvaluator
 
 from edgekd.errors import BadInputError
-from edgekd.onnx_graph import Graph
+from edgekd.onnx_graph import QUANTIZERS, Graph, check, inferred
 from edgekd.quantization.fold import fold_batch_norms, fold_linear_layers, layer_name
 from edgekd.quantization.idioms import name_clips, name_global_pools
 from edgekd.quantization.placement import WEIGHTED
 from edgekd.quantization.reshape import fix_reshapes
 
 MIN_OPSET = 18
-_QUANTIZERS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
 
 def clean(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -58,11 +57,8 @@ def _modern(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
-    try:
-        onnx.checker.check_model(model)
-        return shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
-    except (onnx.checker.ValidationError, shape_inference.InferenceError, ValueError) as error:
-        raise BadInputError(f"not a valid ONNX model: {str(error).strip().splitlines()[0]}") from error
+    check(model)
+    return inferred(model)
 
 
 def _strip(graph: Graph) -> None:
@@ -80,7 +76,7 @@ def _fold_constants(graph: Graph) -> None:
         if node.op_type == "CastLike" and node.input[0] in graph.constants:
             _cast_like(graph, node)
         elif (
-            node.op_type not in _QUANTIZERS
+            node.op_type not in QUANTIZERS
             and node.output
             and all(name in graph.constants for name in node.input if name)
         ):

@@ -7,7 +7,7 @@ import onnx
 from onnx import NodeProto
 
 from edgekd.errors import BadInputError
-from edgekd.onnx_graph import Array, Graph
+from edgekd.onnx_graph import QUANTIZERS, Array, Graph
 from edgekd.quantization.clean import unshare
 from edgekd.quantization.fold import layer_name
 from edgekd.quantization.placement import WEIGHTED
@@ -80,7 +80,7 @@ def quantize_weights(model: onnx.ModelProto, scheme: Scheme, layers: Collection[
 
 
 def _quantize_layer(graph: Graph, node: NodeProto, scheme: Scheme) -> None:
-    weight, bias, input_scale = graph.constant(node, 1), graph.constant(node, 2), _scale_of(graph, node.input[0])
+    weight, bias, input_scale = graph.constant(node, 1), graph.constant(node, 2), scale_of(graph, node.input[0])
     if weight is None or input_scale is None:
         return
     axis = weight.ndim - 1 if node.op_type == "MatMul" else 0
@@ -105,10 +105,10 @@ def _dequantize(graph: Graph, node: NodeProto, index: int, stored: Array, scale:
     graph.set_input(node, index, result)
 
 
-def _scale_of(graph: Graph, edge: str) -> float | None:
-    """Scale of the per-tensor DQ that makes an edge."""
+def scale_of(graph: Graph, edge: str) -> float | None:
+    """Scale of the quantiser that makes an edge; None where none does, or one per channel."""
     producer = graph.producer(edge)
-    if producer is None or producer.op_type != "DequantizeLinear":
+    if producer is None or producer.op_type not in QUANTIZERS:
         return None
     scale = graph.constant(producer, 1)
     return float(scale.reshape(())) if scale is not None and scale.size == 1 else None
@@ -116,7 +116,7 @@ def _scale_of(graph: Graph, edge: str) -> float | None:
 
 def is_quantized(model: onnx.ModelProto) -> bool:
     """Whether a model holds quantisers."""
-    return any(node.op_type in {"QuantizeLinear", "DequantizeLinear"} for node in model.graph.node)
+    return any(node.op_type in QUANTIZERS for node in model.graph.node)
 
 
 def scheme_of(model: onnx.ModelProto) -> Scheme | None:

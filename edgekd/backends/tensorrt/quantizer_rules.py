@@ -6,9 +6,7 @@ import numpy as np
 import onnx
 
 from edgekd.backends.tensorrt.finding import Finding, found
-from edgekd.onnx_graph import Graph
-
-QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
+from edgekd.onnx_graph import QUANTIZERS, Graph
 
 
 def is_weight(graph: Graph, node: onnx.NodeProto) -> bool:

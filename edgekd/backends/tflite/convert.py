@@ -8,13 +8,14 @@ from edgekd.backends.compiled import Precision
 from edgekd.backends.tflite import convolution, elementwise, linear, pooling, shaping
 from edgekd.backends.tflite.graph import Graph
 from edgekd.backends.tflite.layout import arrange
-from edgekd.backends.tflite.qdq import QUANTISERS, collapse, integer_borders
+from edgekd.backends.tflite.qdq import collapse, integer_borders
 from edgekd.backends.tflite.reader import read
 from edgekd.backends.tflite.rules import RULES
 from edgekd.backends.tflite.simplify import simplify
 from edgekd.backends.tflite.writer import Writer
 from edgekd.bundle import TensorSpec
 from edgekd.errors import BadInputError
+from edgekd.onnx_graph import QUANTIZERS
 from edgekd.target import Target
 
 RULE_MODULES = (convolution, elementwise, linear, pooling, shaping)
@@ -34,32 +35,23 @@ def convert(model: onnx.ModelProto, target: Target, precision: Precision) -> Con
     """Lower a model; raise BadInputError when it is not of `precision` or holds an op without a TFLite form."""
     graph = read(model, target.batch)
     simplify(graph)
-    quantised = any(node.op in QUANTISERS for node in graph.nodes)
+    quantised = any(node.op in QUANTIZERS for node in graph.nodes)
     if quantised != (precision == "int8"):
         raise BadInputError(f"precision {precision} needs a model {'with' if precision == 'int8' else 'without'} Q/DQ")
-    steps: dict[str, float] = {}
     if quantised:
         collapse(graph)
-        steps = _output_steps(graph)
         if target.io == "int8":
             integer_borders(graph)
     nhwc = arrange(graph)
     writer = Writer(graph)
     for node in graph.nodes:
         RULES[node.op].emit(writer, node)
-    inputs = tuple(_spec(graph, name, nhwc, None) for name in graph.inputs)
-    outputs = tuple(_spec(graph, name, nhwc, steps.get(name)) for name in graph.outputs)
+    inputs = tuple(_spec(graph, name, nhwc) for name in graph.inputs)
+    outputs = tuple(_spec(graph, name, nhwc) for name in graph.outputs)
     return Converted(writer.finish(), inputs, outputs, tuple(graph.notes))
 
 
-def _output_steps(graph: Graph) -> dict[str, float]:
-    """Scale of the quantiser that makes each output; a float output has none."""
-    producers = graph.producers()
-    sources = {name: graph.tensors[producers[name].inputs[0]] for name in graph.outputs if name in producers}
-    return {name: source.quantisation.scale.item() for name, source in sources.items() if source.quantisation}
-
-
-def _spec(graph: Graph, name: str, nhwc: set[str], step: float | None) -> TensorSpec:
+def _spec(graph: Graph, name: str, nhwc: set[str]) -> TensorSpec:
     tensor = graph.tensors[name]
     shape = tuple(None if size < 0 else size for size in tensor.signature)
     quantisation = tensor.quantisation
@@ -70,5 +62,4 @@ def _spec(graph: Graph, name: str, nhwc: set[str], step: float | None) -> Tensor
         layout="NHWC" if name in nhwc else None,
         scale=quantisation.scale.item() if quantisation else None,
         zero_point=int(quantisation.zero_point.item()) if quantisation else None,
-        step=step,
     )

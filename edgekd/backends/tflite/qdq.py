@@ -9,9 +9,9 @@ import numpy as np
 
 from edgekd.backends.tflite.graph import Graph, Node, Quantisation, Tensor, constant
 from edgekd.backends.tflite.rules import RULES
+from edgekd.onnx_graph import QUANTIZERS
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
-QUANTISERS = (QUANTIZE, DEQUANTIZE)
 
 
 def collapse(graph: Graph) -> None:
@@ -19,7 +19,7 @@ def collapse(graph: Graph) -> None:
     _attach(graph)
     _merge_equal_quantisers(graph)
     sources = {node.output: node.inputs[0] for node in graph.nodes if node.op == DEQUANTIZE}
-    for node in [node for node in graph.nodes if node.op not in QUANTISERS]:
+    for node in [node for node in graph.nodes if node.op not in QUANTIZERS]:
         _integrate(graph, node, sources)
     _requantise(graph, sources)
     _dequantise_constants(graph)
@@ -51,7 +51,7 @@ def integer_borders(graph: Graph) -> None:
 
 def _attach(graph: Graph) -> None:
     """Store scales and zero points in the tensors; uint8 becomes int8 by a shift of 128."""
-    for node in [node for node in graph.nodes if node.op in QUANTISERS]:
+    for node in [node for node in graph.nodes if node.op in QUANTIZERS]:
         name = node.output if node.op == QUANTIZE else node.inputs[0]
         tensor = graph.tensors[name]
         quantisation = _quantisation(graph, node)

@@ -9,6 +9,8 @@ from onnx import helper
 from edgekd import onnx_graph
 from edgekd.backends.tflite.graph import Graph, Node, Tensor, constant
 from edgekd.errors import BadInputError
+from edgekd.onnx_graph import check, inferred
+from edgekd.quantization.fold import fold_batch_norms
 
 OLDEST_OPSET = 13
 
@@ -21,9 +23,11 @@ def read(model: onnx.ModelProto, batch: int) -> Graph:
     A dimension is dynamic when it differs between two batches, whatever the exporter called it.
     """
     _check_opset(model)
-    source = onnx_graph.Graph(model)
+    check(model)
+    folded = _without_batch_norms(model)
+    source = onnx_graph.Graph(folded)
     _check_single_outputs(source)
-    here, elsewhere = _shapes(model, batch), _shapes(model, batch + 1)
+    here, elsewhere = _shapes(folded, batch), _shapes(folded, batch + 1)
     tensors = {name: constant(name, data) for name, data in source.constants.items()}
     for name, (shape, dtype) in here.items():
         if name not in tensors and name in elsewhere:
@@ -37,6 +41,12 @@ def _check_opset(model: onnx.ModelProto) -> None:
     version = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
     if version < OLDEST_OPSET:
         raise BadInputError(f"ONNX opset {version} is too old: export with opset {OLDEST_OPSET} or later")
+
+
+def _without_batch_norms(model: onnx.ModelProto) -> onnx.ModelProto:
+    graph = onnx_graph.Graph(model)
+    fold_batch_norms(graph)
+    return graph.model()
 
 
 def _check_single_outputs(graph: onnx_graph.Graph) -> None:
@@ -60,12 +70,8 @@ def _shapes(model: onnx.ModelProto, batch: int) -> Shapes:
     for value in fixed.graph.input:
         if value.type.tensor_type.shape.dim and not value.type.tensor_type.shape.dim[0].HasField("dim_value"):
             value.type.tensor_type.shape.dim[0].dim_value = batch
-    try:
-        onnx.checker.check_model(model)
-        inferred = onnx.shape_inference.infer_shapes(fixed, strict_mode=True, data_prop=True).graph
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise BadInputError(f"not a valid ONNX model: {str(error).strip().splitlines()[0]}") from error
-    values = (*inferred.input, *inferred.value_info, *inferred.output)
+    graph = inferred(fixed).graph
+    values = (*graph.input, *graph.value_info, *graph.output)
     return {value.name: _shape(value.type.tensor_type) for value in values if _is_static(value.type.tensor_type)}
 
 

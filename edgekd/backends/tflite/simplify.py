@@ -1,4 +1,4 @@
-"""Rewrites that change no value: identities dropped, batch norms folded, activations moved into their producers."""
+"""Rewrites that change no value: identities dropped, batch norms as arithmetic, activations moved into producers."""
 
 from dataclasses import replace
 from math import inf
@@ -16,18 +16,19 @@ ACTIVATIONS = {(0.0, inf): "RELU", (0.0, 6.0): "RELU6", (-1.0, 1.0): "RELU_N1_TO
 
 def simplify(graph: Graph) -> None:
     """Apply every rewrite, in order; raise BadInputError naming the first op that has no TFLite form."""
-    _drop_identities(graph)
+    _drop(graph, [node for node in graph.nodes if node.op in IDENTITIES])
     _drop_target_shapes(graph)
     graph.prune()
     _check_known(graph)
     _split_batch_norms(graph)
     _bound_activations(graph)
+    _drop(graph, [node for node in graph.nodes if node.attributes.get("bounds") == (-inf, inf)])
     _fuse_activations(graph)
 
 
-def _drop_identities(graph: Graph) -> None:
+def _drop(graph: Graph, identities: list[Node]) -> None:
     producers = graph.producers()
-    for node in [node for node in graph.nodes if node.op in IDENTITIES]:
+    for node in identities:
         source = node.inputs[0]
         if node.output in graph.outputs:
             if source not in producers or source in graph.outputs:
@@ -60,37 +61,13 @@ def _rename_output(graph: Graph, producer: Node, name: str) -> None:
 
 
 def _split_batch_norms(graph: Graph) -> None:
+    """Those that `fold_batch_norms` left: a multiplication and an addition."""
     for node in [node for node in graph.nodes if node.op == BATCH_NORM]:
         if node.attributes.get("training_mode", 0):
             node.refuse("attribute training_mode=1: export the model in inference mode")
-        scale, shift = _affine(graph, node)
-        if not _fold_into_conv(graph, node, scale, shift):
-            _as_multiply_add(graph, node, scale, shift)
-
-
-def _affine(graph: Graph, node: Node) -> tuple[Array, Array]:
-    gamma, beta, mean, variance = (graph.required(node, i).astype(np.float64) for i in range(1, 5))
-    scale = gamma / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
-    return scale, beta - mean * scale
-
-
-def _fold_into_conv(graph: Graph, node: Node, scale: Array, shift: Array) -> bool:
-    conv = graph.producers().get(node.inputs[0])
-    if conv is None or conv.op != "Conv" or conv.output in graph.outputs or len(graph.consumers()[conv.output]) > 1:
-        return False
-    weight = graph.tensors[conv.inputs[1]].data
-    has_bias = len(conv.inputs) > 2 and conv.inputs[2]
-    bias = graph.tensors[conv.inputs[2]].data if has_bias else np.zeros_like(scale)
-    if weight is None or bias is None:
-        return False
-    folded = {
-        f"{node.output}:weight": weight * scale.reshape(-1, *[1] * (weight.ndim - 1)),
-        f"{node.output}:bias": bias * scale + shift,
-    }
-    graph.tensors |= {name: constant(name, value.astype(np.float32)) for name, value in folded.items()}
-    conv.inputs, conv.output = [conv.inputs[0], *folded], node.output
-    graph.nodes.remove(node)
-    return True
+        gamma, beta, mean, variance = (graph.required(node, i).astype(np.float64) for i in range(1, 5))
+        scale = gamma / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
+        _as_multiply_add(graph, node, scale, beta - mean * scale)
 
 
 def _as_multiply_add(graph: Graph, node: Node, scale: Array, shift: Array) -> None:

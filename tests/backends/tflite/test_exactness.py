@@ -103,7 +103,7 @@ def test_int8_borders_hold_the_models_own_integers() -> None:
     assert not {"QUANTIZE", "DEQUANTIZE"} & set(built.ops)
     (source,), (output,) = built.compiled.inputs, built.compiled.outputs
     assert (source.name, source.dtype, source.layout) == ("input", "int8", "NHWC")
-    assert (output.name, output.dtype, output.step) == ("logits", "int8", output.scale)
+    assert (output.name, output.dtype, output.scale) == ("logits", "int8", built.steps["logits"])
     x = factories.inputs_for(model, 8)
     assert source.scale is not None
     assert source.zero_point is not None
@@ -119,8 +119,6 @@ def test_specification_of_float_borders() -> None:
     (source,), (output,) = compiled.inputs, compiled.outputs
     assert (source.dtype, source.layout, source.scale, source.zero_point) == ("float32", "NHWC", None, None)
     assert (output.dtype, output.layout, output.scale) == ("float32", None, None)
-    assert output.step == parameters(model)["logits_float"][0]
-    assert build(factories.float_dscnn(), "float").compiled.outputs[0].step is None
 
 
 def test_map_output_is_nhwc_and_says_so() -> None:
