@@ -873,7 +873,9 @@ def judge(spec: Dict[str, Any], reference: Any, output: Any, tolerance: Dict[str
     expected, found = reference.astype(np.float64) / step, output.astype(np.float64) / step
     steps = np.abs(found - expected)
     record["max_steps"] = float(steps.max())
-    record["p999_steps"] = float(np.quantile(steps, 0.999))
+    record["p999_steps"] = float(
+        np.sort(steps, axis=None)[int(0.999 * (steps.size - 1))]
+    )  # of few, one outlier is forgiven
     record["argmax_agreement"] = agreement(expected.reshape(len(expected), -1), found.reshape(len(found), -1))
     decided = record["argmax_agreement"] is None or record["argmax_agreement"] >= tolerance.get("agreement", 0)
     ok = decided and all(record[key] <= tolerance[key] + STEP_SLACK for key in STEP_LIMITS if key in tolerance)

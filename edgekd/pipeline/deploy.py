@@ -141,10 +141,8 @@ def _execute(
     shop: Workshop, target: Target, bundles: Mapping[str, Path], device: Device, timed: bool
 ) -> dict[str, Any]:
     parity = _parity(shop, target, bundles["int8"], device)
-    failures = [row for row in parity["rows"] if not row["ok"]]
-    if failures:
-        where = f"; {parity['divergence']}" if parity["divergence"] else ""
-        reason = f"parity: {failures[0]['output']} at batch {failures[0]['batch']}: {failures[0]['reason']}{where}"
+    reason = _shortfall(parity)
+    if reason:
         return {"status": "failed", "reason": reason, "parity": parity["rows"], "kernels": parity["kernels"]}
     variants = _variants(shop, target, bundles, device)
     if timed:
@@ -161,22 +159,37 @@ def _execute(
     }  # fmt: skip
 
 
+def _shortfall(parity: Mapping[str, Any]) -> str | None:
+    """The first promise of parity that does not hold, with where it first goes wrong."""
+    failed = next((row for row in parity["rows"] if not row["ok"]), None)
+    if failed is not None:
+        where = f"; {parity['divergence']}" if parity["divergence"] else ""
+        return f"parity: {failed['output']} at batch {failed['batch']}: {failed['reason']}{where}"
+    return f"the bundle's own golden outputs differ: {', '.join(parity['golden'])}" if parity["golden"] else None
+
+
 def _parity(shop: Workshop, target: Target, bundle: Path, device: Device) -> dict[str, Any]:
     """Golden and parity set against the reference, and the census of kernels."""
     inputs, scheme = shop.parity_inputs(target.scheme), target.scheme
-
-    def ask(folder: Path, stored: dict[str, Array], batch: int) -> dict[str, Array]:
-        return predict(device, folder, stored, batch)
+    batches = dict.fromkeys((*PARITY_BATCHES, target.batch))
 
     def work(_: str) -> dict[str, Any]:
-        shop.reporter.say(f"proving {target.name}")
-        verify(device, bundle)
-        rows = prove(bundle, inputs, shop.answers(scheme), (*PARITY_BATCHES, target.batch), ask, shop.answers(FLOAT))
-        kernels = census(device, bundle)
-        wrong = any(not row.ok and row.counts for row in rows)
-        divergence = first_divergence(shop.model(scheme), target, inputs, ask) if wrong else None
+        with shop.reporter.track(f"proving {target.name}", total=2 + len(batches)) as bar:
+
+            def ask(folder: Path, stored: dict[str, Array], batch: int) -> dict[str, Array]:
+                bar.advance(note=f"batch {batch}")
+                return predict(device, folder, stored, batch)
+
+            bar.advance(note="golden")
+            golden = [verdict.output for verdict in verify(device, bundle) if not verdict.ok]
+            rows = prove(bundle, inputs, shop.answers(scheme), batches, ask, shop.answers(FLOAT))
+            bar.advance(note="kernels")
+            kernels = census(device, bundle)
+            wrong = any(not row.ok and row.counts for row in rows)
+            divergence = first_divergence(shop.model(scheme), target, inputs, ask) if wrong else None
         return {
             "rows": [row.model_dump(mode="json") for row in rows],
+            "golden": golden,
             "divergence": str(divergence) if divergence else None,
             "kernels": {"int8": kernels.int8, "total": kernels.total},
         }
@@ -188,15 +201,17 @@ def _parity(shop: Workshop, target: Target, bundle: Path, device: Device) -> dic
 
 
 def _variants(shop: Workshop, target: Target, bundles: Mapping[str, Path], device: Device) -> dict[str, dict[str, Any]]:
-    rows = {}
-    for label, (bundle, options) in _candidates(target, bundles).items():
-        key = {"bundle": _identity(bundle), "options": dict(options), "device": device.uri, "data": shop.data.digest()}
+    rows, candidates, common = {}, _candidates(target, bundles), {"device": device.uri, "data": shop.data.digest()}
+    with shop.reporter.track(f"testing {target.name}", total=len(candidates)) as bar:
+        for label, (bundle, options) in candidates.items():
+            key = {"bundle": _identity(bundle), "options": dict(options), **common}
 
-        def work(_: str, bundle: Path = bundle, options: Options = options) -> float:
-            return accuracy_on(device, bundle, shop.data, options)
+            def work(_: str, bundle: Path = bundle, options: Options = options) -> float:
+                return accuracy_on(device, bundle, shop.data, options)
 
-        metric = shop.stages.run(f"accuracy-{target.name}-{label}", key, work)
-        rows[label] = {"bytes": _bytes(load_bundle(bundle)), "metric": metric}
+            metric = shop.stages.run(f"accuracy-{target.name}-{label}", key, work)
+            rows[label] = {"bytes": _bytes(load_bundle(bundle)), "metric": metric}
+            bar.advance(note=label)
     return rows
 
 
