@@ -165,7 +165,7 @@ class QuantizedLinear(QuantizedLayer, nn.Linear):
         return nn.functional.linear(input, self.rounded_weight(), self.bias)
 
 
-_QUANTIZED: dict[type[nn.Module], type[QuantizedLayer]] = {
+QUANTIZED: dict[type[nn.Module], type[QuantizedLayer]] = {
     nn.Conv1d: QuantizedConv1d,
     nn.Conv2d: QuantizedConv2d,
     nn.Linear: QuantizedLinear,
@@ -174,7 +174,7 @@ _QUANTIZED: dict[type[nn.Module], type[QuantizedLayer]] = {
 
 def quantized_layer(layer: nn.Module, scheme: Scheme) -> QuantizedLayer:
     """A layer with the same parameters, buffers and hooks, whose weights are fake-quantised."""
-    kind: Any = next(quantized for base, quantized in _QUANTIZED.items() if isinstance(layer, base))
+    kind: Any = next(quantized for base, quantized in QUANTIZED.items() if isinstance(layer, base))
     twin: QuantizedLayer = kind.__new__(kind)
     twin.__dict__.update(layer.__dict__, weight_max=scheme.weight_max)
     return twin

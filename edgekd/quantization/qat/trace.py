@@ -10,8 +10,7 @@ import torch
 from torch import fx, nn
 
 from edgekd.errors import BadInputError
-
-LAYERS: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Linear)
+from edgekd.quantization.qat.fake_quant import QUANTIZED
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class _Tracer(fx.Tracer):
         self.returns: list[tuple[str, fx.Node]] = []
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        plain = any(isinstance(m, kind) and type(m).forward is kind.forward for kind in LAYERS)
+        plain = any(isinstance(m, kind) and type(m).forward is kind.forward for kind in QUANTIZED)
         return plain or super().is_leaf_module(m, module_qualified_name)
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
