@@ -73,5 +73,6 @@ def parameters(placement: Placement, ranges: dict[str, Range], scheme: Scheme) -
 
 def _finite(edge: str, extremes: Range) -> Range:
     if not np.isfinite(extremes).all():
-        raise BadInputError(f"calibration met values that are not finite at {edge!r}")
+        advice = "check the preprocessing of the calibration inputs, then the float model itself"
+        raise BadInputError(f"calibration met values that are not finite at {edge!r}: {advice}")
     return extremes

@@ -63,15 +63,15 @@ def strip_activations(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str
     return graph.model(), parameters
 
 
-def quantize_weights(model: onnx.ModelProto, scheme: Scheme, layers: Collection[str] | None = None) -> onnx.ModelProto:
-    """Store the weights and biases of layers with a quantised input as integers; `layers` limits which (None: all).
+def quantize_weights(model: onnx.ModelProto, scheme: Scheme, layers: Collection[str]) -> onnx.ModelProto:
+    """Store the weights and biases of those named layers that have a quantised input as integers.
 
     The result is checked by onnx.checker and carries the scheme in its metadata.
     """
     graph = Graph(model)
     unshare(graph)
     for node in graph.nodes:
-        if node.op_type in WEIGHTED and (layers is None or layer_name(node) in layers):
+        if node.op_type in WEIGHTED and layer_name(node) in layers:
             _quantize_layer(graph, node, scheme)
     graph.metadata[METADATA] = scheme.name
     quantized = graph.model()

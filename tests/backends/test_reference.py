@@ -44,9 +44,26 @@ def test_steps_are_the_scales_of_quantised_outputs(quantized) -> None:
     assert output_steps(model([helper.make_node("Relu", ["x"], ["y"])], {})) == {"y": None}
 
 
+def test_an_output_of_one_scale_per_channel_has_no_step() -> None:
+    operands = {"s": np.ones(3, np.float32), "z": np.zeros(3, np.int8)}
+    nodes = [helper.make_node(kind, [x, "s", "z"], [y], axis=1) for kind, x, y in (
+        ("QuantizeLinear", "x", "q"), ("DequantizeLinear", "q", "y"))]  # fmt: skip
+    assert output_steps(model(nodes, operands)) == {"y": None}
+
+
 def test_inputs_that_do_not_fit_are_one_line(quantized) -> None:
     with pytest.raises(BadInputError, match="cannot run on these inputs") as caught:
         Reference(quantized).run({"x": X[:, :2]})
     assert "\n" not in str(caught.value)
     with pytest.raises(BadInputError, match="the model takes x; got nothing"):
         Reference(quantized).run({})
+
+
+def test_inputs_in_chunks_need_equally_many_samples() -> None:
+    both = model([helper.make_node("Add", ["x", "x"], ["y"])], {})
+    both.graph.node[0].input[1] = "other"
+    both.graph.input.add().CopyFrom(both.graph.input[0])
+    both.graph.input[1].name = "other"
+    with pytest.raises(BadInputError, match="differ in their number of samples"):
+        Reference(both).run({"x": X, "other": X[:1]}, batch=2)
+    assert Reference(both).run({"x": X, "other": X[:1]})["y"].shape == X.shape  # broadcast, as the file says
