@@ -12,6 +12,7 @@ import onnx
 import pytest
 
 from edgekd.backends import find_backend
+from edgekd.backends.assemble import described_outputs
 from edgekd.bundle import Manifest, identify
 from edgekd.target import Target
 from tests import factories
@@ -29,7 +30,8 @@ def make_bundle(folder: Path, backend: str, precision: str = "int8") -> Path:
     compiled = find_backend(backend).compile(model, target, folder, precision)
     x = factories.inputs_for(model, 16)
     arrays = {"input:input": laid_out(x, compiled.inputs[0].layout)}
-    arrays |= {f"output:{name}": value for name, value in factories.reference(model, x).items()}
+    expected = factories.reference(model, x)
+    arrays |= {f"output:{name}": value for name, value in expected.items()}
     np.savez(folder / "golden.npz", **arrays)
     manifest = Manifest(
         name="net",
@@ -41,9 +43,9 @@ def make_bundle(folder: Path, backend: str, precision: str = "int8") -> Path:
         threads=1,
         model=compiled.model,
         inputs=compiled.inputs,
-        outputs=compiled.outputs,
+        outputs=described_outputs(model, compiled, expected, None),
         files=identify(folder, [*compiled.files, "golden.npz"]),
-        tolerance={"max_steps": 8.0, "agreement": 0.99},  # steps of range / 255: coarse, parity has tests of its own
+        tolerance={"max_steps": 8.0, "agreement": 0.99},  # coarse: parity has tests of its own
     )
     (folder / "manifest.json").write_text(manifest.model_dump_json())
     return folder
