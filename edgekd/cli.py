@@ -11,7 +11,7 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 import edgekd
-from edgekd.errors import EdgekdError
+from edgekd.errors import EdgekdError, MissingExtraError
 
 BAD_INPUT, OUR_BUG, INTERRUPTED = 2, 70, 130
 
@@ -30,7 +30,7 @@ class Commands(TyperGroup):
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
         except OSError as error:  # a path that cannot be read or written, a full disk
-            raise _complain(f"error: {error.filename or ''}: {error.strerror or error}", BAD_INPUT) from error
+            raise _complain(f"error: {_place(error)}", BAD_INPUT) from error
         except Exception as error:
             if hasattr(error, "exit_code"):  # the parser's own: it shows the usage
                 raise
@@ -82,7 +82,10 @@ def run(
         return
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # two spinning threads make training five times slower
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
-    from edgekd.pipeline.road import run_recipe
+    try:
+        from edgekd.pipeline.road import run_recipe
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("train") from error
 
     outcome = run_recipe(plan, folder, _reporter(folder / "events.jsonl", as_json), fresh=fresh, strict=strict)
     if as_json:
@@ -222,6 +225,10 @@ def _print(document: Any, as_json: bool) -> None:
     from edgekd.reporting.tables import plain
 
     Console().print(plain(document))
+
+
+def _place(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
 
 
 def _say(line: str) -> None:

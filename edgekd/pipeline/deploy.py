@@ -21,6 +21,7 @@ from edgekd.errors import BadInputError, DeviceError, MissingExtraError
 from edgekd.files import sha256
 from edgekd.measure import MissingRuntimeError, census, predict, verify
 from edgekd.measure.protocol import Options
+from edgekd.measure.statistics import Latency
 from edgekd.measure.task import accuracy
 from edgekd.pipeline.stages import Stages
 from edgekd.pipeline.timing import Candidates, time_variants
@@ -210,7 +211,7 @@ def _variants(shop: Workshop, target: Target, bundles: Mapping[str, Path], devic
                 return accuracy_on(device, bundle, shop.data, options)
 
             metric = shop.stages.run(f"accuracy-{target.name}-{label}", key, work)
-            rows[label] = {"bytes": _bytes(load_bundle(bundle)), "metric": metric}
+            rows[label] = {"bytes": _bytes(load_bundle(bundle)), "metric": metric, "latency_ms": None}
             bar.advance(note=label)
     return rows
 
@@ -236,14 +237,15 @@ def pays(variants: Mapping[str, Mapping[str, Any]], max_drop: float) -> bool | N
     limit = variants[FLOAT]["metric"] - max_drop
     if variants["int8"]["metric"] < limit:
         return False
-    timed = {label: row["latency_ms"] for label, row in variants.items() if row["metric"] >= limit}
-    int8, others = timed.pop("int8", None), [latency for latency in timed.values() if latency]
-    if not int8 or not others:
+    timed = {
+        label: Latency.parse(row["latency_ms"], label)
+        for label, row in variants.items()
+        if row["latency_ms"] and row["metric"] >= limit
+    }
+    int8, fastest = timed.pop("int8", None), min(timed.values(), key=lambda latency: latency.p50, default=None)
+    if int8 is None or fastest is None or not int8.differs_from(fastest):
         return None
-    fastest = min(others, key=lambda latency: float(latency["p50"]))
-    if int8["low"] <= fastest["high"] and fastest["low"] <= int8["high"]:
-        return None
-    return bool(int8["high"] < fastest["low"])
+    return int8.high < fastest.low
 
 
 def _bytes(manifest: Manifest) -> int:

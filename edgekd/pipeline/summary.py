@@ -110,14 +110,10 @@ def _target(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
         return merged
     merged["metric"] = over_seeds([other["metric"] for other in entries])
     merged["variants"] = {
-        label: row | {"metric": _variant_metric(entries, label)} for label, row in entry["variants"].items()
+        label: row | {"metric": over_seeds([list(other["variants"].values())[place]["metric"] for other in entries])}
+        for place, (label, row) in enumerate(entry["variants"].items())  # only a timed seed knows what `default` means
     }
     return merged
-
-
-def _variant_metric(entries: Sequence[dict[str, Any]], label: str) -> dict[str, Any] | None:
-    values = [entry["variants"][label]["metric"] for entry in entries if label in entry["variants"]]
-    return over_seeds(values) if len(values) == len(entries) else None
 
 
 def recipe_digest(recipe: Recipe) -> str:

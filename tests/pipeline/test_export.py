@@ -1,0 +1,135 @@
+"""`edgekd export`: foreign graphs become bundles that are proven here, or are refused with advice."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from edgekd.bundle import load_bundle
+from edgekd.data.dataset import normalisation, prepare
+from tests import factories
+from tests.road import EXECUTED, complaint, edgekd
+
+
+@pytest.fixture(scope="module")
+def calibration(road, tmp_path_factory):
+    with np.load(road.data) as archive:
+        inputs = prepare(archive["x_train"], normalisation(archive["x_train"]))
+    path = tmp_path_factory.mktemp("calibration") / "x.npz"
+    np.savez(path, input=inputs)
+    return path
+
+
+def export(model, target, out, *arguments):
+    return edgekd("export", model, "--target", target, "--out", out, "--json", *arguments)
+
+
+@pytest.mark.parametrize("target", EXECUTED)
+def test_a_float_graph_is_calibrated_and_proven(road, calibration, tmp_path, target):
+    done = export(road.folder / "onnx" / "float.onnx", target, tmp_path, "--calibration", calibration)
+    assert done.exit_code == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["status"] == "ok", report["reason"]
+    assert [row["batch"] for row in report["parity"]] == [1, 8]
+    bundle = tmp_path / f"float-{target}"
+    assert report["bundle"] == str(bundle)
+    verdict = json.loads(edgekd("verify", bundle, "--json").stdout)
+    assert verdict["kernels"]["int8"] == verdict["kernels"]["total"] == 10
+
+
+@pytest.mark.parametrize("target", EXECUTED)
+def test_a_qdq_graph_keeps_every_bit_for_another_target_of_its_scheme(road, tmp_path, target):
+    done = export(road.folder / "onnx" / "int8-asymmetric.onnx", target, tmp_path)
+    assert done.exit_code == 0, done.stderr
+    exported, own = load_bundle(tmp_path / f"int8-asymmetric-{target}"), load_bundle(road.bundle(target))
+    assert exported.model_files == own.model_files  # the same hashes: scales, zero points and weights are bit-equal
+
+
+def test_scales_are_those_of_the_graph(road, tmp_path):
+    source = road.folder / "onnx" / "int8-asymmetric.onnx"
+    assert export(source, "x86-onnxruntime", tmp_path).exit_code == 0
+    assert scales(tmp_path / "int8-asymmetric-x86-onnxruntime" / "model.onnx") == scales(source)
+
+
+def scales(path):
+    model = onnx.load(path)
+    constants = {c.name: numpy_helper.to_array(c) for c in model.graph.initializer}
+    quantisers = [node for node in model.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    assert quantisers
+    return [(node.op_type, *(constants[name].tobytes() for name in node.input[1:])) for node in quantisers]
+
+
+def test_what_cannot_run_here_is_unverified(road, tmp_path):
+    done = export(road.folder / "onnx" / "int8-symmetric.onnx", "jetson-orin-nano", tmp_path)
+    assert done.exit_code == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["status"] == "unverified"
+    assert report["parity"] == []
+    assert report["reason"]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "target"), [("int8-asymmetric", "jetson-orin-nano"), ("int8-symmetric", "x86-tflite")]
+)
+def test_a_graph_of_the_other_scheme_is_refused_with_advice(road, tmp_path, scheme, target):
+    message = complaint(export(road.folder / "onnx" / f"{scheme}.onnx", target, tmp_path), 2)
+    assert f"is quantised for {scheme}" in message
+    assert "export its float original with --calibration" in message
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_float_graph_needs_calibration(road, tmp_path):
+    message = complaint(export(road.folder / "onnx" / "float.onnx", "x86-tflite", tmp_path), 2)
+    assert "--calibration X.npz" in message
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"input": np.zeros((4, 1, 12, 12), np.uint8)}, "input is uint8; model inputs are float32"),
+        ({"input": np.full((4, 1, 12, 12), np.nan, np.float32)}, "not finite"),
+        ({"input": np.zeros((4, 3, 12, 12), np.float32)}, "input"),
+        ({"input": np.zeros((4, 1, 12), np.float32)}, "input"),
+        ({"input": np.zeros((0, 1, 12, 12), np.float32)}, "at least one"),
+        ({"a": np.zeros(1), "b": np.zeros(1)}, "needs arrays input; there is: a, b"),
+    ],
+)
+def test_calibration_that_does_not_fit_is_refused(road, tmp_path, arrays, words):
+    np.savez(tmp_path / "x.npz", **arrays)
+    refused = export(road.folder / "onnx" / "float.onnx", "x86-tflite", tmp_path, "--calibration", tmp_path / "x.npz")
+    assert words in complaint(refused, 2)
+
+
+def test_corrupt_files_are_refused(road, tmp_path):
+    graph, broken = road.folder / "onnx" / "float.onnx", tmp_path / "broken"
+    broken.write_bytes(graph.read_bytes()[:1000])
+    assert "broken: not a valid ONNX model" in complaint(export(broken, "x86-tflite", tmp_path), 2)
+    assert "no such file" in complaint(export(tmp_path / "nowhere.onnx", "x86-tflite", tmp_path), 2)
+    broken.write_bytes(road.data.read_bytes()[:1000])
+    refused = export(graph, "x86-tflite", tmp_path, "--calibration", broken)
+    assert "broken: not a readable npz file" in complaint(refused, 2)
+    assert "did you mean 'x86-tflite'" in complaint(export(graph, "x86-tflit", tmp_path), 2)
+
+
+def test_parity_that_does_not_hold_names_the_first_diverging_tensor(tmp_path):
+    """A bias at the end of int32: the sum wraps in every integer kernel, not in the reference's float32."""
+    model, inputs = factories.resnet(0)
+    quantised = factories.quantize(model, inputs)
+    constants = {c.name: c for c in quantised.graph.initializer}
+    makers = {node.output[0]: node for node in quantised.graph.node}
+    conv = [node for node in quantised.graph.node if node.op_type == "Conv"][2]  # its input is what a ReLU left
+    weight, bias = (constants[makers[name].input[0]] for name in conv.input[1:])
+    values = numpy_helper.to_array(weight).copy()
+    values[0] = np.abs(values[0])
+    weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+    values = numpy_helper.to_array(bias).copy()
+    values[0] = np.iinfo(np.int32).max
+    bias.CopyFrom(numpy_helper.from_array(values, bias.name))
+    onnx.save(quantised, tmp_path / "overflow.onnx")
+    np.savez(tmp_path / "x.npz", input=inputs)
+    broken = export(tmp_path / "overflow.onnx", "x86-onnxruntime", tmp_path, "--calibration", tmp_path / "x.npz")
+    message = complaint(broken, 1)
+    assert "parity does not hold: logits at batch 1" in message
+    assert f"first diverging tensor: {conv.output[0]}, made by Conv" in message

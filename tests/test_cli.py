@@ -1,0 +1,198 @@
+"""The command line as a user meets it: every command on a finished run, and a help that costs nothing."""
+
+import json
+import resource
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from edgekd.data.npz import read_npz
+from edgekd.measure.results import read_rows
+from edgekd.recipe import builtin_recipes
+from edgekd.target import builtin_targets
+from tests.measure.bundles import rehash
+from tests.road import EXECUTED, complaint, edgekd, finish, start
+
+COMMANDS = ("run", "init", "export", "bench", "verify", "compare", "report", "targets", "methods", "doctor")
+LAZY = (
+    "torch",
+    "accelerate",
+    "openvino",
+    "ai_edge_litert",
+    "tensorrt_rtx",
+    "onnxruntime",
+    "onnx",
+    "matplotlib",
+    "numpy",
+)
+
+
+def document(*arguments):
+    """The one JSON document that a command printed; nothing else may be on stdout."""
+    done = edgekd(*arguments, "--json")
+    assert done.exit_code == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_help_names_every_command():
+    shown = edgekd("--help")
+    assert shown.exit_code == 0
+    assert all(command in shown.stdout for command in COMMANDS)
+    for command in COMMANDS:
+        assert edgekd(command, "--help").exit_code == 0
+
+
+def test_help_imports_neither_torch_nor_an_sdk():
+    script = "import sys; from typer.testing import CliRunner; from edgekd.cli import app; "
+    script += f"CliRunner().invoke(app, ['--help']); print([name for name in {LAZY} if name in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", script], text=True).strip() == "[]"
+
+
+def test_help_is_quick():
+    """Of processor time, so that a busy machine does not matter; the best of three."""
+    spent = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert finish(start("--help")).returncode == 0
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(spent) < 0.4
+
+
+def test_targets_methods_and_doctor():
+    assert [row["target"] for row in document("targets")] == builtin_targets()
+    assert {"kd", "hint"} <= {row["method"] for row in document("methods")}
+    assert all(row["what"] for row in document("methods"))
+    rows = {row["component"]: row for row in document("doctor")}
+    assert rows["onnxruntime"]["found"] != "missing"
+    assert all(row["get it"] for row in rows.values() if row["found"] == "missing")
+    for command in ("targets", "methods", "doctor"):
+        assert edgekd(command).exit_code == 0
+
+
+@pytest.mark.parametrize("name", EXECUTED)
+def test_verify_with_data_gives_the_run_s_own_accuracy(road, name):
+    verdict = document("verify", road.bundle(name), "--data", road.data)
+    assert verdict["ok"]
+    assert verdict["samples"] == 200
+    metric = road.run["targets"][name]["variants"]["int8"]["metric"]["mean"]
+    assert verdict["accuracy"] == metric  # the same bundle on the same samples: exactly
+    assert [row["output"] for row in verdict["golden"]] == ["logits"]
+
+
+def test_verify_fails_where_the_golden_outputs_are_not_met(road, tmp_path):
+    bundle = shutil.copytree(road.bundle("x86-onnxruntime"), tmp_path / "bundle")
+    golden = read_npz(bundle / "golden.npz")
+    np.savez(bundle / "golden.npz", **golden | {"output:logits": -golden["output:logits"]})
+    rehash(bundle)
+    failed = edgekd("verify", bundle, "--json")
+    assert failed.exit_code == 1
+    assert json.loads(failed.stdout)["ok"] is False
+
+
+def test_verify_says_which_arrays_it_needs(road, tmp_path):
+    bundle, broken = road.bundle("x86-onnxruntime"), tmp_path / "broken.npz"
+    broken.write_bytes(road.data.read_bytes()[:2000])
+    assert "not a readable npz file" in complaint(edgekd("verify", bundle, "--data", broken), 2)
+    assert "no such file" in complaint(edgekd("verify", bundle, "--data", tmp_path / "nowhere.npz"), 2)
+    shutil.copy(road.bundle("x86-onnxruntime") / "golden.npz", tmp_path / "golden.npz")
+    assert "needs arrays x and y" in complaint(edgekd("verify", bundle, "--data", tmp_path / "golden.npz"), 2)
+
+
+def bench(*arguments):
+    return ("bench", *arguments, "--replicates", 2, "--seconds", 0.01, "--count", 5)
+
+
+def test_bench_prints_a_row_per_bundle_and_keeps_every_sample(road, tmp_path):
+    pair = (road.bundle("x86-onnxruntime"), "--against", road.bundle("x86-onnxruntime-float"))
+    rows = document(*bench(*pair, "--batch", 4, "--threads", 1, "--out", tmp_path / "results.jsonl"))
+    assert [row["bundle"] for row in rows] == [str(road.bundle("x86-onnxruntime")), str(pair[2])]
+    for row, kept in zip(rows, read_rows(tmp_path / "results.jsonl"), strict=True):
+        assert row["batch"] == kept.batch == 4
+        assert row["p50"] == kept.latency.p50 > 0
+        assert row["throughput"] > 0
+        assert len(kept.samples) == 2
+    assert "p50" in edgekd(*bench(pair[0])).stdout
+
+
+def write(path, rows):
+    """Rows as if from the five replicates without which nothing is claimed."""
+    for row in rows:
+        row["latency"]["replicates"] = 5
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_compare_claims_only_what_it_can(road, tmp_path):
+    before, after = tmp_path / "before.jsonl", tmp_path / "after.jsonl"
+    measured = [json.loads(line) for line in (road.folder / "results.jsonl").read_text().splitlines()]
+    write(before, measured)
+    rows = document("compare", before, before)
+    assert len(rows) == 7
+    assert {row["verdict"] for row in rows} == {"same"}
+    for row in measured:
+        row["latency"] |= {key: 10 * row["latency"][key] for key in ("p50", "p90", "p99", "low", "high")}
+    write(after, measured)
+    regressed = edgekd("compare", before, after, "--json")
+    assert regressed.exit_code == 1
+    assert {row["verdict"] for row in json.loads(regressed.stdout)} == {"regression"}
+    assert edgekd("compare", after, before).exit_code == 0  # faster is no regression
+    after.write_text("")
+    assert "no rows" in complaint(edgekd("compare", before, after), 2)
+
+
+def test_report_is_written_again(road, tmp_path):
+    folder = shutil.copytree(road.folder, tmp_path / "run")
+    (folder / "report.html").unlink()
+    written = edgekd("report", folder)
+    assert written.exit_code == 0
+    assert written.stdout == f"report  {folder / 'report.html'}\n"
+    assert (folder / "report.html").read_text() == (road.folder / "report.html").read_text()
+    complaint(edgekd("report", tmp_path), 2)
+
+
+def test_the_starter_recipe_is_valid(tmp_path):
+    path = tmp_path / "recipe.toml"
+    assert edgekd("init", path).exit_code == 0
+    planned = document("run", path, "--dry-run")
+    assert [row["stage"] for row in planned][:3] == ["teacher", "scratch", "student"]
+    assert "exists" in complaint(edgekd("init", path), 2)
+    settings = ("teacher.model=resnet", "teacher.options={ depth = 8 }", f"data.path={tmp_path / 'data.npz'}")
+    refused = edgekd("run", path, "--out", tmp_path / "run", *(f"--set={setting}" for setting in settings))
+    assert "data.npz: no such file" in complaint(refused, 2)  # all but the user's own names is in order
+
+
+@pytest.mark.parametrize("name", builtin_recipes())
+def test_a_dry_run_lists_the_stages_and_leaves_nothing(tmp_path, name):
+    rows = document("run", name, "--dry-run", "--out", tmp_path / "run", "--seeds", 2)
+    assert [row["stage"] for row in rows].count("student") == 2
+    assert not (tmp_path / "run").exists()
+    assert edgekd("run", name, "--dry-run").exit_code == 0
+
+
+def test_a_run_says_what_it_found(road, tmp_path):
+    folder = shutil.copytree(road.folder, tmp_path / "run")
+    shown = finish(start("run", road.recipe, "--out", folder, env={"COLUMNS": "120"}))
+    assert shown.returncode == 0, shown.stderr
+    for words in ("teacher", "student, taught", "int8-symmetric", *EXECUTED, "jetson-orin-nano", "report"):
+        assert words in shown.stdout
+    assert shown.stdout.splitlines()[-1] == f"report  {folder / 'report.html'}"
+
+
+def test_two_seeds_are_averaged(road, tmp_path):
+    """The first seed is remembered: it lives in the run folder itself."""
+    folder = shutil.copytree(road.folder, tmp_path / "run")
+    only = ("quantization.epochs=0", "targets=['x86-openvino']", "devices={ x86-openvino = 'local:' }")
+    run = document("run", road.recipe, "--out", folder, "--seeds", 2, *(f"--set={setting}" for setting in only))
+    assert run["seeds"] == [0, 1]
+    metric = run["student"]["metric"]
+    assert metric["seeds"][0] == road.run["student"]["metric"]["mean"]
+    assert metric["mean"] == pytest.approx(sum(metric["seeds"]) / 2)  # float64 addition in another order
+    assert metric["std"] is not None
+    target = run["targets"]["x86-openvino"]
+    assert len(target["metric"]["seeds"]) == 2
+    assert len(target["variants"]) == 3  # what OpenVINO makes of float when it is left alone has a name of its own
+    assert all(len(variant["metric"]["seeds"]) == 2 for variant in target["variants"].values())
+    assert {row["name"]: row["cached"] for row in run["stages"]}["student"] is True
