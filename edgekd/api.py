@@ -15,8 +15,8 @@ from edgekd.distillation.kd import KD
 from edgekd.errors import BadInputError
 from edgekd.files import digest
 from edgekd.pipeline.bundles import bench_bundles
-from edgekd.pipeline.deploy import PARITY_INPUTS
 from edgekd.pipeline.export import deliver
+from edgekd.pipeline.proof import PARITY_INPUTS
 from edgekd.pipeline.quantise import calibration, settle
 from edgekd.progress import Reporter
 from edgekd.quantization import qat

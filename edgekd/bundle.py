@@ -72,6 +72,11 @@ class Manifest(Schema):
         stem = PurePosixPath(self.model).stem
         return {name: file for name, file in self.files.items() if PurePosixPath(name).stem == stem}
 
+    @property
+    def model_bytes(self) -> int:
+        """Size of the model, its companions included."""
+        return sum(file.bytes for file in self.model_files.values())
+
     @field_validator("files")
     @classmethod
     def _inside(cls, files: dict[str, File]) -> dict[str, File]:

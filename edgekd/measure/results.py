@@ -9,7 +9,7 @@ from pydantic import Field, PositiveInt
 
 from edgekd.bundle import Manifest
 from edgekd.errors import BadInputError
-from edgekd.files import digest
+from edgekd.files import digest, write_bytes
 from edgekd.measure.benchmark import Measurement
 from edgekd.measure.facts import Machine
 from edgekd.measure.protocol import Options
@@ -84,8 +84,13 @@ def artifact(manifest: Manifest) -> str:
 
 
 def append_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Add rows at the end of a file."""
+    """Add rows at the end of a file; what a killed process left of its last line goes."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        before = path.read_bytes()
+        whole = before[: before.rfind(b"\n") + 1]
+        if whole != before:
+            write_bytes(path, whole)
     with path.open("a", encoding="utf-8") as stream:
         stream.writelines(row.model_dump_json() + "\n" for row in rows)
 

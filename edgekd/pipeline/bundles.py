@@ -6,16 +6,15 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from edgekd.backends.conversion import from_bundle, to_bundle
 from edgekd.bundle import Manifest, Preprocessing, load_bundle
-from edgekd.data.dataset import prepare
+from edgekd.data.dataset import Split
 from edgekd.data.npz import read_npz
 from edgekd.devices import Device, open_device
 from edgekd.errors import BadInputError
-from edgekd.measure import census, measure, predict, verify
+from edgekd.measure import census, measure, verify
 from edgekd.measure.facts import machine_facts
 from edgekd.measure.results import append_rows, row
-from edgekd.measure.task import accuracy
+from edgekd.pipeline.proof import accuracy_on
 from edgekd.progress import SILENT, Reporter
 
 Array = NDArray[Any]
@@ -81,19 +80,16 @@ def parse_options(options: Sequence[str]) -> dict[str, str]:
 
 
 def _accuracy(manifest: Manifest, bundle: Path, device: Device, data: Path) -> dict[str, Any]:
-    inputs, labels = _labelled(data)
-    source, answer = manifest.inputs[0], manifest.outputs[0]
-    stored = to_bundle(source, prepare(inputs, source.preprocessing or Preprocessing()))
-    outputs = predict(device, bundle, {source.name: stored}, manifest.batch)
-    measured, known = accuracy(from_bundle(answer, outputs[answer.name]), labels), manifest.metrics.get("accuracy")
-    return {"samples": len(labels), "accuracy": measured, "on_host": known}
+    samples = _labelled(data)
+    found = accuracy_on(device, bundle, samples, manifest.inputs[0].preprocessing or Preprocessing())
+    return {"samples": len(samples), "accuracy": found, "on_host": manifest.metrics.get("accuracy")}
 
 
-def _labelled(path: Path) -> tuple[Array, Array]:
+def _labelled(path: Path) -> Split:
     """Raw samples as in training, and labels."""
     arrays = read_npz(path)
     for inputs, labels in (("x", "y"), ("x_test", "y_test")):
         if inputs in arrays and labels in arrays:
-            return arrays[inputs], arrays[labels]
+            return Split(arrays[inputs], arrays[labels])
     there = ", ".join(arrays) or "nothing"
     raise BadInputError(f"{path}: needs arrays x and y (or x_test and y_test); there is: {there}")

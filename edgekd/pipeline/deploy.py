@@ -11,18 +11,16 @@ from numpy.typing import NDArray
 from edgekd.backends import find_backend
 from edgekd.backends.assemble import write_bundle
 from edgekd.backends.compiled import Precision
-from edgekd.backends.conversion import from_bundle, to_bundle
-from edgekd.backends.proof import first_divergence, prove
 from edgekd.backends.reference import Reference
-from edgekd.bundle import MANIFEST, Manifest, load_bundle
+from edgekd.bundle import MANIFEST, load_bundle
 from edgekd.data.dataset import Dataset, prepare
 from edgekd.devices import Device, open_device
 from edgekd.errors import BadInputError, DeviceError, MissingExtraError
 from edgekd.files import sha256
-from edgekd.measure import MissingRuntimeError, census, predict, verify
+from edgekd.measure import MissingRuntimeError
 from edgekd.measure.protocol import Options
 from edgekd.measure.statistics import Latency
-from edgekd.measure.task import accuracy
+from edgekd.pipeline.proof import PARITY_INPUTS, Expected, accuracy_on, gather_evidence
 from edgekd.pipeline.stages import Stages
 from edgekd.pipeline.timing import Candidates, time_variants
 from edgekd.progress import Reporter
@@ -31,8 +29,6 @@ from edgekd.target import Target
 
 Array = NDArray[Any]
 FLOAT = "float"
-PARITY_INPUTS = 512
-PARITY_BATCHES = (1, 8)
 
 
 @dataclass(frozen=True)
@@ -68,7 +64,7 @@ def deploy(shop: Workshop, target: Target, references: Mapping[str, float], time
     uri = shop.recipe.devices.get(target.name)
     entry: dict[str, Any] = {"backend": target.backend, "scheme": target.scheme, "device": uri, "status": "unverified"}
     try:
-        bundles = _bundles(shop, target)
+        bundles = _bundles(shop, target, references)
         entry |= _unexecuted(bundles, target, references)
         if uri is None:
             return entry | _ahead_of_time(shop, target)
@@ -83,11 +79,12 @@ def deploy(shop: Workshop, target: Target, references: Mapping[str, float], time
         return entry | {"status": "failed", "reason": str(error), "lost": isinstance(error, DeviceError)}
 
 
-def _bundles(shop: Workshop, target: Target) -> dict[str, Path]:
-    return {"int8": _bundle(shop, target, target.scheme, "int8"), FLOAT: _bundle(shop, target, FLOAT, "float")}
+def _bundles(shop: Workshop, target: Target, references: Mapping[str, float]) -> dict[str, Path]:
+    graphs: dict[Precision, str] = {"int8": target.scheme, "float": FLOAT}
+    return {label: _bundle(shop, target, graph, label, references[graph]) for label, graph in graphs.items()}
 
 
-def _bundle(shop: Workshop, target: Target, graph: str, precision: Precision) -> Path:
+def _bundle(shop: Workshop, target: Target, graph: str, precision: Precision, metric: float) -> Path:
     name = f"bundles/{target.name}" + ("" if precision == "int8" else f"-{precision}")
     folder = shop.stages.folder / name
 
@@ -95,7 +92,7 @@ def _bundle(shop: Workshop, target: Target, graph: str, precision: Precision) ->
         write_bundle(
             shop.model(graph), target, folder, precision, name=shop.recipe.name,
             inputs=shop.parity_inputs(graph), outputs=shop.answers(graph), provenance=shop.provenance,
-            preprocessing=shop.data.preprocessing, labels=shop.data.classes,
+            preprocessing=shop.data.preprocessing, labels=shop.data.classes, metrics={"accuracy": metric},
         )  # fmt: skip
 
     inputs = {
@@ -111,7 +108,7 @@ def _unexecuted(bundles: Mapping[str, Path], target: Target, references: Mapping
     manifests = {label: load_bundle(folder) for label, folder in bundles.items()}
     metrics = {"int8": references[target.scheme], FLOAT: references[FLOAT]}
     variants = {
-        label: {"bytes": _bytes(manifest), "metric": metrics[label], "latency_ms": None}
+        label: {"bytes": manifest.model_bytes, "metric": metrics[label], "latency_ms": None}
         for label, manifest in manifests.items()
     }
     notes = list(manifests["int8"].notes)
@@ -142,9 +139,8 @@ def _execute(
     shop: Workshop, target: Target, bundles: Mapping[str, Path], device: Device, timed: bool
 ) -> dict[str, Any]:
     parity = _parity(shop, target, bundles["int8"], device)
-    reason = _shortfall(parity)
-    if reason:
-        return {"status": "failed", "reason": reason, "parity": parity["rows"], "kernels": parity["kernels"]}
+    if parity["broken"]:
+        return {"status": "failed", "reason": parity["broken"], "parity": parity["rows"], "kernels": parity["kernels"]}
     variants = _variants(shop, target, bundles, device)
     if timed:
         times = time_variants(
@@ -160,39 +156,18 @@ def _execute(
     }  # fmt: skip
 
 
-def _shortfall(parity: Mapping[str, Any]) -> str | None:
-    """The first promise of parity that does not hold, with where it first goes wrong."""
-    failed = next((row for row in parity["rows"] if not row["ok"]), None)
-    if failed is not None:
-        where = f"; {parity['divergence']}" if parity["divergence"] else ""
-        return f"parity: {failed['output']} at batch {failed['batch']}: {failed['reason']}{where}"
-    return f"the bundle's own golden outputs differ: {', '.join(parity['golden'])}" if parity["golden"] else None
-
-
 def _parity(shop: Workshop, target: Target, bundle: Path, device: Device) -> dict[str, Any]:
-    """Golden and parity set against the reference, and the census of kernels."""
-    inputs, scheme = shop.parity_inputs(target.scheme), target.scheme
-    batches = dict.fromkeys((*PARITY_BATCHES, target.batch))
+    """What the device made of the bundle; a case that proves nothing breaks the promise of a run too."""
+    scheme = target.scheme
 
     def work(_: str) -> dict[str, Any]:
-        with shop.reporter.track(f"proving {target.name}", total=2 + len(batches)) as bar:
-
-            def ask(folder: Path, stored: dict[str, Array], batch: int) -> dict[str, Array]:
-                bar.advance(note=f"batch {batch}")
-                return predict(device, folder, stored, batch)
-
-            bar.advance(note="golden")
-            golden = [verdict.output for verdict in verify(device, bundle) if not verdict.ok]
-            rows = prove(bundle, inputs, shop.answers(scheme), batches, ask, shop.answers(FLOAT))
-            bar.advance(note="kernels")
-            kernels = census(device, bundle)
-            wrong = any(not row.ok and row.counts for row in rows)
-            divergence = first_divergence(shop.model(scheme), target, inputs, ask) if wrong else None
+        inputs, outputs = shop.parity_inputs(scheme), shop.answers(scheme)
+        expected = Expected(shop.model(scheme), inputs, outputs, shop.answers(FLOAT))
+        evidence = gather_evidence(device, bundle, target, expected, shop.reporter)
         return {
-            "rows": [row.model_dump(mode="json") for row in rows],
-            "golden": golden,
-            "divergence": str(divergence) if divergence else None,
-            "kernels": {"int8": kernels.int8, "total": kernels.total},
+            "rows": [row.model_dump(mode="json") for row in evidence.rows],
+            "broken": evidence.broken or evidence.weak,
+            "kernels": {"int8": evidence.kernels.int8, "total": evidence.kernels.total},
         }
 
     graphs = {name: sha256(shop.graphs[name]) for name in (scheme, FLOAT)}
@@ -208,21 +183,12 @@ def _variants(shop: Workshop, target: Target, bundles: Mapping[str, Path], devic
             key = {"bundle": _identity(bundle), "options": dict(options), **common}
 
             def work(_: str, bundle: Path = bundle, options: Options = options) -> float:
-                return accuracy_on(device, bundle, shop.data, options)
+                return accuracy_on(device, bundle, shop.data.test, shop.data.preprocessing, options)
 
             metric = shop.stages.run(f"accuracy-{target.name}-{label}", key, work)
-            rows[label] = {"bytes": _bytes(load_bundle(bundle)), "metric": metric, "latency_ms": None}
+            rows[label] = {"bytes": load_bundle(bundle).model_bytes, "metric": metric, "latency_ms": None}
             bar.advance(note=label)
     return rows
-
-
-def accuracy_on(device: Device, bundle: Path, data: Dataset, options: Options | None = None) -> float:
-    """Accuracy of a one-input classifier on the test split, computed here from what the device predicts."""
-    manifest = load_bundle(bundle)
-    source, answer = manifest.inputs[0], manifest.outputs[0]
-    stored = {source.name: to_bundle(source, prepare(data.test.inputs, data.preprocessing))}
-    outputs = predict(device, bundle, stored, manifest.batch, options)
-    return accuracy(from_bundle(answer, outputs[answer.name]), data.test.labels)
 
 
 def _candidates(target: Target, bundles: Mapping[str, Path]) -> Candidates:
@@ -246,10 +212,6 @@ def pays(variants: Mapping[str, Mapping[str, Any]], max_drop: float) -> bool | N
     if int8 is None or fastest is None or not int8.differs_from(fastest):
         return None
     return int8.high < fastest.low
-
-
-def _bytes(manifest: Manifest) -> int:
-    return sum(file.bytes for file in manifest.model_files.values())
 
 
 def _identity(bundle: Path) -> str:

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 import edgekd
 from edgekd.backends.assemble import write_bundle
-from edgekd.backends.parity import Parity
-from edgekd.backends.proof import first_divergence, prove
 from edgekd.backends.reference import Reference
 from edgekd.bundle import Preprocessing
 from edgekd.data.npz import read_npz
 from edgekd.devices import open_device
 from edgekd.errors import BadInputError, PromiseBrokenError
 from edgekd.files import sha256
-from edgekd.measure import MissingRuntimeError, predict
+from edgekd.measure import MissingRuntimeError
+from edgekd.onnx_graph import check, constants
+from edgekd.pipeline.proof import PARITY_INPUTS, Expected, gather_evidence
 from edgekd.quantization.calibrate import calibrate
 from edgekd.quantization.qdq import is_quantized, scheme_of
 from edgekd.quantization.scheme import find_scheme
@@ -27,8 +27,7 @@ from edgekd.target import Target, load_target
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
-BATCH, SAMPLES = 64, 512
-PARITY_BATCHES = (1, 8)
+BATCH = 64
 
 
 def export_file(path: Path, target_name: str, out: Path, calibration: Path | None = None) -> dict[str, Any]:
@@ -71,20 +70,24 @@ def deliver(
         model, target, folder, "int8", name=name, inputs=inputs, outputs=outputs,
         provenance={**provenance, "edgekd": edgekd.__version__}, preprocessing=preprocessing, labels=labels,
     )  # fmt: skip
-    size = sum(file.bytes for file in manifest.model_files.values())
-    report = {"bundle": str(folder), "target": target.name, "bytes": size, "notes": list(manifest.notes)}
+    report = {
+        "bundle": str(folder),
+        "target": target.name,
+        "bytes": manifest.model_bytes,
+        "notes": list(manifest.notes),
+    }
     unquantized = None if original is None else Reference(original).run(inputs, batch=BATCH)
-    return report | _proof(model, target, folder, inputs, outputs, unquantized)
+    return report | _proof(target, folder, Expected(model, inputs, outputs, unquantized))
 
 
 def read_model(path: Path) -> onnx.ModelProto:
     """A checked ONNX model; BadInputError in one line otherwise."""
     try:
         model = onnx.load(path)
-        onnx.checker.check_model(model)
+        check(model)
     except FileNotFoundError as error:
         raise BadInputError(f"{path}: no such file") from error
-    except (DecodeError, onnx.checker.ValidationError, ValueError, OSError) as error:
+    except (BadInputError, DecodeError, ValueError, OSError) as error:
         raise BadInputError(f"{path}: not a valid ONNX model: {str(error).strip().splitlines()[0]}") from error
     return model
 
@@ -96,7 +99,7 @@ def read_inputs(model: onnx.ModelProto, path: Path) -> Arrays:
         arrays = dict(zip(names, arrays.values(), strict=True))
     if set(names) - set(arrays):
         raise BadInputError(f"{path}: needs arrays {', '.join(names)}; there is: {', '.join(arrays) or 'nothing'}")
-    return {name: _checked(arrays[name], name, path)[:SAMPLES] for name in names}
+    return {name: _checked(arrays[name], name, path)[:PARITY_INPUTS] for name in names}
 
 
 def _checked(array: Array, name: str, path: Path) -> Array:
@@ -124,50 +127,33 @@ def _quantized(model: onnx.ModelProto, target: Target, inputs: Arrays | None, pa
 
 def _random_inputs(model: onnx.ModelProto) -> Arrays:
     """Noise that fills what the input quantisers can hold; for a QDQ model that came without data."""
-    random, constants = (
-        np.random.default_rng(0),
-        {c.name: onnx.numpy_helper.to_array(c) for c in model.graph.initializer},
-    )
+    random, numbers = np.random.default_rng(0), constants(model)
     arrays: Arrays = {}
     for value in model.graph.input:
-        shape = [dimension.dim_value or SAMPLES for dimension in value.type.tensor_type.shape.dim]
+        shape = [dimension.dim_value or PARITY_INPUTS for dimension in value.type.tensor_type.shape.dim]
         reader = next((n for n in model.graph.node if n.op_type == "QuantizeLinear" and n.input[0] == value.name), None)
         if reader is None or len(reader.input) < 3:
             raise BadInputError(f"input {value.name!r} has no quantiser: --calibration X.npz is needed to prove parity")
-        scale, zero_point = constants[reader.input[1]], constants[reader.input[2]]
+        scale, zero_point = numbers[reader.input[1]], numbers[reader.input[2]]
         stored = random.integers(np.iinfo(zero_point.dtype).min, np.iinfo(zero_point.dtype).max, shape, endpoint=True)
         arrays[value.name] = ((stored - int(zero_point)) * scale).astype(np.float32)
     return arrays
 
 
 def _input_names(model: onnx.ModelProto) -> list[str]:
-    constants = {constant.name for constant in model.graph.initializer}
-    return [value.name for value in model.graph.input if value.name not in constants]
+    numbers = {constant.name for constant in model.graph.initializer}
+    return [value.name for value in model.graph.input if value.name not in numbers]
 
 
-def _proof(
-    model: onnx.ModelProto, target: Target, folder: Path, inputs: Arrays, outputs: Arrays, unquantized: Arrays | None
-) -> dict[str, Any]:
+def _proof(target: Target, folder: Path, expected: Expected) -> dict[str, Any]:
     device = open_device("local:")
-
-    def ask(bundle: Path, stored: Mapping[str, Array], batch: int) -> Arrays:
-        return predict(device, bundle, stored, batch)
-
     try:
-        rows = prove(folder, inputs, outputs, (*PARITY_BATCHES, target.batch), ask, unquantized)
-        _insist(rows, lambda: first_divergence(model, target, inputs, ask))
+        evidence = gather_evidence(device, folder, target, expected)
     except MissingRuntimeError as error:
         return {"status": "unverified", "reason": str(error), "parity": []}
     finally:
         device.close()
-    weak = next((row.reason for row in rows if not row.counts), None)
-    parity = [row.model_dump(mode="json", exclude={"histogram"}) for row in rows]
-    return {"status": "unverified" if weak else "ok", "reason": weak, "parity": parity}
-
-
-def _insist(rows: list[Parity], locate: Any) -> None:
-    failed = next((row for row in rows if row.counts and not row.ok), None)
-    if failed is not None:
-        where = locate()
-        what = f"parity does not hold: {failed.output} at batch {failed.batch}: {failed.reason}"
-        raise PromiseBrokenError(f"{what}; {where}" if where else what)
+    if evidence.broken:
+        raise PromiseBrokenError(evidence.broken)
+    parity = [row.model_dump(mode="json", exclude={"histogram"}) for row in evidence.rows]
+    return {"status": "unverified" if evidence.weak else "ok", "reason": evidence.weak, "parity": parity}
