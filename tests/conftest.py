@@ -13,3 +13,8 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
     finished = finish(start("run", recipe, "--out", folder / "run", "--json"))
     assert finished.returncode == 0, finished.stderr
     return Road(recipe, data, folder / "run", json.loads(finished.stdout))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The minutes of quickstart come last: whatever is quick fails first."""
+    items.sort(key=lambda item: item.path.name == "test_quickstart.py")

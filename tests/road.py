@@ -104,9 +104,9 @@ def edgekd(*arguments: Any) -> Result:
 
 
 def start(*arguments: Any, folder: Path | None = None, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-    """The command line in a process of its own, at one thread."""
+    """The command line in a process of its own."""
     argv = [sys.executable, "-m", "edgekd.cli", *map(str, arguments)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", **(env or {})}
+    environment = {**os.environ, **(env or {})}
     pipe = subprocess.PIPE
     return subprocess.Popen(argv, cwd=folder, env=environment, stdout=pipe, stderr=pipe, text=True)
 

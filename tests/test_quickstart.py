@@ -1,0 +1,39 @@
+"""`make demo`, as a user runs it. Minutes long, so it is the last test; EDGEKD_TIME_LIMIT bounds its seconds."""
+
+import os
+import time
+
+import pytest
+
+from edgekd.recipe import load_recipe
+from tests.promises import RECIPE, assert_int8_keeps, assert_proven, take
+
+
+@pytest.fixture(scope="module")
+def taken(tmp_path_factory):
+    started = time.monotonic()
+    run = take(tmp_path_factory.mktemp("quickstart") / "run")
+    return run, time.monotonic() - started
+
+
+def test_all_targets_are_proven(taken):
+    assert_proven(taken[0])
+
+
+def test_int8_loses_no_more_than_the_recipe_allows(taken):
+    assert_int8_keeps(taken[0], load_recipe(RECIPE).quantization.max_drop)
+
+
+def test_the_student_has_learned(taken):
+    """Far from chance (a tenth), and not far below the control: one seed of 2,000 samples says no more."""
+    run = taken[0]
+    scratch, student = (run[name]["metric"]["mean"] for name in ("student_scratch", "student"))
+    assert student > 0.8
+    assert student > scratch - 0.03
+
+
+def test_it_takes_no_longer_than_promised(taken):
+    limit = os.environ.get("EDGEKD_TIME_LIMIT")
+    if limit is None:
+        pytest.skip("EDGEKD_TIME_LIMIT is not set: this machine may be busy")
+    assert taken[1] < float(limit)
