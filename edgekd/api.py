@@ -112,7 +112,6 @@ def export(quantized: Quantized, target: str, out: Path | str = "bundles", *, na
         {"input": inputs},
         name=name,
         provenance={"student_sha256": weights_digest(quantized.student)},
-        original=qat.export_float(quantized.student, example),
         preprocessing=data.preprocessing,
         labels=data.classes,
     )

@@ -80,7 +80,7 @@ def compare(
     else:
         step = step or float_step(reference)
         row = _distances(row, output.astype(np.float64), reference.astype(np.float64), step)
-        reason = proves_nothing(reference, step, unquantized) or _shortfall(row, is_classifier(reference), tolerance)
+        reason = _shortfall(row, is_classifier(reference), tolerance) or proves_nothing(reference, step, unquantized)
     return row.model_copy(update={"ok": reason is None, "reason": reason})
 
 

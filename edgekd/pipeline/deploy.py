@@ -1,6 +1,7 @@
 """COMPILE and MEASURE, as stages: one seed's graphs become bundles, and devices say what became of them."""
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from edgekd.pipeline.proof import PARITY_INPUTS, Expected, accuracy_on, gather_e
 from edgekd.pipeline.stages import Stages
 from edgekd.pipeline.timing import Candidates, time_variants
 from edgekd.progress import Reporter
+from edgekd.quantization.qdq import strip_activations
 from edgekd.recipe import Recipe
 from edgekd.target import Target
 
@@ -68,11 +70,8 @@ def deploy(shop: Workshop, target: Target, references: Mapping[str, float], time
         entry |= _unexecuted(bundles, target, references)
         if uri is None:
             return entry | _ahead_of_time(shop, target)
-        device = open_device(uri)
-        try:
+        with closing(open_device(uri)) as device:
             return entry | _execute(shop, target, bundles, device, timed)
-        finally:
-            device.close()
     except (MissingExtraError, MissingRuntimeError) as error:
         return entry | {"status": "skipped", "reason": str(error)}
     except (BadInputError, DeviceError) as error:
@@ -162,7 +161,9 @@ def _parity(shop: Workshop, target: Target, bundle: Path, device: Device) -> dic
 
     def work(_: str) -> dict[str, Any]:
         inputs, outputs = shop.parity_inputs(scheme), shop.answers(scheme)
-        expected = Expected(shop.model(scheme), inputs, outputs, shop.answers(FLOAT))
+        # The student before fine-tuning is another network: these weights with float activations are the yardstick.
+        unquantized = Reference(strip_activations(shop.model(scheme))[0]).run(inputs, batch=256)
+        expected = Expected(shop.model(scheme), inputs, outputs, unquantized)
         evidence = gather_evidence(device, bundle, target, expected, shop.reporter)
         return {
             "rows": [row.model_dump(mode="json") for row in evidence.rows],
@@ -170,8 +171,8 @@ def _parity(shop: Workshop, target: Target, bundle: Path, device: Device) -> dic
             "kernels": {"int8": evidence.kernels.int8, "total": evidence.kernels.total},
         }
 
-    graphs = {name: sha256(shop.graphs[name]) for name in (scheme, FLOAT)}
-    key = {"bundle": _identity(bundle), "device": device.uri, "data": shop.data.digest(), **graphs}
+    graph = sha256(shop.graphs[scheme])
+    key = {"bundle": _identity(bundle), "device": device.uri, "data": shop.data.digest(), "graph": graph}
     found: dict[str, Any] = shop.stages.run(f"parity-{target.name}", key, work)
     return found
 

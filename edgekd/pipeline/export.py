@@ -1,6 +1,7 @@
 """A foreign ONNX model → a bundle: float models are calibrated, QDQ models of the target's scheme keep their scales."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from edgekd.measure import MissingRuntimeError
 from edgekd.onnx_graph import check, constants
 from edgekd.pipeline.proof import PARITY_INPUTS, Expected, gather_evidence
 from edgekd.quantization.calibrate import calibrate
-from edgekd.quantization.qdq import is_quantized, scheme_of
+from edgekd.quantization.qdq import is_quantized, scheme_of, strip_activations
 from edgekd.quantization.scheme import find_scheme
 from edgekd.target import Target, load_target
 
@@ -63,6 +64,7 @@ def deliver(
 ) -> dict[str, Any]:
     """Write the bundle of a QDQ model and prove it here; `original` is the float model that it must resemble.
 
+    Without one, as after fine-tuning, it must resemble its own weights with float activations.
     Raises PromiseBrokenError, naming the first diverging tensor, when parity does not hold.
     """
     outputs = Reference(model).run(inputs, batch=BATCH)
@@ -76,7 +78,8 @@ def deliver(
         "bytes": manifest.model_bytes,
         "notes": list(manifest.notes),
     }
-    unquantized = None if original is None else Reference(original).run(inputs, batch=BATCH)
+    yardstick = strip_activations(model)[0] if original is None else original
+    unquantized = Reference(yardstick).run(inputs, batch=BATCH)
     return report | _proof(target, folder, Expected(model, inputs, outputs, unquantized))
 
 
@@ -146,13 +149,11 @@ def _input_names(model: onnx.ModelProto) -> list[str]:
 
 
 def _proof(target: Target, folder: Path, expected: Expected) -> dict[str, Any]:
-    device = open_device("local:")
     try:
-        evidence = gather_evidence(device, folder, target, expected)
+        with closing(open_device("local:")) as device:
+            evidence = gather_evidence(device, folder, target, expected)
     except MissingRuntimeError as error:
         return {"status": "unverified", "reason": str(error), "parity": []}
-    finally:
-        device.close()
     if evidence.broken:
         raise PromiseBrokenError(evidence.broken)
     parity = [row.model_dump(mode="json", exclude={"histogram"}) for row in evidence.rows]

@@ -3,7 +3,7 @@
 import fcntl
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,8 @@ def run_recipe(
             _run_seed(recipe, data, targets, teacher, seed, _stages_of(seed, recipe, stages), reporter)
             for seed in range(recipe.seed, recipe.seed + recipe.seeds)
         ]
-        machine = machine_facts(open_device("local:")).model_dump(mode="json")
+        with closing(open_device("local:")) as host:
+            machine = machine_facts(host).model_dump(mode="json")
         run = summarise(recipe, data, teacher.record, results, machine, stages.log)
         write_json(folder / RUN, run)
         write_report(folder)

@@ -47,20 +47,40 @@ def _operands(graph: Graph, name: str, affine: Affine, scheme: Scheme) -> list[s
 
 
 def strip_activations(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, Affine]]:
-    """The inverse of `insert_activations`: the float model, and the parameters of each edge that had a quantiser."""
+    """The inverse of `insert_activations`: activations in float, and the parameters of each edge that had a quantiser.
+
+    In foreign models a quantiser stays on weights, where it is per channel, and where something else than a DQ reads it.
+    """
     graph = Graph(model)
     parameters = {}
     for quantize in [node for node in graph.nodes if node.op_type == "QuantizeLinear"]:
-        scale, zero_point = graph.constant(quantize, 1), graph.constant(quantize, 2)
-        (dequantize,) = graph.consumers(quantize.output[0])
-        if scale is None or zero_point is None:
-            raise BadInputError(f"{quantize.name!r}: a quantiser needs a constant scale and zero point")
-        graph.set_input(dequantize, 0, quantize.input[0])
-        graph.remove(quantize)
-        edge = dequantize.output[0] if dequantize.output[0] in graph.outputs else quantize.input[0]
-        graph.bypass(dequantize)
-        parameters[edge] = Affine(float(scale), int(zero_point))
+        readers = graph.consumers(quantize.output[0])
+        if _is_activation(graph, quantize) and {node.op_type for node in readers} == {"DequantizeLinear"}:
+            edge = next((node.output[0] for node in readers if node.output[0] in graph.outputs), quantize.input[0])
+            parameters[edge] = _affine_of(graph, quantize)
+            _strip(graph, quantize, readers)
     return graph.model(), parameters
+
+
+def _is_activation(graph: Graph, quantize: NodeProto) -> bool:
+    scale = graph.constant(quantize, 1)
+    stored = quantize.input[0] in graph.constants or quantize.output[0] in graph.outputs
+    return not stored and (scale is None or scale.size == 1)
+
+
+def _affine_of(graph: Graph, quantize: NodeProto) -> Affine:
+    scale, zero_point = graph.constant(quantize, 1), graph.constant(quantize, 2)
+    if scale is None or zero_point is None:
+        raise BadInputError(f"{quantize.name!r}: a quantiser needs a constant scale and zero point")
+    return Affine(float(scale.reshape(())), int(zero_point.reshape(())))
+
+
+def _strip(graph: Graph, quantize: NodeProto, readers: list[NodeProto]) -> None:
+    for dequantize in readers:
+        graph.set_input(dequantize, 0, quantize.input[0])
+    graph.remove(quantize)
+    for dequantize in readers:
+        graph.bypass(dequantize)
 
 
 def quantize_weights(model: onnx.ModelProto, scheme: Scheme, layers: Collection[str]) -> onnx.ModelProto:

@@ -3,7 +3,7 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from edgekd.backends.reference import Reference, output_steps
 from edgekd.errors import BadInputError
@@ -183,3 +183,32 @@ def test_values_that_are_not_finite_are_named() -> None:
 def test_wrong_input_names_are_told() -> None:
     with pytest.raises(BadInputError, match="the model takes x; got z"):
         calibrate(residual(), ASYMMETRIC, [{"z": X}])
+
+
+def test_foreign_quantisers_that_cannot_go_stay():
+    """Weights stored as float + Q + DQ, and one Q with two readers: neither may stop the comparison with float."""
+    weight = numpy_helper.from_array(np.ones((2, 1, 1, 1), np.float32), "w")
+    scales = numpy_helper.from_array(np.array([0.1, 0.2], np.float32), "ws")
+    zeros = numpy_helper.from_array(np.zeros(2, np.int8), "wz")
+    scale, zero = numpy_helper.from_array(np.float32(0.1), "s"), numpy_helper.from_array(np.uint8(3), "z")
+    nodes = [
+        helper.make_node("QuantizeLinear", ["w", "ws", "wz"], ["wq"], axis=0),
+        helper.make_node("DequantizeLinear", ["wq", "ws", "wz"], ["wd"], axis=0),
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["xq"]),
+        helper.make_node("DequantizeLinear", ["xq", "s", "z"], ["x1"]),
+        helper.make_node("DequantizeLinear", ["xq", "s", "z"], ["x2"]),
+        helper.make_node("Add", ["x1", "x2"], ["sum"]),
+        helper.make_node("Conv", ["sum", "wd"], ["y"]),
+    ]
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes, "foreign", [value("x", 1, [1, 1, 2, 2])], [value("y", 1, [1, 2, 2, 2])],
+        [weight, scales, zeros, scale, zero],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    stripped, found = strip_activations(model)
+    assert [node.op_type for node in stripped.graph.node if "Linear" in node.op_type] == [
+        "QuantizeLinear",
+        "DequantizeLinear",
+    ]
+    assert found == {"x": Affine(float(np.float32(0.1)), 3)}
