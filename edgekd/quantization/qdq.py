@@ -49,7 +49,7 @@ def _operands(graph: Graph, name: str, affine: Affine, scheme: Scheme) -> list[s
 def strip_activations(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, Affine]]:
     """The inverse of `insert_activations`: activations in float, and the parameters of each edge that had a quantiser.
 
-    In foreign models a quantiser stays on weights, where it is per channel, and where something else than a DQ reads it.
+    In foreign models a quantiser stays on weights, if it is per channel, and if something else than a DQ reads it.
     """
     graph = Graph(model)
     parameters = {}
