@@ -33,7 +33,8 @@ class Reporter:
     @contextmanager
     def track(self, title: str, total: int, done: int = 0) -> Iterator[Tracker]:
         """Show a bar from `done` to `total` while the block runs."""
-        if self._quiet:
+        if self._quiet or not self._console.is_terminal:
+            self.say(title)
             yield Tracker(None, None)
             return
         columns = (

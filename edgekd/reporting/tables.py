@@ -76,7 +76,7 @@ def learn_table(run: Run) -> Table:
 def targets_table(run: Run) -> Table:
     """What it costs on each target, for the terminal."""
     table = _table(
-        "target", "status", "variant", run.get("metric_name", "metric"), "size", "p50", "int8 pays", "int8 in"
+        "target", "status", "variant", run.get("metric_name", "metric"), "size", "p50", "int8 pays", "in int8"
     )
     before = None
     for row in target_rows(run):
@@ -154,7 +154,8 @@ def _variant(name: str | None, row: Run) -> dict[str, Any]:
 def _cells(row: dict[str, Any], first: bool) -> tuple[Text | str, ...]:
     metric = row["metric"] if row["variant_metric"] is None else row["variant_metric"]
     measured = (percent(metric), size(row["bytes"]), milliseconds(row["p50"]))
-    return (Text(row["variant"] or NONE), *measured, pays(row) if first else "", kernels(row) if first else "")
+    verdict = (pays(row).rpartition(" ")[0] if row["speedup"] else pays(row), kernels(row).replace(" of ", "/"))
+    return (Text(row["variant"] or NONE), *measured, *(verdict if first else ("", "")))
 
 
 def _rows_table(rows: list[dict[str, Any]]) -> Table:
@@ -179,7 +180,8 @@ def _cell(value: Any) -> str:
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
+    table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="dim")
     for number, column in enumerate(columns):
-        table.add_column(Text(column), justify="left" if number == 0 or column in ("status", "variant") else "right")
+        left = number == 0 or column in ("status", "variant")
+        table.add_column(Text(column), justify="left" if left else "right", no_wrap=True)
     return table
