@@ -28,7 +28,7 @@ from edgekd.training.loop import OnProgress
 from edgekd.training.objectives import Objective
 from edgekd.training.weights import weights_digest
 
-_FINE_TUNING = Training(epochs=2, learning_rate=0.01, precision="float32")
+_FINE_TUNING = Training(epochs=2, learning_rate=0.003, precision="float32")
 
 
 @dataclass(frozen=True, eq=False)

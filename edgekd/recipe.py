@@ -50,7 +50,7 @@ class Quantization(Schema):
     """Quantisation-aware fine-tuning from the distilled student; `epochs = 0` calibrates only."""
 
     epochs: NonNegativeInt = 2
-    learning_rate: PositiveFloat = 0.01
+    learning_rate: PositiveFloat = 0.003
     batch: PositiveInt = 128
     keep_float: tuple[str, ...] = ()
     calibration: PositiveInt = 512
