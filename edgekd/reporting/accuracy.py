@@ -99,6 +99,7 @@ def _paint(figure: Figure, road: list[Step], metric: str, narrow: bool) -> None:
     axes.set_yticks(range(len(road)), [""] * len(road) if narrow else [step.label for step in road], color=INK)
     axes.set_xlabel(f"test {metric}, %")
     axes.margins(x=0.04)
+    axes.use_sticky_edges = False  # a bar that ends at the teacher would cut its dot in half
     bare(axes, "x")
     for row, step in enumerate(road):
         if step.against is not None:

@@ -24,8 +24,11 @@ def spread(metric: Any) -> float | None:
 
 
 def percent(fraction: float | None, digits: int = 1) -> str:
-    """0.913 → 91.3 %."""
-    return NONE if fraction is None else f"{100 * fraction:.{digits}f}{_SPACE}%"
+    """0.913 → 91.3 %; no minus before zero."""
+    if fraction is None:
+        return NONE
+    text = f"{100 * fraction:.{digits}f}"
+    return f"{text.lstrip('-') if float(text) == 0 else text}{_SPACE}%"
 
 
 def cost(difference: float | None) -> str:

@@ -54,3 +54,8 @@ def test_a_metric_may_be_stored_in_three_ways() -> None:
 def test_three_digits_are_within_half_a_percent(value: float) -> None:
     read = float(words.three_digits(value).replace(",", ""))
     assert abs(read - value) <= max(0.005 * value, 0.0005)  # three decimals at least below 1
+
+
+def test_a_negative_zero_has_no_sign() -> None:
+    assert words.percent(-0.001, 0).replace("\u00a0", " ") == "0 %"
+    assert words.percent(-0.011, 0).replace("\u00a0", " ") == "-1 %"
