@@ -80,8 +80,10 @@ def parse_options(options: Sequence[str]) -> dict[str, str]:
 
 
 def _accuracy(manifest: Manifest, bundle: Path, device: Device, data: Path) -> dict[str, Any]:
-    samples = _labelled(data)
-    found = accuracy_on(device, bundle, samples, manifest.inputs[0].preprocessing or Preprocessing())
+    samples, preprocessing = _labelled(data), manifest.inputs[0].preprocessing
+    if preprocessing is None and samples.inputs.dtype.kind != "f":
+        raise BadInputError(f"{data}: the bundle says nothing of preprocessing, so x must hold float model inputs")
+    found = accuracy_on(device, bundle, samples, preprocessing or Preprocessing())
     return {"samples": len(samples), "accuracy": found, "on_host": manifest.metrics.get("accuracy")}
 
 

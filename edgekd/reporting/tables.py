@@ -10,6 +10,7 @@ from edgekd.reporting.words import NONE, Run, count, mean, milliseconds, percent
 
 _LATENCY = ("p50", "low", "high", "p90", "p99", "n")
 _STYLES = {"ok": "green", "unverified": "yellow", "skipped": "dim", "failed": "bold red"}
+_MOST_COLUMNS = 10
 _PAYS = {True: "yes", False: "no", None: "unknown"}
 
 
@@ -159,14 +160,27 @@ def _cells(row: dict[str, Any], first: bool) -> tuple[Text | str, ...]:
 
 
 def _rows_table(rows: list[dict[str, Any]]) -> Table:
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in columns:
-        numeric = all(isinstance(row.get(column), int | float) for row in rows)
-        table.add_column(Text(column.replace("_", " ")), justify="right" if numeric else "left")
+    """A line per row, or a column per row where a line cannot hold all keys; keys without a value are left out."""
+    keys = list(dict.fromkeys(key for row in rows for key, value in row.items() if value not in (None, "", [])))
+    across = len(keys) > _MOST_COLUMNS > len(rows)
+    table = Table(box=None, pad_edge=False, header_style="dim", show_header=not across)
+    if across:
+        table.add_column(style="dim")
+        for _ in rows:
+            table.add_column(overflow="fold")
+        for key in keys:
+            table.add_row(_spoken(key), *(Text(_cell(row.get(key))) for row in rows))
+        return table
+    for key in keys:
+        numeric = all(isinstance(row.get(key), int | float | None) for row in rows)
+        table.add_column(_spoken(key), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(_cell(row.get(column))) for column in columns))
+        table.add_row(*(Text(_cell(row.get(key))) for key in keys))
     return table
+
+
+def _spoken(key: str) -> Text:
+    return Text(key.replace("_", " "))
 
 
 def _cell(value: Any) -> str:

@@ -133,3 +133,13 @@ def test_parity_that_does_not_hold_names_the_first_diverging_tensor(tmp_path):
     message = complaint(broken, 1)
     assert "parity does not hold: logits at batch 1" in message
     assert f"first diverging tensor: {conv.output[0]}, made by Conv" in message
+
+
+def test_raw_data_need_a_bundle_that_knows_their_preprocessing(road, tmp_path):
+    exported = edgekd(
+        "export", road.folder / "onnx/int8-asymmetric.onnx", "--target", "x86-onnxruntime", "--out", tmp_path
+    )
+    assert exported.exit_code == 0, exported.stderr
+    np.savez(tmp_path / "raw.npz", x=np.zeros((4, 1, 12, 12), np.uint8), y=np.zeros(4, int))
+    refused = edgekd("verify", tmp_path / "int8-asymmetric-x86-onnxruntime", "--data", tmp_path / "raw.npz")
+    assert "says nothing of preprocessing" in complaint(refused, 2)

@@ -11,6 +11,7 @@ from edgekd.reporting.tables import (
     learn_rows,
     learn_table,
     pays,
+    plain,
     summary,
     target_rows,
     targets_table,
@@ -73,3 +74,15 @@ def test_markup_in_names_is_only_text() -> None:
 def test_an_empty_run_has_empty_tables() -> None:
     assert target_rows({}) == learn_rows({}) == []
     printed(targets_table({}))
+
+
+def test_rows_are_told_whole() -> None:
+    """Zero and False are values; a key that no row fills is none; many keys stand below each other."""
+    text = printed(
+        plain([{"name": "a", "change": 0, "ok": False, "metric": None}, {"name": "b", "change": 0, "ok": True}])
+    )
+    for part in ("change", "ok", "no", "yes"):
+        assert part in text
+    assert "metric" not in text
+    tall = printed(plain([{f"key_{number}": number for number in range(12)}]))
+    assert len(tall.splitlines()) == 12
