@@ -36,9 +36,10 @@ def test_prepare_in_place_arithmetic_never_touches_float_inputs() -> None:
 @given(arrays(np.uint8, (50, 3, 4, 4)))
 def test_normalised_training_data_has_zero_mean_and_unit_variance(images: np.ndarray) -> None:
     inputs = prepare(images, normalisation(images))
-    constant = images.std((0, 2, 3)) == 0
-    np.testing.assert_allclose(inputs.mean((0, 2, 3)), 0, atol=1e-3)  # mean and std are kept to six digits
-    np.testing.assert_allclose(inputs.std((0, 2, 3))[~constant], 1, atol=1e-3)
+    deviation = images.std((0, 2, 3)) / 255
+    kept = 1e-6 / np.maximum(deviation, 1e-6)  # mean and std are kept to six digits: what that is worth in deviations
+    assert (abs(inputs.mean((0, 2, 3))) <= 1e-3 + kept)[deviation > 0].all()
+    np.testing.assert_allclose(inputs.std((0, 2, 3))[deviation > 0], 1, atol=1e-3)
     assert np.isfinite(inputs).all()
 
 
