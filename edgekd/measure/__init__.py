@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgekd.devices import Device
-from edgekd.measure.benchmark import Measurement, bench, measure
+from edgekd.measure.benchmark import Measurement, measure
 from edgekd.measure.protocol import Array, MissingRuntimeError, Options, Session
 from edgekd.measure.records import Golden, Kernels
 from edgekd.measure.statistics import Latency
@@ -16,7 +16,6 @@ __all__ = [
     "Measurement",
     "MissingRuntimeError",
     "Session",
-    "bench",
     "census",
     "measure",
     "predict",

@@ -48,21 +48,6 @@ def measure(
     return {label: Measurement(_latency(done), tuple(done)) for label, done in runs.items()}
 
 
-def bench(
-    device: Device,
-    candidates: Candidates,
-    replicates: int = 5,
-    seconds: float = 0.5,
-    count: int = 50,
-    batch: int | None = None,
-    threads: int | None = None,
-    reporter: Reporter = SILENT,
-) -> dict[str, Latency]:
-    """`measure`, without the samples."""
-    measured = measure(device, candidates, replicates, seconds, count, batch, threads, reporter)
-    return {label: measurement.latency for label, measurement in measured.items()}
-
-
 def _latency(replicates: list[Replicate]) -> Latency:
     timings = [replicate.timing for replicate in replicates]
     return summarise(

@@ -3,7 +3,7 @@ from pathlib import Path
 
 from edgekd.devices import Finished
 from edgekd.devices.local import LocalDevice
-from edgekd.measure import bench, measure
+from edgekd.measure import measure
 from tests.measure.bundles import MakeBundle
 
 
@@ -36,7 +36,8 @@ def test_the_same_bundle_under_two_options_is_two_candidates(bundle: MakeBundle)
     device = LocalDevice("local:")
     folder = bundle("openvino", "float")
     candidates = {"f32": (folder, {}), "free": (folder, {"precision": "default"})}
-    results = bench(device, candidates, replicates=2, seconds=0.01, count=5, batch=2)
+    measured = measure(device, candidates, replicates=2, seconds=0.01, count=5, batch=2)
+    results = {label: measurement.latency for label, measurement in measured.items()}
     device.close()
     for latency in results.values():
         assert 0 < latency.low <= latency.high
