@@ -1,10 +1,11 @@
 """A recipe: what is taught to whom, for which targets. The only file that a user must write."""
 
+import math
 import tomllib
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
@@ -21,6 +22,25 @@ class Data(Schema):
     limit: PositiveInt | None = None
     augmentation: tuple[str, ...] = ()
     views: PositiveInt = 4
+
+
+class Ramp(Schema):
+    """A weight that moves from `start` to `end` over the first `until` (a fraction) of training, and then stays."""
+
+    start: NonNegativeFloat
+    end: NonNegativeFloat
+    until: Annotated[float, Field(gt=0, le=1)] = 1.0
+    shape: Literal["linear", "cosine"] = "linear"
+
+    def at(self, progress: float) -> float:
+        """The weight when `progress` (0…1) of the steps are done."""
+        moved = min(1.0, progress / self.until)
+        if self.shape == "cosine":
+            moved = (1 - math.cos(math.pi * moved)) / 2
+        return self.start + (self.end - self.start) * moved
+
+
+Weight = NonNegativeFloat | Ramp
 
 
 class Training(Schema):
@@ -66,18 +86,22 @@ class Benchmark(Schema):
 
 
 class Recipe(Schema):
-    """The whole road. `distillation` entries are `{method = …, weight = …, …the method's own parameters}`."""
+    """The whole road. `distillation` entries are `{method = …, weight = …, …the method's own parameters}`.
+
+    Layers of the first of the `co_teachers` are written `1/name`. Without targets a run ends with the float graph.
+    """
 
     name: str
     title: str = ""
     seed: NonNegativeInt = 0
     seeds: PositiveInt = 1
     threads: PositiveInt = 1
-    targets: tuple[str, ...]
+    targets: tuple[str, ...] = ()
     data: Data
     teacher: Model
+    co_teachers: tuple[Model, ...] = ()
     student: Model
-    cross_entropy: NonNegativeFloat = 0.1
+    cross_entropy: Weight = 0.1
     distillation: tuple[dict[str, Any], ...] = Field(min_length=1)
     quantization: Quantization = Quantization()
     benchmark: Benchmark = Benchmark()

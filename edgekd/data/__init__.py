@@ -50,4 +50,4 @@ def _split(raw: Raw, data: Data, seed: int) -> Dataset:
     train, val = (raw.train, raw.val) if raw.val is not None else split_validation(raw.train, seed=seed)
     if not len(val):
         raise BadInputError(f"data {data.name!r}: {len(raw.train)} training samples are too few to hold 10 % out")
-    return Dataset(data.name, train, val, raw.test, raw.classes, normalisation(train.inputs))
+    return Dataset(data.name, train, val, raw.test, raw.classes, normalisation(train.inputs), raw.unit)

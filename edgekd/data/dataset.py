@@ -12,10 +12,17 @@ from edgekd.bundle import Preprocessing
 
 Array = NDArray[Any]
 
+PADDING = 0  # the token that fills a sequence up
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Samples as they were stored: `inputs` (N, …), images uint8 (N, C, H, W); `labels` int64 (N,)."""
+    """Samples as they were stored.
+
+    Attributes:
+        inputs: (N, …): images uint8 (N, C, H, W), tokens int32 or int64 (N, L) filled up with `PADDING`.
+        labels: (N,) int64 classes, or float32 scores, in which NaN stands for no label.
+    """
 
     inputs: Array
     labels: Array
@@ -30,7 +37,13 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Three disjoint splits; every choice uses `val`, `test` is read once per reported number."""
+    """Three disjoint splits; every choice uses `val`, `test` is read once per reported number.
+
+    Attributes:
+        classes: their names; empty where labels are scores of pairs.
+        preprocessing: how raw values become model inputs; tokens go in as they are.
+        unit: rows that stay neighbours: 2 where row 2i and 2i+1 are a pair with one score, else 1.
+    """
 
     name: str
     train: Split
@@ -38,10 +51,16 @@ class Dataset:
     test: Split
     classes: tuple[str, ...]
     preprocessing: Preprocessing
+    unit: int = 1
+
+    @property
+    def metric(self) -> str:
+        """What is measured on it: the `accuracy` of classes, or Spearman's correlation with the scores of pairs."""
+        return "accuracy" if self.classes else "spearman"
 
     def digest(self) -> str:
         """Hexadecimal SHA-256 of everything a model could learn from: names, preprocessing and array contents."""
-        state = hashlib.sha256(repr((self.classes, self.preprocessing)).encode())
+        state = hashlib.sha256(repr((self.classes, self.preprocessing, self.unit)).encode())
         for split in (self.train, self.val, self.test):
             for array in (split.inputs, split.labels):
                 state.update(f"{array.dtype}{array.shape}".encode())
@@ -49,8 +68,15 @@ class Dataset:
         return state.hexdigest()
 
 
+def is_tokens(raw: Array) -> bool:
+    """Whether samples are sequences of tokens: signed integers (N, L)."""
+    return raw.ndim == 2 and raw.dtype.kind == "i"
+
+
 def prepare(raw: Array, preprocessing: Preprocessing) -> Array:
-    """Model inputs, float32 of `raw`'s shape: `(raw * scale - mean) / std`, per channel (axis 1)."""
+    """Model inputs of `raw`'s shape: tokens int64, else float32 `(raw * scale - mean) / std` per channel (axis 1)."""
+    if is_tokens(raw):
+        return raw.astype(np.int64)
     channels = (1, -1) + (1,) * (raw.ndim - 2)
     mean = np.asarray(preprocessing.mean, np.float32).reshape(channels)
     std = np.asarray(preprocessing.std, np.float32).reshape(channels)
@@ -62,7 +88,12 @@ def prepare(raw: Array, preprocessing: Preprocessing) -> Array:
 
 
 def normalisation(inputs: Array) -> Preprocessing:
-    """The preprocessing that gives `inputs` zero mean and unit variance per channel; uint8 is first scaled to 0…1."""
+    """The preprocessing that gives `inputs` zero mean and unit variance per channel; uint8 is first scaled to 0…1.
+
+    Tokens have none.
+    """
+    if is_tokens(inputs):
+        return Preprocessing()
     scale = 1 / 255 if inputs.dtype == np.uint8 else 1.0
     axes = tuple(axis for axis in range(inputs.ndim) if axis != 1)
     mean = inputs.mean(axes, dtype=np.float64, keepdims=True)

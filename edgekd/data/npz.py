@@ -13,7 +13,10 @@ from edgekd.recipe import Data
 
 
 def read(data: Data) -> Raw:
-    """The arrays in `data.path`; uint8 images are (N, H, W) or (N, C, H, W), other inputs become float32."""
+    """The arrays in `data.path`; uint8 images are (N, H, W) or (N, C, H, W), signed integers (N, L) are tokens.
+
+    Other inputs become float32.
+    """
     if data.path is None:
         raise BadInputError("data 'npz' needs data.path, the file with x_train, y_train, x_test and y_test")
     return from_arrays(read_npz(Path(data.path)), data.path)

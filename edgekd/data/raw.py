@@ -6,19 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from edgekd.data.dataset import Array, Dataset, Split
+from edgekd.data.dataset import Array, Dataset, Split, is_tokens
 from edgekd.errors import BadInputError
 from edgekd.recipe import Data
 
 
 @dataclass(frozen=True, eq=False)
 class Raw:
-    """What a source holds: two splits, perhaps a third, and the names of the classes."""
+    """What a source holds: two splits, perhaps a third, the names of the classes, and a Dataset's `unit`."""
 
     train: Split
     test: Split
     classes: tuple[str, ...]
     val: Split | None = None
+    unit: int = 1
 
 
 def from_arrays(arrays: Mapping[str, Array], source: str) -> Raw:
@@ -52,7 +53,8 @@ def from_user(function: Callable[..., Any], data: Data) -> Raw | Dataset:
 def from_result(result: Any, source: str) -> Raw | Dataset:
     """A checked Dataset, or raw data from two (inputs, labels) pairs; BadInputError, naming `source`, otherwise."""
     if isinstance(result, Dataset):
-        from_arrays(_arrays(result), source)
+        if result.classes:
+            from_arrays(_arrays(result), source)
         return result
     try:
         (x_train, y_train), (x_test, y_test) = result
@@ -87,6 +89,8 @@ def _inputs(inputs: Array, where: str) -> Array:
         raise BadInputError(f"{where} looks channels-last {inputs.shape}: images are (N, channels, height, width)")
     if inputs.dtype == np.uint8:
         return inputs[:, None] if inputs.ndim == 3 else inputs
+    if is_tokens(inputs):
+        return inputs
     values = inputs.astype(np.float32)
     finite = np.isfinite(values).reshape(len(values), -1).all(1)
     if not finite.all():

@@ -7,10 +7,21 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from edgekd import plugins
-from edgekd.distillation._base import Builds, Context, Deploys, Method, Output
+from edgekd.distillation._base import Builds, Context, Deploys, Example, Method, Output, Ramp, Weight, weight_at
 from edgekd.errors import BadInputError
 
-__all__ = ["Builds", "Context", "Deploys", "Method", "Output", "load_methods"]
+__all__ = [
+    "Builds",
+    "Context",
+    "Deploys",
+    "Example",
+    "Method",
+    "Output",
+    "Ramp",
+    "Weight",
+    "load_methods",
+    "weight_at",
+]
 
 
 def load_methods(entries: Sequence[dict[str, Any]]) -> list[Method]:
@@ -41,4 +52,4 @@ def _load(method: str, **parameters: Any) -> Method:
 def _dataclass_of(method: str) -> type[Any]:
     module = plugins.builtin(__name__, method, "distillation method")
     own = (kind for kind in vars(module).values() if isinstance(kind, type) and kind.__module__ == module.__name__)
-    return next(kind for kind in own if is_dataclass(kind))
+    return next(kind for kind in own if is_dataclass(kind) and hasattr(kind, "student_taps"))

@@ -6,24 +6,39 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from edgekd.recipe import Ramp, Weight
+
+
+def weight_at(weight: Weight, progress: float) -> float:
+    """What a weight, fixed or moving, is when `progress` (0…1) of the steps are done."""
+    return weight.at(progress) if isinstance(weight, Ramp) else weight
+
 
 @dataclass(frozen=True)
 class Output:
-    """What a network gave for a batch: float32 logits (N, C) and tapped features (N, …) by tap name."""
+    """What a network gave for a batch.
+
+    Attributes:
+        logits: (N, C) float32: logits, or the embedding of a network that has no classes.
+        features: (N, …) float32 by tap name.
+        members: of several teachers, each one's own output; `logits` are then their mean. Empty for one network.
+    """
 
     logits: Tensor
     features: Mapping[str, Tensor] = field(default_factory=dict)
+    members: tuple["Output", ...] = ()
 
 
 @dataclass(frozen=True)
 class Context:
-    """Where training stands.
+    """Where training stands, and what the networks saw.
 
     Attributes:
         step: steps done, of `total_steps`.
         indices: (N,) int64 positions of the samples in the training set.
-        labels: (N,) int64.
-        mask: (N,) bool, the samples whose label may be used; None means all.
+        labels: (N,) int64 classes.
+        inputs: (N, …) what the student saw.
+        mask: (N, L) bool, the tokens that are not padding; None where the input is not a sequence of tokens.
         module: what the method's own `build` returned.
     """
 
@@ -31,15 +46,35 @@ class Context:
     total_steps: int
     indices: Tensor
     labels: Tensor
+    inputs: Tensor
     mask: Tensor | None = None
     module: nn.Module | None = None
+
+
+@dataclass(frozen=True)
+class Example:
+    """What a method builds its parts from.
+
+    Attributes:
+        student_model: the student, untrained.
+        teacher_model: the teacher, which must not be changed.
+        student: the student's output for a few samples.
+        teacher: the teacher's output for the same samples.
+        labels: (samples,) int64, those of the whole training set.
+    """
+
+    student_model: nn.Module
+    teacher_model: nn.Module
+    student: Output
+    teacher: Output
+    labels: Tensor
 
 
 class Method(Protocol):
     """A frozen dataclass of hyper-parameters that turns two outputs into a scalar loss, before its `weight`."""
 
     @property
-    def weight(self) -> float:
+    def weight(self) -> Weight:
         """Factor of this loss in the sum."""
 
     @property
@@ -56,10 +91,10 @@ class Method(Protocol):
 
 @runtime_checkable
 class Builds(Protocol):
-    """A method with trainable parts of its own, checkpointed with the student and dropped at export."""
+    """A method with trainable parts or a memory of its own, checkpointed with the student and dropped at export."""
 
-    def build(self, student: Output, teacher: Output, example: Tensor) -> nn.Module:
-        """The parts, given what both networks put out for the batch `example`."""
+    def build(self, example: Example) -> nn.Module:
+        """The parts; whatever is random in them comes from torch's generator, which the caller has seeded."""
 
 
 @runtime_checkable
@@ -67,4 +102,4 @@ class Deploys(Protocol):
     """A method whose parts stay in the deployed network."""
 
     def deploy(self, student: nn.Module, module: nn.Module) -> nn.Module:
-        """The network to export."""
+        """The network to export; it shares `student`'s and `module`'s parameters, and `student` is left as it was."""

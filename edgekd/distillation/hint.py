@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import Field, NonNegativeFloat
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgekd.distillation._base import Context, Output
+from edgekd.distillation._base import Context, Example, Output, Weight
 from edgekd.errors import BadInputError
 
 
@@ -17,7 +17,7 @@ class Hint:
     """Regress the teacher's features from the student's; `layers` maps student taps to teacher taps."""
 
     layers: Annotated[Mapping[str, str], Field(min_length=1)]
-    weight: NonNegativeFloat = 1.0
+    weight: Weight = 1.0
 
     @property
     def student_taps(self) -> tuple[str, ...]:
@@ -29,11 +29,10 @@ class Hint:
         """The teacher's layers."""
         return tuple(self.layers.values())
 
-    def build(self, student: Output, teacher: Output, example: Tensor) -> nn.Module:
+    def build(self, example: Example) -> nn.Module:
         """One regressor per pair of layers."""
-        return nn.ModuleList(
-            regressor(student.features[ours], teacher.features[theirs]) for ours, theirs in self.layers.items()
-        )
+        ours, theirs = example.student.features, example.teacher.features
+        return nn.ModuleList(regressor(ours[student], theirs[teacher]) for student, teacher in self.layers.items())
 
     def __call__(self, student: Output, teacher: Output, context: Context) -> Tensor:
         """Scalar loss, the mean over the pairs."""

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from pydantic import NonNegativeFloat, PositiveFloat
+from pydantic import PositiveFloat
 from torch import Tensor
 from torch.nn import functional as F
 
-from edgekd.distillation._base import Context, Output
+from edgekd.distillation._base import Context, Output, Weight
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class KD:
     """Match the teacher's softened class probabilities; `standardize` compares z-scores of the logits instead."""
 
     temperature: PositiveFloat = 4.0
-    weight: NonNegativeFloat = 0.9
+    weight: Weight = 0.9
     standardize: bool = False
     student_taps: ClassVar[tuple[str, ...]] = ()
     teacher_taps: ClassVar[tuple[str, ...]] = ()

@@ -21,6 +21,28 @@ def accuracy(logits: Array, labels: Array) -> float:
     return float(np.mean(logits.argmax(axis=1) == labels))
 
 
+def spearman(embeddings: Array, scores: Array) -> float:
+    """Spearman's rank correlation of the cosine of rows 2i and 2i+1 of (2P, D) with their score; `scores` are (2P,)."""
+    return float(np.corrcoef(_ranks(pair_cosines(embeddings)), _ranks(scores[::2]))[0, 1])
+
+
+METRICS = {"accuracy": accuracy, "spearman": spearman}
+
+
+def pair_cosines(embeddings: Array) -> Array:
+    """Cosine similarity (P,) of rows 2i and 2i+1 of (2P, D)."""
+    unit = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
+    cosines: Array = np.sum(unit[::2] * unit[1::2], axis=1)
+    return cosines
+
+
+def _ranks(values: Array) -> Array:
+    """Ranks from 1; equal values share the mean of theirs."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: Array = (np.cumsum(counts) - (counts - 1) / 2)[place]
+    return ranks
+
+
 def agreement(logits: Array, reference: Array) -> float:
     """Fraction of samples on which two (N, C) predictions choose the same class."""
     return float(np.mean(logits.argmax(axis=1) == reference.argmax(axis=1)))

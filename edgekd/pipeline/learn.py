@@ -49,10 +49,15 @@ class Classroom:
         """What every stage that sees the data depends on."""
         return {"data": self.data.digest(), "recipe": self.recipe.data.model_dump(mode="json", exclude={"path"})}
 
-    def build(self, model: Model) -> nn.Module:
-        """A recipe's network with this seed's initial weights."""
+    @property
+    def batches(self) -> Batches:
+        """Two samples at a time, to look at networks with."""
+        return Batches(self.data, self.recipe.data, 2, self.seed, torch.device("cpu"))
+
+    def build(self, model: Model, teacher: nn.Module | None = None) -> nn.Module:
+        """A recipe's network with this seed's initial weights, perhaps derived from its teacher."""
         shape = self.data.train.inputs.shape
-        network = build_model(model, len(self.data.classes), shape[1:], seed=self.seed)
+        network = build_model(model, len(self.data.classes), shape[1:], seed=self.seed, teacher=teacher)
         # Read back in another memory order than it was trained in, a network computes other last bits.
         place_model(network, torch.device("cpu"), len(shape))
         return network
@@ -69,20 +74,22 @@ class Learned:
 
 def first_step(room: Classroom) -> nn.Module:
     """An untrained student after one look at its untrained teacher: both can be built, tapped and compared."""
-    teacher, student = room.build(room.recipe.teacher), room.build(room.recipe.student)
-    methods, device = load_methods(room.recipe.distillation), torch.device("cpu")
-    batches = Batches(room.data, room.recipe.data, 2, room.seed, device)
-    objective = Distill(student, Teacher(teacher, teacher_taps(methods)), methods)
-    objective.prepare(batches, [0])
-    objective(runner(student, "float32", device), batches.at(np.arange(2), 0), step=0, total_steps=1)
-    return student
+    teacher = room.build(room.recipe.teacher)
+    student, batches = room.build(room.recipe.student, teacher), room.batches
+    methods = load_methods(room.recipe.distillation)
+    objective = Distill(
+        student, Teacher(teacher, teacher_taps(methods)), methods, cross_entropy=room.recipe.cross_entropy
+    )
+    objective.build(batches)
+    objective(runner(student, "float32", batches.device), batches.at(np.arange(2), 0), step=0, total_steps=1)
+    return objective.deploy(student)
 
 
 def teach(room: Classroom) -> Learned:
     """The teacher: trained, or read from the recipe's checkpoint."""
     recipe = room.recipe.teacher
     if recipe.checkpoint is None:
-        return _train(room, "teacher", recipe, lambda _: CrossEntropy(recipe.training.label_smoothing), {})
+        return _train(room, "teacher", recipe, None, lambda _: CrossEntropy(recipe.training.label_smoothing), {})
     model = room.build(recipe)
     load_weights(model, Path(recipe.checkpoint))
     record = room.stages.run(
@@ -91,10 +98,10 @@ def teach(room: Classroom) -> Learned:
     return Learned(model, record, room.folder / "teacher")
 
 
-def control(room: Classroom) -> Learned:
+def control(room: Classroom, teacher: Learned) -> Learned:
     """The scratch control: the student's weights, batches, steps and schedule; only the loss differs."""
     student = room.recipe.student
-    return _train(room, "scratch", student, lambda _: CrossEntropy(student.training.label_smoothing), {})
+    return _train(room, "scratch", student, teacher.model, lambda _: CrossEntropy(student.training.label_smoothing), {})
 
 
 def distil(room: Classroom, teacher: Learned, cache: Path) -> Learned:
@@ -105,7 +112,7 @@ def distil(room: Classroom, teacher: Learned, cache: Path) -> Learned:
         return lesson(room, model, teacher.model, methods, cache)
 
     inputs = {"teacher": weights_digest(teacher.model), "methods": recipe.distillation, "ce": recipe.cross_entropy}
-    student = _train(room, "student", recipe.student, objective, inputs)
+    student = _train(room, "student", recipe.student, teacher.model, objective, inputs)
     agreement = room.stages.run(
         "agreement",
         {"teacher": weights_digest(teacher.model), "student": weights_digest(student.model), **room.identity},
@@ -125,26 +132,35 @@ def lesson(room: Classroom, model: nn.Module, teacher: nn.Module, methods: list[
 
 
 def _train(
-    room: Classroom, name: str, recipe: Model, objective: Callable[[nn.Module], Objective], inputs: Mapping[str, Any]
+    room: Classroom,
+    name: str,
+    recipe: Model,
+    teacher: nn.Module | None,
+    objective_of: Callable[[nn.Module], Objective],
+    inputs: Mapping[str, Any],
 ) -> Learned:
-    model, folder = room.build(recipe), room.folder / name
+    model, folder = room.build(recipe, teacher), room.folder / name
+    objective = objective_of(model)
 
     def work(key: str) -> dict[str, Any]:
         trained = train(
-            model, room.data, room.recipe.data, recipe.training, objective(model), folder,
+            model, room.data, room.recipe.data, recipe.training, objective, folder,
             seed=room.seed, key=key, reporter=room.reporter,
         )  # fmt: skip
-        return _measure(room, model) | {"val": trained.val_metric}
+        return _measure(room, trained.model) | {"val": trained.val_metric}
 
     inputs = {"model": recipe.model_dump(mode="json"), "seed": room.seed, **room.identity, **inputs}
     record = room.stages.run(name, inputs, work, outputs=(f"{name}/{WEIGHTS}", f"{name}/{HISTORY}"))
-    load_weights(model, folder / WEIGHTS)
-    return Learned(model.eval(), record, folder)
+    if not objective.modules:
+        objective.build(room.batches)
+    network = objective.deploy(model)
+    load_weights(network, folder / WEIGHTS)
+    return Learned(network.eval(), record, folder)
 
 
 def _measure(room: Classroom, model: nn.Module) -> dict[str, Any]:
     parameters, macs = count(model, room.data.train.inputs.shape[1:])
-    return {"test": evaluate(model, room.data.test, room.data.preprocessing), "parameters": parameters, "macs": macs}
+    return {"test": evaluate(model, room.data, room.data.test), "parameters": parameters, "macs": macs}
 
 
 def _agreement(room: Classroom, teacher: nn.Module, student: nn.Module) -> float:

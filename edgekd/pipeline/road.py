@@ -94,7 +94,7 @@ def _run_seed(
 ) -> SeedResult:
     """One seed's student and its bundles; only the first seed is timed."""
     room, cache = Classroom(recipe, data, seed, stages, reporter), teacher.folder / "answers"
-    scratch, student = control(room), distil(room, teacher, cache)
+    scratch, student = control(room, teacher), distil(room, teacher, cache)
     graphs, quantized = {FLOAT: float_graph(room, student)}, {}
     for name in dict.fromkeys(target.scheme for target in targets):
         quantized[name] = quantise(room, student, teacher, find_scheme(name), cache)

@@ -17,14 +17,17 @@ from edgekd.students._count import count
 __all__ = ["build_model", "count"]
 
 
-def build_model(model: Model, classes: int, input_shape: tuple[int, ...], *, seed: int = 0) -> nn.Module:
+def build_model(
+    model: Model, classes: int, input_shape: tuple[int, ...], *, seed: int = 0, teacher: nn.Module | None = None
+) -> nn.Module:
     """The network that a recipe names, with initial weights that only `seed` decides.
 
-    A factory takes the recipe's options and, of `classes`, `channels` and `input_shape` (without the batch), those that
-    its signature names. Raises BadInputError for an unknown name or option.
+    A factory takes the recipe's options and, of `classes`, `channels`, `input_shape` (without the batch) and `teacher`
+    (of which a student may be derived), those that its signature names.
+    Raises BadInputError for an unknown name or option.
     """
     factory = _factory(model.model)
-    facts = {"classes": classes, "channels": input_shape[0], "input_shape": input_shape}
+    facts = {"classes": classes, "channels": input_shape[0], "input_shape": input_shape, "teacher": teacher}
     arguments = _arguments(factory, facts, model.options, model.model)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -50,7 +53,7 @@ def _arguments(
 ) -> dict[str, Any]:
     parameters = inspect.signature(factory).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return facts | options
+        return {fact: value for fact, value in facts.items() if value is not None} | options
     known = [parameter for parameter in parameters if parameter not in facts]
     for option in options:
         if option not in known:

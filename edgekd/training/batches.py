@@ -8,45 +8,87 @@ import torch
 from torch import Tensor
 
 from edgekd.data.augment import augment
-from edgekd.data.dataset import Array, Dataset, prepare
+from edgekd.data.dataset import PADDING, Array, Dataset, is_tokens, prepare
 from edgekd.recipe import Data
 from edgekd.training.precision import place
 from edgekd.training.seeding import derive
 
+# So many batches are drawn together and sorted by length, so that short sentences do not carry long ones' padding.
+POOL = 32
+
 
 @dataclass(frozen=True)
 class Batch:
-    """Model inputs (N, …) float32, labels and positions in the training set (N,) int64, and the augmentation's view."""
+    """What one step sees.
+
+    Attributes:
+        inputs: (N, …) float32, or (N, L) int64 tokens, cut to the longest of the batch.
+        labels: (N,) int64 classes, or float32 scores.
+        indices: (N,) int64 positions in the training set.
+        view: which of the fixed augmentations was applied.
+    """
 
     inputs: Tensor
     labels: Tensor
     indices: Tensor
     view: int
 
+    @property
+    def mask(self) -> Tensor | None:
+        """(N, L) bool, the tokens that are not padding; None where the inputs are not tokens."""
+        return None if self.inputs.is_floating_point() else self.inputs != PADDING
+
 
 @dataclass(frozen=True, eq=False)
 class Batches:
-    """The training set in batches of `size`; the last incomplete one of an epoch is left out."""
+    """The training set in batches of `size`, shared among `processes`; an epoch's last incomplete batch is left out.
+
+    Rows that belong together (`data.unit`, a pair of sentences) stay neighbours, in the same process.
+    """
 
     data: Dataset
     recipe: Data
     size: int
     seed: int
     device: torch.device
+    process: int = 0
+    processes: int = 1
 
     def __len__(self) -> int:
         return max(1, len(self.data.train) // self.size)
 
     def epoch(self, epoch: int, start: int) -> Iterator[Batch]:
-        """Batches of one epoch, from the one numbered `start`; the epoch's view is consistent (arXiv:2106.05237)."""
-        order = np.random.default_rng(derive(self.seed, "order", epoch)).permutation(len(self.data.train))
-        for number in range(start, len(self)):
-            yield self.at(order[number * self.size : (number + 1) * self.size], epoch % self.recipe.views)
+        """This process's share of the batches of one epoch, from the one numbered `start`.
+
+        The epoch's view is the same for teacher and student (consistent teaching, arXiv:2106.05237).
+        """
+        random = np.random.default_rng(derive(self.seed, "order", epoch))
+        unit, per_batch = self.data.unit, self.size // self.data.unit
+        order = random.permutation(len(self.data.train) // unit)
+        numbers = np.arange(len(self))
+        if is_tokens(self.data.train.inputs):
+            order, numbers = self._by_length(order, per_batch), random.permutation(len(self))
+        for number in numbers[start:]:
+            units = order[number * per_batch : (number + 1) * per_batch][self.process :: self.processes]
+            yield self.at((units[:, None] * unit + np.arange(unit)).ravel(), epoch % self.recipe.views)
 
     def at(self, indices: Array, view: int) -> Batch:
         """The samples at `indices` as they look in `view`."""
         samples = self.data.train.take(indices)
         raw = augment(samples.inputs, self.recipe.augmentation, self.seed, indices, view)
-        inputs = torch.from_numpy(prepare(raw, self.data.preprocessing))
+        inputs = torch.from_numpy(prepare(cut(raw), self.data.preprocessing))
         labels, positions = torch.from_numpy(samples.labels), torch.from_numpy(indices)
         return Batch(place(inputs, self.device), labels.to(self.device), positions.to(self.device), view)
+
+    def _by_length(self, order: Array, per_batch: int) -> Array:
+        tokens = (self.data.train.inputs != PADDING).sum(1).reshape(-1, self.data.unit).max(1)
+        pools = [order[start : start + POOL * per_batch] for start in range(0, len(order), POOL * per_batch)]
+        return np.concatenate([pool[np.argsort(tokens[pool], kind="stable")] for pool in pools])
+
+
+def cut(raw: Array) -> Array:
+    """Tokens (N, L) without the columns that are padding in every row; anything else as it is."""
+    if not is_tokens(raw):
+        return raw
+    used = np.flatnonzero((raw != PADDING).any(0))
+    return raw[:, : used[-1] + 1 if len(used) else 1]

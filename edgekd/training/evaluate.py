@@ -1,4 +1,4 @@
-"""What a network answers, and how often it is right."""
+"""What a network answers, and how good that is."""
 
 import numpy as np
 import torch
@@ -6,22 +6,25 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgekd.bundle import Preprocessing
-from edgekd.data.dataset import Split, prepare
+from edgekd.data.dataset import Dataset, Split, prepare
+from edgekd.measure.task import METRICS
+from edgekd.training.batches import cut
 from edgekd.training.precision import Precision, place, place_model, runner
 
 
 def evaluate(
-    model: nn.Module, split: Split, preprocessing: Preprocessing, *, batch: int = 256, precision: Precision = "float32"
+    model: nn.Module, data: Dataset, split: Split, *, batch: int = 256, precision: Precision = "float32"
 ) -> float:
-    """Accuracy, a fraction."""
-    answers = predict(model, split, preprocessing, batch=batch, precision=precision).argmax(1)
-    return float(np.mean(answers == split.labels))
+    """The data set's metric on one of its splits, a fraction."""
+    return METRICS[data.metric](
+        predict(model, split, data.preprocessing, batch=batch, precision=precision), split.labels
+    )
 
 
 def predict(
     model: nn.Module, split: Split, preprocessing: Preprocessing, *, batch: int = 256, precision: Precision = "float32"
 ) -> NDArray[np.float32]:
-    """Logits (N, classes) in evaluation mode; the model is left in the mode it was in."""
+    """Outputs (N, classes) in evaluation mode; the model is left in the mode it was in."""
     device = next(model.parameters()).device
     run, training = runner(model, precision, device), model.training
     model.eval()
@@ -29,7 +32,7 @@ def predict(
     logits = []
     with torch.inference_mode():
         for start in range(0, len(split), batch):
-            inputs = torch.from_numpy(prepare(split.inputs[start : start + batch], preprocessing))
+            inputs = torch.from_numpy(prepare(cut(split.inputs[start : start + batch]), preprocessing))
             logits.append(run(place(inputs, device)).cpu().numpy())
     model.train(training)
     return np.concatenate(logits)

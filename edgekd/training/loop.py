@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,9 @@ OnProgress = Callable[[nn.Module, float], None]
 
 @dataclass(frozen=True)
 class Trained:
-    """The best validation accuracy, one record per epoch, and the seconds spent over all resumed runs."""
+    """What to deploy, its validation metric, one record per epoch, and the seconds spent over all resumed runs."""
 
+    model: nn.Module = field(compare=False)
     val_metric: float
     history: tuple[dict[str, Any], ...]
     seconds: float
@@ -58,7 +59,7 @@ def train(
     reporter: Reporter,
     on_progress: OnProgress | None = None,
 ) -> Trained:
-    """Train `model` in place and leave it with the weights that were best on the validation split.
+    """Train `model` in place and return what to deploy, with the weights that were best on the validation split.
 
     Continues from `folder`'s checkpoint when that has the same `key`, and at one thread reaches bit-equal weights.
     `on_progress(model, fraction)` is called before every step, in training mode; what it does may depend on the
@@ -71,10 +72,10 @@ def train(
     )
     if position.step < session.total_steps:
         tensors = session.learn(tensors)
-    best = part(tensors, BEST)
+    best, network = part(tensors, BEST), objective.deploy(model)
     save_tensors(best, folder / "best.safetensors")
-    model.load_state_dict(best)
-    return Trained(position.best or 0.0, tuple(position.history), position.seconds)
+    network.load_state_dict(best)
+    return Trained(network, position.best or 0.0, tuple(position.history), position.seconds)
 
 
 @dataclass(eq=False)
@@ -100,6 +101,7 @@ class _Session:
         self._run = runner(self.model, self.settings.precision, device)
         self._batches = Batches(self.data, self.recipe_data, min(self.settings.batch, len(train)), self.seed, device)
         self.total_steps = self.settings.epochs * len(self._batches)
+        self.objective.build(self._batches)
 
     def learn(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Take the remaining steps from a saved state, if there is one, to the last."""
@@ -158,11 +160,12 @@ class _Session:
 
     def _finish_epoch(self, epoch: int) -> None:
         position, average = self.position, self._state.average
+        network = self.objective.deploy(self.model)
         with average.applied(self.model) if average else nullcontext():
-            val = evaluate(self.model, self.data.val, self.data.preprocessing, precision=self.settings.precision)
+            val = evaluate(network, self.data, self.data.val, precision=self.settings.precision)
             if position.best is None or val > position.best:
                 position.best = val
-                self._state.keep_best()
+                self._state.keep_best(network)
         means = position.means(len(self._batches))
         record = {"epoch": epoch + 1, "loss": means.pop("loss"), "terms": means, "val": val}
         position.history.append(record | {"learning_rate": self._rate(position.step - 1)})

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgekd.distillation import Builds, Context, Deploys, Method, Output
+from edgekd.distillation import Builds, Context, Deploys, Example, Method, Output, Weight, weight_at
+from edgekd.errors import BadInputError
 from edgekd.training.batches import Batch, Batches
 from edgekd.training.seeding import derive
 from edgekd.training.taps import Taps
@@ -23,31 +24,44 @@ class Objective(Protocol):
 
     modules: nn.ModuleDict
 
+    def build(self, batches: Batches) -> None:
+        """Make `modules`."""
+
     def prepare(self, batches: Batches, views: Sequence[int]) -> None:
-        """Get ready, before the first step, for the samples and views that training will show."""
+        """Get ready, after `build` and before the first step, for the samples and views that training will show."""
 
     def __call__(self, run: Run, batch: Batch, step: int, total_steps: int) -> tuple[Tensor, Terms]:
         """Scalar loss and its unweighted terms; `run` gives the model's float32 logits."""
 
+    def deploy(self, model: nn.Module) -> nn.Module:
+        """What is evaluated and exported: the model, with the built parts that stay in it."""
+
 
 class CrossEntropy:
-    """Mean cross-entropy with the labels."""
+    """The labels' own loss: mean cross-entropy of classes, squared error of cosines where pairs have scores."""
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         self._label_smoothing = label_smoothing
         self.modules = nn.ModuleDict()
+
+    def build(self, batches: Batches) -> None:
+        """Nothing to make."""
 
     def prepare(self, batches: Batches, views: Sequence[int]) -> None:
         """Nothing to do."""
 
     def __call__(self, run: Run, batch: Batch, step: int, total_steps: int) -> tuple[Tensor, Terms]:
         """Scalar loss."""
-        loss = F.cross_entropy(run(batch.inputs), batch.labels, label_smoothing=self._label_smoothing)
+        loss = label_loss(run(batch.inputs), batch.labels, self._label_smoothing)
         return loss, {"cross_entropy": loss}
+
+    def deploy(self, model: nn.Module) -> nn.Module:
+        """The model itself."""
+        return model
 
 
 class Distill:
-    """Weighted sum of cross-entropy and distillation losses, read from the student by taps."""
+    """Weighted sum of the labels' loss and distillation losses, read from the student by taps."""
 
     def __init__(
         self,
@@ -55,7 +69,7 @@ class Distill:
         teacher: TeacherSource,
         methods: Sequence[Method],
         *,
-        cross_entropy: float = 0.1,
+        cross_entropy: Weight = 0.1,
         label_smoothing: float = 0.0,
         seed: int = 0,
     ) -> None:
@@ -65,42 +79,48 @@ class Distill:
         self._taps = tuple(dict.fromkeys(tap for method in methods for tap in method.student_taps))
         self.modules = nn.ModuleDict()
 
-    def prepare(self, batches: Batches, views: Sequence[int]) -> None:
-        """Get the teacher's answers and build the methods' trainable parts, which `seed` alone initialises."""
-        self._teacher.prepare(batches, views)
+    def build(self, batches: Batches) -> None:
+        """Make the methods' parts, which `seed` alone initialises, from one look at two samples."""
         builders = {name: method for name, method in self._methods.items() if isinstance(method, Builds)}
         if not builders:
             return
-        example = batches.at(np.arange(min(2, len(batches.data.train))), views[0])
-        student, teacher = self._look(example), self._teacher.outputs(example)
+        batch = batches.at(np.arange(min(2 * batches.data.unit, len(batches.data.train))), 0)
+        teacher, labels = self._teacher.ask(batch), torch.from_numpy(batches.data.train.labels)
+        example = Example(self._student, self._teacher.model, self._look(batch), teacher, labels)
         with torch.random.fork_rng():
             for name, method in builders.items():
                 torch.manual_seed(derive(self._seed, "build", name))
-                self.modules[name] = method.build(student, teacher, example.inputs)
+                self.modules[name] = method.build(example)
+
+    def prepare(self, batches: Batches, views: Sequence[int]) -> None:
+        """Get the teacher's answers."""
+        self._teacher.prepare(batches, views)
 
     def __call__(self, run: Run, batch: Batch, step: int, total_steps: int) -> tuple[Tensor, Terms]:
         """Scalar loss."""
         with Taps(self._student, self._taps) as taps:
             logits = run(batch.inputs)
         student = Output(logits, {name: feature.float() for name, feature in taps.features.items()})
-        teacher = self._teacher.outputs(batch)
-        hard = F.cross_entropy(logits, batch.labels, label_smoothing=self._label_smoothing)
-        loss, terms = self._cross_entropy * hard, {"cross_entropy": hard}
+        teacher, progress = self._teacher.outputs(batch), step / total_steps
+        if any(not method.student_taps for method in self._methods.values()):
+            _check_classes(logits, teacher.logits)
         built = dict(self.modules.items())
+        terms = {"cross_entropy": label_loss(logits, batch.labels, self._label_smoothing)}
+        loss = weight_at(self._cross_entropy, progress) * terms["cross_entropy"]
         for name, method in self._methods.items():
-            module = built.get(name)
-            terms[name] = method(
-                student, teacher, Context(step, total_steps, batch.indices, batch.labels, module=module)
-            )
-            loss = loss + method.weight * terms[name]
+            context = Context(
+                step, total_steps, batch.indices, batch.labels, batch.inputs, batch.mask, built.get(name)
+            )  # fmt: skip
+            terms[name] = method(student, teacher, context)
+            loss = loss + weight_at(method.weight, progress) * terms[name]
         return loss, terms
 
-    def deploy(self, student: nn.Module) -> nn.Module:
-        """The student with the parts that its methods keep at deployment."""
+    def deploy(self, model: nn.Module) -> nn.Module:
+        """The model with the parts that its methods keep at deployment."""
         for name, method in self._methods.items():
             if isinstance(method, Deploys):
-                student = method.deploy(student, self.modules[name])
-        return student
+                model = method.deploy(model, self.modules[name])
+        return model
 
     @torch.no_grad()
     def _look(self, batch: Batch) -> Output:
@@ -110,6 +130,26 @@ class Distill:
             logits = self._student(batch.inputs)
         self._student.train(training)
         return Output(logits, dict(taps.features))
+
+
+def label_loss(outputs: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Mean cross-entropy of logits (N, C) with int64 classes (N,); of embeddings (2P, D) with float scores (2P,),
+    the mean squared error of each pair's cosine, 0 where no pair has a score.
+    """
+    if not labels.is_floating_point():
+        return F.cross_entropy(outputs, labels, label_smoothing=label_smoothing)
+    scores = labels[::2]
+    error = F.cosine_similarity(outputs[::2], outputs[1::2]) - scores.nan_to_num()
+    known = ~scores.isnan()
+    return (error.square() * known).sum() / known.sum().clamp(min=1)
+
+
+def _check_classes(student: Tensor, teacher: Tensor) -> None:
+    if student.shape != teacher.shape:
+        raise BadInputError(
+            f"the student puts out {student.shape[1]} values per sample, the teacher {teacher.shape[1]}: "
+            "both must know the same classes in the same order"
+        )
 
 
 def _named(methods: Sequence[Method]) -> dict[str, Method]:

@@ -23,9 +23,9 @@ class State:
     average: Average | None
     best: dict[str, Tensor] = field(default_factory=dict)
 
-    def keep_best(self) -> None:
-        """Remember the model's weights as the best so far."""
-        self.best.update({name: value.clone() for name, value in self.model.state_dict().items()})
+    def keep_best(self, network: nn.Module) -> None:
+        """Remember the weights of what will be deployed as the best so far."""
+        self.best.update({name: value.clone() for name, value in network.state_dict().items()})
 
     def tensors(self) -> dict[str, Tensor]:
         """All of it by name."""

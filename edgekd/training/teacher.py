@@ -15,6 +15,13 @@ from edgekd.training.taps import Taps
 class TeacherSource(Protocol):
     """Whatever can say what the teacher makes of a batch."""
 
+    @property
+    def model(self) -> nn.Module:
+        """The network itself; of several, the first."""
+
+    def ask(self, batch: Batch) -> Output:
+        """What `outputs` gives, for any batch and before `prepare`."""
+
     def prepare(self, batches: Batches, views: Sequence[int]) -> None:
         """Get ready for the samples and views that training will show."""
 
@@ -32,6 +39,11 @@ class Teacher:
         """Move to the device."""
         place_model(self.model, batches.device, batches.data.train.inputs.ndim)
 
+    def ask(self, batch: Batch) -> Output:
+        """Move to the batch's device and answer."""
+        place_model(self.model, batch.inputs.device, batch.inputs.ndim)
+        return self.outputs(batch)
+
     @torch.no_grad()
     def outputs(self, batch: Batch) -> Output:
         """Float32 logits and features of one forward pass."""
@@ -41,6 +53,53 @@ class Teacher:
         return Output(logits, {name: feature.float() for name, feature in taps.features.items()})
 
 
-def teacher_taps(methods: Sequence[Method]) -> tuple[str, ...]:
-    """Every tap of the teacher that some method needs, once."""
-    return tuple(dict.fromkeys(tap for method in methods for tap in method.teacher_taps))
+class Teachers:
+    """Several teachers at once: the mean of their logits, each one's own output in `members`.
+
+    A tap of the second one is written `1/name`; without a number it is the first one's.
+    """
+
+    def __init__(self, sources: Sequence[TeacherSource]) -> None:
+        self._sources = tuple(sources)
+
+    @property
+    def model(self) -> nn.Module:
+        """The first teacher."""
+        return self._sources[0].model
+
+    def prepare(self, batches: Batches, views: Sequence[int]) -> None:
+        """Let each get ready."""
+        for source in self._sources:
+            source.prepare(batches, views)
+
+    def ask(self, batch: Batch) -> Output:
+        """All their answers, before `prepare`."""
+        return _together([source.ask(batch) for source in self._sources])
+
+    def outputs(self, batch: Batch) -> Output:
+        """All their answers."""
+        return _together([source.outputs(batch) for source in self._sources])
+
+
+def teacher_taps(methods: Sequence[Method], number: int = 0) -> tuple[str, ...]:
+    """Every tap that some method needs of the teacher so numbered, once."""
+    taps = dict.fromkeys(tap for method in methods for tap in method.teacher_taps)
+    return tuple(_without_number(tap) for tap in taps if _number(tap) == number)
+
+
+def _together(members: Sequence[Output]) -> Output:
+    features = {
+        f"{number}/{tap}": value for number, member in enumerate(members) for tap, value in member.features.items()
+    }
+    logits = torch.stack([member.logits for member in members]).mean(0)
+    return Output(logits, features | dict(members[0].features), tuple(members))
+
+
+def _number(tap: str) -> int:
+    number, slash, _ = tap.partition("/")
+    return int(number) if slash and number.isdecimal() else 0
+
+
+def _without_number(tap: str) -> str:
+    number, slash, name = tap.partition("/")
+    return name if slash and number.isdecimal() else tap

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from edgekd.data.dataset import Array
 from edgekd.distillation import Output
@@ -34,6 +35,15 @@ class CachedTeacher:
         self._teacher, self._root, self._reporter = teacher, folder, reporter
         self._augmented = True
         self._views: dict[int, dict[str, Array]] = {}
+
+    @property
+    def model(self) -> nn.Module:
+        """The teacher."""
+        return self._teacher.model
+
+    def ask(self, batch: Batch) -> Output:
+        """The teacher's own answer, stored nowhere."""
+        return self._teacher.ask(batch)
 
     def prepare(self, batches: Batches, views: Sequence[int]) -> None:
         """Build, or find, the answers to every sample in `views`."""

@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from edgekd.distillation import Builds, Context, Output
+from edgekd.distillation import Builds, Context, Example, Output
 from edgekd.distillation.hint import Hint, hint_loss, regressor
 from edgekd.errors import BadInputError
 
 
 def context(module=None):
-    return Context(0, 1, torch.arange(2), torch.zeros(2, dtype=torch.long), module=module)
+    return Context(0, 1, torch.arange(2), torch.zeros(2, dtype=torch.long), torch.zeros(2, 1), module=module)
 
 
 def test_is_the_mean_squared_error():
@@ -48,5 +48,5 @@ def test_averages_over_the_pairs_of_layers():
     assert (method.student_taps, method.teacher_taps) == (("a", "b"), ("x", "y"))
     student = Output(torch.zeros(2, 3), {"a": torch.ones(2, 4), "b": torch.zeros(2, 4)})
     teacher = Output(torch.zeros(2, 3), {"x": torch.zeros(2, 4), "y": torch.zeros(2, 4)})
-    module = method.build(student, teacher, torch.zeros(2, 1))
+    module = method.build(Example(nn.Identity(), nn.Identity(), student, teacher, torch.zeros(2)))
     assert method(student, teacher, context(module)).item() == 0.5  # (1 + 0) / 2, the weight is the objective's

@@ -66,6 +66,6 @@ def test_the_users_own_method(tmp_path, monkeypatch):
         (method,) = load_methods([{"method": "own_method:Mean", "weight": 2.0}])
     finally:
         sys.modules.pop("own_method", None)
-    context = Context(0, 1, torch.arange(1), torch.zeros(1, dtype=torch.long))
+    context = Context(0, 1, torch.arange(1), torch.zeros(1, dtype=torch.long), torch.zeros(1, 1))
     assert method(Output(torch.ones(1, 2)), Output(torch.zeros(1, 2)), context).item() == 1.0
     assert method.weight == 2.0

@@ -22,4 +22,4 @@ def test_predicts_in_evaluation_mode_whatever_the_batch(blobs, network):
 def test_accuracy_is_the_share_of_right_answers(blobs, network):
     data, model = blobs(), network()
     right = predict(model, data.test, data.preprocessing).argmax(1) == data.test.labels
-    assert evaluate(model, data.test, data.preprocessing) == right.mean()
+    assert evaluate(model, data, data.test) == right.mean()

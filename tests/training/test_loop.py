@@ -34,7 +34,7 @@ def test_learns_far_above_chance(tmp_path, blobs, network, recipe_data, precisio
     settings = Training(epochs=6, batch=32, learning_rate=0.1, precision=precision)
     trained = learn(model, data, recipe_data, tmp_path, settings)
     assert trained.val_metric > 0.8
-    assert evaluate(model, data.test, data.preprocessing) > 0.8  # chance is 1/3
+    assert evaluate(model, data, data.test) > 0.8  # chance is 1/3
     assert trained.history[-1]["loss"] < trained.history[0]["loss"]
 
 
@@ -46,7 +46,7 @@ def test_a_student_learns_from_its_teacher_alone(tmp_path, blobs, network, recip
     source = CachedTeacher(Teacher(teacher, teacher_taps(methods)), tmp_path / "cache", SILENT)
     objective = Distill(student, source, methods, cross_entropy=0.0)
     trained = learn(student, data, recipe_data, tmp_path / "student", settings, objective)
-    assert evaluate(student, data.test, data.preprocessing) > 0.8
+    assert evaluate(student, data, data.test) > 0.8
     assert trained.history[0]["terms"].keys() == {"cross_entropy", "kd", "hint"}
 
 
@@ -71,7 +71,7 @@ def test_the_model_ends_with_the_weights_that_validated_best(tmp_path, blobs, ne
     settings = Training(epochs=4, batch=32, learning_rate=0.1, precision="float32")
     trained = learn(model, data, recipe_data, tmp_path, settings, on_progress=spoil)
     values = [record["val"] for record in trained.history]
-    assert trained.val_metric == max(values) == evaluate(model, data.val, data.preprocessing) > values[-1]
+    assert trained.val_metric == max(values) == evaluate(model, data, data.val) > values[-1]
     saved = read_tensors(tmp_path / "best.safetensors")
     assert all(torch.equal(saved[name], value) for name, value in model.state_dict().items())
 
@@ -131,7 +131,7 @@ def test_the_average_is_what_is_kept(tmp_path, blobs, network, recipe_data):
     settings = FAST.model_copy(update={"ema": 0.9})
     trained = learn(averaged, data, recipe_data, tmp_path / "ema", settings)
     assert not torch.equal(plain[0].weight, averaged[0].weight)
-    assert trained.val_metric == evaluate(averaged, data.val, data.preprocessing)
+    assert trained.val_metric == evaluate(averaged, data, data.val)
     assert [r["loss"] for r in trained.history] == pytest.approx(
         [r["loss"] for r in learn(network(), data, recipe_data, tmp_path / "plain").history]
     )  # averaging looks on; it does not steer

@@ -25,8 +25,8 @@ class Projected:
     student_taps = ()
     teacher_taps = ()
 
-    def build(self, student, teacher, example):
-        return nn.Linear(student.logits.shape[1], teacher.logits.shape[1])
+    def build(self, example):
+        return nn.Linear(example.student.logits.shape[1], example.teacher.logits.shape[1])
 
     def __call__(self, student, teacher, context):
         assert context.total_steps == 10
@@ -57,7 +57,7 @@ def test_distillation_is_the_weighted_sum_of_its_terms(scene):
     batches, batch, student, teacher = scene
     methods = [KD(temperature=2.0, weight=0.5), KD(temperature=8.0, weight=0.25)]
     objective = Distill(student, Teacher(teacher, precision="float32"), methods, cross_entropy=0.2)
-    objective.prepare(batches, [0])
+    objective.build(batches)
     loss, terms = objective(runner(student, "float32", CPU), batch, 0, 10)
     ours, theirs = student(batch.inputs), teacher(batch.inputs)
     assert list(terms) == ["cross_entropy", "kd", "kd-2"]
@@ -72,7 +72,7 @@ def test_a_methods_parts_are_seeded_trained_and_deployed(scene):
     for seed in (3, 3, 4):
         objective = Distill(student, Teacher(teacher), [Projected()], seed=seed)
         state = torch.random.get_rng_state()
-        objective.prepare(batches, [0])
+        objective.build(batches)
         assert torch.equal(torch.random.get_rng_state(), state)
         weights.append(objective.modules["projected"].weight)
     assert torch.equal(weights[0], weights[1])
@@ -87,7 +87,7 @@ def test_a_methods_parts_are_seeded_trained_and_deployed(scene):
 def test_no_gradient_reaches_the_teacher(scene):
     batches, batch, student, teacher = scene
     objective = Distill(student, Teacher(teacher), [KD()])
-    objective.prepare(batches, [0])
+    objective.build(batches)
     objective(runner(student, "bf16", CPU), batch, 0, 10)[0].backward()
     assert all(parameter.grad is None for parameter in teacher.parameters())
 

@@ -67,7 +67,7 @@ def test_interrupted_and_resumed_it_ends_with_equal_weights(tmp_path, blobs, rec
     assert trained.history == expected.history
     for name, value in unbroken.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
-    assert trained.val_metric == evaluate(resumed, data.val, data.preprocessing)
+    assert trained.val_metric == evaluate(resumed, data, data.val)
 
 
 @pytest.mark.parametrize("tap", ["stages.2", "stem", "stages.1.0.conv1", "head:input"])

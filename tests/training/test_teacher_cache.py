@@ -105,6 +105,7 @@ def test_gives_the_loss_that_the_teacher_on_the_spot_gives(tmp_path, blobs, reci
     losses = []
     for source in (Teacher(teacher, ("inner.0.2",), "float32"), cached(teacher, tmp_path)):
         objective = Distill(student, source, [KD(weight=0.9), Hint({"2": "inner.0.2"})], seed=3)
+        objective.build(batches(data, recipe_data))
         objective.prepare(batches(data, recipe_data), range(2))
         batch = batches(data, recipe_data).at(np.array([5, 3, 190]), 1)
         torch.manual_seed(0)
