@@ -7,8 +7,9 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from edgekd import plugins
-from edgekd.distillation._base import Builds, Context, Deploys, Example, Method, Output, Ramp, Weight, weight_at
+from edgekd.distillation._base import Builds, Context, Deploys, Example, Method, Output, weight_at
 from edgekd.errors import BadInputError
+from edgekd.recipe import Ramp, Weight
 
 __all__ = [
     "Builds",

@@ -8,8 +8,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgekd.distillation._base import Context, Example, Output, Weight
+from edgekd.distillation._base import Context, Example, Output
 from edgekd.errors import BadInputError
+from edgekd.recipe import Weight
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from pydantic import PositiveFloat
 from torch import Tensor
 from torch.nn import functional as F
 
-from edgekd.distillation._base import Context, Output, Weight
+from edgekd.distillation._base import Context, Output
+from edgekd.recipe import Weight
 
 
 @dataclass(frozen=True)
