@@ -43,15 +43,30 @@ class Ramp(Schema):
 Weight = NonNegativeFloat | Ramp
 
 
+Decay = Annotated[float, Field(ge=0, lt=1)]
+OptimizerName = Literal["sgd", "adamw"]
+ScheduleName = Literal["cosine", "one-cycle", "linear", "constant"]
+LEARNING_RATE: dict[OptimizerName, float] = {"sgd": 0.1, "adamw": 1e-3}
+WEIGHT_DECAY: dict[OptimizerName, float] = {"sgd": 5e-4, "adamw": 0.01}
+
+
 class Training(Schema):
-    """One optimisation: SGD with Nesterov momentum under a warm-up and a cosine. `ema` is a decay per step, 0 = off."""
+    """One optimisation; `ema` is a decay per step, `clip` the largest gradient norm, 0 = off for both.
+
+    `learning_rate` (the schedule's peak) and `weight_decay` default to what suits the optimiser; `momentum` is SGD's,
+    `betas` are AdamW's.
+    """
 
     epochs: PositiveInt = 10
     batch: PositiveInt = 128
-    learning_rate: PositiveFloat = 0.1
-    weight_decay: NonNegativeFloat = 5e-4
+    optimizer: OptimizerName = "sgd"
+    learning_rate: PositiveFloat = Field(default_factory=lambda given: LEARNING_RATE[given["optimizer"]])
+    weight_decay: NonNegativeFloat = Field(default_factory=lambda given: WEIGHT_DECAY[given["optimizer"]])
     momentum: NonNegativeFloat = 0.9
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
+    schedule: ScheduleName = "cosine"
     warmup: NonNegativeFloat = 0.1
+    clip: NonNegativeFloat = 0.0
     label_smoothing: NonNegativeFloat = 0.0
     ema: NonNegativeFloat = 0.0
     precision: Literal["auto", "float32", "bf16"] = "auto"

@@ -131,12 +131,11 @@ class _Session:
         self.objective.prepare(self._batches, views)
         modules = self.objective.modules.to(self._accelerator.device)
         modules.train()
-        optimizer = build_optimizer(self.model, modules, self.settings)
+        self._optimizer = build_optimizer(self.model, modules, self.settings)
         average = Average(self.model, self.settings.ema) if self.settings.ema else None
-        self._state = State(self.model, modules, optimizer, average)
+        self._state = State(self.model, modules, self._optimizer, average)
         if tensors:
             self._state.load(tensors)
-        self._optimizer = self._accelerator.prepare(optimizer)
         self._saved = time.perf_counter()
 
     def _step(self, batch: Batch, tracker: Tracker) -> None:
@@ -152,11 +151,16 @@ class _Session:
             raise self._diverged(f"the loss is {value}")
         self._optimizer.zero_grad()
         self._accelerator.backward(loss)
+        if self.settings.clip:
+            nn.utils.clip_grad_norm_(self._parameters(), self.settings.clip)
         self._optimizer.step()
         if self._state.average:
             self._state.average.update(self.model, step)
         self.position.add({"loss": value} | {name: term.item() for name, term in terms.items()})
         tracker.advance(1, f"loss {value:.3f}")
+
+    def _parameters(self) -> list[nn.Parameter]:
+        return [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
 
     def _finish_epoch(self, epoch: int) -> None:
         position, average = self.position, self._state.average
@@ -174,7 +178,8 @@ class _Session:
         self.reporter.event("epoch", stage=self.folder.name, **position.history[-1])
 
     def _rate(self, step: int) -> float:
-        return learning_rate(step, self.total_steps, self.settings.learning_rate, self.settings.warmup)
+        settings = self.settings
+        return learning_rate(step, self.total_steps, settings.learning_rate, settings.warmup, settings.schedule)
 
     def _due(self) -> bool:
         return time.perf_counter() - self._saved > CHECKPOINT_SECONDS

@@ -14,11 +14,13 @@ from edgekd.training import CrossEntropy, train
 from edgekd.training.interrupts import deferred_interrupts
 
 STEPS_PER_EPOCH, EPOCHS = 6, 3
-SETTINGS = Training(epochs=EPOCHS, batch=32, learning_rate=0.1, precision="float32")
+SGD = Training(epochs=EPOCHS, batch=32, precision="float32")
+ADAMW = Training(epochs=EPOCHS, batch=32, optimizer="adamw", schedule="one-cycle", clip=0.5, ema=0.9)
+MOMENTS = [(SGD, step) for step in (0, 5, 8, 17)]  # the first, the last of an epoch, one within, the very last
 
 
-@pytest.mark.parametrize("step", [0, 5, 8, 17])  # the first, the last of an epoch, one within, the very last
-def test_an_interrupted_step_is_finished_and_nothing_is_lost(tmp_path, blobs, network, recipe_data, step):
+@pytest.mark.parametrize(("settings", "step"), [*MOMENTS, (ADAMW, 8)])
+def test_an_interrupted_step_is_finished_and_nothing_is_lost(tmp_path, blobs, network, recipe_data, settings, step):
     def spoil(model, fraction):
         if fraction >= 0.5:  # so that the best weights are the first epochs'
             nn.init.zeros_(model[6].weight)
@@ -29,7 +31,7 @@ def test_an_interrupted_step_is_finished_and_nothing_is_lost(tmp_path, blobs, ne
             os.kill(os.getpid(), signal.SIGINT)
 
     def learn(model, folder, on_progress):
-        arguments = (model, blobs(), recipe_data, SETTINGS, CrossEntropy(), folder)
+        arguments = (model, blobs(), recipe_data, settings, CrossEntropy(), folder)
         return train(*arguments, seed=1, key="k", reporter=SILENT, on_progress=on_progress)
 
     unbroken, resumed = network(), network(seed=9)

@@ -17,7 +17,6 @@ from edgekd.students import build_model
 from edgekd.training import CachedTeacher, CrossEntropy, Distill, Teacher, evaluate, teacher_taps, train
 from edgekd.training.batches import Batches
 from edgekd.training.checkpoint import load_checkpoint
-from edgekd.training.optimizer import build_optimizer
 from edgekd.training.weights import read_tensors
 
 FAST = Training(epochs=3, batch=32, learning_rate=0.1, precision="float32")
@@ -176,13 +175,6 @@ def test_a_sample_looks_the_same_whenever_a_view_comes_round(blobs, recipe_data)
         for batch in batches.epoch(epoch, 0):
             for index, image in zip(batch.indices.tolist(), batch.inputs, strict=True):
                 assert torch.equal(seen.setdefault(index, image), image)
-
-
-def test_only_what_multiplies_inputs_is_decayed(network):
-    decayed, free = build_optimizer(network(), nn.ModuleDict({"fit": nn.Linear(2, 2)}), Training()).param_groups
-    assert {p.ndim for p in decayed["params"]} == {2, 4}
-    assert {p.ndim for p in free["params"]} == {1}
-    assert (decayed["weight_decay"], free["weight_decay"]) == (5e-4, 0.0)
 
 
 def test_vectors_and_a_training_set_smaller_than_a_batch(tmp_path, blobs):
