@@ -1,40 +1,57 @@
 """Taps: what flows through a network's inner modules, read by forward hooks; the network is never edited."""
 
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
+from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, fx, nn
 
 from edgekd.errors import BadInputError
 from edgekd.plugins import nearest
 
-INPUT = ":input"
+INPUT, OUTPUT = "input", "output"
 
 
 class Taps:
     """Features by tap name while in use as a context, or until `close`.
 
     A tap is a module's name for its output, `name:input` for its first input, or a pattern such as `stages.*`, in which
-    `*` stands for one level. A module that runs several times shows its last run. Features are copies: what follows
-    may work in place. Raises BadInputError with the nearest name when nothing matches.
+    `*` stands for one level. Of several values it takes the first; `name:output.1` is the second. A module that runs
+    several times shows its last run. Features are copies: what follows may work in place. Names are those of the plain
+    network under what accelerate or torch.compile wrap around it. A network compiled without taps never calls them:
+    tap it from its first call on. Raises BadInputError with the nearest name when nothing matches.
     """
 
     def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
-        self.features: dict[str, Tensor] = {}
-        modules = dict(model.named_modules())
-        taps = [tap for name in names for tap in _resolve(name, list(modules))]
-        self._hooks = [self._attach(tap, _runs(model, modules, tap)) for tap in dict.fromkeys(taps)]
+        plain = extract_model_from_parallel(model, keep_torch_compile=False) if names else model
+        modules = dict(plain.named_modules()) if names else {}
+        taps = dict.fromkeys(tap for name in names for tap in _resolve(_parse(name), list(modules)))
+        self._features: dict[str, Tensor] = {}
+        self._names = [str(tap) for tap in taps]
+        self._hooks = [self._attach(tap, _runs(plain, modules, tap)) for tap in taps]
 
-    def _attach(self, tap: str, module: nn.Module) -> Any:
-        def read_input(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            self.features[tap] = _copy(inputs[0], tap)
+    @property
+    def features(self) -> dict[str, Tensor]:
+        """What the last forward pass showed; raises BadInputError for a module that it did not run."""
+        for name in self._names:
+            if name not in self._features:
+                raise BadInputError(
+                    f"tap {name!r} saw nothing: the network does not call this module, "
+                    "or was compiled before it was tapped (tap it first, or train it uncompiled)"
+                )
+        return self._features
 
-        def read_output(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
-            self.features[tap] = _copy(output, tap)
+    def _attach(self, tap: "_Tap", module: nn.Module) -> Any:
+        def read_input(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+            self._features[str(tap)] = _copy((*inputs, *named.values()), tap)
 
-        if tap.endswith(INPUT):
-            return module.register_forward_pre_hook(read_input)
+        def read_output(_: nn.Module, __: tuple[Any, ...], output: Any) -> None:
+            self._features[str(tap)] = _copy(output, tap)
+
+        if tap.side == INPUT:
+            return module.register_forward_pre_hook(read_input, with_kwargs=True)
         return module.register_forward_hook(read_output)
 
     def close(self) -> None:
@@ -49,18 +66,47 @@ class Taps:
         self.close()
 
 
-def _copy(feature: object, tap: str) -> Tensor:
-    if not isinstance(feature, Tensor):
-        raise BadInputError(f"tap {tap!r} carries a {type(feature).__name__}, not a tensor: tap a module inside it")
-    return feature.clone()
+@dataclass(frozen=True)
+class _Tap:
+    """One place; `suffix` is how the user wrote all but the module."""
+
+    module: str
+    suffix: str
+    side: str
+    index: int
+
+    def __str__(self) -> str:
+        return self.module + self.suffix
 
 
-def _resolve(tap: str, modules: list[str]) -> list[str]:
-    pattern, suffix = tap.removesuffix(INPUT), INPUT if tap.endswith(INPUT) else ""
-    found = [name for name in modules if name and _matches(name, pattern)]
+def _parse(name: str) -> _Tap:
+    module, colon, port = name.partition(":")
+    side, dot, index = port.partition(".")
+    if (colon and side not in (INPUT, OUTPUT)) or (dot and not index.isdecimal()):
+        raise BadInputError(f"tap {name!r}: after the colon comes 'input' or 'output', or 'output.1' for the second")
+    return _Tap(module, colon + port, side or OUTPUT, int(index or 0))
+
+
+def _copy(values: object, tap: _Tap) -> Tensor:
+    items = tuple(values.values()) if isinstance(values, Mapping) else values
+    choices = items if isinstance(items, tuple | list) else (items,)
+    value = choices[tap.index] if tap.index < len(choices) else None
+    if not isinstance(value, Tensor):
+        raise BadInputError(f"tap {str(tap)!r} carries {_described(items)}, no tensor: tap a module inside it")
+    return value.clone()
+
+
+def _described(values: object) -> str:
+    return f"({', '.join(map(_described, values))})" if isinstance(values, tuple | list) else type(values).__name__
+
+
+def _resolve(tap: _Tap, modules: list[str]) -> list[_Tap]:
+    found = [name for name in modules if name and _matches(name, tap.module)]
     if not found:
-        raise BadInputError(f"the model has no module {pattern!r} to tap{nearest(pattern, filter(None, modules))}")
-    return [name + suffix for name in found]
+        raise BadInputError(
+            f"the model has no module {tap.module!r} to tap{nearest(tap.module, filter(None, modules))}"
+        )
+    return [_Tap(name, tap.suffix, tap.side, tap.index) for name in found]
 
 
 def _matches(name: str, pattern: str) -> bool:
@@ -68,13 +114,12 @@ def _matches(name: str, pattern: str) -> bool:
     return len(parts) == len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted))
 
 
-def _runs(model: nn.Module, modules: dict[str, nn.Module], tap: str) -> nn.Module:
+def _runs(model: nn.Module, modules: dict[str, nn.Module], tap: _Tap) -> nn.Module:
     """The module to hook: in a traced graph containers never run, but their first and last inner module do."""
-    name = tap.removesuffix(INPUT)
     if not isinstance(model, fx.GraphModule):
-        return modules[name]
+        return modules[tap.module]
     calls = [str(node.target) for node in model.graph.nodes if node.op == "call_module"]
-    inside = [call for call in calls if call == name or call.startswith(f"{name}.")]
+    inside = [call for call in calls if call == tap.module or call.startswith(f"{tap.module}.")]
     if not inside:
-        raise BadInputError(f"module {name!r} does not run in the traced graph and cannot be tapped")
-    return modules[inside[0 if tap.endswith(INPUT) else -1]]
+        raise BadInputError(f"module {tap.module!r} does not run in the traced graph and cannot be tapped")
+    return modules[inside[0 if tap.side == INPUT else -1]]
