@@ -15,10 +15,11 @@ from edgekd.schema import Schema, read_toml
 
 
 class Data(Schema):
-    """A built-in data set, a path in a known format, or the user's `module:function`."""
+    """A built-in data set with its options, a path in a known format, or the user's `module:function`."""
 
     name: str
     path: str | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
     limit: PositiveInt | None = None
     augmentation: tuple[str, ...] = ()
     views: PositiveInt = 4

@@ -42,7 +42,10 @@ def _read(data: Data) -> Raw | Dataset:
         return from_user(plugins.custom(data.name, "data set"), data)
     if data.name not in names():
         raise BadInputError(f"unknown data set {data.name!r}{plugins.nearest(data.name, names())}")
-    raw: Raw = plugins.builtin(__name__, data.name, "data set").read(data)
+    source = plugins.builtin(__name__, data.name, "data set")
+    if data.options and not hasattr(source, "Options"):
+        raise BadInputError(f"data {data.name!r} has no options; remove data.options")
+    raw: Raw = source.read(data)
     return raw
 
 
