@@ -54,12 +54,14 @@ WEIGHT_DECAY: dict[OptimizerName, float] = {"sgd": 5e-4, "adamw": 0.01}
 class Training(Schema):
     """One optimisation; `ema` is a decay per step, `clip` the largest gradient norm, 0 = off for both.
 
+    A batch is seen in `accumulate` pieces, one after the other, for one step.
     `learning_rate` (the schedule's peak) and `weight_decay` default to what suits the optimiser; `momentum` is SGD's,
     `betas` are AdamW's.
     """
 
     epochs: PositiveInt = 10
     batch: PositiveInt = 128
+    accumulate: PositiveInt = 1
     optimizer: OptimizerName = "sgd"
     learning_rate: PositiveFloat = Field(default_factory=lambda given: LEARNING_RATE[given["optimizer"]])
     weight_decay: NonNegativeFloat = Field(default_factory=lambda given: WEIGHT_DECAY[given["optimizer"]])
@@ -80,6 +82,14 @@ class Model(Schema):
     options: dict[str, Any] = Field(default_factory=dict)
     checkpoint: str | None = None
     training: Training = Training()
+
+
+class Cache(Schema):
+    """How the teacher's answers are kept: all logits or the `top_k` largest; above `limit_gb` it answers live."""
+
+    top_k: PositiveInt | None = None
+    logits: Literal["float32", "float16"] = "float32"
+    limit_gb: PositiveFloat = 16.0
 
 
 class Quantization(Schema):
@@ -104,7 +114,8 @@ class Benchmark(Schema):
 class Recipe(Schema):
     """The whole road. `distillation` entries are `{method = …, weight = …, …the method's own parameters}`.
 
-    Layers of the first of the `co_teachers` are written `1/name`. Without targets a run ends with the float graph.
+    Layers of the first of the `co_teachers` are written `1/name`. `control` holds the weights of a student that was
+    trained without a teacher; without it one is trained. Without targets a run ends with the float graph.
     """
 
     name: str
@@ -117,11 +128,18 @@ class Recipe(Schema):
     teacher: Model
     co_teachers: tuple[Model, ...] = ()
     student: Model
+    control: str | None = None
     cross_entropy: Weight = 0.1
     distillation: tuple[dict[str, Any], ...] = Field(min_length=1)
+    cache: Cache = Cache()
     quantization: Quantization = Quantization()
     benchmark: Benchmark = Benchmark()
     devices: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def teachers(self) -> tuple[Model, ...]:
+        """All teachers, the first one being the one that the student is compared with."""
+        return (self.teacher, *self.co_teachers)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
