@@ -17,6 +17,7 @@ from edgekd.errors import PromiseBrokenError
 from edgekd.files import write_json
 from edgekd.progress import Reporter, Tracker
 from edgekd.recipe import Data, Training
+from edgekd.training.accumulate import Losses, accumulate_gradients, micro_batches
 from edgekd.training.average import Average
 from edgekd.training.batches import Batch, Batches
 from edgekd.training.checkpoint import JSON, Position, load_checkpoint, save_checkpoint
@@ -145,19 +146,30 @@ class _Session:
             group["lr"] = self._rate(step)
         if self.on_progress:
             self.on_progress(self.model, step / self.total_steps)
-        loss, terms = self.objective(self._run, batch, step, self.total_steps)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise self._diverged(f"the loss is {value}")
         self._optimizer.zero_grad()
-        self._accelerator.backward(loss)
+        losses = {name: value.item() for name, value in self._backward(batch).items()}
+        self._check(losses)
         if self.settings.clip:
             nn.utils.clip_grad_norm_(self._parameters(), self.settings.clip)
         self._optimizer.step()
         if self._state.average:
             self._state.average.update(self.model, step)
-        self.position.add({"loss": value} | {name: term.item() for name, term in terms.items()})
-        tracker.advance(1, f"loss {value:.3f}")
+        self.position.add(losses)
+        tracker.advance(1, f"loss {losses['loss']:.3f}")
+
+    def _backward(self, batch: Batch) -> Losses:
+        """Leave the gradients of a batch's mean loss, and return it with its terms."""
+        pieces = micro_batches(batch, self.settings.accumulate, self.data.unit)
+        step, total = self.position.step, self.total_steps
+        return accumulate_gradients(
+            pieces, len(batch.labels), lambda piece: self.objective(self._run, piece, step, total)
+        )
+
+    def _check(self, losses: Mapping[str, float]) -> None:
+        for name in sorted(losses, key="loss".__eq__):  # a term before the sum that it spoils
+            if not math.isfinite(losses[name]):
+                what = "the loss" if name == "loss" else f"the term {name}"
+                raise self._diverged(f"{what} is {losses[name]}")
 
     def _parameters(self) -> list[nn.Parameter]:
         return [parameter for group in self._optimizer.param_groups for parameter in group["params"]]

@@ -108,11 +108,26 @@ def test_nan_stops_it_and_the_last_good_checkpoint_stays(tmp_path, blobs, networ
         if fraction >= 0.5:
             nn.init.constant_(model[6].bias, math.nan)
 
-    with pytest.raises(PromiseBrokenError, match=r"epoch 2, step 9: the loss is nan; .*checkpoint\.json"):
+    with pytest.raises(PromiseBrokenError, match=r"epoch 2, step 9: the term cross_entropy is nan; .*checkpoint\.json"):
         learn(network(), blobs(), recipe_data, tmp_path, on_progress=poison)
     position, tensors = load_checkpoint(tmp_path, "key")
     assert position.step == 6
     assert all(value.isfinite().all() for value in tensors.values())
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [({"terms": {"one": 1.0, "kd": math.nan}}, "the term kd is nan"), ({"loss": math.inf}, "the loss is inf")],
+)
+def test_divergence_names_the_term(tmp_path, blobs, network, recipe_data, bad, message):
+    class Spoiled(CrossEntropy):
+        def __call__(self, *arguments):
+            loss, terms = super().__call__(*arguments)
+            found = {name: torch.tensor(value) for name, value in bad.get("terms", {}).items()}
+            return loss * bad.get("loss", sum(found.values(), torch.tensor(1.0))), terms | found
+
+    with pytest.raises(PromiseBrokenError, match=rf"diverged in epoch 1, step 0: {message}; there is no checkpoint"):
+        learn(network(), blobs(), recipe_data, tmp_path, objective=Spoiled())
 
 
 def test_an_update_that_explodes_is_never_checkpointed(tmp_path, blobs, network, recipe_data):
