@@ -1,7 +1,7 @@
 """The reused teacher classifier (SimKD, Chen et al., arXiv:2203.14001)."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -11,12 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgekd.distillation._base import Context, Example, Output
+from edgekd.distillation._maps import AXES, convolution, norm
 from edgekd.errors import BadInputError
 from edgekd.recipe import Weight
-
-CONVOLUTIONS: dict[int, type[nn.Conv1d | nn.Conv2d]] = {3: nn.Conv1d, 4: nn.Conv2d}
-NORMS: dict[int, type[nn.BatchNorm1d | nn.BatchNorm2d]] = {3: nn.BatchNorm1d, 4: nn.BatchNorm2d}
-POOLINGS: dict[int, Callable[..., Tensor]] = {3: F.adaptive_avg_pool1d, 4: F.adaptive_avg_pool2d}
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ class SimKD:
     def build(self, example: Example) -> nn.Module:
         """The projector and a frozen copy of the teacher's head; raises BadInputError where the two do not fit."""
         ours, theirs = self._features(example.student, example.teacher)
-        if ours.ndim != theirs.ndim or ours.ndim not in (2, 3, 4):
+        if ours.ndim != theirs.ndim or ours.ndim not in (2, *AXES):
             raise self._mismatch(ours, theirs, "choose heads that take the same kind of feature")
         head = copy.deepcopy(example.teacher_model.get_submodule(self.teacher_head)).requires_grad_(False)
         reused = ReusedHead(projector(ours, theirs, self.factor), head)
@@ -88,7 +85,7 @@ def simkd_loss(projected_feature: Tensor, teacher_feature: Tensor) -> Tensor:
     """Mean squared error of features (N, C, …); the teacher's is first average-pooled to the other's grid."""
     grid = projected_feature.shape[2:]
     if teacher_feature.shape[2:] != grid:
-        teacher_feature = POOLINGS[teacher_feature.ndim](teacher_feature, tuple(grid))
+        teacher_feature = F.interpolate(teacher_feature, grid, mode="area")
     return F.mse_loss(projected_feature, teacher_feature)
 
 
@@ -102,16 +99,12 @@ def projector(student_feature: Tensor, teacher_feature: Tensor, factor: int) -> 
     if axes == 2:
         return nn.Linear(ours, theirs)
     middle = max(1, theirs // factor)
-    shapes = ((ours, middle, 1), (middle, middle, 3), (middle, theirs, 1))
-    layers = [layer for shape in shapes for layer in (*_conv_norm(axes, *shape), nn.ReLU())]
+    layers: list[nn.Module] = []
+    for inputs, outputs, kernel in ((ours, middle, 1), (middle, middle, 3), (middle, theirs, 1)):
+        layers += convolution(axes, inputs, outputs, kernel), norm(axes, outputs), nn.ReLU()
     if teacher_feature.min() < 0:
         layers.pop()
     return nn.Sequential(*_pooling(student_feature.shape[2:], teacher_feature.shape[2:]), *layers)
-
-
-def _conv_norm(axes: int, inputs: int, outputs: int, kernel: int) -> tuple[nn.Module, nn.Module]:
-    convolution = CONVOLUTIONS[axes](inputs, outputs, kernel, padding=kernel // 2, bias=False)
-    return convolution, NORMS[axes](outputs)
 
 
 def _pooling(ours: Sequence[int], theirs: Sequence[int]) -> list[nn.Module]:

@@ -91,7 +91,7 @@ def test_learns_to_answer_as_the_teacher():
     before = (deployed(inputs) - theirs.logits).square().mean().item()
     optimizer = torch.optim.Adam([*student.parameters(), *module.parameters()], 0.01)
     losses = []
-    for _ in range(60):
+    for _ in range(30):
         with Taps(student.train(), method.student_taps) as taps:
             logits = student(inputs)
         loss = method(Output(logits, taps.features), theirs, context(inputs, module))
