@@ -72,7 +72,8 @@ def test_stays_finite_in_float32(logits, equal):
     teacher = student.detach() if equal else -student.detach()
     loss = dist_loss(student, teacher, 1.0, 1.0, 4.0)
     (gradient,) = torch.autograd.grad(loss, student)
-    assert loss.isfinite() and gradient.isfinite().all()
+    assert loss.isfinite()
+    assert gradient.isfinite().all()
 
 
 def test_has_nothing_to_say_of_the_batch_when_it_is_one_sample():
@@ -80,7 +81,8 @@ def test_has_nothing_to_say_of_the_batch_when_it_is_one_sample():
     student = torch.randn(1, 4, requires_grad=True)
     loss = dist_loss(student, torch.randn(1, 4), 0.0, 1.0, 2.0)
     (gradient,) = torch.autograd.grad(loss, student)
-    assert loss.item() == 4.0 and not gradient.any()
+    assert loss.item() == 4.0
+    assert not gradient.any()
 
 
 def test_refuses_no_temperature():
