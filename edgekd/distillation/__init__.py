@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from edgekd import plugins
-from edgekd.distillation._base import Builds, Context, Deploys, Example, Method, Output, weight_at
+from edgekd.distillation._base import Builds, Context, Deploys, Example, Generational, Method, Output, weight_at
 from edgekd.errors import BadInputError
 from edgekd.recipe import Ramp, Weight
 
@@ -16,6 +16,8 @@ __all__ = [
     "Context",
     "Deploys",
     "Example",
+    "Generational",
+    "Generational",
     "Method",
     "Output",
     "Ramp",

@@ -103,3 +103,21 @@ class Deploys(Protocol):
 
     def deploy(self, student: nn.Module, module: nn.Module) -> nn.Module:
         """The network to export; it shares `student`'s and `module`'s parameters, and `student` is left as it was."""
+
+
+@runtime_checkable
+class Generational(Protocol):
+    """A method whose student becomes the teacher of the next one, from fresh initial weights, `generations` in all."""
+
+    @property
+    def generations(self) -> int:
+        """How many students are taught, one after the other."""
+
+
+@runtime_checkable
+class Generational(Protocol):
+    """A method that trains several students one after the other, each one taught by the one before."""
+
+    @property
+    def generations(self) -> int:
+        """How many; the recipe's teacher teaches the first."""
