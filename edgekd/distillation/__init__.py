@@ -17,7 +17,6 @@ __all__ = [
     "Deploys",
     "Example",
     "Generational",
-    "Generational",
     "Method",
     "Output",
     "Ramp",

@@ -112,12 +112,3 @@ class Generational(Protocol):
     @property
     def generations(self) -> int:
         """How many students are taught, one after the other."""
-
-
-@runtime_checkable
-class Generational(Protocol):
-    """A method that trains several students one after the other, each one taught by the one before."""
-
-    @property
-    def generations(self) -> int:
-        """How many; the recipe's teacher teaches the first."""
