@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 
 
-def count(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[int, int]:
-    """(parameters, multiply-accumulates of one sample in convolutions and linear layers).
+def count(model: nn.Module, input_shape: tuple[int, ...], dtype: torch.dtype | None = None) -> tuple[int, int]:
+    """(parameters, multiply-accumulates of one sample in convolutions and linear layers; looking up costs none).
 
-    `input_shape` is without the batch; the model's mode, weights and statistics are left as they were.
+    `input_shape` is without the batch, `dtype` that of the inputs, as in `example_input`; the model's mode, weights and
+    statistics are left as they were.
     """
     macs = 0
 
@@ -19,16 +20,28 @@ def count(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[int, int]:
 
     hooks = [layer.register_forward_hook(add) for layer in model.modules() if _macs_per_value(layer)]
     training = {module: module.training for module in model.modules()}
-    parameter = next(model.parameters())
     try:
         with torch.no_grad():
-            model.eval()(torch.zeros(1, *input_shape, device=parameter.device, dtype=parameter.dtype))
+            model.eval()(example_input(model, input_shape, dtype))
     finally:
         for hook in hooks:
             hook.remove()
         for module, mode in training.items():
             module.training = mode
     return sum(parameter.numel() for parameter in model.parameters()), macs
+
+
+def example_input(model: nn.Module, input_shape: tuple[int, ...], dtype: torch.dtype | None = None) -> Tensor:
+    """A batch of one, on the model's device: ones for integers (0 is padding), else zeros.
+
+    Without a `dtype`, a sequence (L,) into a model with an embedding is int64 tokens; all else is of the weights' type.
+    """
+    parameter = next(model.parameters())
+    if dtype is None:
+        embeds = any(isinstance(module, nn.Embedding) for module in model.modules())
+        dtype = torch.int64 if embeds and len(input_shape) == 1 else parameter.dtype
+    fill = 0 if dtype.is_floating_point else 1
+    return torch.full((1, *input_shape), fill, device=parameter.device, dtype=dtype)
 
 
 def _macs_per_value(layer: nn.Module) -> int:
