@@ -59,7 +59,7 @@ class Training(Schema):
     `betas` are AdamW's.
     """
 
-    epochs: PositiveInt = 10
+    epochs: NonNegativeInt = 10
     batch: PositiveInt = 128
     accumulate: PositiveInt = 1
     optimizer: OptimizerName = "sgd"
@@ -76,7 +76,10 @@ class Training(Schema):
 
 
 class Model(Schema):
-    """A model by built-in name or `module:function`, with its keyword arguments."""
+    """A model by built-in name or `module:function`, with its keyword arguments.
+
+    A teacher with a `checkpoint`, or with 0 epochs, is not trained.
+    """
 
     model: str
     options: dict[str, Any] = Field(default_factory=dict)
@@ -146,6 +149,8 @@ class Recipe(Schema):
         for entry in self.distillation:
             if "method" not in entry:
                 raise ValueError("every [[distillation]] entry needs a 'method'")
+        if not self.student.training.epochs:
+            raise ValueError("student.training.epochs: a student needs at least one epoch")
         if len(set(self.targets)) != len(self.targets):
             raise ValueError("targets: a target is named twice")
         for name in self.devices:

@@ -1,4 +1,4 @@
-"""LEARN, as stages: a teacher, a scratch control and a distilled student."""
+"""LEARN, as stages: teachers, a scratch control and a distilled student."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,15 +10,17 @@ import torch
 from torch import nn
 
 from edgekd.data.dataset import Dataset, prepare
-from edgekd.distillation import Method, load_methods
+from edgekd.distillation import Generational, Method, load_methods
+from edgekd.measure.task import METRICS, agreement, calibration_error, pair_cosines, spearman
 from edgekd.pipeline.stages import Stages
 from edgekd.progress import Reporter
 from edgekd.recipe import Model, Recipe
 from edgekd.students import build_model, count
-from edgekd.training import CachedTeacher, CrossEntropy, Distill, Teacher, evaluate, predict, teacher_taps, train
+from edgekd.training import CachedTeacher, CrossEntropy, Distill, Teacher, Teachers, predict, teacher_taps, train
 from edgekd.training.batches import Batches
 from edgekd.training.objectives import Objective
 from edgekd.training.precision import place_model, runner
+from edgekd.training.seeding import derive
 from edgekd.training.weights import load_weights, weights_digest
 
 WEIGHTS, HISTORY = "best.safetensors", "history.json"
@@ -54,10 +56,12 @@ class Classroom:
         """Two samples at a time, to look at networks with."""
         return Batches(self.data, self.recipe.data, 2, self.seed, torch.device("cpu"))
 
-    def build(self, model: Model, teacher: nn.Module | None = None) -> nn.Module:
-        """A recipe's network with this seed's initial weights, perhaps derived from its teacher."""
+    def build(self, model: Model, teacher: nn.Module | None = None, seed: int | None = None) -> nn.Module:
+        """A recipe's network with initial weights by `seed`, else the room's, or derived from its teacher."""
         shape = self.data.train.inputs.shape
-        network = build_model(model, len(self.data.classes), shape[1:], seed=self.seed, teacher=teacher)
+        network = build_model(
+            model, len(self.data.classes), shape[1:], seed=self.seed if seed is None else seed, teacher=teacher
+        )
         # Read back in another memory order than it was trained in, a network computes other last bits.
         place_model(network, torch.device("cpu"), len(shape))
         return network
@@ -73,62 +77,90 @@ class Learned:
 
 
 def first_step(room: Classroom) -> nn.Module:
-    """An untrained student after one look at its untrained teacher: both can be built, tapped and compared."""
-    teacher = room.build(room.recipe.teacher)
-    student, batches = room.build(room.recipe.student, teacher), room.batches
-    methods = load_methods(room.recipe.distillation)
-    objective = Distill(
-        student, Teacher(teacher, teacher_taps(methods)), methods, cross_entropy=room.recipe.cross_entropy
+    """An untrained student after one look at its untrained teachers: all can be built, tapped and compared."""
+    teachers = [room.build(model) for model in room.recipe.teachers]
+    student, batches, methods = (
+        room.build(room.recipe.student, teachers[0]),
+        room.batches,
+        load_methods(room.recipe.distillation),
     )
+    source = Teachers([Teacher(teacher, teacher_taps(methods, number)) for number, teacher in enumerate(teachers)])
+    objective = Distill(student, source, methods, cross_entropy=room.recipe.cross_entropy)
     objective.build(batches)
     objective(runner(student, "float32", batches.device), batches.at(np.arange(2), 0), step=0, total_steps=1)
     return objective.deploy(student)
 
 
-def teach(room: Classroom) -> Learned:
-    """The teacher: trained, or read from the recipe's checkpoint."""
-    recipe = room.recipe.teacher
-    if recipe.checkpoint is None:
-        return _train(room, "teacher", recipe, None, lambda _: CrossEntropy(recipe.training.label_smoothing), {})
-    model = room.build(recipe)
-    load_weights(model, Path(recipe.checkpoint))
-    record = room.stages.run(
-        "teacher", {"weights": weights_digest(model), **room.identity}, lambda _: _measure(room, model)
-    )
-    return Learned(model, record, room.folder / "teacher")
+def teach(room: Classroom) -> list[Learned]:
+    """The teachers, the recipe's own first: trained, read from a checkpoint or, with 0 epochs, as they were made."""
+    return [
+        _teacher(room, model, f"teacher-{number}" if number else "teacher")
+        for number, model in enumerate(room.recipe.teachers)
+    ]
+
+
+def _teacher(room: Classroom, recipe: Model, name: str) -> Learned:
+    if recipe.checkpoint is None and recipe.training.epochs:
+        return _train(room, name, recipe, None, lambda _: CrossEntropy(recipe.training.label_smoothing), {})
+    return _given(room, name, room.build(recipe), recipe.checkpoint)
 
 
 def control(room: Classroom, teacher: Learned) -> Learned:
-    """The scratch control: the student's weights, batches, steps and schedule; only the loss differs."""
+    """The scratch control, trained or given: the student's weights, batches and schedule; only the loss differs."""
     student = room.recipe.student
+    if room.recipe.control:
+        return _given(room, "scratch", room.build(student, teacher.model), room.recipe.control)
     return _train(room, "scratch", student, teacher.model, lambda _: CrossEntropy(student.training.label_smoothing), {})
 
 
-def distil(room: Classroom, teacher: Learned, cache: Path) -> Learned:
-    """The student, taught by the recipe's methods from the teacher's cached answers."""
-    recipe, methods = room.recipe, load_methods(room.recipe.distillation)
-
-    def objective(model: nn.Module) -> Objective:
-        return lesson(room, model, teacher.model, methods, cache)
-
-    inputs = {"teacher": weights_digest(teacher.model), "methods": recipe.distillation, "ce": recipe.cross_entropy}
-    student = _train(room, "student", recipe.student, teacher.model, objective, inputs)
-    agreement = room.stages.run(
-        "agreement",
-        {"teacher": weights_digest(teacher.model), "student": weights_digest(student.model), **room.identity},
-        lambda _: _agreement(room, teacher.model, student.model),
-    )
+def distil(room: Classroom, teachers: list[Learned], cache: Path) -> Learned:
+    """The student, taught by the recipe's methods from its teachers' answers, over the generations they ask for."""
+    methods, first = load_methods(room.recipe.distillation), teachers[0]
+    generations = max(method.generations if isinstance(method, Generational) else 1 for method in methods)
+    for generation in range(1, generations):
+        younger = _generation(room, f"generation-{generation}", teachers, first, methods, cache)
+        teachers = [younger]
+    student = _generation(room, "student", teachers, first, methods, cache)
+    inputs = {"teacher": weights_digest(first.model), "student": weights_digest(student.model), **room.identity}
+    agreement = room.stages.run("agreement", inputs, lambda _: _agreement(room, first.model, student.model))
     return Learned(student.model, student.record | {"agreement": agreement}, student.folder)
 
 
-def lesson(room: Classroom, model: nn.Module, teacher: nn.Module, methods: list[Method], cache: Path) -> Distill:
-    """What a student minimises under its teacher."""
-    source = CachedTeacher(Teacher(teacher, teacher_taps(methods)), cache, room.reporter)
+def _generation(
+    room: Classroom, name: str, teachers: list[Learned], first: Learned, methods: list[Method], cache: Path
+) -> Learned:
+    """One student; all generations but the last, `student`, start from weights of their own."""
+    recipe, models = room.recipe, [teacher.model for teacher in teachers]
+
+    def objective(model: nn.Module) -> Objective:
+        return lesson(room, model, models, methods, cache)
+
+    inputs = {"teachers": [weights_digest(model) for model in models], "methods": recipe.distillation}
+    inputs |= {"cross_entropy": recipe.model_dump(mode="json")["cross_entropy"]}
+    seed = room.seed if name == "student" else derive(room.seed, name)
+    return _train(room, name, recipe.student, first.model, objective, inputs, seed)
+
+
+def lesson(room: Classroom, model: nn.Module, teachers: list[nn.Module], methods: list[Method], cache: Path) -> Distill:
+    """What a student minimises under its teachers."""
+    sources = [
+        CachedTeacher(Teacher(teacher, teacher_taps(methods, number)), cache, room.reporter)
+        for number, teacher in enumerate(teachers)
+    ]
     training = room.recipe.student.training
     return Distill(
-        model, source, methods,
+        model, Teachers(sources) if len(sources) > 1 else sources[0], methods,
         cross_entropy=room.recipe.cross_entropy, label_smoothing=training.label_smoothing, seed=room.seed,
     )  # fmt: skip
+
+
+def _given(room: Classroom, name: str, model: nn.Module, checkpoint: str | None) -> Learned:
+    """A network that needs no training."""
+    if checkpoint is not None:
+        load_weights(model, Path(checkpoint))
+    inputs = {"weights": weights_digest(model), **room.identity}
+    record = room.stages.run(name, inputs, lambda _: _measure(room, model))
+    return Learned(model.eval(), record, room.folder / name)
 
 
 def _train(
@@ -138,8 +170,10 @@ def _train(
     teacher: nn.Module | None,
     objective_of: Callable[[nn.Module], Objective],
     inputs: Mapping[str, Any],
+    seed: int | None = None,
 ) -> Learned:
-    model, folder = room.build(recipe, teacher), room.folder / name
+    seed = room.seed if seed is None else seed
+    model, folder = room.build(recipe, teacher, seed), room.folder / name
     objective = objective_of(model)
 
     def work(key: str) -> dict[str, Any]:
@@ -149,7 +183,9 @@ def _train(
         )  # fmt: skip
         return _measure(room, trained.model) | {"val": trained.val_metric}
 
-    inputs = {"model": recipe.model_dump(mode="json"), "seed": room.seed, **room.identity, **inputs}
+    inputs = {"model": recipe.model_dump(mode="json"), "seed": seed, **room.identity, **inputs}
+    if teacher is not None:
+        inputs |= {"start": weights_digest(model)}
     record = room.stages.run(name, inputs, work, outputs=(f"{name}/{WEIGHTS}", f"{name}/{HISTORY}"))
     if not objective.modules:
         objective.build(room.batches)
@@ -159,10 +195,16 @@ def _train(
 
 
 def _measure(room: Classroom, model: nn.Module) -> dict[str, Any]:
-    parameters, macs = count(model, room.data.train.inputs.shape[1:])
-    return {"test": evaluate(model, room.data, room.data.test), "parameters": parameters, "macs": macs}
+    """Metric and, for classes, calibration error on the test split; size and work."""
+    data = room.data
+    parameters, macs = count(model, data.train.inputs.shape[1:])
+    answers = predict(model, data.test, data.preprocessing)
+    record = {"test": METRICS[data.metric](answers, data.test.labels), "parameters": parameters, "macs": macs}
+    return record | ({"calibration_error": calibration_error(answers, data.test.labels)} if data.classes else {})
 
 
 def _agreement(room: Classroom, teacher: nn.Module, student: nn.Module) -> float:
-    answers = [predict(model, room.data.test, room.data.preprocessing).argmax(1) for model in (teacher, student)]
-    return float((answers[0] == answers[1]).mean())
+    """How often two networks choose the same class; of embeddings, how alike they rank the pairs (Spearman)."""
+    data = room.data
+    theirs, ours = (predict(model, data.test, data.preprocessing) for model in (teacher, student))
+    return agreement(ours, theirs) if data.classes else spearman(ours, np.repeat(pair_cosines(theirs), 2))

@@ -60,10 +60,8 @@ def describe(recipe: Recipe) -> list[dict[str, Any]]:
     targets = load_targets(recipe)
     schemes = dict.fromkeys(target.scheme for target in targets)
     rows = [
-        {
-            "stage": "teacher",
-            "what": recipe.teacher.checkpoint or f"{recipe.teacher.model}, {recipe.teacher.training.epochs} epochs",
-        }
+        {"stage": "teacher", "what": teacher.checkpoint or f"{teacher.model}, {teacher.training.epochs} epochs"}
+        for teacher in recipe.teachers
     ]
     taught = ", ".join(entry["method"] for entry in recipe.distillation)
     for seed in range(recipe.seed, recipe.seed + recipe.seeds):

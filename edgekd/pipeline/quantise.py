@@ -12,8 +12,10 @@ from torch import nn
 from edgekd.backends.reference import Reference
 from edgekd.data.dataset import Dataset
 from edgekd.data.dataset import prepare as model_inputs
-from edgekd.distillation import Builds, load_methods
+from edgekd.distillation import Builds, Method, load_methods
+from edgekd.distillation.kd import KD
 from edgekd.files import write_bytes
+from edgekd.measure.task import METRICS
 from edgekd.pipeline.learn import Classroom, Learned, first_step, lesson
 from edgekd.quantization.qat import calibrate, enable_observers, export_float, export_qdq, prepare
 from edgekd.quantization.scheme import Scheme
@@ -40,25 +42,29 @@ def float_graph(room: Classroom, student: Learned) -> Path:
     return room.folder / name
 
 
-def quantise(room: Classroom, student: Learned, teacher: Learned, scheme: Scheme, cache: Path) -> dict[str, Any]:
-    """`onnx/<scheme>.onnx`: the student, fine-tuned under its teacher for a scheme (0 epochs: calibrated)."""
+def quantise(room: Classroom, student: Learned, teachers: list[Learned], scheme: Scheme, cache: Path) -> dict[str, Any]:
+    """`onnx/<scheme>.onnx`: the student, fine-tuned under its teachers for a scheme (0 epochs: calibrated)."""
     settings, name = room.recipe.quantization, f"onnx/{scheme.name}.onnx"
+    models = [teacher.model for teacher in teachers]
 
     def work(key: str) -> dict[str, Any]:
         room.reporter.say(f"quantising for {scheme.name}")
         prepared = prepare(student.model, scheme, room.example, settings.keep_float)
         calibrate(prepared, calibration(room.data, room.seed, settings.calibration))
         if settings.epochs:
-            methods = [method for method in load_methods(room.recipe.distillation) if not isinstance(method, Builds)]
+            methods: list[Method] = [
+                method for method in load_methods(room.recipe.distillation) if not isinstance(method, Builds)
+            ]
             train(
                 prepared, room.data, room.recipe.data, _fine_tuning(room.recipe),
-                lesson(room, prepared, teacher.model, methods, cache), room.folder / "qat" / scheme.name,
+                lesson(room, prepared, models, methods or [KD()], cache), room.folder / "qat" / scheme.name,
                 seed=room.seed, key=key, reporter=room.reporter, on_progress=settle,
             )  # fmt: skip
         return _write_graph(room, export_qdq(prepared, room.example, scheme), name)
 
     inputs = {
-        "student": weights_digest(student.model), "teacher": weights_digest(teacher.model), "scheme": scheme.name,
+        "student": weights_digest(student.model), "teachers": [weights_digest(model) for model in models],
+        "scheme": scheme.name,
         "settings": settings.model_dump(mode="json"), "methods": room.recipe.distillation, "seed": room.seed,
         **room.identity,
     }  # fmt: skip
@@ -88,8 +94,8 @@ def calibration(data: Dataset, seed: int, count: int = 512, batch: int = 64) -> 
 
 
 def _write_graph(room: Classroom, model: onnx.ModelProto, name: str) -> dict[str, Any]:
-    """Save a graph, and how often the reference says that it is right on the test split."""
+    """Save a graph, and what the reference says of its metric on the test split."""
     write_bytes(room.folder / name, model.SerializeToString())
     inputs = model_inputs(room.data.test.inputs, room.data.preprocessing)
     answers = next(iter(Reference(model).run({model.graph.input[0].name: inputs}, batch=256).values()))
-    return {"test": float(np.mean(answers.argmax(1) == room.data.test.labels))}
+    return {"test": METRICS[room.data.metric](answers, room.data.test.labels)}

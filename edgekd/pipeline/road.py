@@ -29,7 +29,18 @@ from edgekd.reporting.html import REPORT, RUN, write_report
 from edgekd.target import Target
 
 # All that a run writes; nothing else in its folder is ever touched.
-FOLDERS = ("stages", "teacher", "scratch", "student", "qat", "onnx", "bundles", "seeds")
+FOLDERS = (
+    "stages",
+    "teacher",
+    "teacher-[0-9]*",
+    "generation-[0-9]*",
+    "scratch",
+    "student",
+    "qat",
+    "onnx",
+    "bundles",
+    "seeds",
+)
 FILES = (RUN, REPORT, "results.jsonl", "events.jsonl")
 
 
@@ -63,14 +74,14 @@ def run_recipe(
         stages = Stages(folder, reporter)
         room = Classroom(recipe, data, recipe.seed, stages, reporter)
         rehearse(room, [find_scheme(target.scheme) for target in targets])
-        teacher = teach(room)
+        teachers = teach(room)
         results = [
-            _run_seed(recipe, data, targets, teacher, seed, _stages_of(seed, recipe, stages), reporter)
+            _run_seed(recipe, data, targets, teachers, seed, _stages_of(seed, recipe, stages), reporter)
             for seed in range(recipe.seed, recipe.seed + recipe.seeds)
         ]
         with closing(open_device("local:")) as host:
             machine = machine_facts(host).model_dump(mode="json")
-        run = summarise(recipe, data, teacher.record, results, machine, stages.log)
+        run = summarise(recipe, data, teachers[0].record, results, machine, stages.log)
         write_json(folder / RUN, run)
         write_report(folder)
     return _outcome(run, results, strict)
@@ -87,17 +98,17 @@ def _run_seed(
     recipe: Recipe,
     data: Dataset,
     targets: list[Target],
-    teacher: Learned,
+    teachers: list[Learned],
     seed: int,
     stages: Stages,
     reporter: Reporter,
 ) -> SeedResult:
     """One seed's student and its bundles; only the first seed is timed."""
-    room, cache = Classroom(recipe, data, seed, stages, reporter), teacher.folder / "answers"
-    scratch, student = control(room, teacher), distil(room, teacher, cache)
+    room, cache = Classroom(recipe, data, seed, stages, reporter), teachers[0].folder / "answers"
+    scratch, student = control(room, teachers[0]), distil(room, teachers, cache)
     graphs, quantized = {FLOAT: float_graph(room, student)}, {}
     for name in dict.fromkeys(target.scheme for target in targets):
-        quantized[name] = quantise(room, student, teacher, find_scheme(name), cache)
+        quantized[name] = quantise(room, student, teachers, find_scheme(name), cache)
         graphs[name] = room.folder / "onnx" / f"{name}.onnx"
     shutil.rmtree(cache, ignore_errors=True)  # with augmentation every seed sees other pixels
     provenance = {"recipe_sha256": recipe_digest(recipe), "versions": versions(), "seed": seed}
@@ -131,15 +142,19 @@ def alone(folder: Path, fresh: bool) -> Iterator[None]:
 
 
 def _clear(folder: Path) -> None:
-    for name in FOLDERS:
-        shutil.rmtree(folder / name, ignore_errors=True)
+    for path in _folders(folder):
+        shutil.rmtree(path, ignore_errors=True)
     for name in FILES:
         (folder / name).unlink(missing_ok=True)
 
 
+def _folders(folder: Path) -> list[Path]:
+    return [path for name in FOLDERS for path in folder.glob(name)]
+
+
 def _sweep(folder: Path) -> None:
     """Remove what a killed run was about to write: hidden siblings of its own files, as in `.run.json.3f8a`."""
-    leftovers = [path for name in FOLDERS for path in (folder / name).rglob(".*.*")]
+    leftovers = [path for own in _folders(folder) for path in own.rglob(".*.*")]
     for path in leftovers + [path for name in FILES for path in folder.glob(f".{name}.*")]:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

@@ -42,10 +42,12 @@ class SelfAttention(nn.Module):
         query, key, value = (self._split(part(states)) for part in (self.query, self.key, self.value))
         scores = self.scores(query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1]))
         mixed = self.probabilities(scores + bias) @ value
-        return mixed.transpose(1, 2).flatten(2)
+        together: Tensor = mixed.transpose(1, 2).flatten(2)
+        return together
 
     def _split(self, states: Tensor) -> Tensor:
-        return states.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        samples, length, width = states.shape
+        return states.reshape(samples, length, self.heads, width // self.heads).transpose(1, 2)
 
 
 class Residual(nn.Module):
@@ -78,6 +80,20 @@ class Layer(nn.Module):
         return layer_output
 
 
+class Encoder(nn.Module):
+    """Layers, one after the other."""
+
+    def __init__(self, layers: int, width: int, heads: int, hidden: int) -> None:
+        super().__init__()
+        self.layer = nn.ModuleList(Layer(width, heads, hidden) for _ in range(layers))
+
+    def forward(self, states: Tensor, bias: Tensor) -> Tensor:
+        """(N, L, width) to (N, L, width)."""
+        for layer in self.layer:
+            states = layer(states, bias)
+        return states
+
+
 class Transformer(nn.Module):
     """Token embeddings, layers, the mean over what is not padding, then classes or an embedding of length 1."""
 
@@ -86,16 +102,14 @@ class Transformer(nn.Module):
     ) -> None:
         super().__init__()
         self.embeddings = Embeddings(vocabulary, positions, width)
-        self.encoder = nn.ModuleDict({"layer": nn.ModuleList(Layer(width, heads, hidden) for _ in range(layers))})
+        self.encoder = Encoder(layers, width, heads, hidden)
         self.head = nn.Linear(width, classes) if classes else None
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(N, L) int64 tokens, 0 for padding, to logits (N, classes) or embeddings (N, width)."""
         mask = tokens != PADDING
         bias = torch.zeros_like(mask, dtype=torch.float32).masked_fill(~mask, -1e4)[:, None, None]
-        states = self.embeddings(tokens)
-        for layer in self.encoder["layer"]:
-            states = layer(states, bias)
+        states = self.encoder(self.embeddings(tokens), bias)
         weights = mask.unsqueeze(-1).to(states.dtype)
         mean = (states * weights).sum(1) / weights.sum(1).clamp(min=1)
         logits: Tensor = F.normalize(mean) if self.head is None else self.head(mean)

@@ -3,7 +3,7 @@
 from edgekd.training.evaluate import evaluate, predict
 from edgekd.training.loop import Trained, train
 from edgekd.training.objectives import CrossEntropy, Distill
-from edgekd.training.teacher import Teacher, TeacherSource, teacher_taps
+from edgekd.training.teacher import Teacher, Teachers, TeacherSource, teacher_taps
 from edgekd.training.teacher_cache import CachedTeacher
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Distill",
     "Teacher",
     "TeacherSource",
+    "Teachers",
     "Trained",
     "evaluate",
     "predict",
