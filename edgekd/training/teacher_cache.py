@@ -4,37 +4,34 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from edgekd.data.dataset import Array
+from edgekd.data.dataset import is_tokens
 from edgekd.distillation import Output
 from edgekd.errors import BadInputError
-from edgekd.files import digest, write_bytes
+from edgekd.files import digest
 from edgekd.progress import Reporter
+from edgekd.recipe import Cache
+from edgekd.training.answer_files import AnswerFiles, Answers, amount
+from edgekd.training.answers import Encoding
 from edgekd.training.batches import Batch, Batches
 from edgekd.training.precision import casts
 from edgekd.training.teacher import Teacher
 from edgekd.training.weights import weights_digest
 
-CHUNK = 256
-COMMIT = 8 * CHUNK
-LOGITS = "logits"
-HALF_MAX = 65504.0
-
 
 class CachedTeacher:
-    """Memory-mapped logits (float32) and features (float16) of the whole training set, one folder per view.
+    """Memory-mapped logits and half-precision features of the whole training set, one folder per view.
 
-    The folder's name is the hash of all that decides them: teacher, data, augmentation, seed, taps and arithmetic.
-    Building continues where an interrupted run stopped.
+    The folder's name is the hash of all that decides them: teacher, data, augmentation, seed, taps, encoding and
+    arithmetic. Building continues where an interrupted run stopped. Where `_why_live` says so, nothing is stored and
+    the teacher runs for every batch.
     """
 
-    def __init__(self, teacher: Teacher, folder: Path, reporter: Reporter) -> None:
+    def __init__(self, teacher: Teacher, folder: Path, reporter: Reporter, settings: Cache | None = None) -> None:
         self._teacher, self._root, self._reporter = teacher, folder, reporter
-        self._augmented = True
-        self._views: dict[int, dict[str, Array]] = {}
+        self._settings = settings or Cache()
+        self._answers: Answers | None = None
 
     @property
     def model(self) -> nn.Module:
@@ -46,32 +43,42 @@ class CachedTeacher:
         return self._teacher.ask(batch)
 
     def prepare(self, batches: Batches, views: Sequence[int]) -> None:
-        """Build, or find, the answers to every sample in `views`."""
+        """Build, or find, the answers to every sample in `views`; their size is said before they are built.
+
+        Raises BadInputError when the disk cannot hold them, or when what is stored is damaged.
+        """
         self._teacher.prepare(batches, views)
-        self._augmented = bool(batches.recipe.augmentation)
-        folder = self._root / self._key(batches)[:16]
-        self._views = {}
-        for view in dict.fromkeys(map(self._distinct, views)):
-            path = folder / f"view-{view}"
-            if not path.is_dir():
-                self._build(batches, view, path)
-            self._views[view] = {name: _open(path / f"{name}.npy") for name in self._names()}
+        files = self._files(batches, views)
+        if reason := self._why_live(batches, files.nbytes):
+            self._reporter.say(f"the teacher answers live, at every step: {reason}")
+            self._answers = None
+        else:
+            files.build(self._reporter)
+            self._answers = files.open()
 
     def outputs(self, batch: Batch) -> Output:
-        """The stored answers to a batch of a prepared view."""
-        arrays, indices = self._views[self._distinct(batch.view)], batch.indices.cpu().numpy()
-        device = batch.inputs.device
-        found = {name: torch.from_numpy(array[indices]).to(device).float() for name, array in arrays.items()}
-        return Output(found.pop(LOGITS), dict(zip(self._teacher.taps, found.values(), strict=True)))
+        """The stored answers to a batch of a prepared view, or live ones."""
+        return self._answers.at(batch) if self._answers else self._teacher.outputs(batch)
 
-    def _distinct(self, view: int) -> int:
-        return view if self._augmented else 0
+    def _why_live(self, batches: Batches, nbytes: int) -> str | None:
+        if self._teacher.taps and is_tokens(batches.data.train.inputs):
+            return "features of tokens are as long as their batch"
+        limit = round(self._settings.limit_gb * 1e9)
+        return f"{amount(nbytes)} would exceed cache.limit_gb ({amount(limit)})" if nbytes > limit else None
 
-    def _names(self) -> list[str]:
-        return [LOGITS, *(f"feature-{number}" for number in range(len(self._teacher.taps)))]
+    def _files(self, batches: Batches, views: Sequence[int]) -> AnswerFiles:
+        example = self._teacher.outputs(batches.at(np.arange(1), 0))
+        if self._settings.top_k and not batches.data.classes:
+            raise BadInputError(
+                "cache.top_k: without classes the teacher's outputs are embeddings, which are kept whole"
+            )
+        encoding = Encoding(self._settings, self._teacher.taps, example.logits.shape[1])
+        distinct = dict.fromkeys(views) if batches.recipe.augmentation else (0,)
+        folder = self._root / self._key(batches)[:16]
+        return AnswerFiles(self._teacher, batches, encoding, encoding.encode(example), folder, tuple(distinct))
 
     def _key(self, batches: Batches) -> str:
-        teacher = self._teacher
+        teacher, settings = self._teacher, self._settings
         return digest(
             {
                 "teacher": weights_digest(teacher.model),
@@ -80,56 +87,6 @@ class CachedTeacher:
                 "seed": batches.seed if batches.recipe.augmentation else None,
                 "taps": teacher.taps,
                 "bf16": casts(teacher.precision, batches.device),
+                "logits": [settings.logits, settings.top_k],
             }
         )
-
-    def _build(self, batches: Batches, view: int, path: Path) -> None:
-        partial, total = path.with_suffix(".partial"), len(batches.data.train)
-        partial.mkdir(parents=True, exist_ok=True)
-        done = _counter(partial)
-        arrays = {name: _open(partial / f"{name}.npy", "r+") for name in self._names()} if done else {}
-        with self._reporter.track(f"asking the teacher, view {view}", total, done) as tracker:
-            for start in range(done, total, CHUNK):
-                answers = self._ask(batches.at(np.arange(start, min(start + CHUNK, total)), view))
-                arrays = arrays or {name: _create(partial, name, total, value) for name, value in answers.items()}
-                for name, value in answers.items():
-                    arrays[name][start : start + len(value)] = value
-                if (start + CHUNK) % COMMIT == 0:
-                    _commit(partial, arrays, start + CHUNK)
-                tracker.advance(len(answers[LOGITS]))
-        _commit(partial, arrays, total)
-        (partial / "done").unlink()
-        partial.rename(path)
-
-    def _ask(self, batch: Batch) -> dict[str, Array]:
-        output = self._teacher.outputs(batch)
-        features = [output.features[tap].clamp(-HALF_MAX, HALF_MAX).half() for tap in self._teacher.taps]
-        return {
-            name: value.cpu().numpy() for name, value in zip(self._names(), [output.logits, *features], strict=True)
-        }
-
-
-def _counter(partial: Path) -> int:
-    path = partial / "done"
-    return int(path.read_text()) if path.is_file() else 0
-
-
-def _commit(partial: Path, arrays: dict[str, Array], done: int) -> None:
-    for array in arrays.values():
-        if isinstance(array, np.memmap):
-            array.flush()
-    write_bytes(partial / "done", str(done).encode())
-
-
-def _create(partial: Path, name: str, total: int, value: Array) -> NDArray[np.generic]:
-    return np.lib.format.open_memmap(
-        partial / f"{name}.npy", mode="w+", dtype=value.dtype, shape=(total, *value.shape[1:])
-    )
-
-
-def _open(path: Path, mode: str = "r") -> Array:
-    try:
-        array: Array = np.lib.format.open_memmap(path, mode=mode)
-    except (OSError, ValueError) as error:
-        raise BadInputError(f"{path} is damaged: delete {path.parent} to ask the teacher again") from error
-    return array

@@ -1,0 +1,129 @@
+"""The files of a teacher's answers: what they will take, how they are built, and how they are read."""
+
+import fcntl
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekd.data.dataset import PADDING, Array, is_tokens
+from edgekd.distillation import Output
+from edgekd.errors import BadInputError
+from edgekd.progress import Reporter
+from edgekd.training.answers import Encoding
+from edgekd.training.batches import Batch, Batches
+from edgekd.training.rows import RowWriter, open_rows, rows_done
+from edgekd.training.teacher import Teacher
+
+CHUNK = 256
+COMMIT_SECONDS = 10.0
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """Stored answers by view; the sample `i` is in row `row_of[i]`."""
+
+    encoding: Encoding
+    arrays: Mapping[int, Mapping[str, Array]]
+    row_of: NDArray[np.int64]
+
+    def at(self, batch: Batch) -> Output:
+        """The answers to a batch; views that do not differ are stored once, as view 0."""
+        rows = self.row_of[batch.indices.cpu().numpy()]
+        arrays = self.arrays.get(batch.view) or self.arrays[0]
+        return self.encoding.decode({name: array[rows] for name, array in arrays.items()}, batch.inputs.device)
+
+
+@dataclass(frozen=True, eq=False)
+class AnswerFiles:
+    """The answers to `views` of a training set, in `folder`, one folder per view; `example` is one sample's rows."""
+
+    teacher: Teacher
+    batches: Batches
+    encoding: Encoding
+    example: Mapping[str, Array]
+    folder: Path
+    views: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """What all views take."""
+        return self._row * self._samples * len(self.views)
+
+    def build(self, reporter: Reporter) -> None:
+        """Ask the teacher whatever it was not asked yet; of several processes one asks and the others wait."""
+        with self._locked():
+            missing = [view for view in self.views if not self._path(view).is_dir()]
+            if missing:
+                self._announce(missing, reporter)
+            for view in missing:
+                self._ask(view, reporter)
+
+    def open(self) -> Answers:
+        """What was built."""
+        arrays = {
+            view: {name: open_rows(self._path(view) / f"{name}.npy") for name in self.example} for view in self.views
+        }
+        return Answers(self.encoding, arrays, np.argsort(self._order))
+
+    @property
+    def _row(self) -> int:
+        return sum(rows[0].nbytes for rows in self.example.values())
+
+    @property
+    def _samples(self) -> int:
+        return len(self.batches.data.train)
+
+    @cached_property
+    def _order(self) -> NDArray[np.int64]:
+        """Samples in the order of the rows: tokens by length, so that chunks carry little padding."""
+        inputs = self.batches.data.train.inputs
+        return np.argsort((inputs != PADDING).sum(1), kind="stable") if is_tokens(inputs) else np.arange(len(inputs))
+
+    def _path(self, view: int) -> Path:
+        return self.folder / f"view-{view}"
+
+    def _partial(self, view: int) -> Path:
+        return self.folder / f"view-{view}.partial"
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _announce(self, missing: list[int], reporter: Reporter) -> None:
+        views = f"{len(self.views)} view{'s' if len(self.views) > 1 else ''}"
+        reporter.say(f"teacher's answers: {self._samples:,} samples × {views}, {amount(self.nbytes)} in {self.folder}")
+        rows = sum(self._samples - rows_done(self._partial(view)) for view in missing)
+        free = shutil.disk_usage(self.folder).free
+        if rows * self._row > free:
+            raise BadInputError(
+                f"the teacher's answers need {amount(rows * self._row)} and {self.folder} has {amount(free)} free: "
+                "set cache.top_k, take fewer data.views, or choose another folder"
+            )
+
+    def _ask(self, view: int, reporter: Reporter) -> None:
+        with RowWriter(self._partial(view), self.example, self._samples) as writer:
+            title, saved = f"asking the teacher, view {view}", time.monotonic()
+            with reporter.track(title, self._samples, writer.done) as tracker:
+                for start in range(writer.done, self._samples, CHUNK):
+                    batch = self.batches.at(self._order[start : start + CHUNK], view)
+                    writer.append(self.encoding.encode(self.teacher.outputs(batch)))
+                    if time.monotonic() - saved > COMMIT_SECONDS:
+                        writer.commit()
+                        saved = time.monotonic()
+                    tracker.advance(len(batch.indices))
+            writer.finish(self._path(view))
+
+
+def amount(nbytes: int) -> str:
+    """Bytes as people say them, in powers of 1000."""
+    return f"{nbytes / 1e9:,.1f} GB" if nbytes >= 1e9 else f"{nbytes / 1e6:,.1f} MB"
