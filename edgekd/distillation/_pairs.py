@@ -1,6 +1,7 @@
 """What methods that compare features share: pairs of layers, one layout, one grid, lengths that may vanish."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -56,11 +57,18 @@ class Pairs:
         losses = []
         for ours, theirs in self.layers.items():
             features = view(student.features[ours], context.mask), view(teacher.features[theirs], context.mask)
-            try:
+            with naming(ours, theirs):
                 losses.append(loss(*features))
-            except BadInputError as error:
-                raise BadInputError(f"student layer {ours!r} and teacher layer {theirs!r}: {error}") from error
         return torch.stack(losses).mean()
+
+
+@contextmanager
+def naming(student_tap: str, teacher_tap: str) -> Iterator[None]:
+    """Let a BadInputError say which layers it is about."""
+    try:
+        yield
+    except BadInputError as error:
+        raise BadInputError(f"student layer {student_tap!r} and teacher layer {teacher_tap!r}: {error}") from error
 
 
 def maps(feature: Tensor, mask: Tensor | None) -> Tensor:

@@ -1,46 +1,37 @@
 """Hints from inner layers (FitNets, Romero et al., arXiv:1412.6550)."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
 
-from pydantic import Field
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgekd.distillation._base import Context, Example, Output
+from edgekd.distillation._pairs import Pairs, naming
 from edgekd.errors import BadInputError
 from edgekd.recipe import Weight
 
 
 @dataclass(frozen=True)
-class Hint:
+class Hint(Pairs):
     """Regress the teacher's features from the student's; `layers` maps student taps to teacher taps."""
 
-    layers: Annotated[Mapping[str, str], Field(min_length=1)]
     weight: Weight = 1.0
-
-    @property
-    def student_taps(self) -> tuple[str, ...]:
-        """The student's layers."""
-        return tuple(self.layers)
-
-    @property
-    def teacher_taps(self) -> tuple[str, ...]:
-        """The teacher's layers."""
-        return tuple(self.layers.values())
 
     def build(self, example: Example) -> nn.Module:
         """One regressor per pair of layers."""
-        ours, theirs = example.student.features, example.teacher.features
-        return nn.ModuleList(regressor(ours[student], theirs[teacher]) for student, teacher in self.layers.items())
+        fits = nn.ModuleList()
+        for ours, theirs in self.layers.items():
+            with naming(ours, theirs):
+                fits.append(regressor(example.student.features[ours], example.teacher.features[theirs]))
+        return fits
 
     def __call__(self, student: Output, teacher: Output, context: Context) -> Tensor:
         """Scalar loss, the mean over the pairs."""
         assert isinstance(context.module, nn.ModuleList)
         pairs = zip(context.module, self.layers.items(), strict=True)
         losses = [hint_loss(fit(student.features[ours]), teacher.features[theirs]) for fit, (ours, theirs) in pairs]
-        return sum(losses[1:], losses[0]) / len(losses)
+        return torch.stack(losses).mean()
 
 
 def hint_loss(student_feature: Tensor, teacher_feature: Tensor) -> Tensor:

@@ -42,6 +42,13 @@ def test_refuses_to_bring_a_vector_to_an_image():
         regressor(torch.randn(2, 8), torch.randn(2, 4, 7, 7))
 
 
+def test_names_the_layers_that_no_regressor_joins():
+    student = Output(torch.zeros(2, 3), {"a": torch.ones(2, 8)})
+    teacher = Output(torch.zeros(2, 3), {"x": torch.ones(2, 4, 7, 7)})
+    with pytest.raises(BadInputError, match=r"student layer 'a' and teacher layer 'x': .*\(8,\) to \(4, 7, 7\)"):
+        Hint({"a": "x"}).build(Example(nn.Identity(), nn.Identity(), student, teacher, torch.zeros(2)))
+
+
 def test_averages_over_the_pairs_of_layers():
     method = Hint({"a": "x", "b": "y"}, weight=2.0)
     assert isinstance(method, Builds)

@@ -98,7 +98,7 @@ def test_features_without_common_positions_are_named(method):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["attention", "nst", "pkt", "rkd", "similarity"])
+@pytest.mark.parametrize("name", ["attention", "hint", "nst", "pkt", "rkd", "similarity"])
 @pytest.mark.parametrize(
     ("layers", "message"), [({}, "at least 1"), ({"stages.*": "b"}, r"'stages\.\*' is a pattern"), (None, "layers")]
 )

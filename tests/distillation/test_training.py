@@ -1,0 +1,98 @@
+"""Every method that needs only images trains a tiny student from its name and the parameters of a recipe."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from edgekd.bundle import Preprocessing
+from edgekd.data import Dataset, Split
+from edgekd.distillation import load_methods
+from edgekd.plugins import names
+from edgekd.progress import SILENT
+from edgekd.recipe import Data, Model, Training
+from edgekd.students import build_model
+from edgekd.training import CrossEntropy, Distill, Teacher, teacher_taps, train
+
+LAST_MAP = {"layers": {"stages.2": "stages.2"}}
+TABLE = {
+    "attention": {"layers": {"stages.1": "stages.1", "stages.2": "stages.2"}},
+    "dist": {},
+    "dkd": {},
+    "hint": LAST_MAP,
+    "kd": {},
+    "mse": {},
+    "nst": LAST_MAP,
+    "pkt": {"layers": {"head:input": "head:input"}},
+    "rkd": {"layers": {"head:input": "head:input"}},
+    "similarity": LAST_MAP,
+}
+EXPECTED_ELSEWHERE = {
+    "attention-map",
+    "born-again",
+    "crd",
+    "embedding",
+    "hidden",
+    "multi-teacher",
+    "mutual",
+    "relation",
+    "review",
+    "simkd",
+    "taid",
+}
+DATA = Data(name="corners")
+# AdamW takes steps of one size whatever a method's default weight is.
+FEW_STEPS = Training(epochs=4, batch=32, optimizer="adamw", learning_rate=0.01, precision="float32")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def corners():
+    """uint8 images (N, 1, 8, 8): one bright corner per class, under noise."""
+    random = np.random.default_rng(0)
+
+    def split(count):
+        labels = np.arange(count, dtype=np.int64) % 3
+        images = random.integers(0, 120, (count, 1, 8, 8))
+        for label, (row, column) in enumerate(((0, 0), (0, 4), (4, 0))):
+            images[labels == label, :, row : row + 4, column : column + 4] += 60
+        return Split(images.astype(np.uint8), labels)
+
+    preprocessing = Preprocessing(scale=1 / 255, mean=(0.25,), std=(0.15,))
+    return Dataset("corners", split(96), split(30), split(30), ("a", "b", "c"), preprocessing)
+
+
+@pytest.fixture(scope="module")
+def teacher(corners, tmp_path_factory):
+    network = resnet(width=8)
+    folder = tmp_path_factory.mktemp("teacher")
+    train(network, corners, DATA, FEW_STEPS, CrossEntropy(), folder, seed=0, key="teacher", reporter=SILENT)
+    return network
+
+
+def resnet(width):
+    return build_model(Model(model="resnet", options={"depth": 8, "width": width}), 3, (1, 8, 8), seed=width)
+
+
+def test_no_method_is_left_out():
+    missing = set(names("edgekd.distillation")) - TABLE.keys() - EXPECTED_ELSEWHERE
+    assert not missing, f"{sorted(missing)}: add each one's parameters to TABLE, or train it on tokens elsewhere"
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_its_own_term_falls_when_it_alone_is_trained(name, corners, teacher, tmp_path):
+    methods = load_methods([{"method": name, **TABLE[name]}])
+    student = resnet(width=4)
+    source = Teacher(teacher, teacher_taps(methods))
+    objective = Distill(student, source, methods, cross_entropy=0.0)
+    trained = train(student, corners, DATA, FEW_STEPS, objective, tmp_path, seed=0, key=name, reporter=SILENT)
+    terms = [record["terms"][type(methods[0]).__name__.lower()] for record in trained.history]
+    assert all(math.isfinite(record["loss"]) for record in trained.history)
+    assert all(map(math.isfinite, terms))
+    # Means of epochs of three steps; the first already holds two that learned.
+    assert terms[-1] < 0.8 * terms[0]
