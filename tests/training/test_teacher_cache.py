@@ -1,15 +1,20 @@
 """The teacher's answers: once per distinct input, and the same as on the spot."""
 
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from edgekd.bundle import Preprocessing
+from edgekd.data import Dataset, Split
 from edgekd.distillation.hint import Hint
 from edgekd.distillation.kd import KD
 from edgekd.errors import BadInputError
-from edgekd.progress import SILENT
-from edgekd.recipe import Data
+from edgekd.progress import SILENT, Reporter
+from edgekd.recipe import Cache, Data
 from edgekd.training import CachedTeacher, Distill, Teacher
 from edgekd.training.batches import Batches
 from edgekd.training.precision import runner
@@ -124,6 +129,92 @@ def test_features_beyond_float16_are_clipped_not_infinite(tmp_path, blobs, recip
     source.prepare(batches(blobs(), recipe_data), [0])
     feature = source.outputs(batches(blobs(), recipe_data).at(np.arange(8), 0)).features["inner.0.2"]
     assert feature.max() == 65504
+
+
+def test_says_what_the_answers_will_take_before_it_asks(tmp_path, blobs, recipe_data, teacher, capsys):
+    data = blobs()
+    for _ in range(2):
+        source = CachedTeacher(Teacher(teacher, (), "float32"), tmp_path, Reporter())
+        source.prepare(batches(data, recipe_data), range(2))
+    said = "".join(capsys.readouterr().err.split("\n"))  # the console folds long lines
+    assert said.count("teacher's answers: 192 samples × 2 views, 4.6 kB in") == 1  # 192 · 2 · 3 logits · 4 bytes
+
+
+def test_above_its_limit_the_teacher_answers_live(tmp_path, blobs, recipe_data, teacher, capsys):
+    settings = Cache(limit_gb=3e-6)
+    source = CachedTeacher(Teacher(teacher, ("inner.0.2",), "float32"), tmp_path, Reporter(), settings)
+    source.prepare(batches(blobs(), recipe_data), range(2))
+    assert "answers live, at every step: 299.5 kB would exceed" in capsys.readouterr().err
+    batch = batches(blobs(), recipe_data).at(np.arange(32), 1)
+    assert torch.equal(source.outputs(batch).logits, teacher(batch.inputs))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def sentences():
+    random = np.random.default_rng(0)
+    tokens = random.integers(1, 20, (300, 12)) * (np.arange(12) < random.integers(1, 13, 300)[:, None])
+    split = Split(tokens, np.arange(300) % 3)
+    return Dataset("sentences", split, split, split, ("a", "b", "c"), Preprocessing())
+
+
+class Bag(nn.Module):
+    """Mean of the embeddings of tokens that are not padding."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding, self.head = nn.Embedding(20, 8, padding_idx=0), nn.Linear(8, 3)
+
+    def forward(self, tokens):
+        return self.head(self.embedding(tokens).sum(1) / (tokens != 0).sum(1, keepdim=True))
+
+
+def test_logits_of_tokens_are_stored_and_found_again(tmp_path, sentences):
+    teacher, plain = Counting(Bag()), Data(name="sentences")
+    source = CachedTeacher(Teacher(teacher, (), "float32"), tmp_path, SILENT)
+    source.prepare(batches(sentences, plain), range(2))
+    assert teacher.seen == 300
+    for batch in batches(sentences, plain).epoch(1, 0):
+        # Rounding alone: padding changes the order of sums.
+        torch.testing.assert_close(source.outputs(batch).logits, teacher(batch.inputs), rtol=1e-5, atol=1e-6)
+
+
+def test_features_of_tokens_are_live_and_as_long_as_their_batch(tmp_path, sentences):
+    teacher, plain = Bag(), Data(name="sentences")
+    source = CachedTeacher(Teacher(teacher, ("embedding",), "float32"), tmp_path, SILENT)
+    source.prepare(batches(sentences, plain), range(2))
+    for batch in batches(sentences, plain).epoch(0, 0):
+        output = source.outputs(batch)
+        assert torch.equal(output.features["embedding"], teacher.embedding(batch.inputs))
+        assert torch.equal(output.logits, teacher(batch.inputs))
+    assert not list(tmp_path.iterdir())
+
+
+def test_top_logits_are_what_is_stored(tmp_path, blobs, recipe_data, teacher):
+    sources = [CachedTeacher(Teacher(teacher, (), "float32"), tmp_path, SILENT, Cache(top_k=k)) for k in (None, 1)]
+    for source in sources:
+        source.prepare(batches(blobs(), recipe_data), [1])
+    whole, sparse = (source.outputs(batches(blobs(), recipe_data).at(np.arange(20), 1)).logits for source in sources)
+    top = whole.argmax(1, keepdim=True)
+    torch.testing.assert_close(sparse.softmax(1).gather(1, top), whole.softmax(1).gather(1, top))
+    low = sparse.scatter(1, top, -torch.inf).topk(2).values
+    assert torch.equal(low[:, 0], low[:, 1])
+
+
+def test_top_logits_of_embeddings_are_one_clear_line(tmp_path, sentences):
+    pairs = dataclasses.replace(sentences, classes=())
+    source = CachedTeacher(Teacher(Bag(), (), "float32"), tmp_path, SILENT, Cache(top_k=2))
+    with pytest.raises(BadInputError, match="cache.top_k: without classes"):
+        source.prepare(batches(pairs, Data(name="sentences")), [0])
+
+
+def test_of_two_processes_one_asks_and_the_other_waits(tmp_path, blobs, recipe_data, teacher):
+    data = blobs(samples=1500)
+    sources = [cached(teacher, tmp_path) for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda source: source.prepare(batches(data, recipe_data), [0]), sources))
+    assert teacher.seen == 1500
 
 
 def test_a_damaged_cache_is_one_clear_line(tmp_path, blobs, recipe_data, teacher):

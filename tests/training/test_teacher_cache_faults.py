@@ -1,0 +1,123 @@
+"""A cache that was killed, met a full disk or found none: one clear line, nothing lost."""
+
+import contextlib
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from edgekd.errors import BadInputError
+from edgekd.progress import SILENT
+from edgekd.training import CachedTeacher, Teacher, answer_files
+from edgekd.training.batches import Batches
+from tests.training.killed_cache import build
+
+SCRIPT = Path(__file__).with_name("killed_cache.py")
+
+
+def stored(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.npy")}
+
+
+def test_killed_it_continues_to_the_bytes_of_an_unbroken_one(tmp_path):
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    build(unbroken)
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([sys.executable, str(SCRIPT), str(broken), "0.05"], env=environment)
+    deadline = time.monotonic() + 120
+    while reached(broken) < 96:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.003)
+    process.kill()
+    assert process.wait(60) == -signal.SIGKILL
+    assert 96 <= reached(broken) < 500
+    build(broken)
+    assert len(stored(broken)) == 2 * 3  # views × (logits, classes, feature-0)
+    assert stored(broken) == stored(unbroken)  # bit by bit: no tolerance
+    assert not list(broken.glob("*/*.partial"))
+
+
+def reached(folder):
+    return max((int(path.read_text()) for path in folder.glob("*/view-0.partial/done")), default=0)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 1 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("cannot mount a small file system here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+class Filling(nn.Module):
+    """A teacher beside which, at its second chunk, something else fills the disk."""
+
+    def __init__(self, inner, folder):
+        super().__init__()
+        self.inner, self.folder, self.chunks = inner, folder, 0
+
+    def forward(self, images):
+        self.chunks += len(images) > 1
+        if self.folder and len(images) > 1 and self.chunks == 2:
+            with contextlib.suppress(OSError), (self.folder / "filler").open("wb", buffering=0) as filler:
+                while filler.write(bytes(4096)):
+                    pass
+        return self.inner(images)
+
+
+@pytest.fixture
+def every_chunk_committed(monkeypatch):
+    monkeypatch.setattr(answer_files, "COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr(answer_files, "CHUNK", 64)
+
+
+def prepare(teacher, folder, data, recipe):
+    source = CachedTeacher(Teacher(teacher, ("inner.0",), "float32"), folder, SILENT)
+    source.prepare(Batches(data, recipe, 32, 5, torch.device("cpu")), [0])
+
+
+@pytest.mark.usefixtures("every_chunk_committed")
+def test_a_disk_that_fills_up_is_one_clear_line_and_it_continues(small_disk, tmp_path, blobs, recipe_data, network):
+    teacher, data = Filling(network(), small_disk), blobs(samples=1000)
+    with pytest.raises(BadInputError, match=r"the disk is full, 64 of 1,000 samples are safe: make room and run again"):
+        prepare(teacher, small_disk / "answers", data, recipe_data)
+    (small_disk / "filler").unlink()
+    prepare(teacher, small_disk / "answers", data, recipe_data)
+    prepare(teacher, tmp_path / "fresh", data, recipe_data)
+    assert stored(small_disk / "answers") == stored(tmp_path / "fresh")
+
+
+@pytest.mark.usefixtures("every_chunk_committed")
+def test_a_file_that_may_not_grow_is_one_clear_line_and_it_continues(tmp_path, blobs, recipe_data, network):
+    teacher, data = Filling(network(), None), blobs(samples=1000)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
+    try:
+        with pytest.raises(BadInputError, match=r"the disk is full, 576 of 1,000 samples are safe"):
+            prepare(teacher, tmp_path / "limited", data, recipe_data)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    prepare(teacher, tmp_path / "limited", data, recipe_data)
+    prepare(teacher, tmp_path / "fresh", data, recipe_data)
+    assert stored(tmp_path / "limited") == stored(tmp_path / "fresh")
+
+
+def test_too_little_room_is_said_before_anything_is_built(small_disk, blobs, recipe_data, network):
+    teacher, free = Filling(network(), small_disk), shutil.disk_usage(small_disk).free
+    with pytest.raises(BadInputError, match=rf"need 1\.6 MB and .* has {free / 1e6:.1f} MB free: set cache\.top_k"):
+        prepare(teacher, small_disk / "answers", blobs(samples=3000), recipe_data)
+    assert teacher.chunks == 0
+    assert not stored(small_disk)
