@@ -18,28 +18,28 @@ from edgekd.training import CrossEntropy, Distill, Teacher, teacher_taps, train
 LAST_MAP = {"layers": {"stages.2": "stages.2"}}
 TABLE = {
     "attention": {"layers": {"stages.1": "stages.1", "stages.2": "stages.2"}},
+    "born-again": {},
+    "crd": {"negatives": 16, "dimension": 8},
     "dist": {},
     "dkd": {},
     "hint": LAST_MAP,
     "kd": {},
     "mse": {},
+    "multi-teacher": {},
+    "mutual": {},
     "nst": LAST_MAP,
     "pkt": {"layers": {"head:input": "head:input"}},
+    "review": {"layers": {"stages.1": "stages.1", "stages.2": "stages.2"}},
     "rkd": {"layers": {"head:input": "head:input"}},
     "similarity": LAST_MAP,
+    "simkd": {},
+    "taid": {},
 }
 EXPECTED_ELSEWHERE = {
     "attention-map",
-    "born-again",
-    "crd",
     "embedding",
     "hidden",
-    "multi-teacher",
-    "mutual",
     "relation",
-    "review",
-    "simkd",
-    "taid",
 }
 DATA = Data(name="corners")
 # AdamW takes steps of one size whatever a method's default weight is.
