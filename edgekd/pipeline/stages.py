@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from edgekd.crew import Crew
 from edgekd.files import digest, sha256, write_json
 from edgekd.progress import Reporter
 
@@ -14,12 +15,20 @@ GENERATION = 1
 
 
 class Stages:
-    """The stages of one run folder; each leaves `stages/<name>.json` beside the files it made."""
+    """The stages of one run folder; each leaves `stages/<name>.json` beside the files it made.
+
+    Of several processes the main one works, remembers and decides; the others get its results.
+    """
 
     def __init__(
-        self, folder: Path, reporter: Reporter, log: list[dict[str, Any]] | None = None, prefix: str = ""
+        self,
+        folder: Path,
+        reporter: Reporter,
+        log: list[dict[str, Any]] | None = None,
+        prefix: str = "",
+        crew: Crew | None = None,
     ) -> None:
-        self.folder, self.reporter = folder, reporter
+        self.folder, self.reporter, self.crew = folder, reporter, crew or Crew()
         self.log = [] if log is None else log
         self._prefix = prefix
 
@@ -28,22 +37,31 @@ class Stages:
         return digest({"generation": GENERATION, "stage": name, "inputs": dict(inputs)})
 
     def run(
-        self, name: str, inputs: Mapping[str, Any], work: Callable[[str], Any], outputs: tuple[str, ...] = ()
+        self,
+        name: str,
+        inputs: Mapping[str, Any],
+        work: Callable[[str], Any],
+        outputs: tuple[str, ...] = (),
+        *,
+        together: bool = False,
     ) -> Any:
         """Return the JSON-able result of `work(key)`, or the remembered one.
 
         `outputs` are files or folders, relative to the run folder, that must be unchanged for a result to be reused.
+        `together`: `work` takes all processes, as a training does.
         """
         key, record = self.key(name, inputs), self.folder / "stages" / f"{name}.json"
-        remembered = self._recall(record, key)
+        remembered = self.crew.lead(lambda: self._recall(record, key))
         if remembered is not None:
             self._note(name, remembered["seconds"], cached=True)
             return remembered["result"]
-        self.reporter.event("stage", name=name, key=key)
+        if self.crew.is_main:
+            self.reporter.event("stage", name=name, key=key)
         started = time.monotonic()
-        result = work(key)
+        result = work(key) if together else self.crew.lead(lambda: work(key))
         seconds = round(time.monotonic() - started, 3)
-        write_json(record, {"key": key, "seconds": seconds, "result": result, "files": self._identify(outputs)})
+        document = {"key": key, "seconds": seconds, "result": result}
+        self.crew.lead(lambda: write_json(record, document | {"files": self._identify(outputs)}))
         self._note(name, seconds, cached=False)
         return result
 

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from edgekd.data.dataset import Dataset
-from edgekd.errors import PromiseBrokenError
+from edgekd.errors import BadInputError, PromiseBrokenError
 from edgekd.files import write_json
-from edgekd.progress import Reporter, Tracker
+from edgekd.progress import SILENT, Reporter, Tracker
 from edgekd.recipe import Data, Training
 from edgekd.training.accumulate import Losses, accumulate_gradients, micro_batches
 from edgekd.training.average import Average
@@ -26,6 +25,7 @@ from edgekd.training.interrupts import deferred_interrupts
 from edgekd.training.objectives import Objective
 from edgekd.training.optimizer import build_optimizer
 from edgekd.training.precision import place_model, runner
+from edgekd.training.processes import crew
 from edgekd.training.schedule import learning_rate
 from edgekd.training.seeding import derive
 from edgekd.training.state import BEST, State, part
@@ -65,16 +65,18 @@ def train(
     Continues from `folder`'s checkpoint when that has the same `key`, and at one thread reaches bit-equal weights.
     `on_progress(model, fraction)` is called before every step, in training mode; what it does may depend on the
     fraction of steps done alone. Raises PromiseBrokenError when the loss is no longer finite, BadInputError when the
-    checkpoint is damaged; Ctrl-C saves one and raises KeyboardInterrupt.
+    checkpoint is damaged; Ctrl-C saves one and raises KeyboardInterrupt. Several processes (`training.processes`) all
+    call this and get the same; the main one alone writes and reports.
     """
     position, tensors = load_checkpoint(folder, key) or (Position(), {})
     session = _Session(
-        model, data, recipe_data, settings, objective, folder, seed, key, reporter, on_progress, position
-    )
+        model, data, recipe_data, settings, objective, folder, seed, key,
+        reporter if crew().is_main else SILENT, on_progress, position,
+    )  # fmt: skip
     if position.step < session.total_steps:
         tensors = session.learn(tensors)
     best, network = part(tensors, BEST), objective.deploy(model)
-    save_tensors(best, folder / "best.safetensors")
+    crew().lead(lambda: save_tensors(best, folder / "best.safetensors"))
     network.load_state_dict(best)
     return Trained(network, position.best or 0.0, tuple(position.history), position.seconds)
 
@@ -96,11 +98,16 @@ class _Session:
     position: Position
 
     def __post_init__(self) -> None:
-        self._accelerator = Accelerator()
-        device, train = self._accelerator.device, self.data.train
+        self._crew, device, train = crew(), crew().device, self.data.train
         place_model(self.model, device, train.inputs.ndim)
         self._run = runner(self.model, self.settings.precision, device)
-        self._batches = Batches(self.data, self.recipe_data, min(self.settings.batch, len(train)), self.seed, device)
+        size = min(self.settings.batch, len(train))
+        self._batches = Batches(
+            self.data, self.recipe_data, size, self.seed, device, self._crew.number, self._crew.size
+        )  # fmt: skip
+        self._rows = size - size % self.data.unit
+        if self._rows < self._crew.size * self.data.unit:
+            raise BadInputError(f"a batch of {size} samples is too small for {self._crew.size} processes")
         self.total_steps = self.settings.epochs * len(self._batches)
         self.objective.build(self._batches)
 
@@ -117,53 +124,63 @@ class _Session:
                 epoch, start = divmod(position.step, steps)
                 self.model.train()
                 for batch in self._batches.epoch(epoch, start):
-                    self._step(batch, tracker)
-                    if position.step % steps and (interrupted() or self._due()):
+                    stop, due = self._step(batch, tracker, interrupted)
+                    if position.step % steps and (stop or due):
                         self._save()
-                        if interrupted():
+                        if stop:
                             raise KeyboardInterrupt
                 self._finish_epoch(epoch)
-                if interrupted():
+                if self._crew.any(interrupted()):
                     raise KeyboardInterrupt
         return self._state.tensors()
 
     def _begin(self, tensors: Mapping[str, Tensor]) -> None:
         views = range(min(self.recipe_data.views, self.settings.epochs))
-        self.objective.prepare(self._batches, views)
-        modules = self.objective.modules.to(self._accelerator.device)
+        self._crew.main_first(lambda: self.objective.prepare(self._batches, views))
+        modules = self.objective.modules.to(self._crew.device)
         modules.train()
         self._optimizer = build_optimizer(self.model, modules, self.settings)
         average = Average(self.model, self.settings.ema) if self.settings.ema else None
         self._state = State(self.model, modules, self._optimizer, average)
         if tensors:
             self._state.load(tensors)
+        self._crew.share([*self.model.parameters(), *modules.parameters(), *self._buffers()])
         self._saved = time.perf_counter()
 
-    def _step(self, batch: Batch, tracker: Tracker) -> None:
+    def _step(self, batch: Batch, tracker: Tracker, interrupted: Callable[[], bool]) -> tuple[bool, bool]:
+        """Take a step; return whether some process is interrupted, and whether a checkpoint is due."""
         step = self.position.step
-        torch.manual_seed(derive(self.seed, "step", step))
+        self._set_out(step)
+        shares = self._backward(batch)
+        votes = float(interrupted()), float(self._due())
+        *totals, stop, due = self._crew.sum_gradients(self._parameters(), [*shares.values(), *votes])
+        losses = dict(zip(shares, totals, strict=True))
+        self._check(losses)
+        if self.settings.clip:
+            nn.utils.clip_grad_norm_(self._parameters(), self.settings.clip)
+        self._optimizer.step()
+        self._crew.share(self._buffers())
+        if self._state.average:
+            self._state.average.update(self.model, step)
+        self.position.add(losses)
+        tracker.advance(1, f"loss {losses['loss']:.3f}")
+        return stop > 0, due > 0
+
+    def _set_out(self, step: int) -> None:
+        """All that a step depends on besides its batch; dropout differs between processes as between samples."""
+        number = self._crew.number
+        torch.manual_seed(derive(self.seed, "step", step, *([number] if number else [])))
         for group in self._optimizer.param_groups:
             group["lr"] = self._rate(step)
         if self.on_progress:
             self.on_progress(self.model, step / self.total_steps)
         self._optimizer.zero_grad()
-        losses = {name: value.item() for name, value in self._backward(batch).items()}
-        self._check(losses)
-        if self.settings.clip:
-            nn.utils.clip_grad_norm_(self._parameters(), self.settings.clip)
-        self._optimizer.step()
-        if self._state.average:
-            self._state.average.update(self.model, step)
-        self.position.add(losses)
-        tracker.advance(1, f"loss {losses['loss']:.3f}")
 
     def _backward(self, batch: Batch) -> Losses:
-        """Leave the gradients of a batch's mean loss, and return it with its terms."""
+        """Leave this process's part of the step's gradients; return its part of the loss and its terms."""
         pieces = micro_batches(batch, self.settings.accumulate, self.data.unit)
         step, total = self.position.step, self.total_steps
-        return accumulate_gradients(
-            pieces, len(batch.labels), lambda piece: self.objective(self._run, piece, step, total)
-        )
+        return accumulate_gradients(pieces, self._rows, lambda piece: self.objective(self._run, piece, step, total))
 
     def _check(self, losses: Mapping[str, float]) -> None:
         for name in sorted(losses, key="loss".__eq__):  # a term before the sum that it spoils
@@ -174,11 +191,16 @@ class _Session:
     def _parameters(self) -> list[nn.Parameter]:
         return [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
 
+    def _buffers(self) -> list[Tensor]:
+        return [*self.model.buffers(), *self.objective.modules.buffers()]
+
     def _finish_epoch(self, epoch: int) -> None:
         position, average = self.position, self._state.average
         network = self.objective.deploy(self.model)
         with average.applied(self.model) if average else nullcontext():
-            val = evaluate(network, self.data, self.data.val, precision=self.settings.precision)
+            val = self._crew.lead(
+                lambda: evaluate(network, self.data, self.data.val, precision=self.settings.precision)
+            )
             if position.best is None or val > position.best:
                 position.best = val
                 self._state.keep_best(network)
@@ -186,7 +208,7 @@ class _Session:
         record = {"epoch": epoch + 1, "loss": means.pop("loss"), "terms": means, "val": val}
         position.history.append(record | {"learning_rate": self._rate(position.step - 1)})
         self._save()
-        write_json(self.folder / HISTORY, position.history)
+        self._crew.lead(lambda: write_json(self.folder / HISTORY, position.history))
         self.reporter.event("epoch", stage=self.folder.name, **position.history[-1])
 
     def _rate(self, step: int) -> float:
@@ -202,7 +224,8 @@ class _Session:
         now = time.perf_counter()
         self.position.seconds += now - self._saved
         self._saved = now
-        save_checkpoint(self.folder, self.key, self.position, self._state.tensors())
+        tensors = self._state.tensors()
+        self._crew.lead(lambda: save_checkpoint(self.folder, self.key, self.position, tensors))
 
     def _diverged(self, what: str) -> PromiseBrokenError:
         epoch = self.position.step // len(self._batches) + 1

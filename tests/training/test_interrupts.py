@@ -66,3 +66,11 @@ def test_another_thread_may_train_too():
     thread.start()
     thread.join()
     assert seen == [False]
+
+
+def test_a_launchers_sigterm_after_ctrl_c_is_no_second_press():
+    with deferred_interrupts() as interrupted:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert interrupted()
