@@ -21,7 +21,9 @@ __all__ = [
     "Output",
     "Ramp",
     "Weight",
+    "checked",
     "load_methods",
+    "method_class",
     "weight_at",
 ]
 
@@ -34,20 +36,40 @@ def load_methods(entries: Sequence[dict[str, Any]]) -> list[Method]:
     return [_load(**entry) for entry in entries]
 
 
-def _load(method: str, **parameters: Any) -> Method:
-    kind: Any = plugins.custom(method, "distillation method") if ":" in method else _dataclass_of(method)
-    if not is_dataclass(kind):
+def method_class(method: str) -> type[Any]:
+    """The dataclass of a method by the name of its file here, or the user's `module:class`; raise BadInputError."""
+    if ":" not in method:
+        return _dataclass_of(method)
+    kind: Any = plugins.custom(method, "distillation method")
+    if not (isinstance(kind, type) and is_dataclass(kind)):
         raise BadInputError(f"method {method!r} is not a dataclass of hyper-parameters")
+    return kind
+
+
+def checked(method: Method) -> Method:
+    """The same method, its parameters validated as those of a recipe are; raises BadInputError."""
+    kind: Any = type(method)
+    if not is_dataclass(method):
+        raise BadInputError(f"{kind.__name__} is not a dataclass of hyper-parameters")
+    return _validated(kind, {parameter.name: getattr(method, parameter.name) for parameter in fields(method)})
+
+
+def _load(method: str, **parameters: Any) -> Method:
+    kind: Any = method_class(method)
     known = [parameter.name for parameter in fields(kind)]
     for name in parameters:
         if name not in known:
             raise BadInputError(f"method {method!r}: unknown parameter {name!r}{plugins.nearest(name, known)}")
+    return _validated(kind, parameters, method)
+
+
+def _validated(kind: type[Any], parameters: dict[str, Any], method: str | None = None) -> Method:
     try:
         loaded: Method = TypeAdapter[Any](kind).validate_python(parameters)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise BadInputError(f"method {method!r}: {where}: {first['msg']}") from error
+        raise BadInputError(f"method {method or kind.__name__!r}: {where}: {first['msg']}") from error
     return loaded
 
 

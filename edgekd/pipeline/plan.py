@@ -7,6 +7,7 @@ from edgekd.backends import find_backend
 from edgekd.devices import transport_of
 from edgekd.errors import BadInputError
 from edgekd.files import write_bytes
+from edgekd.pipeline.summary import FLOAT_GRAPH
 from edgekd.quantization.scheme import find_scheme
 from edgekd.recipe import Recipe
 from edgekd.target import Target, load_target
@@ -66,8 +67,9 @@ def describe(recipe: Recipe) -> list[dict[str, Any]]:
     taught = ", ".join(entry["method"] for entry in recipe.distillation)
     for seed in range(recipe.seed, recipe.seed + recipe.seeds):
         student = f"{recipe.student.model}, {recipe.student.training.epochs} epochs, seed {seed}"
-        rows.append({"stage": "scratch", "what": student})
+        rows.append({"stage": "scratch", "what": recipe.control or student})
         rows.append({"stage": "student", "what": f"{student}, taught by {taught}"})
+        rows.append({"stage": "export float", "what": FLOAT_GRAPH})
         rows += [{"stage": f"quantise {scheme}", "what": f"{recipe.quantization.epochs} epochs"} for scheme in schemes]
     for target in targets:
         device = recipe.devices.get(target.name, "not executed: no device in the recipe")

@@ -17,6 +17,7 @@ from edgekd.distillation.kd import KD
 from edgekd.files import write_bytes
 from edgekd.measure.task import METRICS
 from edgekd.pipeline.learn import Classroom, Learned, first_step, lesson
+from edgekd.pipeline.summary import FLOAT_GRAPH
 from edgekd.quantization.qat import calibrate, enable_observers, export_float, export_qdq, prepare
 from edgekd.quantization.scheme import Scheme
 from edgekd.recipe import Recipe, Training
@@ -31,15 +32,16 @@ def rehearse(room: Classroom, schemes: Iterable[Scheme]) -> None:
         prepare(student, scheme, room.example, room.recipe.quantization.keep_float)
 
 
-def float_graph(room: Classroom, student: Learned) -> Path:
+def float_graph(room: Classroom, student: Learned) -> dict[str, Any]:
     """`onnx/float.onnx`: the student as it was distilled, batch norms folded."""
-    name = "onnx/float.onnx"
+    name = FLOAT_GRAPH
 
     def work(_: str) -> dict[str, Any]:
         return _write_graph(room, export_float(student.model, room.example), name)
 
-    room.stages.run("export-float", {"student": weights_digest(student.model), **room.identity}, work, outputs=(name,))
-    return room.folder / name
+    inputs = {"student": weights_digest(student.model), **room.identity}
+    record: dict[str, Any] = room.stages.run("export-float", inputs, work, outputs=(name,))
+    return record
 
 
 def quantise(room: Classroom, student: Learned, teachers: list[Learned], scheme: Scheme, cache: Path) -> dict[str, Any]:

@@ -13,15 +13,16 @@ import torch
 from edgekd.data import load
 from edgekd.data.dataset import Dataset
 from edgekd.devices import open_device
-from edgekd.errors import BadInputError, DeviceError, PromiseBrokenError
+from edgekd.errors import BadInputError, DeviceError, EdgekdError, PromiseBrokenError
 from edgekd.files import write_json
 from edgekd.measure.facts import machine_facts
 from edgekd.pipeline.deploy import FLOAT, Workshop, deploy
 from edgekd.pipeline.learn import Classroom, Learned, control, distil, teach
+from edgekd.pipeline.methods import with_parameters
 from edgekd.pipeline.plan import load_targets
 from edgekd.pipeline.quantise import float_graph, quantise, rehearse
 from edgekd.pipeline.stages import Stages
-from edgekd.pipeline.summary import SeedResult, recipe_digest, summarise, versions
+from edgekd.pipeline.summary import FLOAT_GRAPH, SeedResult, recipe_digest, summarise, versions
 from edgekd.progress import Reporter
 from edgekd.quantization.scheme import find_scheme
 from edgekd.recipe import Recipe
@@ -75,16 +76,29 @@ def run_recipe(
         room = Classroom(recipe, data, recipe.seed, stages, reporter)
         rehearse(room, [find_scheme(target.scheme) for target in targets])
         teachers = teach(room)
-        results = [
-            _run_seed(recipe, data, targets, teachers, seed, _stages_of(seed, recipe, stages), reporter)
-            for seed in range(recipe.seed, recipe.seed + recipe.seeds)
-        ]
+        results = []
+        for seed in range(recipe.seed, recipe.seed + recipe.seeds):
+            with _naming(seed, recipe.seeds):
+                own = _stages_of(seed, recipe, stages)
+                results.append(_run_seed(recipe, data, targets, teachers, seed, own, reporter))
         with closing(open_device("local:")) as host:
             machine = machine_facts(host).model_dump(mode="json")
-        run = summarise(recipe, data, teachers[0].record, results, machine, stages.log)
+        methods, records = with_parameters(recipe.distillation), [teacher.record for teacher in teachers]
+        run = summarise(recipe, data, methods, records, results, machine, stages.log)
         write_json(folder / RUN, run)
         write_report(folder)
     return _outcome(run, results, strict)
+
+
+@contextmanager
+def _naming(seed: int, seeds: int) -> Iterator[None]:
+    """Let what fails say for which of several seeds."""
+    try:
+        yield
+    except EdgekdError as error:
+        if seeds > 1:
+            error.args = (f"seed {seed}: {error}",)
+        raise
 
 
 def _stages_of(seed: int, recipe: Recipe, stages: Stages) -> Stages:
@@ -106,16 +120,17 @@ def _run_seed(
     """One seed's student and its bundles; only the first seed is timed."""
     room, cache = Classroom(recipe, data, seed, stages, reporter), teachers[0].folder / "answers"
     scratch, student = control(room, teachers[0]), distil(room, teachers, cache)
-    graphs, quantized = {FLOAT: float_graph(room, student)}, {}
+    graph, quantized = float_graph(room, student), {}
+    graphs = {FLOAT: room.folder / FLOAT_GRAPH}
     for name in dict.fromkeys(target.scheme for target in targets):
         quantized[name] = quantise(room, student, teachers, find_scheme(name), cache)
         graphs[name] = room.folder / "onnx" / f"{name}.onnx"
     shutil.rmtree(cache, ignore_errors=True)  # with augmentation every seed sees other pixels
     provenance = {"recipe_sha256": recipe_digest(recipe), "versions": versions(), "seed": seed}
     shop = Workshop(recipe, data, stages, reporter, graphs, provenance)
-    references = {FLOAT: student.record["test"], **{name: record["test"] for name, record in quantized.items()}}
+    references = {FLOAT: graph["test"], **{name: record["test"] for name, record in quantized.items()}}
     entries = {target.name: deploy(shop, target, references, timed=seed == recipe.seed) for target in targets}
-    return SeedResult(seed, scratch.record, student.record, quantized, entries)
+    return SeedResult(seed, scratch.record, student.record, graph, quantized, entries)
 
 
 def _outcome(run: dict[str, Any], seeds: list[SeedResult], strict: bool) -> Outcome:

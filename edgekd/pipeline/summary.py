@@ -5,28 +5,27 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from statistics import mean, stdev
 from typing import Any
 
 import edgekd
 from edgekd.data.dataset import Dataset
 from edgekd.files import digest
+from edgekd.pipeline.tax import distillation, over_seeds
 from edgekd.recipe import Recipe
 
 SCHEMA = 1
-METRIC = "accuracy"
+FLOAT_GRAPH = "onnx/float.onnx"
 _PACKAGES = ("edgekd", "torch", "onnx", "onnxruntime", "openvino", "ai-edge-litert", "tensorrt-rtx", "numpy")
-# Of a claim about two accuracies on n samples; below it teacher and scratch cannot be told apart.
-LEAST_STANDARD_ERRORS = 2.0
 
 
 @dataclass(frozen=True)
 class SeedResult:
-    """What one seed's stages recorded; `targets` holds one entry of run.json per target."""
+    """What one seed's stages recorded; `graph` is the float graph's, `targets` holds run.json's entry for each."""
 
     seed: int
     scratch: dict[str, Any]
     student: dict[str, Any]
+    graph: dict[str, Any]
     quantized: dict[str, dict[str, Any]]
     targets: dict[str, dict[str, Any]]
 
@@ -34,13 +33,17 @@ class SeedResult:
 def summarise(
     recipe: Recipe,
     data: Dataset,
-    teacher: Mapping[str, Any],
+    methods: Sequence[Mapping[str, Any]],
+    teachers: Sequence[Mapping[str, Any]],
     seeds: Sequence[SeedResult],
     machine: Any,
     stages: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """The document of run.json, schema 1; metrics are {mean, std, seeds}, std null for one seed."""
-    return {
+    """The document of run.json, schema 1; metrics are {mean, std, seeds}, std null for one seed.
+
+    `methods` are the recipe's, with every parameter; `teachers` what each of the recipe's teachers recorded.
+    """
+    document: dict[str, Any] = {
         "schema": SCHEMA,
         "name": recipe.name,
         "title": recipe.title or recipe.name,
@@ -49,48 +52,26 @@ def summarise(
         "seeds": [result.seed for result in seeds],
         "recipe_sha256": recipe_digest(recipe),
         "git_commit": git_commit(),
-        "metric_name": METRIC,
+        "metric_name": data.metric,
         "max_drop": recipe.quantization.max_drop,
         "data": {
             "name": data.name, "train": len(data.train), "val": len(data.val), "test": len(data.test),
-            "classes": len(data.classes),
+            "classes": len(data.classes), "unit": data.unit,
         },
-        "teacher": _model([teacher]),
+        "teacher": _model(teachers[:1]),
         "student_scratch": _model([result.scratch for result in seeds]),
         "student": _model([result.student for result in seeds]),
-        "distillation": distillation(
-            teacher["test"], [result.scratch["test"] for result in seeds], [result.student["test"] for result in seeds],
-            [result.student["agreement"] for result in seeds], len(data.test),
-        ),
+        "distillation": _distillation(data, teachers[0], seeds)
+        | {"methods": list(methods), "cross_entropy": recipe.model_dump(mode="json")["cross_entropy"]},
+        "float": _float(seeds),
         "quantized": {
             scheme: {"metric": over_seeds([result.quantized[scheme]["test"] for result in seeds])}
             for scheme in seeds[0].quantized
         },
-        "targets": {name: _target([result.targets[name] for result in seeds]) for name in seeds[0].targets},
+        "targets": {name: _target(name, seeds) for name in seeds[0].targets},
         "stages": stages,
     }  # fmt: skip
-
-
-def over_seeds(values: Sequence[float]) -> dict[str, Any]:
-    """Mean and sample standard deviation."""
-    return {"mean": mean(values), "std": stdev(values) if len(values) > 1 else None, "seeds": list(values)}
-
-
-def distillation(
-    teacher: float, scratch: Sequence[float], student: Sequence[float], agreement: Sequence[float], samples: int
-) -> dict[str, Any]:
-    """Tax (teacher - student) and gap recovered ((student - scratch) / (teacher - scratch)), of the seeds' means.
-
-    The gap is null, with the reason, where teacher - scratch is below two standard errors of a difference of two
-    proportions over `samples`.
-    """
-    gap = teacher - mean(scratch)
-    error = (sum(rate * (1 - rate) for rate in (teacher, mean(scratch))) / samples) ** 0.5
-    found: dict[str, Any] = {"tax": teacher - mean(student), "gap_recovered": None, "agreement": mean(agreement)}
-    if gap < LEAST_STANDARD_ERRORS * error:
-        least = LEAST_STANDARD_ERRORS * error
-        return found | {"reason": f"teacher - scratch is {100 * gap:.2f} points; below {100 * least:.2f} it is chance"}
-    return found | {"gap_recovered": (mean(student) - mean(scratch)) / gap}
+    return document | ({"teachers": _teachers(recipe, teachers)} if len(teachers) > 1 else {})
 
 
 def _model(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -102,10 +83,45 @@ def _model(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _target(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _teachers(recipe: Recipe, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {"name": model.model, "checkpoint": model.checkpoint} | _model([record])
+        for model, record in zip(recipe.teachers, records, strict=True)
+    ]
+
+
+def _distillation(data: Dataset, teacher: Mapping[str, Any], seeds: Sequence[SeedResult]) -> dict[str, Any]:
+    """What teaching bought, and how far each model's confidence is from its accuracy (classes only)."""
+    scratch, student = [result.scratch for result in seeds], [result.student for result in seeds]
+    found = distillation(
+        data.metric, teacher["test"], [record["test"] for record in scratch], [record["test"] for record in student],
+        [record["agreement"] for record in student], len(data.test) // data.unit,
+    )  # fmt: skip
+    if not data.classes:
+        return found
+    models: dict[str, list[Any]] = {"teacher": [teacher], "scratch": scratch, "student": student}
+    errors = {name: over_seeds([record["calibration_error"] for record in rows]) for name, rows in models.items()}
+    return found | {"calibration_error": errors}
+
+
+def _float(seeds: Sequence[SeedResult]) -> dict[str, Any]:
+    """The float graph by the reference; `difference` is the largest of any seed from the network that was trained."""
+    differences = [result.graph["test"] - result.student["test"] for result in seeds]
+    return {
+        "metric": over_seeds([result.graph["test"] for result in seeds]),
+        "difference": max(differences, key=abs),
+        "path": FLOAT_GRAPH,
+    }
+
+
+def _target(name: str, seeds: Sequence[SeedResult]) -> dict[str, Any]:
     """The first seed's entry, with metrics over all seeds; a failure of any seed is the target's."""
-    entry = next((other for other in entries if other["status"] == "failed"), entries[0])
+    entries = [result.targets[name] for result in seeds]
+    failed = next((result for result in seeds if result.targets[name]["status"] == "failed"), seeds[0])
+    entry = failed.targets[name]
     merged = {key: value for key, value in entry.items() if key not in ("metric", "variants", "lost")}
+    if failed is not seeds[0]:
+        merged["reason"] = f"seed {failed.seed}: {entry.get('reason')}"
     if any("metric" not in other for other in entries):
         return merged
     merged["metric"] = over_seeds([other["metric"] for other in entries])

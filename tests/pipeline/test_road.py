@@ -11,7 +11,7 @@ from tests.road import EXECUTED, edgekd
 
 RUN_KEYS = {
     "schema", "name", "title", "machine", "versions", "seeds", "recipe_sha256", "git_commit", "metric_name", "data",
-    "teacher", "student_scratch", "student", "distillation", "quantized", "targets", "stages",
+    "teacher", "student_scratch", "student", "distillation", "float", "quantized", "targets", "stages",
 }  # fmt: skip
 TARGET_KEYS = {"backend", "device", "status", "reason", "metric", "metric_source", "variants", "int8_pays", "notes"}
 SCHEMES = {"int8-asymmetric", "int8-symmetric"}
@@ -22,11 +22,16 @@ def test_run_json_holds_every_key_of_schema_1(road):
     assert run.keys() >= RUN_KEYS
     assert run["schema"] == 1
     assert run["metric_name"] == "accuracy"
-    assert run["data"] == {"name": "npz", "train": 640, "val": 128, "test": 200, "classes": 4}
+    assert run["data"] == {"name": "npz", "train": 640, "val": 128, "test": 200, "classes": 4, "unit": 1}
     for model in ("teacher", "student_scratch", "student"):
         assert run[model].keys() == {"metric", "parameters", "macs"}
         assert run[model]["metric"].keys() == {"mean", "std", "seeds"}
-    assert run["distillation"].keys() >= {"tax", "gap_recovered", "agreement"}
+    values = {"tax", "gap_recovered", "agreement"}
+    assert run["distillation"].keys() >= values | {f"{value}_std" for value in values} | {"calibration_error"}
+    assert [method["weight"] for method in run["distillation"]["methods"]] == [0.9, 1.0]  # defaults are told as well
+    assert run["distillation"]["cross_entropy"] == 0.1
+    assert abs(run["float"]["difference"]) < 0.01  # one of 200 samples may lie on the edge between two classes
+    assert "teachers" not in run
     assert run["distillation"]["gap_recovered"] is not None or run["distillation"]["reason"]
     assert run["quantized"].keys() == SCHEMES
     assert {stage for row in run["stages"] for stage in row} == {"name", "seconds", "cached"}

@@ -1,0 +1,61 @@
+"""What teaching bought, counted by hand, and when nothing may be said of it."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgekd.measure.task import spearman
+from edgekd.pipeline.tax import distillation, over_seeds, standard_error
+
+CLOSE = 1e-12  # float64 additions in another order
+
+
+def test_two_seeds_by_hand():
+    found = distillation("accuracy", 0.9, [0.7, 0.74], [0.8, 0.86], [0.85, 0.95], 10_000)
+    assert found["tax"] == pytest.approx(0.9 - 0.83, abs=CLOSE)
+    assert found["tax_std"] == pytest.approx(0.06 / 2**0.5, abs=CLOSE)
+    assert found["gap_recovered"] == pytest.approx((0.83 - 0.72) / (0.9 - 0.72), abs=CLOSE)
+    assert found["gap_recovered_std"] == pytest.approx((0.12 - 0.10) / 0.18 / 2**0.5, abs=CLOSE)
+    assert (found["agreement"], found["agreement_std"]) == pytest.approx((0.9, 0.1 / 2**0.5), abs=CLOSE)
+    assert "reason" not in found
+
+
+rates = st.floats(0, 1)
+
+
+@given(rates, st.lists(st.tuples(rates, rates, rates), min_size=1, max_size=4), st.integers(1, 10**6))
+def test_a_gap_is_told_or_its_absence_explained(teacher, seeds, samples):
+    scratch, student, agreement = (list(values) for values in zip(*seeds, strict=True))
+    found = distillation("accuracy", teacher, scratch, student, agreement, samples)
+    assert (found["gap_recovered"] is None) == ("reason" in found)
+    assert (found["tax_std"] is None) == (len(seeds) == 1)
+
+
+def test_chance_is_no_gap():
+    """Two standard errors of 0.9 against 0.89 on 1,000 samples are 2.7 points."""
+    found = distillation("accuracy", 0.9, [0.89], [0.895], [0.9], 1000)
+    assert found["gap_recovered"] is None
+    assert found["reason"] == "teacher - scratch is 1.00 points; below 2.74 it is chance"
+    assert distillation("accuracy", 1.0, [1.0], [1.0], [1.0], 10)["gap_recovered"] is None
+    assert "no scratch control" in distillation("accuracy", 0.9, [], [0.8], [0.9], 1000)["reason"]
+
+
+def test_the_standard_error_of_a_rank_correlation_is_what_chance_makes_of_it():
+    """400 draws of 300 pairs know a deviation within 1/sqrt(800) = 3.5 % each; 15 % is four of them."""
+    random, pairs, correlation = np.random.default_rng(0), 300, 0.8
+    found = []
+    for _ in range(400):
+        truth, noise = random.normal(size=(2, pairs))
+        scores = correlation * truth + (1 - correlation**2) ** 0.5 * noise
+        cosines = np.tanh(truth)  # ranks are all that counts
+        angles = np.arccos(cosines)
+        embeddings = np.zeros((2 * pairs, 2))
+        embeddings[::2, 0] = 1
+        embeddings[1::2] = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        found.append(spearman(embeddings, scores.repeat(2)))
+    assert standard_error("spearman", float(np.mean(found)), pairs) == pytest.approx(np.std(found), rel=0.15)
+
+
+def test_one_seed_has_no_deviation():
+    assert over_seeds([0.5]) == {"mean": 0.5, "std": None, "seeds": [0.5]}
