@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from edgekd.distillation._base import Context, Example, Output
-from edgekd.distillation._pairs import embeddings
+from edgekd.distillation._pairs import Layer, embeddings
 from edgekd.errors import BadInputError
 from edgekd.recipe import Weight
 
@@ -24,8 +24,8 @@ class CRD:
     training with `momentum`. Where labels are no classes, every other sample is a negative.
     """
 
-    student_layer: str = "head:input"
-    teacher_layer: str = "head:input"
+    student_layer: Layer = "head:input"
+    teacher_layer: Layer = "head:input"
     negatives: PositiveInt = 512
     dimension: PositiveInt = 128
     temperature: PositiveFloat = 0.07
@@ -71,9 +71,16 @@ class Contrast(nn.Module):
         self.negatives = Negatives(labels)
 
     def embed(self, ours: Tensor, theirs: Tensor) -> tuple[Tensor, Tensor]:
-        """Embeddings (N, dimension) of length 1 of the student's and the teacher's features (N, C)."""
-        student, teacher = (F.normalize(head(it)) for head, it in zip(self.heads, (ours, theirs), strict=True))
-        return student, teacher
+        """Embeddings (N, dimension) of length 1 of the student's and the teacher's features (N, C).
+
+        Raises BadInputError where a feature is of another width than at `build`, as the tokens of a sentence are.
+        """
+        embedded = []
+        for head, feature in zip(self.heads, (ours, theirs), strict=True):
+            if feature.shape[1] != head.in_features:
+                raise BadInputError("crd compares one vector per sample: tap a layer behind the pooling of the tokens")
+            embedded.append(F.normalize(head(feature)))
+        return embedded[0], embedded[1]
 
 
 class Memory(nn.Module):

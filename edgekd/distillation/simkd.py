@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from edgekd.distillation._base import Context, Example, Output
 from edgekd.distillation._maps import AXES, convolution, norm
+from edgekd.distillation._pairs import Layer
 from edgekd.errors import BadInputError
 from edgekd.recipe import Weight
 
@@ -23,8 +24,8 @@ class SimKD:
     The paper trains with this loss alone: `cross_entropy = 0`. `factor` narrows the projector's middle.
     """
 
-    student_head: str = "head"
-    teacher_head: str = "head"
+    student_head: Layer = "head"
+    teacher_head: Layer = "head"
     factor: PositiveInt = 2
     weight: Weight = 1.0
 

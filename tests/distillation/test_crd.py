@@ -151,5 +151,13 @@ def test_one_class_is_one_clear_line():
         build(labels=torch.full((5,), 3))
 
 
+def test_tokens_are_one_clear_line():
+    module = build(ours=(9, 5), theirs=(9, 7))
+    with pytest.raises(BadInputError, match="behind the pooling"):
+        module.embed(torch.zeros(2, 5), torch.zeros(2, 7))
+
+
 def test_loads_from_a_recipe():
     assert load_methods([{"method": "crd", "negatives": 64}]) == [CRD(negatives=64)]
+    with pytest.raises(BadInputError, match="pattern"):
+        load_methods([{"method": "crd", "student_layer": "stages.*"}])
