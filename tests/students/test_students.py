@@ -33,7 +33,7 @@ def test_gives_logits_for_any_image_and_can_be_traced(name, options, shape):
 
 
 def test_families_are_what_the_package_holds():
-    assert {"derived", "ds-cnn", "mobilenet", "resnet"} <= set(names("edgekd.students"))
+    assert {"cnn1d", "derived", "ds-cnn", "mobilenet", "resnet"} <= set(names("edgekd.students"))
 
 
 def test_resnet_8_has_the_size_of_mlperf_tiny():
