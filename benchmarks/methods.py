@@ -81,6 +81,7 @@ class Bench:
     teacher: str | None
     reporter: Reporter
     document: dict[str, Any] = field(default_factory=dict)
+    teachers: list[Learned] = field(default_factory=list)
 
     def run(self, name: str, row: Row, limit: int | None) -> None:
         """Train a row's seeds, unless its result is known, and write it down."""
@@ -103,10 +104,11 @@ class Bench:
         write_json(RESULTS / "methods.json", self.document)
 
     def find_teacher(self) -> None:
-        """Read the results there are, and the one teacher of all rows."""
+        """Read the results there are, and the teachers: the one of all rows, and the assistant of one."""
         path = RESULTS / "methods.json"
         self.document = json.loads(path.read_text()) if path.is_file() else {}
-        learned = teach(self._room(self._recipe(ROWS["kd"], None), self.out / "teacher", 0))[0]
+        self.teachers = teach(self._room(self._recipe(ROWS["two teachers"], None), self.out / "teachers", 0))
+        learned, assistant = self.teachers
         weights = Path(self.teacher) if self.teacher else learned.folder / WEIGHTS
         with closing(open_device("local:")) as host:
             machine = machine_facts(host).model_dump(mode="json")
@@ -114,6 +116,7 @@ class Bench:
             "machine": machine, "versions": versions(), "git_commit": git_commit(), "threads": torch.get_num_threads(),
             "settings": {"images": SUBSET, "epochs": EPOCHS, "views": VIEWS, "seeds": SEEDS},
             "teacher": {"test": learned.record["test"], "sha256": sha256(weights)},
+            "assistant": {"test": assistant.record["test"], "sha256": sha256(assistant.folder / WEIGHTS)},
         }  # fmt: skip
         self.teacher = str(weights)
         self.document.setdefault("rows", {})
@@ -140,11 +143,10 @@ class Bench:
 
     def _seed(self, recipe: Recipe, label: str, row: Row, seed: int) -> dict[str, Any]:
         room = self._room(recipe, self.out / label.replace(" ", "-") / str(seed), seed)
-        teachers = teach(room) if row.entries else []
-        learned = distil(room, teachers, self.out / "answers") if row.entries else _alone(room)
+        teachers = self.teachers[: 1 + len(row.co_teachers)]
+        learned = distil(room, teachers, self.out / "answers") if row.entries else control(room, teachers[0])
         self._log(label, seed, learned)
-        seconds = sum(stage["seconds"] for stage in room.stages.log if stage["name"] != "teacher")
-        return learned.record | {"seconds": seconds}
+        return learned.record | {"seconds": sum(stage["seconds"] for stage in room.stages.log)}
 
     def _log(self, label: str, seed: int, learned: Learned) -> None:
         path = RESULTS / "methods.jsonl"
@@ -153,11 +155,6 @@ class Bench:
         history = json.loads((learned.folder / "history.json").read_text())
         kept += [json.dumps({"row": label, "seed": seed} | epoch) for epoch in history]
         write_bytes(path, "".join(f"{line}\n" for line in kept).encode())
-
-
-def _alone(room: Classroom) -> Learned:
-    nobody = Learned(torch.nn.Identity(), {}, room.folder)
-    return control(room, nobody)
 
 
 def _spread(values: list[float]) -> dict[str, Any]:
