@@ -33,7 +33,7 @@ METHODS = Path(sys.modules["edgekd"].__path__[0]) / "distillation"
 STAGES = {f"stages.{number}": f"stages.{number}" for number in range(3)}
 LAST = {"head:input": "head:input"}
 SUBSET, EPOCHS, VIEWS, SEEDS = 20_000, 8, 4, 3
-ASSISTANT = Model(model="resnet", options={"depth": 14}, training=Training(epochs=12))
+ASSISTANT = Model(model="resnet", options={"depth": 14}, training=Training(epochs=EPOCHS))
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Bench:
         """Read the results there are, and the teachers: the one of all rows, and the assistant of one."""
         path = RESULTS / "methods.json"
         self.document = json.loads(path.read_text()) if path.is_file() else {}
-        self.teachers = teach(self._room(self._recipe(ROWS["two teachers"], None), self.out / "teachers", 0))
+        self.teachers = teach(self._room(self._recipe(ROWS["two teachers"], SUBSET), self.out / "teachers", 0))
         learned, assistant = self.teachers
         weights = Path(self.teacher) if self.teacher else learned.folder / WEIGHTS
         with closing(open_device("local:")) as host:
