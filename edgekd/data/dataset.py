@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,14 @@ class Dataset:
     def metric(self) -> str:
         """What is measured on it: the `accuracy` of classes, or Spearman's correlation with the scores of pairs."""
         return "accuracy" if self.classes else "spearman"
+
+    @property
+    def labelled(self) -> "Dataset":
+        """Only the training samples that have a label."""
+        labels = self.train.labels
+        if labels.dtype.kind != "f" or not np.isnan(labels).any():
+            return self
+        return replace(self, train=self.train.take(np.flatnonzero(~np.isnan(labels))))
 
     def digest(self) -> str:
         """Hexadecimal SHA-256 of everything a model could learn from: names, preprocessing and array contents."""

@@ -1,7 +1,7 @@
 """LEARN, as stages: teachers, a scratch control and a distilled student."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +106,11 @@ def _teacher(room: Classroom, recipe: Model, name: str) -> Learned:
 
 
 def control(room: Classroom, teacher: Learned) -> Learned:
-    """The scratch control, trained or given: the student's weights, batches and schedule; only the loss differs."""
-    student = room.recipe.student
+    """The scratch control, trained or given: the student's weights, batches and schedule; only the loss differs.
+
+    Without a teacher there is nothing to learn from samples that have no label: it never sees them.
+    """
+    student, room = room.recipe.student, replace(room, data=room.data.labelled)
     if room.recipe.control:
         return _given(room, "scratch", room.build(student, teacher.model), room.recipe.control)
     return _train(room, "scratch", student, teacher.model, lambda _: CrossEntropy(student.training.label_smoothing), {})
