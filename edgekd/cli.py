@@ -90,7 +90,7 @@ def run(
     outcome = run_recipe(plan, folder, _reporter(folder / "events.jsonl", as_json), fresh=fresh, strict=strict)
     if as_json:
         _print(outcome.run, as_json=True)
-    else:
+    elif _speaks():
         from edgekd.reporting.tables import summary
 
         Console().print(summary(outcome.run))
@@ -218,7 +218,14 @@ def _reporter(events: Path | None, quiet: bool) -> Any:
     return Reporter(events, quiet=quiet)
 
 
+def _speaks() -> bool:
+    """Whether this process prints: of several that train together, the main one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def _print(document: Any, as_json: bool) -> None:
+    if not _speaks():
+        return
     if as_json:
         typer.echo(json.dumps(document, indent=2))
         return
@@ -238,6 +245,8 @@ def _say(line: str) -> None:
 def _complain(message: str, code: int) -> typer.Exit:
     if os.environ.get("EDGEKD_DEBUG"):
         traceback.print_exc()
+    if not _speaks():
+        return typer.Exit(code)
     style = "yellow" if code == INTERRUPTED else "red"
     Console(stderr=True, soft_wrap=True).print(message, style=style, markup=False, highlight=False)
     return typer.Exit(code)

@@ -184,12 +184,13 @@ def _train(
             model, room.data, room.recipe.data, recipe.training, objective, folder,
             seed=room.seed, key=key, reporter=room.reporter,
         )  # fmt: skip
-        return _measure(room, trained.model) | {"val": trained.val_metric}
+        return room.stages.crew.lead(lambda: _measure(room, trained.model)) | {"val": trained.val_metric}
 
     inputs = {"model": recipe.model_dump(mode="json"), "seed": seed, **room.identity, **inputs}
     if teacher is not None:
         inputs |= {"start": weights_digest(model)}
-    record = room.stages.run(name, inputs, work, outputs=(f"{name}/{WEIGHTS}", f"{name}/{HISTORY}"))
+    outputs = f"{name}/{WEIGHTS}", f"{name}/{HISTORY}"
+    record = room.stages.run(name, inputs, work, outputs, together=True)
     if not objective.modules:
         objective.build(room.batches)
     network = objective.deploy(model)

@@ -62,7 +62,7 @@ def quantise(room: Classroom, student: Learned, teachers: list[Learned], scheme:
                 lesson(room, prepared, models, methods or [KD()], cache), room.folder / "qat" / scheme.name,
                 seed=room.seed, key=key, reporter=room.reporter, on_progress=settle,
             )  # fmt: skip
-        return _write_graph(room, export_qdq(prepared, room.example, scheme), name)
+        return room.stages.crew.lead(lambda: _write_graph(room, export_qdq(prepared, room.example, scheme), name))
 
     inputs = {
         "student": weights_digest(student.model), "teachers": [weights_digest(model) for model in models],
@@ -70,7 +70,7 @@ def quantise(room: Classroom, student: Learned, teachers: list[Learned], scheme:
         "settings": settings.model_dump(mode="json"), "methods": room.recipe.distillation, "seed": room.seed,
         **room.identity,
     }  # fmt: skip
-    record: dict[str, Any] = room.stages.run(f"quantise-{scheme.name}", inputs, work, outputs=(name,))
+    record: dict[str, Any] = room.stages.run(f"quantise-{scheme.name}", inputs, work, outputs=(name,), together=True)
     return record
 
 

@@ -3,7 +3,7 @@
 import fcntl
 import shutil
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,12 @@ from edgekd.pipeline.plan import load_targets
 from edgekd.pipeline.quantise import float_graph, quantise, rehearse
 from edgekd.pipeline.stages import Stages
 from edgekd.pipeline.summary import FLOAT_GRAPH, SeedResult, recipe_digest, summarise, versions
-from edgekd.progress import Reporter
+from edgekd.progress import SILENT, Reporter
 from edgekd.quantization.scheme import find_scheme
 from edgekd.recipe import Recipe
 from edgekd.reporting.html import REPORT, RUN, write_report
 from edgekd.target import Target
+from edgekd.training.processes import crew
 
 # All that a run writes; nothing else in its folder is ever touched.
 FOLDERS = (
@@ -66,13 +67,16 @@ def run_recipe(
 ) -> Outcome:
     """Run all stages of a recipe in `folder`; `fresh` forgets earlier ones, `strict` counts a skipped target as broken.
 
-    Raises BadInputError for what the recipe names wrongly, or a folder that another run is using.
+    Raises BadInputError for what the recipe names wrongly, or a folder that another run is using. Of several processes
+    all train; the main one alone does the rest.
     """
-    targets = load_targets(recipe)
+    targets, company = load_targets(recipe), crew()
+    reporter = reporter if company.is_main else SILENT
     torch.set_num_threads(recipe.threads)
-    with alone(folder, fresh):
+    with ExitStack() as held:
+        company.lead(lambda: held.enter_context(alone(folder, fresh)))
         data = load(recipe.data, recipe.seed)
-        stages = Stages(folder, reporter)
+        stages = Stages(folder, reporter, crew=company)
         room = Classroom(recipe, data, recipe.seed, stages, reporter)
         rehearse(room, [find_scheme(target.scheme) for target in targets])
         teachers = teach(room)
@@ -81,13 +85,21 @@ def run_recipe(
             with _naming(seed, recipe.seeds):
                 own = _stages_of(seed, recipe, stages)
                 results.append(_run_seed(recipe, data, targets, teachers, seed, own, reporter))
-        with closing(open_device("local:")) as host:
-            machine = machine_facts(host).model_dump(mode="json")
-        methods, records = with_parameters(recipe.distillation), [teacher.record for teacher in teachers]
-        run = summarise(recipe, data, methods, records, results, machine, stages.log)
-        write_json(folder / RUN, run)
-        write_report(folder)
+        run = company.lead(lambda: _record(recipe, data, teachers, results, stages))
     return _outcome(run, results, strict)
+
+
+def _record(
+    recipe: Recipe, data: Dataset, teachers: list[Learned], results: list[SeedResult], stages: Stages
+) -> dict[str, Any]:
+    """Write `run.json` and the report."""
+    with closing(open_device("local:")) as host:
+        machine = machine_facts(host).model_dump(mode="json")
+    methods, records = with_parameters(recipe.distillation), [teacher.record for teacher in teachers]
+    run = summarise(recipe, data, methods, records, results, machine, stages.log)
+    write_json(stages.folder / RUN, run)
+    write_report(stages.folder)
+    return run
 
 
 @contextmanager
@@ -105,7 +117,9 @@ def _stages_of(seed: int, recipe: Recipe, stages: Stages) -> Stages:
     """The first seed lives in the run folder itself, the others below it; all write one log."""
     if seed == recipe.seed:
         return stages
-    return Stages(stages.folder / "seeds" / str(seed), stages.reporter, stages.log, prefix=f"seed {seed}: ")
+    return Stages(
+        stages.folder / "seeds" / str(seed), stages.reporter, stages.log, prefix=f"seed {seed}: ", crew=stages.crew
+    )
 
 
 def _run_seed(
@@ -125,11 +139,13 @@ def _run_seed(
     for name in dict.fromkeys(target.scheme for target in targets):
         quantized[name] = quantise(room, student, teachers, find_scheme(name), cache)
         graphs[name] = room.folder / "onnx" / f"{name}.onnx"
-    shutil.rmtree(cache, ignore_errors=True)  # with augmentation every seed sees other pixels
+    stages.crew.lead(lambda: shutil.rmtree(cache, ignore_errors=True))  # augmented, every seed sees other pixels
     provenance = {"recipe_sha256": recipe_digest(recipe), "versions": versions(), "seed": seed}
     shop = Workshop(recipe, data, stages, reporter, graphs, provenance)
     references = {FLOAT: graph["test"], **{name: record["test"] for name, record in quantized.items()}}
-    entries = {target.name: deploy(shop, target, references, timed=seed == recipe.seed) for target in targets}
+    entries = stages.crew.lead(
+        lambda: {target.name: deploy(shop, target, references, timed=seed == recipe.seed) for target in targets}
+    )
     return SeedResult(seed, scratch.record, student.record, graph, quantized, entries)
 
 
