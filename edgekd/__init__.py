@@ -1,33 +1,43 @@
 """Teach a small student, quantise it for its chip, and prove on that chip that what was trained is deployed."""
 
+import functools
 import importlib
 import importlib.metadata
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgekd.api import benchmark, distill, export, quantize
-    from edgekd.distillation.hint import Hint
-    from edgekd.distillation.kd import KD
+    from edgekd.api import benchmark, compare, distill, export, quantize, train
+    from edgekd.data import Dataset
+    from edgekd.recipe import Ramp, Training
 
-__all__ = ["KD", "Hint", "benchmark", "distill", "export", "quantize"]
+__all__ = ["Dataset", "Ramp", "Training", "benchmark", "compare", "distill", "export", "quantize", "train"]
 
-_HOMES = {
-    "KD": "edgekd.distillation.kd",
-    "Hint": "edgekd.distillation.hint",
-    "benchmark": "edgekd.api",
-    "distill": "edgekd.api",
-    "export": "edgekd.api",
-    "quantize": "edgekd.api",
-}
+_HOMES = {"Dataset": "edgekd.data", "Ramp": "edgekd.recipe", "Training": "edgekd.recipe"}
 
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return importlib.metadata.version("edgekd")
-    if name not in _HOMES:
+    homes = dict.fromkeys(__all__, "edgekd.api") | _HOMES
+    home = homes.get(name) or (None if name.startswith("_") else _methods().get(name))
+    if home is None:
         raise AttributeError(f"module 'edgekd' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return getattr(importlib.import_module(home), name)
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, *_methods()])
+
+
+@functools.cache
+def _methods() -> dict[str, str]:
+    """Where each distillation method lives: `BornAgain` in `born_again`; read, not imported, for that takes torch."""
+    sources = Path(__file__).with_name("distillation").glob("[!_]*.py")
+    return {
+        name: f"edgekd.distillation.{path.stem}"
+        for path in sources
+        for name in re.findall(r"^class (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+        if name.lower() == path.stem.replace("_", "")
+    }

@@ -1,6 +1,6 @@
-"""The road in four calls, for a user's own models in a user's own script."""
+"""The road in a few calls, for a user's own models in a user's own script."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,7 +10,7 @@ import torch
 from torch import fx, nn
 
 from edgekd.data import Dataset, as_dataset, prepare
-from edgekd.distillation import Builds, Method
+from edgekd.distillation import Builds, Method, checked
 from edgekd.distillation.kd import KD
 from edgekd.errors import BadInputError
 from edgekd.files import digest
@@ -18,12 +18,16 @@ from edgekd.pipeline.bundles import bench_bundles
 from edgekd.pipeline.export import deliver
 from edgekd.pipeline.proof import PARITY_INPUTS
 from edgekd.pipeline.quantise import calibration, settle
+from edgekd.pipeline.score import agree, score, try_out
+from edgekd.pipeline.summary import bought
 from edgekd.progress import Reporter
 from edgekd.quantization import qat
 from edgekd.quantization.scheme import Scheme, find_scheme
 from edgekd.recipe import Data, Training
+from edgekd.reporting.tables import learned, text
 from edgekd.target import load_target
-from edgekd.training import CachedTeacher, CrossEntropy, Distill, Teacher, teacher_taps, train
+from edgekd.training import CachedTeacher, CrossEntropy, Distill, Teacher, teacher_taps
+from edgekd.training import train as learn
 from edgekd.training.loop import OnProgress
 from edgekd.training.objectives import Objective
 from edgekd.training.weights import weights_digest
@@ -39,6 +43,42 @@ class Quantized:
     student: nn.Module
     scheme: Scheme
     data: Dataset
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What teaching bought, in the words and with the keys of run.json; printed, it is a table."""
+
+    run: Mapping[str, Any]
+
+    @property
+    def tax(self) -> float:
+        """Teacher's metric - student's, a fraction."""
+        return float(self.run["distillation"]["tax"])
+
+    @property
+    def gap_recovered(self) -> float | None:
+        """(student - scratch) / (teacher - scratch); None without a control, or where that difference may be chance."""
+        gap: float | None = self.run["distillation"]["gap_recovered"]
+        return gap
+
+    def __str__(self) -> str:
+        return text(learned(self.run))
+
+
+def train(
+    model: nn.Module,
+    data: Any,
+    *,
+    training: Training | None = None,
+    augmentation: Sequence[str] = (),
+    seed: int = 0,
+    folder: Path | None = None,
+) -> nn.Module:
+    """Train `model`, in place, on labels alone, as `distill` does: a teacher, or the control that a student needs."""
+    lesson = _Lesson(as_dataset(data, seed), tuple(augmentation), seed, training or Training())
+    lesson.learn(model, None, (), 1.0, folder)
+    return model
 
 
 def distill(
@@ -62,6 +102,19 @@ def distill(
     lesson = _Lesson(as_dataset(data, seed), tuple(augmentation), seed, training or Training())
     lesson.learn(student, teacher, losses, cross_entropy, folder)
     return student
+
+
+def compare(
+    teacher: nn.Module, student: nn.Module, data: Any, scratch: nn.Module | None = None, *, seed: int = 0
+) -> Comparison:
+    """Metric, size, calibration, distillation tax and agreement on the test split; beside `scratch`, gap recovered.
+
+    `scratch` is the same student, from the same weights, trained without the teacher.
+    """
+    dataset = as_dataset(data, seed)
+    taught = score(student, dataset) | {"agreement": agree(student, teacher, dataset)}
+    alone = [] if scratch is None else [score(scratch, dataset)]
+    return Comparison({"metric_name": dataset.metric, **bought(dataset, score(teacher, dataset), alone, [taught])})
 
 
 def quantize(
@@ -141,12 +194,15 @@ class _Lesson:
         folder: Path | None,
         on_progress: OnProgress | None = None,
     ) -> None:
+        try_out(model, self.data, "student" if teacher else "model")
+        if teacher is not None:
+            try_out(teacher, self.data, "teacher")
         recipe, reporter = Data(name=self.data.name, augmentation=self.augmentation), Reporter()
         key = digest([self.data.digest(), repr(self), repr(losses), cross_entropy, weights_digest(model)])
         with TemporaryDirectory(prefix="edgekd-") as scratch:
             place = folder or Path(scratch)
             objective = self._objective(model, teacher, losses, cross_entropy, place, reporter)
-            train(
+            learn(
                 model, self.data, recipe, self.training, objective, place,
                 seed=self.seed, key=key, reporter=reporter, on_progress=on_progress,
             )  # fmt: skip
@@ -163,6 +219,7 @@ class _Lesson:
     ) -> Objective:
         if teacher is None:
             return CrossEntropy(self.training.label_smoothing)
+        losses = [checked(method) for method in losses]
         source = CachedTeacher(Teacher(teacher, teacher_taps(losses)), folder / "answers", reporter)
         return Distill(
             model, source, losses,

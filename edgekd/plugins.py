@@ -6,12 +6,16 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
+import sysconfig
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from edgekd.errors import BadInputError
+
+_INSTALLED = ("<", str(Path(__file__).parent), *map(sysconfig.get_path, ("stdlib", "purelib", "platlib")))
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -57,8 +61,21 @@ def custom(reference: str, kind: str) -> Any:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise BadInputError(f"{kind} {reference!r}: no module named {error.name!r}") from error
+    except Exception as error:  # the user's own code: anything may come out of it
+        raise BadInputError(f"{kind} {reference!r}: {told(error)}") from error
     if not hasattr(module, attribute):
         raise BadInputError(
             f"{kind} {reference!r}: {module_name} has no {attribute!r}{nearest(attribute, vars(module))}"
         )
     return getattr(module, attribute)
+
+
+def told(error: Exception) -> str:
+    """An error of the user's own code in one line: its kind, what it says first, and the last line of that code."""
+    words = str(error).strip().partition("\n")[0]
+    said = f"{type(error).__name__}: {words}" if words else type(error).__name__
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith(_INSTALLED)]
+    if not own or isinstance(error, SyntaxError):  # which says itself where it is
+        return said
+    return f"{said} ({Path(own[-1].filename).name}, line {own[-1].lineno})"

@@ -14,6 +14,7 @@ from edgekd.pipeline.tax import distillation, over_seeds
 from edgekd.recipe import Recipe
 
 SCHEMA = 1
+Record = Mapping[str, Any]  # what a stage recorded of a network
 FLOAT_GRAPH = "onnx/float.onnx"
 _PACKAGES = ("edgekd", "torch", "onnx", "onnxruntime", "openvino", "ai-edge-litert", "tensorrt-rtx", "numpy")
 
@@ -33,8 +34,8 @@ class SeedResult:
 def summarise(
     recipe: Recipe,
     data: Dataset,
-    methods: Sequence[Mapping[str, Any]],
-    teachers: Sequence[Mapping[str, Any]],
+    methods: Sequence[Record],
+    teachers: Sequence[Record],
     seeds: Sequence[SeedResult],
     machine: Any,
     stages: list[dict[str, Any]],
@@ -43,6 +44,8 @@ def summarise(
 
     `methods` are the recipe's, with every parameter; `teachers` what each of the recipe's teachers recorded.
     """
+    learned = bought(data, teachers[0], [result.scratch for result in seeds], [result.student for result in seeds])
+    learned["distillation"] |= {"methods": list(methods)} | recipe.model_dump(mode="json", include={"cross_entropy"})
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "name": recipe.name,
@@ -58,11 +61,7 @@ def summarise(
             "name": data.name, "train": len(data.train), "val": len(data.val), "test": len(data.test),
             "classes": len(data.classes), "unit": data.unit,
         },
-        "teacher": _model(teachers[:1]),
-        "student_scratch": _model([result.scratch for result in seeds]),
-        "student": _model([result.student for result in seeds]),
-        "distillation": _distillation(data, teachers[0], seeds)
-        | {"methods": list(methods), "cross_entropy": recipe.model_dump(mode="json")["cross_entropy"]},
+        **learned,
         "float": _float(seeds),
         "quantized": {
             scheme: {"metric": over_seeds([result.quantized[scheme]["test"] for result in seeds])}
@@ -74,7 +73,24 @@ def summarise(
     return document | ({"teachers": _teachers(recipe, teachers)} if len(teachers) > 1 else {})
 
 
-def _model(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def bought(data: Dataset, teacher: Record, scratch: Sequence[Record], student: Sequence[Record]) -> dict[str, Any]:
+    """run.json's `teacher`, `student_scratch` (if there is one), `student` and `distillation`, from records by seed."""
+    distilled = distillation(
+        data.metric, teacher["test"], [record["test"] for record in scratch], [record["test"] for record in student],
+        [record["agreement"] for record in student], len(data.test) // data.unit,
+    )  # fmt: skip
+    models = {"teacher": [teacher], "scratch": scratch, "student": student}
+    if data.classes:
+        distilled["calibration_error"] = {
+            name: over_seeds([record["calibration_error"] for record in records])
+            for name, records in models.items()
+            if records
+        }
+    entries = {"teacher": _model([teacher])} | ({"student_scratch": _model(scratch)} if scratch else {})
+    return entries | {"student": _model(student), "distillation": distilled}
+
+
+def _model(records: Sequence[Record]) -> dict[str, Any]:
     first = records[0]
     return {
         "metric": over_seeds([record["test"] for record in records]),
@@ -83,25 +99,11 @@ def _model(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _teachers(recipe: Recipe, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _teachers(recipe: Recipe, records: Sequence[Record]) -> list[dict[str, Any]]:
     return [
         {"name": model.model, "checkpoint": model.checkpoint} | _model([record])
         for model, record in zip(recipe.teachers, records, strict=True)
     ]
-
-
-def _distillation(data: Dataset, teacher: Mapping[str, Any], seeds: Sequence[SeedResult]) -> dict[str, Any]:
-    """What teaching bought, and how far each model's confidence is from its accuracy (classes only)."""
-    scratch, student = [result.scratch for result in seeds], [result.student for result in seeds]
-    found = distillation(
-        data.metric, teacher["test"], [record["test"] for record in scratch], [record["test"] for record in student],
-        [record["agreement"] for record in student], len(data.test) // data.unit,
-    )  # fmt: skip
-    if not data.classes:
-        return found
-    models: dict[str, list[Any]] = {"teacher": [teacher], "scratch": scratch, "student": student}
-    errors = {name: over_seeds([record["calibration_error"] for record in rows]) for name, rows in models.items()}
-    return found | {"calibration_error": errors}
 
 
 def _float(seeds: Sequence[SeedResult]) -> dict[str, Any]:

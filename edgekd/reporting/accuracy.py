@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from edgekd.reporting.svg import ACCENT, INK, MUTED, PAPER, Plot, bare, plot
-from edgekd.reporting.words import Run, mean, percent, points, signed, spread
+from edgekd.reporting.words import Run, mean, metric_name, percent, points, signed, spread
 
 TEACHER, ALONE, TAUGHT = "Teacher", "Student, alone", "Student, taught"
 
@@ -41,6 +41,8 @@ def steps(run: Run) -> list[Step]:
         quantised = schemes.get(target.get("scheme"), next(iter(schemes.values()), taught))
         measured = target.get("metric_source") != "reference"
         _add(road, name if measured else f"{name} (not run)", target.get("metric"), quantised, measured)
+    if not run.get("targets"):
+        _add(road, "Float graph", (run.get("float") or {}).get("metric"), taught, measured=False)
     return road
 
 
@@ -49,7 +51,7 @@ def waterfall(run: Run) -> Plot | None:
     road = steps(run)
     if len(road) < 2:
         return None
-    metric = run.get("metric_name", "metric")
+    metric = metric_name(run)
     words = "; ".join(f"{step.label} {percent(step.value)}" for step in road)
     return plot(
         "waterfall",

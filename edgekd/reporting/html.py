@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from edgekd.errors import BadInputError
 from edgekd.files import write_bytes
-from edgekd.reporting import accuracy, latency, parity, tables, training, verdict, words
+from edgekd.reporting import accuracy, latency, parity, tables, teaching, training, verdict, words
 from edgekd.reporting.svg import Plot
 from edgekd.reporting.words import Run
 
@@ -39,17 +39,17 @@ def render(run: Run, folder: Path) -> str:
     targets = [list(rows) for _, rows in groupby(tables.target_rows(run), key=lambda row: row["target"])]
     return _template().render(
         title=title,
-        metric=str(run.get("metric_name") or "metric"),
+        metric=words.metric_name(run),
         headline=verdict.headline(run, title),
         summary=verdict.summary(run),
         tiles=verdict.tiles(run),
         promises=verdict.promises(run),
-        gap=verdict.gap(run),
         plots=_plots(run, folder),
         seeds=run.get("seeds") or [],
-        distillation=run.get("distillation") or {},
+        facts=teaching.facts(run),
         stages=run.get("stages") or [],
-        learned=tables.learn_rows(run),
+        learned=(learned := teaching.models(run)),
+        calibrated=any(row["calibration_error"] is not None for row in learned),
         targets=targets,
         idle=[rows[0] for rows in targets if rows[0]["status"] not in verdict.EXECUTED],
         parity=parity.rows(run),
@@ -90,5 +90,6 @@ def _template() -> Template:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {name: getattr(words, name) for name in _WORDS}
     environment.filters |= {name: getattr(tables, name) for name in ("interval", "kernels", "pays")}
+    environment.filters["deviation"] = teaching.deviation
     environment.globals["style"] = Markup(package.joinpath("report.css").read_text(encoding="utf-8"))
     return environment.from_string(package.joinpath("report.html.j2").read_text(encoding="utf-8"))

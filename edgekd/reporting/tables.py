@@ -1,38 +1,19 @@
 """A run as plain rows (for `--json` and the HTML report) and as rich tables (for the terminal)."""
 
+import io
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from edgekd.reporting.words import NONE, Run, count, mean, milliseconds, percent, size, spread, three_digits
+from edgekd.reporting.teaching import deviation, facts, models
+from edgekd.reporting.words import NONE, Run, count, mean, metric_name, milliseconds, percent, size, three_digits
 
 _LATENCY = ("p50", "low", "high", "p90", "p99", "n")
 _STYLES = {"ok": "green", "unverified": "yellow", "skipped": "dim", "failed": "bold red"}
 _MOST_COLUMNS = 10
 _PAYS = {True: "yes", False: "no", None: "unknown"}
-
-
-def learn_rows(run: Run) -> list[dict[str, Any]]:
-    """One row per model: name, metric, std over seeds, parameters, multiply-accumulates."""
-    models = {
-        "teacher": run.get("teacher"),
-        "student, alone": run.get("student_scratch"),
-        "student, taught": run.get("student"),
-        **(run.get("quantized") or {}),
-    }
-    return [
-        {
-            "name": name,
-            "metric": mean(entry.get("metric")),
-            "std": spread(entry.get("metric")),
-            "parameters": entry.get("parameters"),
-            "macs": entry.get("macs"),
-        }
-        for name, entry in models.items()
-        if entry
-    ]
 
 
 def target_rows(run: Run) -> list[dict[str, Any]]:
@@ -46,7 +27,25 @@ def target_rows(run: Run) -> list[dict[str, Any]]:
 
 def summary(run: Run) -> Group:
     """What a run found, for the terminal."""
-    return Group(learn_table(run), "", targets_table(run), "", reasons(run))
+    return Group(learned(run), *(("", targets_table(run), "", reasons(run)) if run.get("targets") else ()))
+
+
+def learned(run: Run) -> Group:
+    """What was taught and what it bought, for the terminal."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for fact in facts(run):
+        table.add_row(
+            Text(fact.label, "dim"), Text.assemble(fact.value, (f"  {fact.note}" if fact.note else "", "dim"))
+        )
+    return Group(learn_table(run), "", table)
+
+
+def text(renderable: RenderableType, width: int = 100) -> str:
+    """Anything for the terminal as plain text."""
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    with console.capture() as capture:
+        console.print(renderable)
+    return capture.get().rstrip()
 
 
 def plain(document: Any) -> RenderableType:
@@ -64,21 +63,18 @@ def plain(document: Any) -> RenderableType:
 
 
 def learn_table(run: Run) -> Table:
-    """What was taught, for the terminal."""
-    table = _table("", run.get("metric_name", "metric"), "parameters", "MACs")
-    for row in learn_rows(run):
-        deviation = "" if row["std"] is None else f" ± {100 * row['std']:.1f}"
-        table.add_row(
-            Text(row["name"]), percent(row["metric"]) + deviation, count(row["parameters"]), count(row["macs"])
-        )
+    """What each model is worth, for the terminal; ÷ says how many times smaller than the teacher."""
+    table, rows = _table("", metric_name(run), "parameters", "MACs", "calibration error"), models(run)
+    for row in rows:
+        metric = percent(row["metric"]) + deviation(row["std"])
+        error = percent(row["calibration_error"]) + deviation(row["calibration_error_std"])
+        table.add_row(Text(row["name"]), metric, _counted(row, "parameters"), _counted(row, "macs"), error)
     return table
 
 
 def targets_table(run: Run) -> Table:
     """What it costs on each target, for the terminal."""
-    table = _table(
-        "target", "status", "variant", run.get("metric_name", "metric"), "size", "p50", "int8 pays", "in int8"
-    )
+    table = _table("target", "status", "variant", metric_name(run), "size", "p50", "int8 pays", "in int8")
     before = None
     for row in target_rows(run):
         first = row["target"] != before
@@ -112,6 +108,11 @@ def pays(row: dict[str, Any]) -> str:
     """Whether int8 is faster here: yes, no or unknown, and by which factor."""
     answer = _PAYS[row["int8_pays"]]
     return answer if row["speedup"] is None else f"{answer}, {row['speedup']:.2f}× {row['against']}"
+
+
+def _counted(row: dict[str, Any], key: str) -> str:
+    ratio = row[f"{key}_ratio"]
+    return count(row[key]) + (f" ÷ {ratio:.1f}" if ratio else "")
 
 
 def _target(name: str, target: Run) -> dict[str, Any]:

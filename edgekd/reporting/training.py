@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from edgekd.reporting.svg import ACCENT, INK, MUTED, Plot, bare, plot
-from edgekd.reporting.words import Run, listed, percent
+from edgekd.reporting.words import Run, listed, metric_name, percent
 
 History = list[dict[str, Any]]
 
@@ -30,7 +30,7 @@ def curves(run: Run, folder: Path) -> Plot | None:
     stages = histories(folder)
     if not stages:
         return None
-    metric = run.get("metric_name", "metric")
+    metric = metric_name(run)
     ends = [f"{_label(stage)} {percent(history[-1].get('val'))}" for stage, history in stages.items()]
     return plot(
         "curves",

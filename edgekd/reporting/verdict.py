@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from edgekd.reporting.teaching import gap
 from edgekd.reporting.words import (
     NONE,
     Run,
@@ -11,6 +12,7 @@ from edgekd.reporting.words import (
     count,
     listed,
     mean,
+    metric_name,
     milliseconds,
     percent,
     points,
@@ -20,6 +22,7 @@ from edgekd.reporting.words import (
 )
 
 EXECUTED = ("ok", "failed")
+_EXPORT_DIFFERENCE = 0.001  # what float arithmetic in another order may cost
 _MAX_DROP = 0.005  # what quantising may cost where the run does not say
 
 
@@ -49,7 +52,7 @@ def headline(run: Run, title: str) -> str:
     ratio = f"A student {teacher['parameters'] / student['parameters']:.1f} times smaller"
     if taught >= known:
         return f"{ratio} is as good as its teacher."
-    return f"{ratio} keeps {percent(taught / known)} of its teacher’s {run.get('metric_name', 'metric')}."
+    return f"{ratio} keeps {percent(taught / known)} of its teacher’s {metric_name(run)}."
 
 
 def summary(run: Run) -> str:
@@ -59,7 +62,8 @@ def summary(run: Run) -> str:
         return ""
     classes = data.get("classes", ())
     amount = len(classes) if isinstance(classes, list | tuple) else classes
-    told = f"Taught on {data.get('train', 0):,} samples of {data.get('name', 'data')} in {amount} classes"
+    kinds = f" in {amount} classes" if amount else ""
+    told = f"Taught on {data.get('train', 0):,} samples of {data.get('name', 'data')}{kinds}"
     chance = f", {len(seeds)} seeds" if len(seeds) > 1 else ", one seed"
     return f"{told}, tested on {data.get('test', 0):,} that no choice has seen{chance}."
 
@@ -70,25 +74,29 @@ def tiles(run: Run) -> list[Tile]:
     variants = target.get("variants") or {}
     int8, rest = variants.get("int8") or {}, {key: row for key, row in variants.items() if key != "int8"}
     latency = int8.get("latency_ms") or {}
-    found = [Tile(sentence(run.get("metric_name", "metric")), percent(_final(run)), _teacher_note(run))]
+    found = [Tile(sentence(metric_name(run)), percent(_final(run)), _teacher_note(run))]
     if int8.get("bytes"):
         others = [f"{size(row['bytes'])} in {key}" for key, row in rest.items() if row.get("bytes")]
         found.append(Tile("INT8 model", size(int8["bytes"]), next(iter(others), _parameters(run))))
     if latency.get("p50"):
         interval = f"{three_digits(latency['low'])}–{milliseconds(latency['high'])}, " if latency.get("low") else ""
         found.append(Tile("Median latency", milliseconds(latency["p50"]), f"{interval}on {name}"))
+    if not target:
+        found += _smaller(run)
     tax = (run.get("distillation") or {}).get("tax")
     if tax is not None:
         found.append(Tile("Distillation tax", cost(tax), f"gap recovered: {gap(run)}"))
     return [tile for tile in found if tile.value != NONE]
 
 
-def gap(run: Run) -> str:
-    """Gap recovered, or why it is not known."""
-    distillation = run.get("distillation") or {}
-    if distillation.get("gap_recovered") is None:
-        return f"not known ({distillation.get('reason') or 'no reason given'})"
-    return percent(distillation["gap_recovered"], 0)
+def _smaller(run: Run) -> list[Tile]:
+    """What a student without a target has to show for itself."""
+    teacher, student = run.get("teacher") or {}, run.get("student") or {}
+    return [
+        Tile(label, count(student[key]), f"teacher {count(teacher[key])}, {teacher[key] / student[key]:.1f} times more")
+        for label, key in (("Parameters", "parameters"), ("MACs", "macs"))
+        if student.get(key) and teacher.get(key)
+    ]
 
 
 def hero(run: Run) -> tuple[str, dict[str, Any]]:
@@ -101,7 +109,7 @@ def hero(run: Run) -> tuple[str, dict[str, Any]]:
 
 def promises(run: Run) -> list[Promise]:
     """Parity, distillation, quantisation and speed, each held, broken or open."""
-    return [*_parity(run), *_distillation(run), *_quantization(run), *_speed(run), *_not_executed(run)]
+    return [*_parity(run), *_distillation(run), *_export(run), *_quantization(run), *_speed(run), *_not_executed(run)]
 
 
 def _parity(run: Run) -> Iterator[Promise]:
@@ -125,6 +133,13 @@ def _distillation(run: Run) -> Iterator[Promise]:
     yield Promise(
         "held" if taught >= alone else "broken", f"Teaching against training alone: {points(taught - alone)}.{caution}"
     )
+
+
+def _export(run: Run) -> Iterator[Promise]:
+    difference = (run.get("float") or {}).get("difference")
+    if difference is not None and not run.get("targets"):
+        state: Literal["held", "broken"] = "held" if abs(difference) <= _EXPORT_DIFFERENCE else "broken"
+        yield Promise(state, f"The exported graph against the network that was trained: {points(difference)}.")
 
 
 def _quantization(run: Run) -> Iterator[Promise]:

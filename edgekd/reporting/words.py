@@ -9,6 +9,12 @@ NONE = "–"
 _SPACE = "\u00a0"  # a unit stays on its number's line
 
 
+def metric_name(run: Run) -> str:
+    """What was measured, as people call it."""
+    name = str(run.get("metric_name") or "metric")
+    return {"spearman": "Spearman"}.get(name, name)
+
+
 def mean(metric: Any) -> float | None:
     """The value of a metric stored as `{mean, std, seeds}`, as a plain number or not at all."""
     if isinstance(metric, Mapping):

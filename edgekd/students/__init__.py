@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from edgekd import plugins
-from edgekd.errors import BadInputError
+from edgekd.errors import BadInputError, EdgekdError
 from edgekd.recipe import Model
 from edgekd.students._count import count
 
@@ -24,7 +24,7 @@ def build_model(
 
     A factory takes the recipe's options and, of `classes`, `channels`, `input_shape` (without the batch) and `teacher`
     (of which a student may be derived), those that its signature names.
-    Raises BadInputError for an unknown name or option.
+    Raises BadInputError for an unknown name or option, and for whatever the user's own code raises.
     """
     factory = _factory(model.model)
     facts = {"classes": classes, "channels": input_shape[0], "input_shape": input_shape, "teacher": teacher}
@@ -33,8 +33,10 @@ def build_model(
         torch.manual_seed(seed)
         try:
             network = factory(**arguments)
-        except (TypeError, ValueError) as error:
-            raise BadInputError(f"model {model.model!r}: {error}") from error
+        except EdgekdError:
+            raise
+        except Exception as error:  # the user's own code: anything may come out of it
+            raise BadInputError(f"model {model.model!r}: {plugins.told(error)}") from error
     if not isinstance(network, nn.Module):
         raise BadInputError(f"model {model.model!r} gave a {type(network).__name__}, not a torch.nn.Module")
     return network

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from edgekd.distillation import Builds, Context, Deploys, Example, Method, Output, Weight, weight_at
 from edgekd.errors import BadInputError
+from edgekd.plugins import told
 from edgekd.training.batches import Batch, Batches
 from edgekd.training.seeding import derive
 from edgekd.training.taps import Taps
@@ -111,7 +112,7 @@ class Distill:
             context = Context(
                 step, total_steps, batch.indices, batch.labels, batch.inputs, batch.mask, built.get(name)
             )  # fmt: skip
-            terms[name] = method(student, teacher, context)
+            terms[name] = _term(name, method, student, teacher, context)
             loss = loss + weight_at(method.weight, progress) * terms[name]
         return loss, terms
 
@@ -142,6 +143,23 @@ def label_loss(outputs: Tensor, labels: Tensor, label_smoothing: float = 0.0) ->
     error = F.cosine_similarity(outputs[::2], outputs[1::2]) - scores.nan_to_num()
     known = ~scores.isnan()
     return (error.square() * known).sum() / known.sum().clamp(min=1)
+
+
+def _term(name: str, method: Method, student: Output, teacher: Output, context: Context) -> Tensor:
+    """The method's loss; where torch cannot compute it, BadInputError with the shapes that it was given."""
+    try:
+        return method(student, teacher, context)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        given = [f"{who} {_shapes(output)}" for who, output in (("student", student), ("teacher", teacher))]
+        advice = "; a hint's regressor brings features to one shape" if method.student_taps else ""
+        raise BadInputError(f"{name}: {told(error)}; {', '.join(given)}{advice}") from error
+
+
+def _shapes(output: Output) -> str:
+    shapes = {"logits": output.logits} if not output.features else output.features
+    return " ".join(f"{tap!r} {tuple(feature.shape)}" for tap, feature in shapes.items())
 
 
 def _check_classes(student: Tensor, teacher: Tensor) -> None:

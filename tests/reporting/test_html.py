@@ -101,7 +101,7 @@ def test_the_same_run_gives_the_same_bytes(run: dict[str, Any], folder: Path, sa
 def test_sections_without_data_vanish(run: dict[str, Any], tmp_path: Path) -> None:
     del run["targets"]
     assert Page(render(run, tmp_path)).sections == ["promises", "accuracy", "learning", "provenance"]
-    del run["student"], run["student_scratch"], run["quantized"], run["distillation"]
+    del run["student"], run["student_scratch"], run["quantized"], run["distillation"], run["float"]
     assert Page(render(run, tmp_path)).sections == ["learning", "provenance"]
     del run["teacher"], run["stages"]
     page = Page(render(run, tmp_path))

@@ -8,7 +8,6 @@ from rich.console import Console
 from edgekd.reporting.tables import (
     interval,
     kernels,
-    learn_rows,
     learn_table,
     pays,
     plain,
@@ -16,6 +15,7 @@ from edgekd.reporting.tables import (
     target_rows,
     targets_table,
 )
+from edgekd.reporting.teaching import models
 
 
 def printed(table: Any, width: int = 160) -> str:
@@ -57,7 +57,7 @@ def test_tables_tell_every_target_once_with_its_reason(run: dict[str, Any]) -> N
 
 
 def test_models_are_told_with_their_spread(run: dict[str, Any]) -> None:
-    assert [row["name"] for row in learn_rows(run)][:3] == ["teacher", "student, alone", "student, taught"]
+    assert [row["name"] for row in models(run)][:3] == ["teacher", "student, alone", "student, taught"]
     text = printed(learn_table(run))
     assert "90.8 % ± 0.1" in text
     assert "272 k" in text
@@ -72,7 +72,7 @@ def test_markup_in_names_is_only_text() -> None:
 
 
 def test_an_empty_run_has_empty_tables() -> None:
-    assert target_rows({}) == learn_rows({}) == []
+    assert target_rows({}) == models({}) == []
     printed(targets_table({}))
 
 

@@ -50,7 +50,24 @@ def test_the_numbers_come_from_the_fastest_target_that_passed(run: dict[str, Any
 
 def test_without_a_device_nothing_is_claimed_of_speed(run: dict[str, Any]) -> None:
     run["targets"] = {"jetson-orin-nano": run["targets"]["jetson-orin-nano"]}
-    assert [tile.label for tile in verdict.tiles(run)] == ["Accuracy", "Distillation tax"]
+    tiles = {tile.label: tile for tile in verdict.tiles(run)}
+    assert list(tiles) == ["Accuracy", "Parameters", "MACs", "Distillation tax"]
+    assert tiles["Parameters"].note.replace("\u00a0", " ") == "teacher 272 k, 3.5 times more"
+
+
+def test_without_targets_the_exported_graph_is_held_against_the_network(run: dict[str, Any]) -> None:
+    run["targets"], run["quantized"] = {}, {}
+    held = "The exported graph against the network that was trained: ±0.0 points."
+    assert [text for _, text in states(run)] == ["Teaching against training alone: +1.1 points.", held]
+    run["float"]["difference"] = -0.02
+    assert [state for state, _ in states(run)] == ["held", "broken"]
+
+
+def test_pairs_have_no_classes_and_another_metric(run: dict[str, Any]) -> None:
+    run["metric_name"], run["data"]["classes"] = "spearman", 0
+    assert "classes" not in verdict.summary(run)
+    assert verdict.headline(run, "").endswith("of its teacher’s Spearman.")
+    assert verdict.tiles(run)[0].label == "Spearman"
 
 
 def test_a_student_as_good_as_its_teacher_is_called_so(run: dict[str, Any]) -> None:

@@ -1,0 +1,45 @@
+"""What a network is worth on a data set, and whether it can be tried on it at all."""
+
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from edgekd import plugins
+from edgekd.data.dataset import Dataset
+from edgekd.errors import BadInputError, EdgekdError
+from edgekd.measure.task import METRICS, agreement, calibration_error, pair_cosines, spearman
+from edgekd.students import count
+from edgekd.training import predict
+
+
+def try_out(model: nn.Module, data: Dataset, who: str) -> None:
+    """Let a network answer two samples; raise BadInputError, in one line about `who`, where it cannot, or not so."""
+    few = data.train.take(np.arange(min(2, len(data.train))))
+    try:
+        answers = predict(model, few, data.preprocessing)
+    except EdgekdError:
+        raise
+    except Exception as error:  # the user's own code: anything may come out of it
+        raise BadInputError(f"the {who} cannot take inputs {few.inputs.shape}: {plugins.told(error)}") from error
+    if answers.ndim != 2 or len(answers) != len(few):
+        raise BadInputError(f"the {who} puts out {answers.shape} for {len(few)} samples; logits are (N, classes)")
+    if answers.shape[1] < len(data.classes):
+        raise BadInputError(
+            f"the {who} puts out {answers.shape[1]} values per sample, but labels go up to {len(data.classes) - 1}: "
+            f"there are {len(data.classes)} classes"
+        )
+
+
+def score(model: nn.Module, data: Dataset) -> dict[str, Any]:
+    """Metric and, for classes, calibration error on the test split; size and work."""
+    parameters, macs = count(model, data.train.inputs.shape[1:])
+    answers = predict(model, data.test, data.preprocessing)
+    record = {"test": METRICS[data.metric](answers, data.test.labels), "parameters": parameters, "macs": macs}
+    return record | ({"calibration_error": calibration_error(answers, data.test.labels)} if data.classes else {})
+
+
+def agree(student: nn.Module, teacher: nn.Module, data: Dataset) -> float:
+    """How often two networks choose the same class; of embeddings, how alike they rank the pairs (Spearman)."""
+    ours, theirs = (predict(model, data.test, data.preprocessing) for model in (student, teacher))
+    return agreement(ours, theirs) if data.classes else spearman(ours, np.repeat(pair_cosines(theirs), 2))

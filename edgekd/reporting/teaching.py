@@ -1,0 +1,134 @@
+"""What was taught, by what, and what it bought: the same rows and facts for the page and for the terminal."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edgekd.reporting.words import NONE, Run, cost, listed, mean, percent, points, spread
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One thing that a run found out about its teaching."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+def models(run: Run) -> list[dict[str, Any]]:
+    """One row per model: metric, parameters, multiply-accumulates, each model's against the teacher's, and the
+    calibration error; deviations are over seeds.
+    """
+    entries = {
+        "teacher": run.get("teacher"),
+        "student, alone": run.get("student_scratch"),
+        "student, taught": run.get("student"),
+        **(run.get("quantized") or {}),
+    }
+    errors = (run.get("distillation") or {}).get("calibration_error") or {}
+    spoken = {"teacher": "teacher", "student, alone": "scratch", "student, taught": "student"}
+    teacher = run.get("teacher") or {}
+    return [
+        _model(name, entry, teacher if entry is not teacher else {}, errors.get(spoken.get(name)))
+        for name, entry in entries.items()
+        if entry
+    ]
+
+
+def facts(run: Run) -> list[Fact]:
+    """Tax, gap recovered, agreement, what taught and with which weights, and the exported graph, as far as known."""
+    return [*_bought(run), *_taught(run), *_exported(run)]
+
+
+def gap(run: Run) -> str:
+    """Gap recovered, or why it is not known."""
+    distillation = run.get("distillation") or {}
+    if distillation.get("gap_recovered") is None:
+        return f"not known ({distillation.get('reason') or 'no reason given'})"
+    return percent(distillation["gap_recovered"], 0)
+
+
+def deviation(std: float | None, digits: int = 1) -> str:
+    """0.0012 → ± 0.1, of a percentage; nothing for a single seed."""
+    return "" if std is None else f" ± {100 * std:.{digits}f}"
+
+
+def _model(name: str, entry: Run, teacher: Run, error: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "metric": mean(entry.get("metric")),
+        "std": spread(entry.get("metric")),
+        **{key: entry.get(key) for key in ("parameters", "macs")},
+        **{f"{key}_ratio": _ratio(teacher.get(key), entry.get(key)) for key in ("parameters", "macs")},
+        "calibration_error": mean(error),
+        "calibration_error_std": spread(error),
+    }
+
+
+def _ratio(teacher: float | None, student: float | None) -> float | None:
+    return teacher / student if teacher and student else None
+
+
+def _bought(run: Run) -> list[Fact]:
+    found = run.get("distillation") or {}
+    told = []
+    if found.get("tax") is not None:
+        told.append(Fact("Distillation tax", _with(cost(found["tax"]), found.get("tax_std")), "teacher minus student"))
+        value = _with(gap(run), found.get("gap_recovered_std"), 0)
+        told.append(Fact("Gap recovered", value, "of the distance from training alone to the teacher"))
+    if found.get("agreement") is not None:
+        ranks = run.get("metric_name") == "spearman"
+        note = "Spearman between both rankings of the pairs" if ranks else "of test answers are the teacher’s"
+        told.append(Fact("Agreement", _with(percent(found["agreement"]), found.get("agreement_std")), note))
+    return told
+
+
+def _taught(run: Run) -> list[Fact]:
+    found = run.get("distillation") or {}
+    methods, labels = [_method(entry) for entry in found.get("methods") or ()], found.get("cross_entropy")
+    if labels:
+        methods.append(f"labels × {_value(labels)}")
+    told = [Fact("Taught by", listed(methods), "each with its weight in the loss")] if methods else []
+    teachers = [
+        f"{teacher.get('name')} ({percent(mean(teacher.get('metric')))})" for teacher in run.get("teachers") or ()
+    ]
+    return told + ([Fact("Teachers", listed(teachers), "the first is the one compared with")] if teachers else [])
+
+
+def _exported(run: Run) -> list[Fact]:
+    graph = run.get("float") or {}
+    value = mean(graph.get("metric"))
+    if value is None:
+        return []
+    note = f"{points(graph.get('difference'))} against the network that was trained"
+    return [Fact("Float graph, by the reference", percent(value), note)]
+
+
+def _method(entry: Run) -> str:
+    rest = {
+        key: value for key, value in entry.items() if key not in ("method", "weight") and value not in (None, False)
+    }
+    inside = ", ".join(f"{key.replace('_', ' ')} {_value(value)}" for key, value in rest.items())
+    return f"{entry.get('method')} × {_value(entry.get('weight'))}" + (f" ({inside})" if inside else "")
+
+
+def _value(value: Any) -> str:
+    """A number, a weight that moves, or layers, in few letters."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        return f"{value:g}"
+    if isinstance(value, Mapping) and "start" in value and "end" in value:
+        return f"{value['start']:g} → {value['end']:g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{ours} → {_value(theirs)}" for ours, theirs in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_value, value))
+    return NONE if value is None else str(value)
+
+
+def _with(text: str, std: float | None, digits: int = 1) -> str:
+    """`1.9 points` → `1.9 ± 0.2 points`."""
+    number, space, unit = text.partition("\u00a0")
+    return text if std is None or not space else f"{number}{deviation(std, digits)}{space}{unit}"

@@ -1,0 +1,64 @@
+from typing import Any
+
+import pytest
+
+from edgekd.reporting.tables import learned, text
+from edgekd.reporting.teaching import facts, models
+
+
+def told(run: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    return {fact.label: (fact.value.replace("\u00a0", " "), fact.note.replace("\u00a0", " ")) for fact in facts(run)}
+
+
+def test_what_teaching_bought_has_its_deviation_over_seeds(run: dict[str, Any]) -> None:
+    found = told(run)
+    assert found["Distillation tax"][0] == "1.9 ± 0.2 points"
+    assert found["Gap recovered"][0] == "36 ± 8 %"
+    assert found["Agreement"][0] == "92.7 ± 0.4 %"
+    for key in ("tax_std", "gap_recovered_std", "agreement_std"):
+        run["distillation"][key] = None
+    assert told(run)["Distillation tax"][0] == "1.9 points"
+
+
+def test_every_loss_is_told_with_its_weight(run: dict[str, Any]) -> None:
+    assert (
+        told(run)["Taught by"][0]
+        == "kd × 0.9 (temperature 4), hint × 1 → 0 (layers stages.2 → stages.2) and labels × 0.1"
+    )
+
+
+def test_several_teachers_are_listed(run: dict[str, Any]) -> None:
+    assert "Teachers" not in told(run)
+    run["teachers"] = [{"name": "resnet", "metric": {"mean": value}} for value in (0.91, 0.9)]
+    assert told(run)["Teachers"][0] == "resnet (91.0 %) and resnet (90.0 %)"
+
+
+def test_the_exported_graph_is_held_against_the_network(run: dict[str, Any]) -> None:
+    assert told(run)["Float graph, by the reference"] == (
+        "89.0 %",
+        "±0.0 points against the network that was trained",
+    )
+
+
+def test_agreement_of_embeddings_is_one_of_ranks(run: dict[str, Any]) -> None:
+    run["metric_name"] = "spearman"
+    assert "rankings" in told(run)["Agreement"][1]
+
+
+def test_models_are_compared_with_their_teacher(run: dict[str, Any]) -> None:
+    rows = {row["name"]: row for row in models(run)}
+    assert rows["teacher"]["parameters_ratio"] is None
+    assert rows["student, taught"]["parameters_ratio"] == pytest.approx(272_186 / 77_850)
+    assert rows["student, alone"]["calibration_error"] == 0.052
+    assert rows["int8-symmetric"]["calibration_error"] is None
+    printed = text(learned(run), width=80).replace("\u00a0", " ")
+    for part in ("77.8 k ÷ 3.5", "9.40 M ÷ 3.3", "2.8 % ± 0.2", "1.9 ± 0.2 points"):
+        assert part in printed
+
+
+def test_an_older_run_and_an_empty_one_are_told_as_far_as_known(run: dict[str, Any]) -> None:
+    run["distillation"] = {"tax": 0.01, "gap_recovered": None, "reason": "chance"}
+    del run["float"]
+    assert told(run)["Gap recovered"][0] == "not known (chance)"
+    assert text(learned(run))
+    assert facts({}) == models({}) == []
