@@ -11,12 +11,12 @@ from torch import nn
 
 from edgekd.data.dataset import Dataset, prepare
 from edgekd.distillation import Generational, Method, load_methods
-from edgekd.measure.task import METRICS, agreement, calibration_error, pair_cosines, spearman
+from edgekd.pipeline.score import agree, score, try_out
 from edgekd.pipeline.stages import Stages
 from edgekd.progress import Reporter
 from edgekd.recipe import Model, Recipe
-from edgekd.students import build_model, count
-from edgekd.training import CachedTeacher, CrossEntropy, Distill, Teacher, Teachers, predict, teacher_taps, train
+from edgekd.students import build_model
+from edgekd.training import CachedTeacher, CrossEntropy, Distill, Teacher, Teachers, teacher_taps, train
 from edgekd.training.batches import Batches
 from edgekd.training.objectives import Objective
 from edgekd.training.precision import place_model, runner
@@ -79,11 +79,14 @@ class Learned:
 def first_step(room: Classroom) -> nn.Module:
     """An untrained student after one look at its untrained teachers: all can be built, tapped and compared."""
     teachers = [room.build(model) for model in room.recipe.teachers]
+    for teacher in teachers:
+        try_out(teacher, room.data, "teacher")
     student, batches, methods = (
         room.build(room.recipe.student, teachers[0]),
         room.batches,
         load_methods(room.recipe.distillation),
     )
+    try_out(student, room.data, "student")
     source = Teachers([Teacher(teacher, teacher_taps(methods, number)) for number, teacher in enumerate(teachers)])
     objective = Distill(student, source, methods, cross_entropy=room.recipe.cross_entropy)
     objective.build(batches)
@@ -125,7 +128,7 @@ def distil(room: Classroom, teachers: list[Learned], cache: Path) -> Learned:
         teachers = [younger]
     student = _generation(room, "student", teachers, first, methods, cache)
     inputs = {"teacher": weights_digest(first.model), "student": weights_digest(student.model), **room.identity}
-    agreement = room.stages.run("agreement", inputs, lambda _: _agreement(room, first.model, student.model))
+    agreement = room.stages.run("agreement", inputs, lambda _: agree(student.model, first.model, room.data))
     return Learned(student.model, student.record | {"agreement": agreement}, student.folder)
 
 
@@ -162,7 +165,7 @@ def _given(room: Classroom, name: str, model: nn.Module, checkpoint: str | None)
     if checkpoint is not None:
         load_weights(model, Path(checkpoint))
     inputs = {"weights": weights_digest(model), **room.identity}
-    record = room.stages.run(name, inputs, lambda _: _measure(room, model))
+    record = room.stages.run(name, inputs, lambda _: score(model, room.data))
     return Learned(model.eval(), record, room.folder / name)
 
 
@@ -184,7 +187,7 @@ def _train(
             model, room.data, room.recipe.data, recipe.training, objective, folder,
             seed=room.seed, key=key, reporter=room.reporter,
         )  # fmt: skip
-        return room.stages.crew.lead(lambda: _measure(room, trained.model)) | {"val": trained.val_metric}
+        return room.stages.crew.lead(lambda: score(trained.model, room.data)) | {"val": trained.val_metric}
 
     inputs = {"model": recipe.model_dump(mode="json"), "seed": seed, **room.identity, **inputs}
     if teacher is not None:
@@ -196,19 +199,3 @@ def _train(
     network = objective.deploy(model)
     load_weights(network, folder / WEIGHTS)
     return Learned(network.eval(), record, folder)
-
-
-def _measure(room: Classroom, model: nn.Module) -> dict[str, Any]:
-    """Metric and, for classes, calibration error on the test split; size and work."""
-    data = room.data
-    parameters, macs = count(model, data.train.inputs.shape[1:])
-    answers = predict(model, data.test, data.preprocessing)
-    record = {"test": METRICS[data.metric](answers, data.test.labels), "parameters": parameters, "macs": macs}
-    return record | ({"calibration_error": calibration_error(answers, data.test.labels)} if data.classes else {})
-
-
-def _agreement(room: Classroom, teacher: nn.Module, student: nn.Module) -> float:
-    """How often two networks choose the same class; of embeddings, how alike they rank the pairs (Spearman)."""
-    data = room.data
-    theirs, ours = (predict(model, data.test, data.preprocessing) for model in (teacher, student))
-    return agreement(ours, theirs) if data.classes else spearman(ours, np.repeat(pair_cosines(theirs), 2))
