@@ -2,4 +2,5 @@
 
 from edgekd.cli import app
 
-app(prog_name="edgekd")
+if __name__ == "__main__":
+    app(prog_name="edgekd")

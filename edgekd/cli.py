@@ -68,6 +68,7 @@ def run(
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over: delete what an earlier run left.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="A skipped target is a failure.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the recipe, show the stages, run nothing.")] = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Draw curves in every training's folder.")] = False,
     as_json: Json = False,
 ) -> None:
     """The whole road: teacher → student → int8 → bundles → proof → report. Resumes where it stopped."""
@@ -87,7 +88,8 @@ def run(
     except ModuleNotFoundError as error:
         raise MissingExtraError("train") from error
 
-    outcome = run_recipe(plan, folder, _reporter(folder / "events.jsonl", as_json), fresh=fresh, strict=strict)
+    reporter = _reporter(folder / "events.jsonl", as_json, tensorboard)
+    outcome = run_recipe(plan, folder, reporter, fresh=fresh, strict=strict)
     if as_json:
         _print(outcome.run, as_json=True)
     elif _speaks():
@@ -197,11 +199,10 @@ def targets(as_json: Json = False) -> None:
 
 @app.command()
 def methods(as_json: Json = False) -> None:
-    """The ways a teacher can teach."""
-    from edgekd.plugins import summaries
+    """The ways a teacher can teach, with their parameters' defaults."""
+    from edgekd.pipeline.methods import method_rows
 
-    rows = [{"method": name, "what": what} for name, what in summaries("edgekd.distillation").items()]
-    _print(rows, as_json)
+    _print(method_rows(), as_json)
 
 
 @app.command()
@@ -212,10 +213,10 @@ def doctor(as_json: Json = False) -> None:
     _print(diagnose(), as_json)
 
 
-def _reporter(events: Path | None, quiet: bool) -> Any:
+def _reporter(events: Path | None, quiet: bool, tensorboard: bool = False) -> Any:
     from edgekd.progress import Reporter
 
-    return Reporter(events, quiet=quiet)
+    return Reporter(events, quiet, tensorboard)
 
 
 def _speaks() -> bool:

@@ -24,9 +24,13 @@ class Tracker:
 
 
 class Reporter:
-    """Where a run tells what it does: a console (stderr) and, if given, an events file."""
+    """Where a run tells what it does: a console (stderr) and, if given, an events file.
 
-    def __init__(self, events: Path | None = None, quiet: bool = False) -> None:
+    `tensorboard`: whether trainings draw their curves, each in its own folder.
+    """
+
+    def __init__(self, events: Path | None = None, quiet: bool = False, tensorboard: bool = False) -> None:
+        self.tensorboard = tensorboard
         self._events, self._quiet = events, quiet
         self._console = Console(stderr=True)
 

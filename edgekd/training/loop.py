@@ -20,6 +20,7 @@ from edgekd.training.accumulate import Losses, accumulate_gradients, micro_batch
 from edgekd.training.average import Average
 from edgekd.training.batches import Batch, Batches
 from edgekd.training.checkpoint import JSON, Position, load_checkpoint, save_checkpoint
+from edgekd.training.curves import Curves, NoCurves
 from edgekd.training.evaluate import evaluate
 from edgekd.training.interrupts import deferred_interrupts
 from edgekd.training.objectives import Objective
@@ -145,6 +146,7 @@ class _Session:
         if tensors:
             self._state.load(tensors)
         self._crew.share([*self.model.parameters(), *modules.parameters(), *self._buffers()])
+        self._curves = Curves(self.folder, self.position.step) if self.reporter.tensorboard else NoCurves()
         self._saved = time.perf_counter()
 
     def _step(self, batch: Batch, tracker: Tracker, interrupted: Callable[[], bool]) -> tuple[bool, bool]:
@@ -162,6 +164,7 @@ class _Session:
         self._crew.share(self._buffers())
         if self._state.average:
             self._state.average.update(self.model, step)
+        self._curves.step(step, losses)
         self.position.add(losses)
         tracker.advance(1, f"loss {losses['loss']:.3f}")
         return stop > 0, due > 0
@@ -209,6 +212,7 @@ class _Session:
         position.history.append(record | {"learning_rate": self._rate(position.step - 1)})
         self._save()
         self._crew.lead(lambda: write_json(self.folder / HISTORY, position.history))
+        self._curves.epoch(position.step - 1, position.history[-1])
         self.reporter.event("epoch", stage=self.folder.name, **position.history[-1])
 
     def _rate(self, step: int) -> float:
