@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekd.data.augment import augment, random_words
+from edgekd.data._counter import random_words, uniform
+from edgekd.data.augment import augment
 from edgekd.errors import BadInputError
 
 IMAGES = np.random.default_rng(0).integers(1, 256, (64, 3, 28, 20), dtype=np.uint8)
@@ -64,11 +65,45 @@ def test_bits_are_balanced() -> None:
     assert np.abs(np.array(ones) - 0.5).max() < 0.02  # more than five standard deviations
 
 
-def test_unknown_names_and_inputs_that_are_not_images_are_refused() -> None:
+def test_rotations_keep_what_a_turn_keeps_and_stay_within_45_degrees() -> None:
+    signals = np.random.default_rng(2).normal(size=(500, 6, 9)).astype(np.float32)
+    turned = augment(signals, ("rotate3d",), 0, np.arange(500), 0)
+    assert turned.dtype == np.float32
+    for part in (slice(0, 3), slice(3, 6)):  # float32 rounds each of nine sums of three products
+        products = [np.einsum("nct,ncs->nts", x[:, part], x[:, part]) for x in (signals, turned)]
+        np.testing.assert_allclose(products[1], products[0], rtol=0, atol=2e-5)
+    rotations = augment(np.tile(np.eye(3), (500, 1, 1)), ("rotate3d",), 0, np.arange(500), 0)
+    np.testing.assert_allclose(np.linalg.det(rotations), 1, rtol=1e-12)  # float64 throughout
+    cosines = (np.trace(rotations, axis1=1, axis2=2) - 1) / 2
+    assert np.cos(np.pi / 4) - 1e-12 <= cosines.min() < 0.75
+    assert cosines.max() > 0.999
+
+
+def test_a_device_turns_as_one_and_alike_in_any_batch() -> None:
+    device = np.random.default_rng(3).normal(size=(8, 3, 5))
+    signals = np.concatenate([device, device], axis=1)
+    turned = augment(signals, ("rotate3d",), 1, np.arange(8), 2)
+    np.testing.assert_array_equal(turned[:, :3], turned[:, 3:])
+    np.testing.assert_array_equal(augment(signals[5:6], ("rotate3d",), 1, np.array([5]), 2), turned[5:6])
+
+
+def test_uniform_numbers_fill_their_range_and_draws_are_independent() -> None:
+    words = random_words(0, np.arange(20_000), 0, "any")
+    first, second = uniform(words, 0), uniform(words, 1)
+    counts = np.histogram(first, bins=25, range=(0, 1))[0]
+    assert ((counts - 800) ** 2 / 800).sum() < 51.2  # chi-square, 24 degrees of freedom, p = 0.001
+    assert abs(np.corrcoef(first, second)[0, 1]) < 5 / 20_000**0.5  # five standard deviations
+
+
+def test_unknown_names_and_inputs_of_another_kind_are_refused() -> None:
     with pytest.raises(BadInputError, match="unknown augmentation 'flop'; did you mean 'flip'"):
         augment(IMAGES, ("flop",), 0, INDICES, 0)
     with pytest.raises(BadInputError, match="needs images"):
         augment(np.zeros((3, 9)), ("flip",), 0, np.arange(3), 0)
+    with pytest.raises(BadInputError, match="needs signals"):
+        augment(IMAGES, ("rotate3d",), 0, INDICES, 0)
+    with pytest.raises(BadInputError, match="triples of channels x, y, z, not 4"):
+        augment(np.zeros((3, 4, 9)), ("rotate3d",), 0, np.arange(3), 0)
 
 
 def test_augmentation_never_starves_training() -> None:
