@@ -1,8 +1,8 @@
 """Every way to teach, side by side: one teacher, a ResNet-8, 20,000 images of Fashion-MNIST, 8 epochs, three seeds.
 
-The two best come again on the full set, with one seed. Weights are the papers', not tuned here. Takes two hours on a core;
-each row is written to `results/methods.json` (its epochs to `results/methods.jsonl`) as soon as it is done, and a row
-whose settings, teacher and method have not changed is not run again; interrupted, the same command continues.
+The two best come again on the full set, with one seed. Weights are the papers', not tuned here. Takes two hours on one
+core; each row is written to `results/methods.json` (its epochs to `results/methods.jsonl`) as soon as it is done, and a
+row whose settings, teacher and method have not changed is not run again; interrupted, the same command continues.
 """
 
 import argparse
