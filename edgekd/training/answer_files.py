@@ -27,16 +27,17 @@ COMMIT_SECONDS = 10.0
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """Stored answers by view; the sample `i` is in row `row_of[i]`."""
+    """Stored answers by view, all in view 0 unless views are `distinct`; sample `i` is in row `row_of[i]`."""
 
     encoding: Encoding
     arrays: Mapping[int, Mapping[str, Array]]
     row_of: NDArray[np.int64]
+    distinct: bool
 
     def at(self, batch: Batch) -> Output:
-        """The answers to a batch; views that do not differ are stored once, as view 0."""
+        """The answers to a batch."""
         rows = self.row_of[batch.indices.cpu().numpy()]
-        arrays = self.arrays.get(batch.view) or self.arrays[0]
+        arrays = self.arrays[batch.view if self.distinct else 0]
         return self.encoding.decode({name: array[rows] for name, array in arrays.items()}, batch.inputs.device)
 
 
@@ -70,7 +71,7 @@ class AnswerFiles:
         arrays = {
             view: {name: open_rows(self._path(view) / f"{name}.npy") for name in self.example} for view in self.views
         }
-        return Answers(self.encoding, arrays, np.argsort(self._order))
+        return Answers(self.encoding, arrays, np.argsort(self._order), bool(self.batches.recipe.augmentation))
 
     @property
     def _row(self) -> int:

@@ -14,7 +14,7 @@ from edgekd.distillation.hint import Hint
 from edgekd.distillation.kd import KD
 from edgekd.errors import BadInputError
 from edgekd.progress import SILENT, Reporter
-from edgekd.recipe import Cache, Data
+from edgekd.recipe import Cache, Data, load_recipe
 from edgekd.training import CachedTeacher, Distill, Teacher
 from edgekd.training.batches import Batches
 from edgekd.training.precision import runner
@@ -129,6 +129,14 @@ def test_features_beyond_float16_are_clipped_not_infinite(tmp_path, blobs, recip
     source.prepare(batches(blobs(), recipe_data), [0])
     feature = source.outputs(batches(blobs(), recipe_data).at(np.arange(8), 0)).features["inner.0.2"]
     assert feature.max() == 65504
+
+
+def test_a_recipe_says_how_answers_are_kept():
+    assert load_recipe("quickstart").cache == Cache()
+    recipe = load_recipe("quickstart", ["cache.top_k=5", "cache.logits=float16", "cache.limit_gb=2"])
+    assert recipe.cache == Cache(top_k=5, logits="float16", limit_gb=2.0)
+    with pytest.raises(BadInputError, match=r"cache\.top_k: Input should be greater than 0"):
+        load_recipe("quickstart", ["cache.top_k=0"])
 
 
 def test_says_what_the_answers_will_take_before_it_asks(tmp_path, blobs, recipe_data, teacher, capsys):
