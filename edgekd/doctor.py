@@ -13,6 +13,7 @@ _PYTHON = {
     "onnxscript": ("onnxscript", "export from torch to ONNX", "pip install 'edgekd[train]'"),
     "safetensors": ("safetensors", "checkpoints", "pip install 'edgekd[train]'"),
     "tensorboard": ("tensorboard", "curves of `edgekd run --tensorboard`", "pip install 'edgekd[tensorboard]'"),
+    "torch-pruning": ("torch_pruning", "students narrower than their teachers", "pip install 'edgekd[prune]'"),
     "onnxruntime": ("onnxruntime", "the reference, and its own backend", "pip install edgekd"),
     "openvino": ("openvino", "OpenVINO bundles", "pip install 'edgekd[openvino]'"),
     "ai-edge-litert": ("ai_edge_litert", "TFLite bundles", "pip install 'edgekd[tflite]'"),
