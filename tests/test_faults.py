@@ -4,18 +4,28 @@ import json
 import os
 import shutil
 import textwrap
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import onnx
 import pytest
+from torch import nn
 
+from edgekd import KD, Training, api
+from edgekd.errors import BadInputError, PromiseBrokenError
 from edgekd.files import sha256
 from edgekd.training.weights import read_tensors
 from tests.measure.bundles import rehash
 from tests.road import complaint, edgekd, finish, start, write_recipe
 
-UNTRACEABLE = """
+OWN = """
+from dataclasses import dataclass
+
+import torch
 from torch import nn
+
+from edgekd.distillation._base import Context
 
 class Branch(nn.Module):
     def __init__(self, classes):
@@ -26,6 +36,40 @@ class Branch(nn.Module):
     def forward(self, x):
         x = self.stages(x).mean((2, 3))
         return self.head(x if x.sum() > 0 else -x)
+
+def broken(classes):
+    return nn.Linear(classes, 1 // 0)
+
+def second_seed_is_broken(classes):
+    if torch.initial_seed() == 1:
+        raise RuntimeError("out of luck\\nand words")
+    return flat(classes)
+
+def flat(outputs):
+    return nn.Sequential(nn.Flatten(), nn.Linear(144, outputs))
+
+def three():
+    return flat(3)
+
+def five():
+    return flat(5)
+
+def deaf(classes):
+    return nn.Linear(7, classes)
+
+@dataclass(frozen=True)
+class Difference:
+    layers: str
+    weight: float = 1.0
+
+    @property
+    def student_taps(self):
+        return (self.layers,)
+
+    teacher_taps = student_taps
+
+    def __call__(self, student, teacher, context: Context):
+        return (student.features[self.layers] - teacher.features[self.layers]).square().mean()
 """
 
 
@@ -53,6 +97,8 @@ def copied(road, tmp_path):
         ("distillation.0.method=kdd", "unknown distillation method 'kdd'; did you mean 'kd'?"),
         ("student={ model = 'flows:Branch' }", "flows.py"),
         ("distillation.1.layers={ 'stages.9' = 'stages.2' }", "stages.9"),
+        ("distillation.0.temperature=0", "method 'kd': temperature: Input should be greater than 0"),
+        ("distillation.1.layers={ 'stages.2' = 'head' }", "student layer 'stages.2' and teacher layer 'head': "),
         ("targets=['x86-tflit']", "x86-tflit"),
         ("devices.x86-tflite=locl:", "unknown device 'locl:'; did you mean 'local:'?"),
         ("data.name=npzz", "unknown data set 'npzz'; did you mean 'npz'?"),
@@ -62,11 +108,83 @@ def copied(road, tmp_path):
     ],
 )
 def test_a_recipe_that_cannot_be_followed_says_which_key(recipe, tmp_path, monkeypatch, setting, words):
-    (tmp_path / "flows.py").write_text(UNTRACEABLE)
+    (tmp_path / "flows.py").write_text(OWN)
     monkeypatch.syspath_prepend(tmp_path)
     refused = edgekd("run", recipe, "--out", tmp_path / "run", "--set", setting)
     assert words in complaint(refused, 2)
     assert not (tmp_path / "run" / "teacher").exists()  # nothing was taught in vain
+
+
+@pytest.mark.parametrize(
+    ("role", "model", "words"),
+    [
+        ("student", "flows:broken", "'flows:broken': ZeroDivisionError: integer division or modulo by zero (flows.py"),
+        ("student", "unfinished:network", "'unfinished:network': SyntaxError: "),
+        ("student", "hasty:network", "'hasty:network': KeyError: 'layers' (hasty.py, line 1)"),
+        ("student", "flows:deaf", "the student cannot take inputs (2, 1, 12, 12): RuntimeError: mat1 and mat2 shapes"),
+        ("teacher", "flows:three", "the teacher puts out 3 values per sample, but labels go up to 3: there are 4"),
+        ("teacher", "flows:five", "the student puts out 4 values per sample, the teacher 5: both must know the same"),
+    ],
+)
+def test_a_users_network_that_fails_or_does_not_fit(recipe, tmp_path, monkeypatch, role, model, words):
+    (tmp_path / "flows.py").write_text(OWN)
+    (tmp_path / "unfinished.py").write_text("def network(:\n")
+    (tmp_path / "hasty.py").write_text("network = {}['layers']\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = (f"--set={role}={{ model = '{model}' }}", "--set=distillation=[{ method = 'kd' }]")
+    assert words in complaint(edgekd("run", recipe, "--out", tmp_path / "run", *settings), 2)
+
+
+def test_features_that_do_not_fit_are_named_with_both_shapes(recipe, tmp_path, monkeypatch):
+    (tmp_path / "flows.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    method = "--set=distillation=[{ method = 'flows:Difference', layers = 'stages.2' }]"
+    message = complaint(edgekd("run", recipe, "--out", tmp_path / "run", method), 2)
+    assert "student 'stages.2' (2, 16, 3, 3), teacher 'stages.2' (2, 32, 3, 3); a hint's regressor" in message
+
+
+def test_a_script_is_told_the_same():
+    random = np.random.default_rng(0)
+    data = [(random.normal(size=(40, 3)), np.arange(40) % 4) for _ in range(2)]
+    one_epoch = Training(epochs=1)
+
+    def distill(teacher, student, *losses):
+        api.distill(nn.Linear(3, teacher), nn.Linear(3, student), data, losses or (KD(),), training=one_epoch)
+
+    distill(4, 4)
+    with pytest.raises(BadInputError, match="'KD': temperature: Input should be greater than 0"):
+        distill(4, 4, KD(temperature=0))
+    with pytest.raises(BadInputError, match="the teacher 5: both must know the same classes"):
+        distill(5, 4)
+    with pytest.raises(BadInputError, match="the student puts out 3 values per sample, but labels go up to 3"):
+        distill(4, 3)
+    with pytest.raises(PromiseBrokenError, match="the term spoiled is nan"):
+        distill(4, 4, Spoiled())
+
+
+@dataclass(frozen=True)
+class Spoiled:
+    """A loss that is no number."""
+
+    weight: float = 1.0
+    student_taps: ClassVar = ()
+    teacher_taps: ClassVar = ()
+
+    def __call__(self, student, teacher, context):
+        return student.logits.mean() * float("nan")
+
+
+def test_a_seed_that_fails_is_named(recipe, tmp_path, monkeypatch):
+    (tmp_path / "flows.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = (
+        "student={ model = 'flows:second_seed_is_broken', training = { epochs = 1 } }", "seeds=2", "targets=[]",
+        "teacher.training.epochs=0", "distillation=[{ method = 'kd' }]", "devices={}",
+    )  # fmt: skip
+    refused = edgekd("run", recipe, "--out", tmp_path / "run", *(f"--set={setting}" for setting in settings))
+    failure = "error: seed 1: model 'flows:second_seed_is_broken': RuntimeError: out of luck (flows.py, line "
+    assert complaint(refused, 2).startswith(failure)
+    assert (tmp_path / "run" / "student" / "best.safetensors").is_file()  # the first seed's
 
 
 def test_a_recipe_that_is_not_there(tmp_path):
@@ -136,9 +254,9 @@ def test_a_training_that_diverges_keeps_its_last_good_checkpoint(recipe, tmp_pat
     settings = ("teacher.model=fragile:Fragile", "teacher.options={}", "distillation=[{ method = 'kd' }]")
     refused = edgekd("run", recipe, "--out", tmp_path / "run", *(f"--set={setting}" for setting in settings))
     checkpoint = tmp_path / "run" / "teacher" / "checkpoint.json"
-    assert f"training diverged in epoch 2, step 25: the loss is nan; the last good checkpoint is {checkpoint}" in (
-        complaint(refused, 1).replace("is inf", "is nan")
-    )
+    message = complaint(refused, 1).replace("is inf", "is nan")
+    assert "training diverged in epoch 2, step 25: the term cross_entropy is nan; " in message
+    assert f"the last good checkpoint is {checkpoint}" in message
     kept = json.loads(checkpoint.read_text())
     assert kept["position"]["step"] == 20  # 640 samples in batches of 32: the end of epoch 1
     tensors = read_tensors(checkpoint.with_name(kept["tensors"]), kept["sha256"])

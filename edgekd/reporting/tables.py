@@ -188,10 +188,12 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:.0f}" if value.is_integer() else f"{value:.4g}"
+    if isinstance(value, list):
+        return ", ".join(map(_cell, value)) or NONE
     if isinstance(value, dict):
         return ", ".join(f"{key} {_cell(inner)}" for key, inner in value.items())
-    return NONE if value is None or value == [] else str(value)
+    return NONE if value is None else str(value)
 
 
 def _table(*columns: str) -> Table:

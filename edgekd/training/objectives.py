@@ -158,8 +158,8 @@ def _term(name: str, method: Method, student: Output, teacher: Output, context: 
 
 
 def _shapes(output: Output) -> str:
-    shapes = {"logits": output.logits} if not output.features else output.features
-    return " ".join(f"{tap!r} {tuple(feature.shape)}" for tap, feature in shapes.items())
+    features = {tap: feature for tap, feature in output.features.items() if not tap.startswith("0/")}  # named twice
+    return ", ".join(f"{tap!r} {tuple(value.shape)}" for tap, value in (features or {"logits": output.logits}).items())
 
 
 def _check_classes(student: Tensor, teacher: Tensor) -> None:
