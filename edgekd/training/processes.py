@@ -1,4 +1,6 @@
-"""Several processes that train one model: `accelerate launch`, `torchrun`, on one machine or several.
+"""Several processes that train one model, on one machine or several.
+
+`accelerate launch --multi_gpu --num_processes 2 …` or `torchrun --nproc_per_node 2 …` start them, on CPUs too.
 
 Each process takes its share of every batch; gradients, losses and interrupts are summed in one message after the
 backward pass. A wrapper such as DistributedDataParallel would rename the modules that taps look for, would have to be
@@ -11,6 +13,7 @@ decides on checkpoints. Several machines need the run folder, and the data, in a
 """
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from functools import cache
@@ -25,6 +28,10 @@ from edgekd.crew import Crew, LeaderError, T
 
 # How long the others wait for the main process, which may be timing devices; a crash ends them at once all the same.
 PATIENCE = timedelta(days=7)
+ONE = (
+    "`accelerate launch --cpu` has started one process only (it leaves more to mpirun, --mpirun_hostfile): "
+    "use `accelerate launch --multi_gpu --num_processes N` or `torchrun --nproc_per_node N`, on CPUs too"
+)
 
 
 class Processes(Crew):
@@ -35,6 +42,8 @@ class Processes(Crew):
         self.number, self.size = int(state.process_index), int(state.num_processes)
         self.device: torch.device = state.device
         self._leading = False
+        if self.size == 1 and _meant_several():
+            warnings.warn(ONE, stacklevel=2)
 
     def lead(self, work: Callable[[], T]) -> T:
         """See `Crew.lead`."""
@@ -99,6 +108,12 @@ class Processes(Crew):
 def crew() -> Processes:
     """The processes of this launch."""
     return Processes()
+
+
+def _meant_several() -> bool:
+    """Whether accelerate's simple launcher was asked for several processes: it then says where they would meet."""
+    launched = parse_flag_from_env("ACCELERATE_USE_CPU") and "MASTER_ADDR" in os.environ
+    return launched and not {"RANK", "LOCAL_RANK", "WORLD_SIZE"} & os.environ.keys()
 
 
 def _on_cpu() -> bool:
