@@ -50,7 +50,10 @@ class Mark(nn.Module):
 
 
 def export_float(model: nn.Module, example: Tensor) -> onnx.ModelProto:
-    """The model as it evaluates: input "input", outputs "logits" (then "logits_1", …), free batch, norms folded."""
+    """The model as it evaluates: input "input", outputs "logits" (then "logits_1", …), norms folded.
+
+    The batch is free, and so is the length of tokens, int64 (N, L).
+    """
     return clean(_export(copy.deepcopy(model).eval(), example))
 
 
@@ -99,7 +102,7 @@ def _export(model: nn.Module, example: Tensor) -> onnx.ModelProto:
                 verbose=False,
                 input_names=["input"],
                 output_names=names,
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                dynamic_shapes=(_free(batch),),
                 custom_translation_table=_translations(),
             )
     except torch.onnx.OnnxExporterError as error:
@@ -108,6 +111,12 @@ def _export(model: nn.Module, example: Tensor) -> onnx.ModelProto:
     assert program is not None
     exported: onnx.ModelProto = program.model_proto
     return exported
+
+
+def _free(batch: Tensor) -> dict[int, torch.export.Dim]:
+    """The axes whose size an exported model leaves open."""
+    axes = ["batch"] if batch.is_floating_point() else ["batch", "length"]
+    return {axis: torch.export.Dim(name) for axis, name in enumerate(axes)}
 
 
 def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
