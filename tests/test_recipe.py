@@ -28,7 +28,8 @@ def test_built_in_recipes_are_valid(name):
     [
         ("teacher.training.epoch=3", "unknown key 'teacher.training.epoch'; did you mean 'epochs'?"),
         ("data.nme=1", "unknown key 'data.nme'; did you mean 'name'?"),
-        ("teacher.training.epochs=0", "teacher.training.epochs"),
+        ("student.training.epochs=0", "at least one epoch"),
+        ("teacher.training.epochs=-1", "teacher.training.epochs"),
         ("teacher.training.epochs=2.5", "teacher.training.epochs"),
         ("teacher.training.epochs=true", "teacher.training.epochs"),
         ("student.options=3", "student.options"),
