@@ -22,7 +22,7 @@ def launch(*arguments: Any, size: int = 2) -> list[subprocess.Popen[str]]:
     return crew
 
 
-def finish(crew: list[subprocess.Popen[str]], seconds: float = 120) -> list[tuple[int, str, str]]:
+def finish(crew: list[subprocess.Popen[str]], seconds: float = 240) -> list[tuple[int, str, str]]:
     """Exit status, stdout and stderr of each; a process that hangs fails the test, and none is left behind."""
     try:
         said = [process.communicate(timeout=seconds) for process in crew]
