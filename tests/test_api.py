@@ -8,6 +8,7 @@ from torch import nn
 import edgekd
 from edgekd.bundle import load_bundle
 from edgekd.errors import BadInputError
+from edgekd.plugins import names
 from edgekd.recipe import Training
 
 
@@ -41,7 +42,7 @@ def quantized():
     torch.set_num_threads(1)
     torch.manual_seed(0)
     data = stripes(1200, 0), stripes(300, 1)
-    teacher = edgekd.distill(Own(4), Own(8), data, cross_entropy=1.0, training=Training(epochs=2))
+    teacher = edgekd.train(Own(8), data, training=Training(epochs=2))
     losses = [edgekd.KD(temperature=4), edgekd.Hint({"features": "features"})]
     student = edgekd.distill(teacher, Own(4), data, losses, training=Training(epochs=3))
     return edgekd.quantize(student, "int8-asymmetric", data, teacher, training=Training(epochs=1, learning_rate=0.01))
@@ -78,6 +79,21 @@ def test_data_that_are_no_data():
         )
 
 
+def test_two_networks_are_compared_on_the_test_split():
+    torch.manual_seed(0)
+    data, teacher, student = (stripes(400, 0), stripes(300, 1)), Own(8), Own(4)
+    edgekd.train(teacher, data, training=Training(epochs=3))
+    found = edgekd.compare(teacher, student, data)
+    teacher_metric, student_metric = (found.run[name]["metric"]["mean"] for name in ("teacher", "student"))
+    assert found.tax == pytest.approx(teacher_metric - student_metric, abs=1e-12)  # the same two float64 numbers
+    assert found.gap_recovered is None
+    assert "there is no scratch control" in str(found)
+    beside = edgekd.compare(teacher, teacher, data, scratch=student)
+    assert (beside.tax, beside.gap_recovered) == (0, 1)  # a student that is its teacher
+    assert beside.run["distillation"]["agreement"] == 1
+    assert "student, alone" in str(beside)
+
+
 def test_calibration_alone(quantized, tmp_path):
     calibrated = edgekd.quantize(quantized.student, "int8-symmetric", quantized.data, training=None)
     bundle = edgekd.export(calibrated, target="jetson-orin-nano", out=tmp_path)
@@ -85,5 +101,6 @@ def test_calibration_alone(quantized, tmp_path):
 
 
 def test_the_package_offers_what_it_lists():
-    assert all(hasattr(edgekd, name) for name in edgekd.__all__)
+    assert all(hasattr(edgekd, name) for name in dir(edgekd))
+    assert {name.replace("-", "") for name in names("edgekd.distillation")} <= {name.lower() for name in dir(edgekd)}
     assert not hasattr(edgekd, "nonsense")

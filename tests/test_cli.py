@@ -73,6 +73,20 @@ def test_targets_methods_and_doctor():
         assert edgekd(command).exit_code == 0
 
 
+def test_methods_are_listed_with_their_parameters():
+    rows = {row["method"]: row for row in document("methods")}
+    assert rows["kd"]["parameters"] == {"temperature": 4.0, "weight": 0.9, "standardize": False}
+    assert rows["hint"]["parameters"]["layers"] == "required"
+    assert all("weight" in row["parameters"] for row in rows.values())
+    assert "temperature 4, weight 0.9" in edgekd("methods").stdout.replace("\n", " ")
+
+
+def test_methods_are_listed_without_torch():
+    script = "import sys; sys.modules['torch'] = None; sys.argv[1:] = ['methods', '--json']; "
+    printed = subprocess.check_output([sys.executable, "-c", f"{script} from edgekd.cli import app; app()"], text=True)
+    assert {row["method"]: row["what"] for row in json.loads(printed)}["kd"].endswith("arXiv:1503.02531).")
+
+
 @pytest.mark.parametrize("name", EXECUTED)
 def test_verify_with_data_gives_the_run_s_own_accuracy(road, name):
     verdict = document("verify", road.bundle(name), "--data", road.data)
