@@ -6,7 +6,8 @@ ResNet-20 teaches ResNet-8 on the built-in Fashion-MNIST subset, batch 128, one 
   c. images/s of building the cache / of the teacher's forward pass on inputs that are ready (goal: at least 0.95)
   d. images/s of whole lessons, 4,000 images and 2 epochs / torchdistill's, with both accuracies
 Candidates take turns within every round; a ratio is the median over rounds of the round's own ratio, with the interval
-of `edgekd.measure.statistics`. For d an environment of its own is made once, in `--out`. Takes about ten minutes.
+of `edgekd.measure.statistics`. For d an environment of its own is made once, in `--out`. Takes about ten minutes on
+an idle machine; each part is written as soon as it is done.
 """
 
 import argparse
@@ -206,22 +207,40 @@ def _timed(work: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
+def _ratios(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    values = {name: value for part in PARTS for name, value in found.get(part, {}).items()}
+    return {name: value for name, value in values.items() if isinstance(value, dict) and "ratio" in value}
+
+
+def _circumstances() -> dict[str, Any]:
+    with closing(open_device("local:")) as device:
+        machine = machine_facts(device).model_dump(mode="json")
+    return {"machine": machine, "versions": versions(), "threads": 1}
+
+
+PARTS: dict[str, Callable[[Path, Path, int], dict[str, Any]]] = {
+    "steps": lambda _, empty, rounds: steps(empty, rounds, 5),
+    "cache": lambda _, empty, rounds: building(empty, max(1, rounds // 3)),
+    "lessons": lambda out, _, rounds: peer(out, max(1, rounds // 3)),
+}
+
+
 def main() -> int:
     """Run, print, write; 1 if a goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/distillation-speed"), help="working folder")
     parser.add_argument("--rounds", type=int, default=15, help="of steps; caches and lessons take a third of it")
+    parser.add_argument("--parts", nargs="*", choices=PARTS, default=list(PARTS), help="what to measure anew")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    third = max(1, arguments.rounds // 3)
-    with TemporaryDirectory(dir=arguments.out) as folder:
-        found = {"steps": steps(Path(folder), arguments.rounds, 5), "cache": building(Path(folder), third)}
-    found["lessons"] = peer(arguments.out.resolve(), third)
-    with closing(open_device("local:")) as device:
-        machine = machine_facts(device).model_dump(mode="json")
-    write_json(RESULTS, {"machine": machine, "versions": versions(), "threads": 1, **found})
-    ratios = {name: value for part in found.values() for name, value in part.items() if "ratio" in value}
+    found = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    for part in arguments.parts:
+        with TemporaryDirectory(dir=arguments.out) as folder:
+            measured = PARTS[part](arguments.out.resolve(), Path(folder), arguments.rounds)
+        found[part] = _circumstances() | measured
+        write_json(RESULTS, found)
+    ratios = _ratios(found)
     table = Table("ratio", "found", "interval", "goal", box=None)
     for name, value in ratios.items():
         table.add_row(name, f"{value['ratio']:.3f}", f"{value['low']:.3f} … {value['high']:.3f}", value.get("goal", ""))

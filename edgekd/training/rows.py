@@ -6,7 +6,7 @@ Rows are appended with `write`, not through a memory map: into a map, a full dis
 import errno
 import os
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -27,16 +27,14 @@ class RowWriter:
     """
 
     def __init__(self, folder: Path, example: Mapping[str, Array], total: int) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._folder, self._total = folder, total
-        self.done = rows_done(folder)
-        self._written = self.done
-        with ExitStack() as opened:
-            self._files = {
-                name: opened.enter_context(_open_at(folder / f"{name}.npy", rows, total, self.done))
-                for name, rows in example.items()
-            }
-            self._close = opened.pop_all().close
+        self._folder, self._total, self._files = folder, total, dict[str, BinaryIO]()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.done = self._written = rows_done(folder)
+            for name, rows in example.items():
+                self._files[name] = _open_at(folder / f"{name}.npy", rows, total, self.done)
+        except OSError as error:
+            raise self._explained(error) from error
 
     def append(self, rows: Mapping[str, Array]) -> None:
         """Add rows to every file; raise BadInputError when the disk is full."""
@@ -71,13 +69,17 @@ class RowWriter:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is KeyboardInterrupt:
             self.commit()
-        with suppress(OSError):  # on a full disk even closing tries to write
-            self._close()
+        self._close()
+
+    def _close(self) -> None:
+        for file in self._files.values():
+            with suppress(OSError):  # on a full disk even closing tries to write
+                file.close()
 
     def _explained(self, error: OSError) -> BaseException:
         if error.errno not in FULL:
             return error
-        safe = f"{self.done:,} of {self._total:,} samples are safe"
+        safe = f"{rows_done(self._folder):,} of {self._total:,} samples are safe"
         return BadInputError(f"{self._folder}: the disk is full, {safe}: make room and run again to continue")
 
 
@@ -86,23 +88,32 @@ def open_rows(path: Path) -> Array:
     try:
         return np.lib.format.open_memmap(path, mode="r").view(np.ndarray)
     except (OSError, ValueError) as error:
-        raise BadInputError(f"{path} is damaged: delete {path.parent} to ask the teacher again") from error
+        raise _damaged(path) from error
 
 
 def rows_done(folder: Path) -> int:
     """Rows that are safe in an unfinished folder, 0 if there is none."""
     path = folder / DONE
-    return int(path.read_text()) if path.is_file() else 0
+    try:
+        return int(path.read_text()) if path.is_file() else 0
+    except ValueError as error:
+        raise _damaged(path) from error
 
 
 def _open_at(path: Path, rows: Array, total: int, done: int) -> BinaryIO:
+    if done and not path.is_file():
+        raise _damaged(path)
     file = path.open("r+b" if done else "w+b")
     described = np.lib.format.dtype_to_descr(rows.dtype)
     header = {"descr": described, "fortran_order": False, "shape": (total, *rows.shape[1:])}
     np.lib.format.write_array_header_1_0(file, header)
     end = file.tell() + done * rows[0].nbytes
-    if done and path.stat().st_size < end:
-        raise BadInputError(f"{path} is damaged: delete {path.parent} to ask the teacher again")
+    if file.seek(0, os.SEEK_END) < end:
+        raise _damaged(path)
     file.seek(end)
     file.truncate()
     return file
+
+
+def _damaged(path: Path) -> BadInputError:
+    return BadInputError(f"{path} is damaged: delete {path.parent} to ask the teacher again")

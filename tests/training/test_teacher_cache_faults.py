@@ -46,6 +46,23 @@ def test_killed_it_continues_to_the_bytes_of_an_unbroken_one(tmp_path):
     assert not list(broken.glob("*/*.partial"))
 
 
+@pytest.mark.usefixtures("every_chunk_committed")
+@pytest.mark.parametrize(("name", "damage"), [("feature-0.npy", "cut"), ("logits.npy", "remove"), ("done", "empty")])
+def test_an_unfinished_cache_that_was_damaged_is_one_clear_line(tmp_path, blobs, recipe_data, network, name, damage):
+    teacher, data = Filling(network(), None), blobs(samples=200)
+    teacher.limit = 2
+    with pytest.raises(KeyboardInterrupt):
+        prepare(teacher, tmp_path, data, recipe_data)
+    teacher.limit = None
+    (path,) = tmp_path.glob(f"*/view-0.partial/{name}")
+    if damage == "remove":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:200] if damage == "cut" else b"")
+    with pytest.raises(BadInputError, match=rf"{name} is damaged: delete .*view-0\.partial to ask the teacher again"):
+        prepare(teacher, tmp_path, data, recipe_data)
+
+
 def reached(folder):
     return max((int(path.read_text()) for path in folder.glob("*/view-0.partial/done")), default=0)
 
@@ -63,14 +80,16 @@ def small_disk(tmp_path):
 
 
 class Filling(nn.Module):
-    """A teacher beside which, at its second chunk, something else fills the disk."""
+    """A teacher beside which, at its second chunk, something else fills the disk; or Ctrl-C comes after `limit`."""
 
     def __init__(self, inner, folder):
         super().__init__()
-        self.inner, self.folder, self.chunks = inner, folder, 0
+        self.inner, self.folder, self.chunks, self.limit = inner, folder, 0, None
 
     def forward(self, images):
         self.chunks += len(images) > 1
+        if self.limit and self.chunks > self.limit:
+            raise KeyboardInterrupt
         if self.folder and len(images) > 1 and self.chunks == 2:
             with contextlib.suppress(OSError), (self.folder / "filler").open("wb", buffering=0) as filler:
                 while filler.write(bytes(4096)):
