@@ -142,7 +142,7 @@ def _generation(
         return lesson(room, model, models, methods, cache)
 
     inputs = {"teachers": [weights_digest(model) for model in models], "methods": recipe.distillation}
-    inputs |= {"cross_entropy": recipe.model_dump(mode="json")["cross_entropy"]}
+    inputs |= {key: recipe.model_dump(mode="json")[key] for key in ("cross_entropy", "cache")}
     seed = room.seed if name == "student" else derive(room.seed, name)
     return _train(room, name, recipe.student, first.model, objective, inputs, seed)
 
@@ -150,7 +150,7 @@ def _generation(
 def lesson(room: Classroom, model: nn.Module, teachers: list[nn.Module], methods: list[Method], cache: Path) -> Distill:
     """What a student minimises under its teachers."""
     sources = [
-        CachedTeacher(Teacher(teacher, teacher_taps(methods, number)), cache, room.reporter)
+        CachedTeacher(Teacher(teacher, teacher_taps(methods, number)), cache, room.reporter, room.recipe.cache)
         for number, teacher in enumerate(teachers)
     ]
     training = room.recipe.student.training

@@ -12,6 +12,7 @@ average would mix a scale with another's zero point, and a less frequent one wou
 decides on checkpoints. Several machines need the run folder, and the data, in a place that all see.
 """
 
+import atexit
 import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -42,6 +43,8 @@ class Processes(Crew):
         self.number, self.size = int(state.process_index), int(state.num_processes)
         self.device: torch.device = state.device
         self._leading = False
+        if self.size > 1:  # a group that outlives the interpreter aborts the process
+            atexit.register(state.destroy_process_group)
         if self.size == 1 and _meant_several():
             warnings.warn(ONE, stacklevel=2)
 
