@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekd.data.dataset import PADDING, Array, is_tokens
+from edgekd.data.dataset import Array
 from edgekd.distillation import Output
 from edgekd.errors import BadInputError
 from edgekd.progress import Reporter
 from edgekd.training.answers import Encoding
-from edgekd.training.batches import Batch, Batches
+from edgekd.training.batches import Batch, Batches, by_length
 from edgekd.training.rows import RowWriter, open_rows, rows_done
 from edgekd.training.teacher import Teacher
 
@@ -84,8 +84,7 @@ class AnswerFiles:
     @cached_property
     def _order(self) -> NDArray[np.int64]:
         """Samples in the order of the rows: tokens by length, so that chunks carry little padding."""
-        inputs = self.batches.data.train.inputs
-        return np.argsort((inputs != PADDING).sum(1), kind="stable") if is_tokens(inputs) else np.arange(len(inputs))
+        return by_length(self.batches.data.train.inputs)
 
     def _path(self, view: int) -> Path:
         return self.folder / f"view-{view}"

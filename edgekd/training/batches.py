@@ -86,6 +86,11 @@ class Batches:
         return np.concatenate([pool[np.argsort(tokens[pool], kind="stable")] for pool in pools])
 
 
+def by_length(inputs: Array) -> Array:
+    """The order (N,) in which tokens (N, L) grow, so that neighbours carry little padding; other inputs' own."""
+    return np.argsort((inputs != PADDING).sum(1), kind="stable") if is_tokens(inputs) else np.arange(len(inputs))
+
+
 def cut(raw: Array) -> Array:
     """Tokens (N, L) without the columns that are padding in every row; anything else as it is."""
     if not is_tokens(raw):

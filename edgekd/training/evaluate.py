@@ -8,7 +8,7 @@ from torch import nn
 from edgekd.bundle import Preprocessing
 from edgekd.data.dataset import Dataset, Split, prepare
 from edgekd.measure.task import METRICS
-from edgekd.training.batches import cut
+from edgekd.training.batches import by_length, cut
 from edgekd.training.precision import Precision, place, place_model, runner
 
 
@@ -29,10 +29,11 @@ def predict(
     run, training = runner(model, precision, device), model.training
     model.eval()
     place_model(model, device, split.inputs.ndim)
+    order = by_length(split.inputs)
     logits = []
     with torch.inference_mode():
         for start in range(0, len(split), batch):
-            inputs = torch.from_numpy(prepare(cut(split.inputs[start : start + batch]), preprocessing))
+            inputs = torch.from_numpy(prepare(cut(split.inputs[order[start : start + batch]]), preprocessing))
             logits.append(run(place(inputs, device)).cpu().numpy())
     model.train(training)
-    return np.concatenate(logits)
+    return np.concatenate(logits)[np.argsort(order)]
