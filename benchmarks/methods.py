@@ -123,7 +123,8 @@ class Bench:
 
     def best(self, count: int = 2) -> list[str]:
         """The rows that taught best on the subset."""
-        found = {name: self.document["rows"][name]["test"]["mean"] for name in ROWS if name != "scratch"}
+        rows = self.document["rows"]
+        found = {name: rows[name]["test"]["mean"] for name in ROWS if name in rows and name != "scratch"}
         return sorted(found, key=lambda name: -found[name])[:count]
 
     def _recipe(self, row: Row, limit: int | None) -> Recipe:
@@ -184,12 +185,13 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/methods"), help="run folder")
     parser.add_argument("--teacher", help="weights of a ResNet-20; without them one is trained, as in fashion-mnist")
     parser.add_argument("--only", nargs="+", choices=list(ROWS), help="these rows, on the subset")
+    parser.add_argument("--full", action="store_true", help="the full set alone, with the best of the rows there are")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     bench = Bench(arguments.out, arguments.teacher, Reporter(arguments.out / "events.jsonl"))
     bench.find_teacher()
-    for name in arguments.only or ROWS:
+    for name in [] if arguments.full else arguments.only or ROWS:
         bench.run(name, ROWS[name], SUBSET)
     if not arguments.only:
         for name in ("scratch", *bench.best()):
