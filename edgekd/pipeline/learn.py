@@ -15,7 +15,7 @@ from edgekd.pipeline.score import agree, score, try_out
 from edgekd.pipeline.stages import Stages
 from edgekd.progress import Reporter
 from edgekd.recipe import Model, Recipe
-from edgekd.students import build_model
+from edgekd.students import build_model, takes_teacher
 from edgekd.training import CachedTeacher, CrossEntropy, Distill, Teacher, Teachers, teacher_taps, train
 from edgekd.training.batches import Batches
 from edgekd.training.objectives import Objective
@@ -190,8 +190,8 @@ def _train(
         return room.stages.crew.lead(lambda: score(trained.model, room.data)) | {"val": trained.val_metric}
 
     inputs = {"model": recipe.model_dump(mode="json"), "seed": seed, **room.identity, **inputs}
-    if teacher is not None:
-        inputs |= {"start": weights_digest(model)}
+    if teacher is not None and takes_teacher(recipe):  # what is derived has other last bits at other thread counts
+        inputs |= {"derived_from": weights_digest(teacher)}
     outputs = f"{name}/{WEIGHTS}", f"{name}/{HISTORY}"
     record = room.stages.run(name, inputs, work, outputs, together=True)
     if not objective.modules:

@@ -14,7 +14,7 @@ from edgekd.errors import BadInputError, EdgekdError
 from edgekd.recipe import Model
 from edgekd.students._count import count
 
-__all__ = ["build_model", "count"]
+__all__ = ["build_model", "count", "takes_teacher"]
 
 
 def build_model(
@@ -40,6 +40,12 @@ def build_model(
     if not isinstance(network, nn.Module):
         raise BadInputError(f"model {model.model!r} gave a {type(network).__name__}, not a torch.nn.Module")
     return network
+
+
+def takes_teacher(model: Model) -> bool:
+    """Whether a model's factory may start from the teacher's weights."""
+    parameters = inspect.signature(_factory(model.model)).parameters.values()
+    return any(parameter.name == "teacher" or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
 
 
 def _factory(name: str) -> Callable[..., Any]:

@@ -9,7 +9,7 @@ from torch import fx
 from edgekd.errors import BadInputError
 from edgekd.plugins import names
 from edgekd.recipe import Model
-from edgekd.students import build_model, count
+from edgekd.students import build_model, count, takes_teacher
 
 FAMILIES = [
     ("resnet", {}),
@@ -114,3 +114,8 @@ def test_the_users_own_model_gets_the_facts_that_its_signature_names(tmp_path, m
             build("own_model:text")
     finally:
         sys.modules.pop("own_model", None)
+
+
+def test_only_some_models_start_from_their_teacher():
+    assert takes_teacher(Model(model="derived"))
+    assert not takes_teacher(Model(model="resnet"))
