@@ -14,6 +14,7 @@ decides on checkpoints. Several machines need the run folder, and the data, in a
 
 import atexit
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
@@ -43,8 +44,8 @@ class Processes(Crew):
         self.number, self.size = int(state.process_index), int(state.num_processes)
         self.device: torch.device = state.device
         self._leading = False
-        if self.size > 1:  # a group that outlives the interpreter aborts the process
-            atexit.register(state.destroy_process_group)
+        if self.size > 1:
+            atexit.register(state.destroy_process_group if self.is_main else _leave)
         if self.size == 1 and _meant_several():
             warnings.warn(ONE, stacklevel=2)
 
@@ -117,6 +118,17 @@ def _meant_several() -> bool:
     """Whether accelerate's simple launcher was asked for several processes: it then says where they would meet."""
     launched = parse_flag_from_env("ACCELERATE_USE_CPU") and "MASTER_ADDR" in os.environ
     return launched and not {"RANK", "LOCAL_RANK", "WORLD_SIZE"} & os.environ.keys()
+
+
+def _leave() -> None:
+    """End a process that is not the main one: gloo's threads, still running, would abort it while it is torn down.
+
+    Its exit code is 0 unless an exception got out; what the launch has come to says the main process's.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if not hasattr(sys, "last_value"):
+        os._exit(0)
 
 
 def _on_cpu() -> bool:
