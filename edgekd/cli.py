@@ -48,7 +48,9 @@ app = typer.Typer(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
-Device = Annotated[str, typer.Option("--device", help="Where to run: local: (ssh:// and adb:// follow).")]
+Device = Annotated[
+    str, typer.Option("--device", help="Where to run: local:, ssh://host, adb://serial or adb://host:port.")
+]
 
 
 @app.callback()
@@ -115,12 +117,18 @@ def export(
     target: Annotated[str, typer.Option(help="A target's name or file; see `edgekd targets`.")],
     calibration: Annotated[Path | None, typer.Option(help="npz of model inputs by name; float models need it.")] = None,
     out: Annotated[Path, typer.Option(help="Folder that receives the bundle.")] = Path("bundles"),
+    shape: Annotated[
+        list[str] | None, typer.Option(metavar="INPUT=1,3,…", help="Sizes for an input's free dimensions.")
+    ] = None,
+    simplify: Annotated[bool, typer.Option(help="Let onnxslim simplify a float model.")] = True,
     as_json: Json = False,
 ) -> None:
     """An ONNX model → a bundle whose outputs are proven on this machine where its runtime is installed."""
+    from edgekd.onnx_import.inputs import parse_shapes
     from edgekd.pipeline.export import export_file
 
-    _print(export_file(model, target, out, calibration), as_json)
+    report = export_file(model, target, out, calibration, parse_shapes(shape or []), simplify=simplify)
+    _print(report, as_json)
 
 
 @app.command()

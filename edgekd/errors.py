@@ -20,9 +20,29 @@ class BadInputError(EdgekdError):
 
 
 class DeviceError(EdgekdError):
-    """A device or a runtime was lost, or never answered."""
+    """A device or a runtime cannot do what was asked; the kinds below say when it is the way to it that failed."""
 
     exit_code = 3
+
+
+class DeviceNotFoundError(DeviceError):
+    """Nobody goes by this name: an unknown host, a serial number that is not attached."""
+
+
+class DeviceOfflineError(DeviceError):
+    """The device is known but does not answer: refused, unreachable, switched off."""
+
+
+class DeviceUnauthorizedError(DeviceError):
+    """The device and this machine do not trust each other: a wrong key, an unknown or changed host key."""
+
+
+class DeviceTimeoutError(DeviceError):
+    """No answer within the time that was given; what ran there was ended."""
+
+
+class DeviceLostError(DeviceError):
+    """The connection broke while the device was in use."""
 
 
 class MissingExtraError(EdgekdError):

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgekd.devices.transport import Device, Finished
-from edgekd.errors import BadInputError, DeviceError
+from edgekd.errors import BadInputError, DeviceError, DeviceTimeoutError
 
 
 class LocalDevice:
@@ -44,7 +44,7 @@ class LocalDevice:
         except BaseException as error:
             _kill_session(process)
             if isinstance(error, subprocess.TimeoutExpired):
-                raise DeviceError(f"{self.uri}: no answer within {timeout:g} s") from error
+                raise DeviceTimeoutError(f"{self.uri}: no answer within {timeout:g} s") from error
             raise
         return Finished(process.returncode, stdout, stderr)
 

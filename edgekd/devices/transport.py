@@ -29,11 +29,12 @@ class Device(Protocol):
     workspace: str
 
     def run(self, argv: Sequence[str], timeout: float) -> Finished:
-        """Run a command; raise DeviceError when it cannot start, or is killed after `timeout` seconds."""
+        """Run a command; raise DeviceError when it cannot start, DeviceTimeoutError when it took longer (seconds)
+        and was killed with its children, DeviceLostError when the connection broke."""
         ...
 
     def push(self, path: Path) -> str:
-        """Make a file or folder available there and return its path there; raise DeviceError when lost."""
+        """Make a file or folder available there and return its path there; BadInputError for what cannot travel."""
         ...
 
     def pull(self, remote: str, path: Path) -> None:

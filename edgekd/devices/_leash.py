@@ -1,0 +1,105 @@
+"""A client program whose standard input is a leash: letting go of it, or dying, ends what runs at its far end."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Sequence
+from typing import IO
+
+from edgekd.errors import DeviceError
+
+GRACE = 5.0  # seconds for the far end to clean up once it is let go
+
+
+class Leash:
+    """`argv` with a script on its standard input, which then stays open. Its output goes to files: none can block."""
+
+    def __init__(self, argv: Sequence[str], script: bytes) -> None:
+        self._stdout, self._stderr = _files()
+        reader, self._hold = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                argv,
+                stdin=reader,
+                stdout=self._stdout,
+                stderr=self._stderr,
+                env=environment(),
+                start_new_session=True,  # Ctrl-C is ours to handle: the far end has to be cleaned up first
+            )
+        except OSError as error:
+            os.close(self._hold)
+            self._close()
+            raise DeviceError(f"cannot run {argv[0]}: {error.strerror}; `edgekd doctor` says how to get it") from error
+        finally:
+            os.close(reader)
+        threading.Thread(target=_write, args=(os.dup(self._hold), script), daemon=True).start()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the client has left by itself."""
+        return self._process.poll() is not None
+
+    @property
+    def output(self) -> bytes:
+        """What it has written so far."""
+        return _content(self._stdout)
+
+    @property
+    def complaints(self) -> str:
+        """What it has written to its standard error so far."""
+        return _content(self._stderr).decode(errors="replace")
+
+    def wait(self, seconds: float) -> bool:
+        """Whether the client left in time."""
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def let_go(self) -> tuple[bytes, str]:
+        """End it, the far end first; all that it has written."""
+        if self._hold < 0:
+            return b"", ""
+        os.close(self._hold)
+        self._hold = -1
+        if not self.wait(GRACE):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        try:
+            return self.output, self.complaints
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        self._stdout.close()
+        self._stderr.close()
+
+
+def environment() -> dict[str, str]:
+    """Ours, with messages that can be told apart in any language."""
+    return {**os.environ, "LC_ALL": "C"}
+
+
+def last_words(text: str, otherwise: str = "no reason given") -> str:
+    """The last line that says something."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else otherwise
+
+
+def _files() -> tuple[IO[bytes], IO[bytes]]:
+    return tempfile.TemporaryFile(), tempfile.TemporaryFile()
+
+
+def _content(file: IO[bytes]) -> bytes:
+    """All of it, whatever the writer's place in it: parent and child share that."""
+    return os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0)
+
+
+def _write(handle: int, script: bytes) -> None:
+    with contextlib.suppress(BrokenPipeError), os.fdopen(handle, "wb") as stream:
+        stream.write(script)

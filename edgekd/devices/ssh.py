@@ -1,0 +1,66 @@
+"""A device behind OpenSSH's own client, as the user's ssh_config has it: aliases, keys, jump hosts, host keys.
+
+`ssh://[user@]host[:port][?python=PATH]`. The variable EDGEKD_SSH_CONFIG names another file than ~/.ssh/config.
+"""
+
+import os
+import re
+import tempfile
+
+from edgekd.devices._address import parse
+from edgekd.devices._leash import last_words
+from edgekd.devices._remote import RemoteDevice
+from edgekd.errors import DeviceError, DeviceNotFoundError, DeviceOfflineError, DeviceUnauthorizedError
+
+ADDRESS = r"ssh://((?P<user>(?!-)[\w.+-]+)@)?(?P<host>(?!-)[\w.-]+|\[[\w:.%]+\])(:(?P<port>\d{1,5}))?"
+OPTIONS = (
+    *("-T", "-a", "-x"),  # no terminal, no forwarded agent, no forwarded display
+    *("-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"),
+    *("-o", "ClearAllForwardings=yes", "-o", "RemoteCommand=none", "-o", "LogLevel=INFO"),
+)
+TRUST = (
+    r"Permission denied \(|Host key verification failed|host key is known|Too many authentication failures"
+    "|REMOTE HOST IDENTIFICATION"
+)
+SILENCE = r"connect to host|Connection (refused|timed out|reset|closed)|kex_exchange_identification"
+
+
+class SshClient:
+    """One connection, which every command shares through a socket in a private folder."""
+
+    transport = "ssh"
+
+    def __init__(self, uri: str, user: str | None, host: str, port: str | None) -> None:
+        self._uri, self._host = uri, host
+        self._folder = tempfile.TemporaryDirectory(prefix="edgekd-")
+        config = os.environ.get("EDGEKD_SSH_CONFIG")
+        self._options = [*OPTIONS, "-S", f"{self._folder.name}/s"]
+        self._options += ["-F", config] if config else []
+        self._options += ["-l", user] if user else []
+        self._options += ["-p", port] if port else []
+
+    def argv(self, *command: str, first: bool = False) -> list[str]:
+        """The first one holds the connection."""
+        master = "yes" if first else "no"
+        return ["ssh", *self._options, "-o", f"ControlMaster={master}", "--", self._host, *command]
+
+    def diagnosis(self, complaints: str) -> DeviceError | None:
+        """OpenSSH's words, in English whatever the user speaks."""
+        reason = f"{self._uri}: {last_words(complaints)}"
+        if "Could not resolve hostname" in complaints:
+            return DeviceNotFoundError(reason)
+        if re.search(TRUST, complaints):
+            return DeviceUnauthorizedError(f"{reason} (`ssh` to it must work without a question)")
+        return DeviceOfflineError(reason) if re.search(SILENCE, complaints) else None
+
+    def close(self) -> None:
+        """Remove the socket's folder."""
+        self._folder.cleanup()
+
+
+def open_device(uri: str) -> RemoteDevice:
+    """Connect; BadInputError for another form, else the DeviceError that says what is in the way."""
+    address = parse(uri, ADDRESS, "ssh://[user@]host[:port]")
+    user, host, port = (address.parts[part] for part in ("user", "host", "port"))
+    client = SshClient(uri, user, str(host).strip("[]"), port)
+    return RemoteDevice(uri, client, "${TMPDIR:-/tmp}", address.python)
