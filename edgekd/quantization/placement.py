@@ -240,12 +240,16 @@ def _fixed(op: Op, scheme: Scheme) -> Affine:
     return Affine(1 / 128, 128) if op.kind == "Tanh" else Affine(1 / 256, 0)
 
 
-def share_backwards(view: View, parameters: dict[str, Affine]) -> dict[str, Affine]:
-    """Parameters that also cover what a pass-through reads, if they cover what it makes: those values are the same."""
+def share_moved(view: View, parameters: dict[str, Affine]) -> dict[str, Affine]:
+    """Parameters that cover both sides of each pass-through, if they cover one: those values are the same."""
     complete = dict(parameters)
-    for op in reversed(view.ops):
-        if op.kind in PASS_THROUGH and op.outputs[0] in complete:
+    moves = [op for op in view.ops if op.kind in PASS_THROUGH and op.inputs]
+    for op in reversed(moves):
+        if op.outputs[0] in complete:
             complete.setdefault(op.inputs[0], complete[op.outputs[0]])
+    for op in moves:
+        if op.inputs[0] in complete:
+            complete |= {edge: complete.get(edge, complete[op.inputs[0]]) for edge in op.outputs}
     return complete
 
 

@@ -107,6 +107,8 @@ def _is_quantized(graph: Graph, name: str) -> bool:
 
 def _ends_layer(graph: Graph, name: str, int8: bool) -> bool:
     node = graph.producer(name)
+    if node is not None and node.op_type == "Add" and any(_is_constant(graph, summand) for summand in node.input):
+        node = next((maker for edge in node.input if (maker := graph.producer(edge)) is not None), None)  # its bias
     return node is not None and node.op_type in LAYERS and _is_quantized(graph, node.input[1]) == int8
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from edgekd.errors import BadInputError
 from edgekd.quantization.clean import clean
 from edgekd.quantization.onnx_view import view_of
-from edgekd.quantization.placement import share_backwards
+from edgekd.quantization.placement import share_moved
 from edgekd.quantization.qat.fake_quant import ObservingQuantizer, QuantizedLayer, Quantizer
 from edgekd.quantization.qdq import insert_activations, quantize_weights, strip_activations
 from edgekd.quantization.scheme import Scheme
@@ -49,18 +49,18 @@ class Mark(nn.Module):
         return marked
 
 
-def export_float(model: nn.Module, example: Tensor) -> onnx.ModelProto:
+def export_float(model: nn.Module, example: Tensor, *, fixed_length: bool = False) -> onnx.ModelProto:
     """The model as it evaluates: input "input", outputs "logits" (then "logits_1", …), norms folded.
 
-    The batch is free, and so is the length of tokens, int64 (N, L).
+    The batch is free, and so is the length of tokens, int64 (N, L), unless it is fixed to the example's.
     """
-    return clean(_export(copy.deepcopy(model).eval(), example))
+    return clean(_export(copy.deepcopy(model).eval(), example, fixed_length))
 
 
-def export_qdq(prepared: nn.Module, example: Tensor, scheme: Scheme) -> onnx.ModelProto:
+def export_qdq(prepared: nn.Module, example: Tensor, scheme: Scheme, *, fixed_length: bool = False) -> onnx.ModelProto:
     """A prepared model as QDQ: the observed activation scales, weights and biases rounded after batch norm folding.
 
-    Raises BadInputError when a range was never observed or is not finite.
+    Sizes are as in `export_float`. Raises BadInputError when a range was never observed or is not finite.
     """
     twin = copy.deepcopy(prepared).eval()
     layers = {name for name, module in twin.named_modules() if isinstance(module, QuantizedLayer)}
@@ -69,8 +69,8 @@ def export_qdq(prepared: nn.Module, example: Tensor, scheme: Scheme) -> onnx.Mod
             module.simulating = False
         elif isinstance(module, Quantizer):
             twin.set_submodule(name, Mark(_settled(name, module)))
-    plain, parameters = strip_activations(clean(_export(twin, example)))
-    parameters = share_backwards(view_of(plain), parameters)  # `clean` may have split a mean into pool and flatten
+    plain, parameters = strip_activations(clean(_export(twin, example, fixed_length)))
+    parameters = share_moved(view_of(plain), parameters)  # what is one call in torch may be several nodes in ONNX
     return quantize_weights(insert_activations(plain, parameters, scheme), scheme, layers)
 
 
@@ -82,7 +82,7 @@ def _settled(name: str, quantizer: Quantizer) -> Quantizer:
     return quantizer
 
 
-def _export(model: nn.Module, example: Tensor) -> onnx.ModelProto:
+def _export(model: nn.Module, example: Tensor, fixed_length: bool) -> onnx.ModelProto:
     batch = torch.cat([example, example])[:2].contiguous()  # a batch of one would be taken for a constant
     for tensor in model.parameters():
         # Channels-last weights would leave their strides in the graph.
@@ -102,7 +102,7 @@ def _export(model: nn.Module, example: Tensor) -> onnx.ModelProto:
                 verbose=False,
                 input_names=["input"],
                 output_names=names,
-                dynamic_shapes=(_free(batch),),
+                dynamic_shapes=(_free(batch, fixed_length),),
                 custom_translation_table=_translations(),
             )
     except torch.onnx.OnnxExporterError as error:
@@ -113,9 +113,9 @@ def _export(model: nn.Module, example: Tensor) -> onnx.ModelProto:
     return exported
 
 
-def _free(batch: Tensor) -> dict[int, torch.export.Dim]:
+def _free(batch: Tensor, fixed_length: bool) -> dict[int, torch.export.Dim]:
     """The axes whose size an exported model leaves open."""
-    axes = ["batch"] if batch.is_floating_point() else ["batch", "length"]
+    axes = ["batch"] if fixed_length or batch.is_floating_point() else ["batch", "length"]
     return {axis: torch.export.Dim(name) for axis, name in enumerate(axes)}
 
 

@@ -1,0 +1,98 @@
+"""What a quantised model still computes in float, and why: nothing stays in float without a word."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import onnx
+from onnx import NodeProto, TensorProto
+
+from edgekd.onnx_graph import Graph, inferred, label
+from edgekd.quantization.placement import ACTIVATIONS, ELEMENTWISE, FIXED, PASS_THROUGH, POOLS, WEIGHTED
+
+INTEGER = WEIGHTED | ELEMENTWISE | POOLS | ACTIVATIONS | FIXED | PASS_THROUGH | {"Concat"}
+FUSING = ACTIVATIONS | {"Add"}
+FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE})
+NAMED = 3
+
+
+@dataclass(frozen=True)
+class FloatLayers:
+    """Layers of one kind that compute in float for the same reason."""
+
+    kind: str
+    reason: str
+    names: tuple[str, ...]
+
+    def __str__(self) -> str:
+        more = f" and {len(self.names) - NAMED} more" if len(self.names) > NAMED else ""
+        return f"{self.kind} in float at {', '.join(self.names[:NAMED])}{more}: {self.reason}"
+
+
+def float_layers(model: onnx.ModelProto) -> tuple[FloatLayers, ...]:
+    """The layers of a QDQ model that no integer kernel can take over, in the order of the graph."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for node, reason in _Reader(Graph(inferred(model))).read():
+        found.setdefault((node.op_type, reason), []).append(label(node))
+    return tuple(FloatLayers(kind, reason, tuple(names)) for (kind, reason), names in found.items())
+
+
+class _Reader:
+    """Walks the graph; an edge is integer behind a DQ, and so is what fuses into the kernel that reads it."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.integer: set[str] = set()
+
+    def read(self) -> Iterator[tuple[NodeProto, str]]:
+        """Each layer that computes in float, and why."""
+        for node in self.graph.nodes:
+            if node.op_type == "DequantizeLinear":
+                self.integer.add(node.output[0])
+            elif node.op_type != "QuantizeLinear" and self._is_real(node):
+                reason = self._reason(node)
+                if reason is not None:
+                    yield node, reason
+                elif self._ends(node):
+                    self.integer.update(node.output)
+
+    def _is_real(self, node: NodeProto) -> bool:
+        """Whether it computes with real numbers rather than with sizes, tokens or masks."""
+        return any(self.graph.types.get(edge) in FLOATS for edge in (*node.input, *node.output)) and not all(
+            edge in self.graph.constants for edge in node.input
+        )
+
+    def _reason(self, node: NodeProto) -> str | None:
+        activations = self._activations(node)
+        loose = [edge for edge in activations if edge not in self.integer]
+        if not activations:
+            return "computed from tokens, masks or constants"
+        if node.op_type in WEIGHTED and node.input[1] in self.graph.constants and not loose:
+            return "its weight is not quantised"
+        if node.op_type == "MatMul" and node.input[1] not in self.integer and node.input[1] in loose:
+            return "a product of two activations, where int8 does not pay"
+        if loose:
+            return f"no quantiser at its input {loose[0]!r}{self._origin(loose[0])}"
+        if node.op_type not in INTEGER:
+            return "between quantisers, but without an integer kernel in most runtimes"
+        return None if node.op_type in WEIGHTED or self._ends(node) else "no quantiser at its output"
+
+    def _activations(self, node: NodeProto) -> list[str]:
+        return [
+            edge for edge in node.input if edge not in self.graph.constants and self.graph.types.get(edge) in FLOATS
+        ]
+
+    def _origin(self, edge: str) -> str:
+        maker = self.graph.producer(edge)
+        return f", which {maker.op_type} makes" if maker is not None else ""
+
+    def _ends(self, node: NodeProto) -> bool:
+        """Whether all results are quantised, or fuse with what quantises them."""
+        return all(self._ends_at(edge) for edge in node.output if edge)
+
+    def _ends_at(self, edge: str) -> bool:
+        readers = self.graph.consumers(edge)
+        if edge in self.graph.outputs or not readers:
+            return False
+        return all(node.op_type == "QuantizeLinear" for node in readers) or (
+            len(readers) == 1 and readers[0].op_type in FUSING
+        )
