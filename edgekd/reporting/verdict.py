@@ -1,7 +1,9 @@
 """The answer in one glance: what was taught, what it costs, and which promises held."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import mean as average
+from statistics import stdev
 from typing import Any, Literal
 
 from edgekd.reporting.teaching import gap
@@ -23,6 +25,7 @@ from edgekd.reporting.words import (
 
 EXECUTED = ("ok", "failed")
 _EXPORT_DIFFERENCE = 0.001  # what float arithmetic in another order may cost
+_STANDARD_ERRORS = 2.0  # of the seeds' paired differences; a smaller gain is not claimed
 _MAX_DROP = 0.005  # what quantising may cost where the run does not say
 
 
@@ -129,10 +132,20 @@ def _distillation(run: Run) -> Iterator[Promise]:
     taught = mean((run.get("student") or {}).get("metric"))
     if alone is None or taught is None:
         return
-    caution = "" if len(run.get("seeds") or ()) > 1 else " One seed: chance is not ruled out."
-    yield Promise(
-        "held" if taught >= alone else "broken", f"Teaching against training alone: {points(taught - alone)}.{caution}"
-    )
+    told = f"Teaching against training alone: {points(taught - alone)}."
+    gains = [one - other for one, other in zip(_seeds(run, "student"), _seeds(run, "student_scratch"), strict=False)]
+    if len(gains) < 2:
+        yield Promise("open", f"{told} One seed: chance is not ruled out.")
+    elif abs(average(gains)) < _STANDARD_ERRORS * stdev(gains) / len(gains) ** 0.5:
+        yield Promise("open", f"{told} Seeds differ by as much: chance is not ruled out.")
+    else:
+        yield Promise("held" if taught >= alone else "broken", told)
+
+
+def _seeds(run: Run, entry: str) -> Sequence[float]:
+    """A metric's values; the same seed has the same weights and batches in both trainings."""
+    metric = (run.get(entry) or {}).get("metric")
+    return metric.get("seeds") or () if isinstance(metric, Mapping) else ()
 
 
 def _export(run: Run) -> Iterator[Promise]:

@@ -2,18 +2,16 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
 
-from edgekd.bundle import Preprocessing
-from edgekd.data import Dataset, Split
 from edgekd.distillation import load_methods
 from edgekd.plugins import names
 from edgekd.progress import SILENT
 from edgekd.recipe import Data, Model, Training
 from edgekd.students import build_model
 from edgekd.training import CrossEntropy, Distill, Teacher, teacher_taps, train
+from tests.blobs import blobs
 
 LAST_MAP = {"layers": {"stages.2": "stages.2"}}
 TABLE = {
@@ -41,7 +39,7 @@ EXPECTED_ELSEWHERE = {
     "hidden",
     "relation",
 }
-DATA = Data(name="corners")
+DATA = Data(name="blobs")
 # AdamW takes steps of one size whatever a method's default weight is.
 FEW_STEPS = Training(epochs=4, batch=32, optimizer="adamw", learning_rate=0.01, precision="float32")
 
@@ -52,26 +50,15 @@ def one_thread():
 
 
 @pytest.fixture(scope="module")
-def corners():
-    """uint8 images (N, 1, 8, 8): one bright corner per class, under noise."""
-    random = np.random.default_rng(0)
-
-    def split(count):
-        labels = np.arange(count, dtype=np.int64) % 3
-        images = random.integers(0, 120, (count, 1, 8, 8))
-        for label, (row, column) in enumerate(((0, 0), (0, 4), (4, 0))):
-            images[labels == label, :, row : row + 4, column : column + 4] += 60
-        return Split(images.astype(np.uint8), labels)
-
-    preprocessing = Preprocessing(scale=1 / 255, mean=(0.25,), std=(0.15,))
-    return Dataset("corners", split(96), split(30), split(30), ("a", "b", "c"), preprocessing)
+def data():
+    return blobs(96)
 
 
 @pytest.fixture(scope="module")
-def teacher(corners, tmp_path_factory):
+def teacher(data, tmp_path_factory):
     network = resnet(width=8)
     folder = tmp_path_factory.mktemp("teacher")
-    train(network, corners, DATA, FEW_STEPS, CrossEntropy(), folder, seed=0, key="teacher", reporter=SILENT)
+    train(network, data, DATA, FEW_STEPS, CrossEntropy(), folder, seed=0, key="teacher", reporter=SILENT)
     return network
 
 
@@ -85,12 +72,12 @@ def test_no_method_is_left_out():
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_its_own_term_falls_when_it_alone_is_trained(name, corners, teacher, tmp_path):
+def test_its_own_term_falls_when_it_alone_is_trained(name, data, teacher, tmp_path):
     methods = load_methods([{"method": name, **TABLE[name]}])
     student = resnet(width=4)
     source = Teacher(teacher, teacher_taps(methods))
     objective = Distill(student, source, methods, cross_entropy=0.0)
-    trained = train(student, corners, DATA, FEW_STEPS, objective, tmp_path, seed=0, key=name, reporter=SILENT)
+    trained = train(student, data, DATA, FEW_STEPS, objective, tmp_path, seed=0, key=name, reporter=SILENT)
     terms = [record["terms"][type(methods[0]).__name__.lower()] for record in trained.history]
     assert all(math.isfinite(record["loss"]) for record in trained.history)
     assert all(map(math.isfinite, terms))

@@ -1,13 +1,11 @@
-"""A data set that tiny networks learn in seconds, and networks to learn it."""
+"""The data set that tiny networks learn in seconds, and networks to learn it."""
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from edgekd.bundle import Preprocessing
-from edgekd.data import Dataset, Split
 from edgekd.recipe import Data
+from tests.blobs import blobs as make_blobs
 
 
 @pytest.fixture(autouse=True)
@@ -17,22 +15,8 @@ def one_thread():
 
 @pytest.fixture
 def blobs():
-    """(train samples, classes=3) -> uint8 images (N, 1, 8, 8): one bright corner per class, under noise."""
-
-    def make(samples=192, seed=0):
-        random = np.random.default_rng(seed)
-
-        def split(count):
-            labels = np.arange(count, dtype=np.int64) % 3
-            images = random.integers(0, 120, (count, 1, 8, 8))
-            for label, (row, column) in enumerate(((0, 0), (0, 4), (4, 0))):
-                images[labels == label, :, row : row + 4, column : column + 4] += 60
-            return Split(images.astype(np.uint8), labels)
-
-        preprocessing = Preprocessing(scale=1 / 255, mean=(0.25,), std=(0.15,))
-        return Dataset("blobs", split(samples), split(60), split(60), ("a", "b", "c"), preprocessing)
-
-    return make
+    """(train samples, seed) -> the data set."""
+    return make_blobs
 
 
 @pytest.fixture
