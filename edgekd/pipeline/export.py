@@ -5,24 +5,24 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 import edgekd
 from edgekd.backends.assemble import write_bundle
 from edgekd.backends.reference import Reference
 from edgekd.bundle import Preprocessing
-from edgekd.data.npz import read_npz
 from edgekd.devices import open_device
 from edgekd.errors import BadInputError, PromiseBrokenError
 from edgekd.files import sha256
 from edgekd.measure import MissingRuntimeError
-from edgekd.onnx_graph import check, constants
+from edgekd.onnx_import.floats import import_float
+from edgekd.onnx_import.inputs import Shapes, read_inputs
+from edgekd.onnx_import.quantized import holds_integers, import_quantized
+from edgekd.onnx_import.read import read_model
 from edgekd.pipeline.proof import PARITY_INPUTS, Expected, gather_evidence
 from edgekd.quantization.calibrate import calibrate
-from edgekd.quantization.qdq import is_quantized, scheme_of, strip_activations
+from edgekd.quantization.qdq import strip_activations
 from edgekd.quantization.scheme import find_scheme
 from edgekd.target import Target, load_target
 
@@ -31,23 +31,29 @@ Arrays = dict[str, Array]
 BATCH = 64
 
 
-def export_file(path: Path, target_name: str, out: Path, calibration: Path | None = None) -> dict[str, Any]:
+def export_file(
+    path: Path,
+    target_name: str,
+    out: Path,
+    calibration: Path | None = None,
+    shapes: Shapes | None = None,
+    *,
+    simplify: bool = True,
+) -> dict[str, Any]:
     """Write `out/<model>-<target>` and prove it on this machine; the status is `unverified` where it cannot run.
 
+    `shapes` fix free dimensions by input, batch included; calibration data do it by themselves.
     Raises BadInputError for a model or data that cannot be used, PromiseBrokenError when parity does not hold.
     """
     target, model = load_target(target_name), read_model(path)
-    inputs = read_inputs(model, calibration) if calibration else None
-    quantized = _quantized(model, target, inputs, path)
-    return deliver(
-        quantized,
-        target,
-        out / f"{path.stem}-{target.name}",
-        inputs or _random_inputs(quantized),
-        name=path.stem,
-        provenance={"source": path.name, "source_sha256": sha256(path)},
-        original=None if is_quantized(model) else model,
-    )
+    inputs = read_inputs(model, calibration, PARITY_INPUTS) if calibration else None
+    try:
+        original, quantized, inputs = _prepared(model, target, inputs, shapes or {}, simplify)
+    except BadInputError as error:
+        raise BadInputError(f"{path}: {error}") from error
+    folder = out / f"{path.stem}-{target.name}"
+    provenance = {"source": path.name, "source_sha256": sha256(path)}
+    return deliver(quantized, target, folder, inputs, name=path.stem, provenance=provenance, original=original)
 
 
 def deliver(
@@ -83,69 +89,20 @@ def deliver(
     return report | _proof(target, folder, Expected(model, inputs, outputs, unquantized))
 
 
-def read_model(path: Path) -> onnx.ModelProto:
-    """A checked ONNX model; BadInputError in one line otherwise."""
-    try:
-        model = onnx.load(path)
-        check(model)
-    except FileNotFoundError as error:
-        raise BadInputError(f"{path}: no such file") from error
-    except (BadInputError, DecodeError, ValueError, OSError) as error:
-        raise BadInputError(f"{path}: not a valid ONNX model: {str(error).strip().splitlines()[0]}") from error
-    return model
-
-
-def read_inputs(model: onnx.ModelProto, path: Path) -> Arrays:
-    """Model inputs by name from an npz (one array of any name fits a model of one input), at most 512 samples."""
-    names, arrays = _input_names(model), read_npz(path)
-    if len(names) == len(arrays) == 1:
-        arrays = dict(zip(names, arrays.values(), strict=True))
-    if set(names) - set(arrays):
-        raise BadInputError(f"{path}: needs arrays {', '.join(names)}; there is: {', '.join(arrays) or 'nothing'}")
-    return {name: _checked(arrays[name], name, path)[:PARITY_INPUTS] for name in names}
-
-
-def _checked(array: Array, name: str, path: Path) -> Array:
-    if array.dtype.kind != "f":
-        raise BadInputError(f"{path}: {name} is {array.dtype}; model inputs are float32, already preprocessed")
-    if not np.isfinite(array).all():
-        raise BadInputError(f"{path}: {name} holds values that are not finite")
-    return array.astype(np.float32)
-
-
-def _quantized(model: onnx.ModelProto, target: Target, inputs: Arrays | None, path: Path) -> onnx.ModelProto:
+def _prepared(
+    model: onnx.ModelProto, target: Target, inputs: Arrays | None, shapes: Shapes, simplify: bool
+) -> tuple[onnx.ModelProto | None, onnx.ModelProto, Arrays]:
+    """The float model if that is what came, the QDQ model to deploy, and inputs to prove it with."""
     scheme = find_scheme(target.scheme)
-    if not is_quantized(model):
-        if inputs is None:
-            raise BadInputError(f"{path} is a float model: --calibration X.npz with some of its inputs is needed")
-        parts = range(0, len(next(iter(inputs.values()))), BATCH)
-        return calibrate(model, scheme, [{n: a[start : start + BATCH] for n, a in inputs.items()} for start in parts])
-    found = scheme_of(model)
-    if found is None or found.name != scheme.name:
-        theirs = found.name if found else "no scheme that edgekd knows"
-        advice = "export its float original with --calibration, or add the target to the recipe and run it again"
-        raise BadInputError(f"{path} is quantised for {theirs}, {target.name} needs {scheme.name}: {advice}")
-    return model
-
-
-def _random_inputs(model: onnx.ModelProto) -> Arrays:
-    """Noise that fills what the input quantisers can hold; for a QDQ model that came without data."""
-    random, numbers = np.random.default_rng(0), constants(model)
-    arrays: Arrays = {}
-    for value in model.graph.input:
-        shape = [dimension.dim_value or PARITY_INPUTS for dimension in value.type.tensor_type.shape.dim]
-        reader = next((n for n in model.graph.node if n.op_type == "QuantizeLinear" and n.input[0] == value.name), None)
-        if reader is None or len(reader.input) < 3:
-            raise BadInputError(f"input {value.name!r} has no quantiser: --calibration X.npz is needed to prove parity")
-        scale, zero_point = numbers[reader.input[1]], numbers[reader.input[2]]
-        stored = random.integers(np.iinfo(zero_point.dtype).min, np.iinfo(zero_point.dtype).max, shape, endpoint=True)
-        arrays[value.name] = ((stored - int(zero_point)) * scale).astype(np.float32)
-    return arrays
-
-
-def _input_names(model: onnx.ModelProto) -> list[str]:
-    numbers = {constant.name for constant in model.graph.initializer}
-    return [value.name for value in model.graph.input if value.name not in numbers]
+    if holds_integers(model):
+        quantized, inputs = import_quantized(model, scheme, inputs, shapes, PARITY_INPUTS)
+        return None, quantized, inputs
+    if inputs is None:
+        raise BadInputError("it is a float model: --calibration X.npz with some of its inputs is needed")
+    plain = import_float(model, inputs, shapes, slim=simplify)
+    parts = range(0, len(next(iter(inputs.values()))), BATCH)
+    batches = [{n: a[start : start + BATCH] for n, a in inputs.items()} for start in parts]
+    return plain, calibrate(plain, scheme, batches), inputs
 
 
 def _proof(target: Target, folder: Path, expected: Expected) -> dict[str, Any]:

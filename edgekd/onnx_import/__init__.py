@@ -1,0 +1,1 @@
+"""ONNX files from any exporter, made what edgekd works on; the caller's file is only read."""

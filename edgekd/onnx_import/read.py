@@ -1,0 +1,111 @@
+"""An ONNX file → a checked model that holds all its data."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import external_data_helper, inliner, numpy_helper
+
+from edgekd.errors import BadInputError
+from edgekd.onnx_graph import check
+
+LIMIT = 2**31 - 1  # what protobuf can hold, and with it a session of ONNX Runtime
+OPSETS = range(11, 25)
+STANDARD = frozenset({"", "ai.onnx"})
+
+
+def read_model(path: Path) -> onnx.ModelProto:
+    """A checked model of opset 11 to 24, external data loaded, functions inlined, IR 4 at least.
+
+    Raises BadInputError in one line for a file that is absent, corrupt, larger than 2 GB, or of another opset.
+    """
+    try:
+        return _self_contained(_parsed(path), path.parent)
+    except FileNotFoundError as error:
+        raise BadInputError(f"{path}: no such file") from error
+    except BadInputError as error:
+        raise BadInputError(f"{path}: {error}") from error
+    except (DecodeError, ValueError, TypeError, LookupError, OSError, RuntimeError, MemoryError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise BadInputError(f"{path}: not a valid ONNX model: {reason[0]}") from error
+
+
+def _parsed(path: Path) -> onnx.ModelProto:
+    size = path.stat().st_size
+    _require_small(size)
+    model: onnx.ModelProto = onnx.ModelProto.FromString(path.read_bytes())
+    if not model.graph.output:
+        raise BadInputError("not a valid ONNX model: it has no outputs")
+    opset = opset_of(model)
+    if opset not in OPSETS:
+        raise BadInputError(
+            f"opset {opset} is not supported: export again with one from {OPSETS.start} to {OPSETS.stop - 1}"
+        )
+    return model
+
+
+def _self_contained(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
+    external = [tensor for tensor in _tensors(model) if external_data_helper.uses_external_data(tensor)]
+    _require_small(model.ByteSize() + sum(_external_bytes(tensor, folder) for tensor in external))
+    for tensor in external:
+        external_data_helper.load_external_data_for_tensor(tensor, str(folder))
+        tensor.data_location = onnx.TensorProto.DEFAULT
+        del tensor.external_data[:]
+    model.ir_version = max(model.ir_version, 4)  # before 4 every initialiser had to be an input, too
+    check(model)
+    for tensor in _tensors(model):
+        numpy_helper.to_array(tensor)
+    if model.functions:
+        model = inliner.inline_local_functions(model)
+    return model
+
+
+def _external_bytes(tensor: onnx.TensorProto, folder: Path) -> int:
+    """Size of what lies beside the model; raise BadInputError where that is not a file of its own folder."""
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    location = entries.get("location", "")
+    place = PurePosixPath(location)
+    path = folder / location
+    unsafe = place.is_absolute() or ".." in place.parts or "\\" in location or not place.parts
+    if unsafe or not path.resolve().is_relative_to(folder.resolve()):
+        raise BadInputError(f"external data {location!r} of {tensor.name!r} leave the model's folder")
+    if not path.is_file():
+        raise BadInputError(f"external data {location!r} of {tensor.name!r} are missing: put the file beside the model")
+    offset = int(entries.get("offset", 0))
+    length = int(entries.get("length", path.stat().st_size - offset))
+    if offset < 0 or length < 0 or offset + length > path.stat().st_size:
+        raise BadInputError(f"external data {location!r} end before those of {tensor.name!r}: the file is truncated")
+    return length
+
+
+def _require_small(size: int) -> None:
+    if size > LIMIT:
+        raise BadInputError(f"{size / 2**30:.1f} GB of model, and ONNX holds 2 GB: split it, or export it in float16")
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """Version of the standard operators; 0 where a model names none."""
+    return next((entry.version for entry in model.opset_import if entry.domain in STANDARD), 0)
+
+
+def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    yield from _graph_tensors(model.graph)
+    for function in model.functions:
+        yield from _node_tensors(function.node)
+
+
+def _graph_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    yield from graph.initializer
+    yield from _node_tensors(graph.node)
+
+
+def _node_tensors(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
+    for node in nodes:
+        for attribute in node.attribute:
+            yield from ([attribute.t] if attribute.HasField("t") else [])
+            yield from attribute.tensors
+            for graph in [attribute.g] if attribute.HasField("g") else []:
+                yield from _graph_tensors(graph)
+            for graph in attribute.graphs:
+                yield from _graph_tensors(graph)

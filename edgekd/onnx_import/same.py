@@ -1,0 +1,47 @@
+"""What was imported, held against what the file says."""
+
+import numpy as np
+import onnx
+
+from edgekd.errors import BadInputError
+from edgekd.onnx_graph import Array, Graph
+from edgekd.onnx_import.inputs import Arrays
+from edgekd.quantization.qdq import scale_of
+from edgekd.quantization.reference import Reference
+
+EIGHT_BITS = 1 / 255  # of an output's range
+CLOSE = 0.25  # steps: what float rounding may add up to, and eight bits will not see
+ONE = 1.001  # a step, which integer arithmetic may round away
+SAMPLES = 32
+
+
+def require_same(
+    original: onnx.ModelProto, imported: onnx.ModelProto, inputs: Arrays, batch: int, advice: str, limit: float = CLOSE
+) -> None:
+    """Run both on some of the inputs, the original `batch` samples at a time; raise BadInputError where they differ.
+
+    Outputs may differ by `limit` steps: the scale of their quantiser, else 1/255 of their range. One in 255 integers
+    may be unequal (equal scores swap).
+    """
+    some = {name: array[: max(SAMPLES // batch, 1) * batch] for name, array in inputs.items()}
+    wanted = Reference(original).run(some, batch=batch)
+    try:
+        found = Reference(imported).run(some)
+    except BadInputError as error:
+        raise BadInputError(f"the imported model does not run as the original does: {advice} ({error})") from error
+    graph = Graph(imported)
+    for name, value in wanted.items():
+        distance = _distance(value, found[name], scale_of(graph, name))
+        if not distance <= limit:  # NaN proves nothing
+            raise BadInputError(
+                f"output {name!r} of the imported model is {distance:.2g} steps off the original: {advice}"
+            )
+
+
+def _distance(wanted: Array, found: Array, step: float | None) -> float:
+    if wanted.shape != found.shape:
+        return float("inf")
+    if wanted.dtype.kind != "f":
+        return float((wanted != found).mean()) / EIGHT_BITS
+    span = float(np.ptp(wanted)) or max(float(np.abs(wanted).max()), 1e-6)
+    return float(np.abs(wanted - found).max()) / max(step or 0.0, span * EIGHT_BITS)

@@ -1,0 +1,28 @@
+"""Simplification by onnxslim: shapes computed at run time become constants, repeated work is done once."""
+
+import contextlib
+import io
+
+import onnx
+
+from edgekd.errors import BadInputError
+from edgekd.onnx_graph import check
+
+ADVICE = "--no-simplify leaves the graph as it is"
+
+
+def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A smaller equivalent model; raise BadInputError where onnxslim fails. The caller checks what it computes."""
+    import onnxslim
+
+    given = onnx.ModelProto()
+    given.CopyFrom(model)
+    silent = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(silent), contextlib.redirect_stderr(silent):
+            slim: onnx.ModelProto = onnxslim.slim(given)
+        check(slim)
+    except Exception as error:  # a third party's passes over anybody's graph
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise BadInputError(f"onnxslim cannot simplify the model ({reason[0]}): {ADVICE}") from error
+    return slim
