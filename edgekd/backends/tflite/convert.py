@@ -5,7 +5,18 @@ from dataclasses import dataclass
 import onnx
 
 from edgekd.backends.compiled import Precision
-from edgekd.backends.tflite import convolution, elementwise, linear, pooling, shaping
+from edgekd.backends.tflite import (
+    activations,
+    convolution,
+    elementwise,
+    indexing,
+    linear,
+    pooling,
+    reduction,
+    resampling,
+    shaping,
+    transposed,
+)
 from edgekd.backends.tflite.graph import Graph
 from edgekd.backends.tflite.layout import arrange
 from edgekd.backends.tflite.qdq import collapse, integer_borders
@@ -18,7 +29,18 @@ from edgekd.errors import BadInputError
 from edgekd.onnx_graph import QUANTIZERS
 from edgekd.target import Target
 
-RULE_MODULES = (convolution, elementwise, linear, pooling, shaping)
+RULE_MODULES = (
+    activations,
+    convolution,
+    elementwise,
+    indexing,
+    linear,
+    pooling,
+    reduction,
+    resampling,
+    shaping,
+    transposed,
+)
 
 
 @dataclass(frozen=True)

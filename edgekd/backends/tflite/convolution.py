@@ -6,6 +6,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edgekd.backends.tflite.graph import Graph, Node, Quantisation
+from edgekd.backends.tflite.maps import on_maps
 from edgekd.backends.tflite.padding import Window, map_size, pad, read_window
 from edgekd.backends.tflite.rules import Layout, rule
 from edgekd.backends.tflite.writer import Writer
@@ -40,6 +41,7 @@ def _refuses_int8(node: Node, graph: Graph) -> str | None:
 
 
 @rule("Conv", layout=Layout.SPATIAL, operands=None, refuses_int8=_refuses_int8, fuses=True)
+@on_maps
 def conv(writer: Writer, node: Node) -> None:
     """A group per input channel is depthwise; other groups are CONV_2D's own."""
     weight = writer.graph.required(node, 1)

@@ -1,13 +1,11 @@
-"""Arithmetic, activations and the quantisers themselves."""
-
-from math import isinf
+"""Arithmetic, comparisons, type changes and the quantisers themselves."""
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edgekd.backends.tflite.convolution import activation
 from edgekd.backends.tflite.graph import Graph, Node
-from edgekd.backends.tflite.rules import Layout, output_is, rule
+from edgekd.backends.tflite.rules import Layout, float_only, rule
 from edgekd.backends.tflite.writer import Writer
 
 ARITHMETIC = {
@@ -16,15 +14,35 @@ ARITHMETIC = {
     "Mul": schema.MulOptionsT,
     "Div": schema.DivOptionsT,
 }
-INT8_ACTIVATIONS = ("RELU", "RELU6")
-
-
-def _no_division(node: Node, graph: Graph) -> str:
-    return "TFLite has no int8 division"
+UNARY = {
+    "Abs": "ABS",
+    "Ceil": "CEIL",
+    "Cos": "COS",
+    "Exp": "EXP",
+    "Floor": "FLOOR",
+    "Log": "LOG",
+    "Neg": "NEG",
+    "Not": "LOGICAL_NOT",
+    "Round": "ROUND",
+    "Sign": "SIGN",
+    "Sin": "SIN",
+    "Sqrt": "SQRT",
+}
+BINARY = {
+    "And": "LOGICAL_AND",
+    "Equal": "EQUAL",
+    "Greater": "GREATER",
+    "GreaterOrEqual": "GREATER_EQUAL",
+    "Less": "LESS",
+    "LessOrEqual": "LESS_EQUAL",
+    "Or": "LOGICAL_OR",
+}
+EXTREMES = {"Max": "MAXIMUM", "Min": "MINIMUM"}
+POWERS = {2.0: "SQUARE", 0.5: "SQRT", -0.5: "RSQRT"}
 
 
 @rule("Add", "Sub", "Mul", layout=Layout.FOLLOW, operands=None, fuses=True)
-@rule("Div", layout=Layout.FOLLOW, operands=None, refuses_int8=_no_division, fuses=True)
+@rule("Div", layout=Layout.FOLLOW, operands=None, refuses_int8=float_only, fuses=True)
 def arithmetic(writer: Writer, node: Node) -> None:
     """Both operands broadcast as in ONNX."""
     options = ARITHMETIC[node.op]()
@@ -32,56 +50,63 @@ def arithmetic(writer: Writer, node: Node) -> None:
     writer.op(node.op.upper(), node.inputs, node.output, options)
 
 
-def _clip_refuses_int8(node: Node, graph: Graph) -> str | None:
-    return None if node.attributes.get("activation") in INT8_ACTIVATIONS else "TFLite has no int8 kernel for its bounds"
+@rule(*UNARY, layout=Layout.FOLLOW, refuses_int8=float_only)
+def unary(writer: Writer, node: Node) -> None:
+    """Ops that TFLite has under its own name."""
+    writer.op(UNARY[node.op], node.inputs, node.output)
 
 
-@rule("Relu", "Clip", layout=Layout.FOLLOW, refuses_int8=_clip_refuses_int8)
-def clip(writer: Writer, node: Node) -> None:
-    """One of TFLite's activations, or a maximum and a minimum."""
-    if "activation" in node.attributes:
-        return writer.op(node.attributes["activation"], node.inputs, node.output)
-    low, high = node.attributes["bounds"]
-    steps = [("MAXIMUM", low), ("MINIMUM", high)]
-    steps = [(code, bound) for code, bound in steps if not isinf(bound)]
-    source = node.inputs[0]
-    for code, bound in steps:
-        last = code == steps[-1][0]
-        output = node.output if last else writer.like(node.output, f"{node.output}:{code.lower()}")
-        limit = writer.constant(f"{node.output}:{code.lower()}:bound", np.asarray(bound, np.float32))
-        writer.op(code, [source, limit], output, schema.MaximumMinimumOptionsT())
-        source = output
-    return None
+@rule(*BINARY, layout=Layout.FOLLOW, operands=None, refuses_int8=float_only)
+def binary(writer: Writer, node: Node) -> None:
+    """Comparisons and logic, which broadcast as in ONNX."""
+    writer.op(BINARY[node.op], node.inputs, node.output)
 
 
-@rule("Sigmoid", layout=Layout.FOLLOW, refuses_int8=output_is(1 / 256, -128))
-def sigmoid(writer: Writer, node: Node) -> None:
-    """LOGISTIC."""
-    writer.op("LOGISTIC", node.inputs, node.output)
+@rule("Reciprocal", layout=Layout.FOLLOW, refuses_int8=float_only)
+def reciprocal(writer: Writer, node: Node) -> None:
+    """1 / x."""
+    one = writer.constant(f"{node.output}:one", np.asarray(1, np.float32))
+    writer.op("DIV", [one, *node.inputs], node.output, schema.DivOptionsT())
 
 
-@rule("Tanh", layout=Layout.FOLLOW, refuses_int8=output_is(1 / 128, 0))
-def tanh(writer: Writer, node: Node) -> None:
-    """TANH."""
-    writer.op("TANH", node.inputs, node.output)
+@rule("Pow", layout=Layout.FOLLOW, operands=None, refuses_int8=float_only)
+def power(writer: Writer, node: Node) -> None:
+    """Squares and roots have kernels of their own."""
+    exponent = writer.tensor(node.inputs[1]).data
+    code = POWERS.get(exponent.item()) if exponent is not None and exponent.size == 1 else None
+    if code:
+        return writer.op(code, node.inputs[:1], node.output)
+    return writer.op("POW", node.inputs, node.output, schema.PowOptionsT())
 
 
-def _softmax_layout(node: Node, graph: Graph) -> Layout:
-    rank = graph.tensors[node.inputs[0]].rank
-    over_channels = rank == 4 and node.attributes.get("axis", -1) % rank == 1
-    return Layout.FOLLOW if over_channels else Layout.ORDERED
+def _refuses_other_scales(node: Node, graph: Graph) -> str | None:
+    scales = [graph.tensors[name].quantisation for name in (*node.inputs, node.output)]
+    return None if all(scale == scales[0] for scale in scales) else "its inputs and output are on different scales"
 
 
-@rule("Softmax", layout=_softmax_layout, refuses_int8=output_is(1 / 256, -128))
-def softmax(writer: Writer, node: Node) -> None:
-    """TFLite's runs over the last axis: in NHWC, over the channels."""
-    rank = writer.tensor(node.inputs[0]).rank
-    axis = node.attributes.get("axis", -1)
-    if node.axis(axis, rank) != rank - 1:
-        node.refuse(f"attribute axis={axis}: TFLite's softmax runs over the last axis only")
-    options = schema.SoftmaxOptionsT()
-    options.beta = 1.0
-    writer.op("SOFTMAX", node.inputs, node.output, options)
+@rule(*EXTREMES, layout=Layout.FOLLOW, operands=None, refuses_int8=_refuses_other_scales)
+def extreme(writer: Writer, node: Node) -> None:
+    """Of any number of operands, two at a time."""
+    best, *others = node.inputs
+    for position, name in enumerate(others, 1):
+        output = node.output if name is others[-1] and position == len(others) else f"{node.output}:{position}"
+        writer.like(node.output, output)
+        writer.op(EXTREMES[node.op], [best, name], output, schema.MaximumMinimumOptionsT())
+        best = output
+    if not others:
+        writer.alias(node.output, best)
+
+
+@rule("Where", layout=Layout.FOLLOW, operands=None, refuses_int8=float_only)
+def where(writer: Writer, node: Node) -> None:
+    """SELECT_V2 broadcasts all three."""
+    writer.op("SELECT_V2", node.inputs, node.output, schema.SelectV2OptionsT())
+
+
+@rule("Cast", "CastLike", layout=Layout.FOLLOW, refuses_int8=float_only)
+def cast(writer: Writer, node: Node) -> None:
+    """Towards zero, as in ONNX."""
+    writer.op("CAST", node.inputs[:1], node.output, schema.CastOptionsT())
 
 
 @rule("QuantizeLinear", layout=Layout.FOLLOW)
@@ -94,22 +119,3 @@ def quantize(writer: Writer, node: Node) -> None:
 def dequantize(writer: Writer, node: Node) -> None:
     """int8 to float."""
     writer.op("DEQUANTIZE", node.inputs, node.output, schema.DequantizeOptionsT())
-
-
-@rule("Concat", layout=Layout.FOLLOW, operands=None)
-def concat(writer: Writer, node: Node) -> None:
-    """Inputs on another scale than the output's are moved to it first."""
-    output = writer.tensor(node.output)
-    options = schema.ConcatenationOptionsT()
-    options.axis = node.axis(node.attributes["axis"], output.rank)
-    sources = [_on_scale(writer, node, name) for name in node.inputs]
-    writer.op("CONCATENATION", sources, node.output, options)
-
-
-def _on_scale(writer: Writer, node: Node, name: str) -> str:
-    wanted = writer.tensor(node.output).quantisation
-    if writer.tensor(name).quantisation == wanted:
-        return name
-    moved = writer.like(name, f"{node.output}:{name}", quantisation=wanted)
-    writer.op("QUANTIZE", [name], moved, schema.QuantizeOptionsT())
-    return moved

@@ -61,7 +61,7 @@ def constant(name: str, data: Array, quantisation: Quantisation | None = None) -
 
 @dataclass
 class Node:
-    """One operation. `order`: stored dimension i of its rank-4 tensors is ONNX dimension order[i] (None: the same)."""
+    """One operation. `order`: stored dimension i of its maps is ONNX dimension order[i] (None: the same)."""
 
     op: str
     name: str
@@ -78,6 +78,10 @@ class Node:
         """Where an ONNX axis (negative ones count from the end) is stored."""
         positive = axis % rank
         return self.order.index(positive) if self.order else positive
+
+    def permutation(self, rank: int) -> tuple[int, ...]:
+        """Which input dimension each output dimension of a Transpose is."""
+        return tuple(self.attributes.get("perm") or range(rank)[::-1])
 
 
 @dataclass

@@ -34,12 +34,21 @@ class Window:
 
 
 def read_window(node: Node, size: Size, kernel: tuple[int, ...]) -> Window:
-    """A node's window over a map of `size`; refuses one that rounds its output size up."""
+    """A node's window over a map of `size`."""
     height, width = kernel
-    if node.attributes.get("ceil_mode", 0):
-        node.refuse("attribute ceil_mode=1 has no TFLite form: pad explicitly")
     window = Window((height, width), _pair(node, "strides"), _pair(node, "dilations"), NO_PADS)
     return replace(window, pads=_pads(node, size, window))
+
+
+def rounded_up(window: Window, size: Size, result: Size) -> Window:
+    """The window with as much padding at the end as a result needs whose size was rounded up."""
+    pads = [
+        (before, max(after, (made - 1) * stride + extent - here - before))
+        for (before, after), made, stride, extent, here in zip(
+            window.pads, result, window.strides, window.extent, size, strict=True
+        )
+    ]
+    return replace(window, pads=(pads[0], pads[1]))
 
 
 def map_size(writer: Writer, name: str) -> Size:
@@ -62,7 +71,7 @@ def pad(writer: Writer, node: Node, window: Window, lowest: bool = False, same: 
     return padded, int(schema.Padding.VALID)
 
 
-def _pad_map(writer: Writer, output: str, x: str, pads: tuple[Size, ...], lowest: bool) -> str:
+def _pad_map(writer: Writer, output: str, x: str, pads: tuple[Size, ...], lowest: bool = False) -> str:
     """Emit PAD (with real zero) or PADV2 (with the lowest value that the type holds) into a new tensor."""
     source = writer.tensor(x)
     grown = {

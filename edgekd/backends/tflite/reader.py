@@ -1,5 +1,6 @@
-"""ONNX model in, graph out: constants gathered, shapes inferred at the target's batch."""
+"""ONNX model in, graph out: constants gathered and evaluated, shapes inferred at the target's batch."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -7,46 +8,70 @@ import onnx
 from onnx import helper
 
 from edgekd import onnx_graph
-from edgekd.backends.tflite.graph import Graph, Node, Tensor, constant
+from edgekd.backends.tflite.graph import Array, Graph, Node, Tensor, constant
+from edgekd.backends.tflite.shapes import Settled, opset, require_fixed_sizes, settle
+from edgekd.backends.tflite.splits import SPLITS, slice_splits
 from edgekd.errors import BadInputError
-from edgekd.onnx_graph import check, inferred
+from edgekd.onnx_graph import check
 from edgekd.quantization.fold import fold_batch_norms
 
 OLDEST_OPSET = 13
-
-Shapes = dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
+NARROWER = {np.dtype(np.int64): np.dtype(np.int32), np.dtype(np.float64): np.dtype(np.float32)}
 
 
 def read(model: onnx.ModelProto, batch: int) -> Graph:
     """Graph of a model; raise BadInputError for an invalid one. Tensors whose shape cannot be inferred are left out.
 
-    A dimension is dynamic when it differs between two batches, whatever the exporter called it.
+    A dimension is dynamic when it differs between two batches, whatever the exporter called it; a node is evaluated
+    beforehand when its result is the same for both. 64-bit types become 32-bit ones.
     """
     _check_opset(model)
     check(model)
-    folded = _without_batch_norms(model)
-    source = onnx_graph.Graph(folded)
+    require_fixed_sizes(model)
+    plain = _plain(model, batch)
+    source = onnx_graph.Graph(plain)
     _check_single_outputs(source)
-    here, elsewhere = _shapes(folded, batch), _shapes(folded, batch + 1)
-    tensors = {name: constant(name, data) for name, data in source.constants.items()}
-    for name, (shape, dtype) in here.items():
-        if name not in tensors and name in elsewhere:
-            other = elsewhere[name][0]
+    here, elsewhere = settle(plain, batch), settle(plain, batch + 1)
+    tensors = {name: constant(name, _narrow(value)) for name, value in _settled_values(here, elsewhere).items()}
+    nodes = [_node(node) for node in source.nodes if node.output[0] not in tensors]
+    for name, (shape, dtype) in here.shapes.items():
+        if name not in tensors and name in elsewhere.shapes:
+            other = elsewhere.shapes[name][0]
             signature = tuple(size if size == moved else -1 for size, moved in zip(shape, other, strict=True))
-            tensors[name] = Tensor(name, shape, signature, dtype)
-    return Graph(tensors, [_node(node) for node in source.nodes], source.inputs, source.outputs)
+            tensors[name] = Tensor(name, shape, signature, NARROWER.get(dtype, dtype))
+    return Graph(tensors, nodes, source.inputs, source.outputs)
 
 
 def _check_opset(model: onnx.ModelProto) -> None:
-    version = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
-    if version < OLDEST_OPSET:
-        raise BadInputError(f"ONNX opset {version} is too old: export with opset {OLDEST_OPSET} or later")
+    if opset(model) < OLDEST_OPSET:
+        raise BadInputError(f"ONNX opset {opset(model)} is too old: export with opset {OLDEST_OPSET} or later")
 
 
-def _without_batch_norms(model: onnx.ModelProto) -> onnx.ModelProto:
+def _plain(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
+    """Without batch norms after a layer, without splits."""
     graph = onnx_graph.Graph(model)
     fold_batch_norms(graph)
+    if any(node.op_type in SPLITS for node in graph.nodes):
+        slice_splits(graph, settle(graph.model(), batch).shapes)
     return graph.model()
+
+
+def _settled_values(here: Settled, elsewhere: Settled) -> Mapping[str, Array]:
+    """What is constant whatever the batch."""
+    return {
+        name: value
+        for name, value in here.values.items()
+        if name in elsewhere.values and np.array_equal(value, elsewhere.values[name])
+    }
+
+
+def _narrow(value: Array) -> Array:
+    """In the type that TFLite has; what does not fit into it ("to the end", in a Slice) becomes its largest value."""
+    dtype = NARROWER.get(value.dtype)
+    if dtype is None:
+        return value
+    limits: Any = np.iinfo(dtype) if dtype.kind == "i" else np.finfo(dtype)
+    return np.clip(value, limits.min, limits.max).astype(dtype)
 
 
 def _check_single_outputs(graph: onnx_graph.Graph) -> None:
@@ -59,26 +84,3 @@ def _node(node: onnx.NodeProto) -> Node:
     attributes = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
     domain = "" if node.domain in ("", "ai.onnx") else f"{node.domain}."
     return Node(domain + node.op_type, node.name or node.output[0], list(node.input), node.output[0], attributes)
-
-
-def _shapes(model: onnx.ModelProto, batch: int) -> Shapes:
-    fixed = onnx.ModelProto()
-    fixed.CopyFrom(model)
-    fixed.graph.ClearField("value_info")
-    for value in fixed.graph.output:
-        value.type.tensor_type.ClearField("shape")
-    for value in fixed.graph.input:
-        if value.type.tensor_type.shape.dim and not value.type.tensor_type.shape.dim[0].HasField("dim_value"):
-            value.type.tensor_type.shape.dim[0].dim_value = batch
-    graph = inferred(fixed).graph
-    values = (*graph.input, *graph.value_info, *graph.output)
-    return {value.name: _shape(value.type.tensor_type) for value in values if _is_static(value.type.tensor_type)}
-
-
-def _is_static(tensor: onnx.TypeProto.Tensor) -> bool:
-    return tensor.HasField("shape") and all(size.HasField("dim_value") for size in tensor.shape.dim)
-
-
-def _shape(tensor: onnx.TypeProto.Tensor) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type))
-    return tuple(size.dim_value for size in tensor.shape.dim), dtype

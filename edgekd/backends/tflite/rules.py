@@ -91,3 +91,8 @@ def output_is(scale: float, zero_point: int) -> Check:
         return f"TFLite's int8 kernel needs an output scale of {scale:g} and a zero point of {zero_point}"
 
     return check
+
+
+def float_only(node: Node, graph: Graph) -> str:
+    """No int8 kernel at all."""
+    return f"TFLite has no int8 {node.op}"

@@ -14,19 +14,18 @@ def reshape(writer: Writer, node: Node) -> None:
     output = writer.tensor(node.output)
     if output.signature.count(-1) > 1:
         node.refuse("more than one dimension of its output follows the batch")
-    options = schema.ReshapeOptionsT()
-    options.newShape = list(output.signature)
-    shape = writer.constant(f"{node.output}:shape", np.asarray(output.signature, np.int32))
-    writer.op("RESHAPE", [node.inputs[0], shape], node.output, options)
+    writer.reshape(node.inputs[0], node.output)
 
 
 @rule("Transpose", layout=Layout.ORDERED, keeps_scale=True)
 def transpose(writer: Writer, node: Node) -> None:
-    """Also what the layout pass inserts."""
-    rank = writer.tensor(node.inputs[0]).rank
-    order = node.attributes.get("perm") or range(rank)[::-1]
+    """Also what the layout pass inserts; nothing where only the name of an order changes."""
+    order = node.permutation(writer.tensor(node.inputs[0]).rank)
+    if list(order) == sorted(order):
+        return writer.alias(node.output, node.inputs[0])
     permutation = writer.constant(f"{node.output}:perm", np.asarray(order, np.int32))
     writer.op("TRANSPOSE", [node.inputs[0], permutation], node.output, schema.TransposeOptionsT())
+    return None
 
 
 def _pad_refuses_int8(node: Node, graph: Graph) -> str | None:
@@ -62,3 +61,22 @@ def _amounts(node: Node, graph: Graph, rank: int) -> list[tuple[int, int]]:
     for position, axis in enumerate(padded):
         amounts[node.axis(axis, rank)] = int(given[position]), int(given[position + len(padded)])
     return amounts
+
+
+@rule("Concat", layout=Layout.FOLLOW, operands=None)
+def concat(writer: Writer, node: Node) -> None:
+    """Inputs on another scale than the output's are moved to it first."""
+    output = writer.tensor(node.output)
+    options = schema.ConcatenationOptionsT()
+    options.axis = node.axis(node.attributes["axis"], output.rank)
+    sources = [_on_scale(writer, node, name) for name in node.inputs]
+    writer.op("CONCATENATION", sources, node.output, options)
+
+
+def _on_scale(writer: Writer, node: Node, name: str) -> str:
+    wanted = writer.tensor(node.output).quantisation
+    if writer.tensor(name).quantisation == wanted:
+        return name
+    moved = writer.like(name, f"{node.output}:{name}", quantisation=wanted)
+    writer.op("QUANTIZE", [name], moved, schema.QuantizeOptionsT())
+    return moved

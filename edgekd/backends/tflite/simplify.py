@@ -6,11 +6,14 @@ from math import inf
 import numpy as np
 
 from edgekd.backends.tflite.graph import Array, Graph, Node, constant
+from edgekd.backends.tflite.idioms import drop_expansions, name_gelus, take_biases
 from edgekd.backends.tflite.rules import RULES
 
 IDENTITIES = {"Identity", "Dropout"}
-SHAPED = {"Reshape", "Squeeze", "Unsqueeze"}
+SHAPED = {"Reshape", "Squeeze", "Unsqueeze", "Expand", "CastLike"}
 BATCH_NORM = "BatchNormalization"
+ADVICE = "replace it in the model, or choose a target of another backend"
+SHAPES = "onnx.shape_inference to see where it stops"
 ACTIVATIONS = {(0.0, inf): "RELU", (0.0, 6.0): "RELU6", (-1.0, 1.0): "RELU_N1_TO_1"}
 
 
@@ -19,7 +22,10 @@ def simplify(graph: Graph) -> None:
     _drop(graph, [node for node in graph.nodes if node.op in IDENTITIES])
     _drop_target_shapes(graph)
     graph.prune()
+    name_gelus(graph)
     _check_known(graph)
+    drop_expansions(graph)
+    take_biases(graph)
     _split_batch_norms(graph)
     _bound_activations(graph)
     _drop(graph, [node for node in graph.nodes if node.attributes.get("bounds") == (-inf, inf)])
@@ -49,10 +55,12 @@ def _drop_target_shapes(graph: Graph) -> None:
 def _check_known(graph: Graph) -> None:
     for node in graph.nodes:
         if node.op not in RULES and node.op != BATCH_NORM:
-            node.refuse("this op has no TFLite form")
+            node.refuse(f"this op has no TFLite form: {ADVICE}")
         for name in filter(None, (*node.inputs, node.output)):
             if name not in graph.tensors:
-                node.refuse(f"the shape of {name!r} cannot be inferred; only the batch may be dynamic")
+                node.refuse(
+                    f"the shape of {name!r} cannot be inferred: fix every size but the batch's, and run {SHAPES}"
+                )
 
 
 def _rename_output(graph: Graph, producer: Node, name: str) -> None:

@@ -1,0 +1,173 @@
+"""Activations: those that TFLite has, and those that a few of its ops make."""
+
+from math import isinf
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from edgekd.backends.tflite.graph import Graph, Node, Quantisation
+from edgekd.backends.tflite.rules import Layout, float_only, output_is, refuses_per_channel, rule
+from edgekd.backends.tflite.writer import Writer
+
+INT8_ACTIVATIONS = ("RELU", "RELU6")
+LARGEST_WEIGHT = 127
+
+
+def _clip_refuses_int8(node: Node, graph: Graph) -> str | None:
+    return None if node.attributes.get("activation") in INT8_ACTIVATIONS else "TFLite has no int8 kernel for its bounds"
+
+
+@rule("Relu", "Clip", layout=Layout.FOLLOW, refuses_int8=_clip_refuses_int8)
+def clip(writer: Writer, node: Node) -> None:
+    """One of TFLite's activations, or a maximum and a minimum."""
+    if "activation" in node.attributes:
+        return writer.op(node.attributes["activation"], node.inputs, node.output)
+    dtype = writer.tensor(node.output).dtype
+    steps = zip(("MAXIMUM", "MINIMUM"), node.attributes["bounds"], strict=True)
+    bounded = [(code, bound) for code, bound in steps if not isinf(bound)]
+    source = node.inputs[0]
+    for code, bound in bounded:
+        last = code == bounded[-1][0]
+        output = node.output if last else writer.like(node.output, f"{node.output}:{code.lower()}")
+        limit = writer.constant(f"{node.output}:{code.lower()}:bound", np.asarray(bound, dtype))
+        writer.op(code, [source, limit], output, schema.MaximumMinimumOptionsT())
+        source = output
+    return None
+
+
+@rule("Sigmoid", layout=Layout.FOLLOW, refuses_int8=output_is(1 / 256, -128))
+def sigmoid(writer: Writer, node: Node) -> None:
+    """LOGISTIC."""
+    writer.op("LOGISTIC", node.inputs, node.output)
+
+
+@rule("Tanh", layout=Layout.FOLLOW, refuses_int8=output_is(1 / 128, 0))
+def tanh(writer: Writer, node: Node) -> None:
+    """TANH."""
+    writer.op("TANH", node.inputs, node.output)
+
+
+def _softmax_layout(node: Node, graph: Graph) -> Layout:
+    """Where channels are last, a softmax over them has its axis in place."""
+    rank = graph.tensors[node.inputs[0]].rank
+    return Layout.FOLLOW if rank > 2 and node.attributes.get("axis", -1) % rank == 1 else Layout.ORDERED
+
+
+@rule("Softmax", layout=_softmax_layout, refuses_int8=output_is(1 / 256, -128))
+@rule("LogSoftmax", layout=_softmax_layout, refuses_int8=output_is(16 / 256, 127))
+def softmax(writer: Writer, node: Node) -> None:
+    """TFLite's run over the last axis; another one is brought there and back."""
+    options, code = schema.LogSoftmaxOptionsT(), "LOG_SOFTMAX"
+    if node.op == "Softmax":
+        options, code = schema.SoftmaxOptionsT(), "SOFTMAX"
+        options.beta = 1.0
+    tensor = writer.tensor(node.inputs[0])
+    axis = node.axis(node.attributes.get("axis", -1), tensor.rank)
+    if axis == tensor.rank - 1:
+        return writer.op(code, node.inputs, node.output, options)
+    order = list(range(tensor.rank))
+    order[axis], order[-1] = order[-1], order[axis]
+    shape, signature = (tuple(sizes[i] for i in order) for sizes in (tensor.shape, tensor.signature))
+    swap = writer.constant(f"{node.output}:order", np.asarray(order, np.int32))
+    before = writer.step(
+        "TRANSPOSE", [node.inputs[0], swap], f"{node.output}:before", schema.TransposeOptionsT(),
+        shape=shape, signature=signature,
+    )  # fmt: skip
+    after = writer.like(node.output, f"{node.output}:after", shape=shape, signature=signature)
+    writer.op(code, [before], after, options)
+    return writer.op("TRANSPOSE", [after, swap], node.output, schema.TransposeOptionsT())
+
+
+@rule("HardSwish", layout=Layout.FOLLOW)
+def hard_swish(writer: Writer, node: Node) -> None:
+    """HARD_SWISH."""
+    writer.op("HARD_SWISH", node.inputs, node.output, schema.HardSwishOptionsT())
+
+
+@rule("Gelu", layout=Layout.FOLLOW)
+def gelu(writer: Writer, node: Node) -> None:
+    """GELU, exact or by tanh."""
+    options = schema.GeluOptionsT()
+    options.approximate = node.attributes.get("approximate", b"none") == b"tanh"
+    writer.op("GELU", node.inputs, node.output, options)
+
+
+@rule("LeakyRelu", layout=Layout.FOLLOW)
+def leaky_relu(writer: Writer, node: Node) -> None:
+    """LEAKY_RELU."""
+    options = schema.LeakyReluOptionsT()
+    options.alpha = node.attributes.get("alpha", 0.01)
+    writer.op("LEAKY_RELU", node.inputs, node.output, options)
+
+
+@rule("PRelu", layout=Layout.FOLLOW, operands=None)
+def prelu(writer: Writer, node: Node) -> None:
+    """One slope per channel, or one for all."""
+    writer.op("PRELU", node.inputs, node.output)
+
+
+@rule("Elu", layout=Layout.FOLLOW, refuses_int8=float_only)
+def elu(writer: Writer, node: Node) -> None:
+    """ELU has an alpha of 1."""
+    if node.attributes.get("alpha", 1.0) != 1:
+        node.refuse(f"attribute alpha={node.attributes['alpha']:g}: TFLite's has 1; train with that, or a LeakyRelu")
+    writer.op("ELU", node.inputs, node.output)
+
+
+@rule("Softplus", layout=Layout.FOLLOW, refuses_int8=float_only)
+def softplus(writer: Writer, node: Node) -> None:
+    """max(x, 0) + log(1 + exp(-|x|)), which does not overflow."""
+    x, name = node.inputs[0], node.output
+    one = writer.constant(f"{name}:one", np.asarray(1, np.float32))
+    size = writer.step("ABS", [x], f"{name}:size")
+    decay = writer.step("EXP", [writer.step("NEG", [size], f"{name}:negative")], f"{name}:decay")
+    rest = writer.step("LOG", [writer.step("ADD", [decay, one], f"{name}:sum", schema.AddOptionsT())], f"{name}:rest")
+    writer.op("ADD", [writer.step("RELU", [x], f"{name}:positive"), rest], name, schema.AddOptionsT())
+
+
+@rule("Mish", layout=Layout.FOLLOW, refuses_int8=float_only)
+def mish(writer: Writer, node: Node) -> None:
+    """x tanh(softplus(x))."""
+    inner = writer.like(node.output, f"{node.output}:softplus")
+    softplus(writer, Node("Softplus", node.name, node.inputs, inner))
+    gate = writer.step("TANH", [inner], f"{node.output}:gate")
+    writer.op("MUL", [node.inputs[0], gate], node.output, schema.MulOptionsT())
+
+
+def _hard_sigmoid_refuses_int8(node: Node, graph: Graph) -> str | None:
+    made = graph.tensors[node.output].quantisation
+    if graph.tensors[node.output].rank != 4:
+        return "TFLite has int8 kernels for it on maps only"
+    if made is None or made.zero_point.item() != -128:
+        return "TFLite's int8 kernel needs an output zero point of -128"
+    return refuses_per_channel(node, graph)
+
+
+@rule("HardSigmoid", layout=Layout.FOLLOW, refuses_int8=_hard_sigmoid_refuses_int8)
+def hard_sigmoid(writer: Writer, node: Node) -> None:
+    """max(0, min(1, alpha x + beta)); in int8 a 1x1 depthwise convolution that rounds once and saturates."""
+    alpha, beta = node.attributes.get("alpha", 0.2), node.attributes.get("beta", 0.5)
+    x = writer.tensor(node.inputs[0])
+    if x.quantisation is not None:
+        return _scaled_by_convolution(writer, node, x.quantisation, alpha, beta)
+    name = node.output
+    slope = writer.constant(f"{name}:alpha", np.asarray(alpha, np.float32))
+    shift = writer.constant(f"{name}:beta", np.asarray(beta, np.float32))
+    line = writer.step("MUL", [node.inputs[0], slope], f"{name}:scaled", schema.MulOptionsT())
+    line = writer.step("ADD", [line, shift], f"{name}:shifted", schema.AddOptionsT())
+    return writer.op("RELU_0_TO_1", [line], name)
+
+
+def _scaled_by_convolution(writer: Writer, node: Node, x: Quantisation, alpha: float, beta: float) -> None:
+    channels, name = writer.tensor(node.inputs[0]).shape[3], node.output
+    scale = np.full(channels, alpha / LARGEST_WEIGHT, np.float32)
+    zeros = np.zeros(channels, np.int64)
+    weights = np.full((1, 1, 1, channels), LARGEST_WEIGHT, np.int8)
+    weight = writer.constant(f"{name}:weight", weights, Quantisation(scale, zeros, 3))
+    steps = (x.scale * scale).astype(np.float32)
+    bias = writer.constant(f"{name}:bias", np.rint(beta / steps).astype(np.int32), Quantisation(steps, zeros))
+    options = schema.DepthwiseConv2DOptionsT()
+    options.padding, options.depthMultiplier = schema.Padding.VALID, 1
+    options.strideH = options.strideW = options.dilationHFactor = options.dilationWFactor = 1
+    options.fusedActivationFunction = schema.ActivationFunctionType.RELU_N1_TO_1
+    writer.op("DEPTHWISE_CONV_2D", [node.inputs[0], weight, bias], name, options)

@@ -1,0 +1,140 @@
+"""Ops that pick elements: slices, gathers, expansions."""
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from edgekd.backends.tflite.graph import Graph, Node
+from edgekd.backends.tflite.rules import Layout, float_only, rule
+from edgekd.backends.tflite.writer import Writer
+
+
+@rule("Slice", layout=Layout.FOLLOW, keeps_scale=True)
+def slice_(writer: Writer, node: Node) -> None:
+    """SLICE, or STRIDED_SLICE where it skips elements; whole dimensions stay open for any batch."""
+    tensor = writer.tensor(node.inputs[0])
+    begins, ends, steps = [0] * tensor.rank, list(tensor.shape), [1] * tensor.rank
+    for axis, start, end, step in _limits(writer.graph, node, tensor.rank):
+        place = node.axis(axis, tensor.rank)
+        begins[place], ends[place], steps[place] = _range(tensor.shape[place], start, end, step)
+        if tensor.signature[place] < 0 and (writer.tensor(node.output).signature[place] > 0 or begins[place]):
+            node.refuse("it slices the batch: slice another dimension")
+    if tensor.signature == writer.tensor(node.output).signature and all(step == 1 for step in steps):
+        return writer.alias(node.output, node.inputs[0])
+    if all(step == 1 for step in steps):
+        limits = zip(begins, ends, tensor.shape, strict=True)
+        sizes = [-1 if end == size else end - begin for begin, end, size in limits]
+        return _slice(writer, node.inputs[0], node.output, begins, sizes)
+    return _strided_slice(writer, node, begins, ends, steps)
+
+
+def _limits(graph: Graph, node: Node, rank: int) -> list[tuple[int, int, int, int]]:
+    starts, ends = graph.required(node, 1).tolist(), graph.required(node, 2).tolist()
+    axes, steps = graph.value(node, 3), graph.value(node, 4)
+    return list(
+        zip(
+            range(len(starts)) if axes is None else (int(axis) % rank for axis in axes),
+            starts,
+            ends,
+            [1] * len(starts) if steps is None else steps.tolist(),
+            strict=True,
+        )
+    )
+
+
+def _range(size: int, start: int, end: int, step: int) -> tuple[int, int, int]:
+    """ONNX clamps both ends as Python does; an end before the first element, going back, is -1."""
+    return slice(start, None if step < 0 and end < -size else end, step).indices(size)
+
+
+def _slice(writer: Writer, source: str, output: str, begins: list[int], sizes: list[int]) -> None:
+    begin = writer.constant(f"{output}:begin", np.asarray(begins, np.int32))
+    size = writer.constant(f"{output}:size", np.asarray(sizes, np.int32))
+    writer.op("SLICE", [source, begin, size], output, schema.SliceOptionsT())
+
+
+def _strided_slice(writer: Writer, node: Node, begins: list[int], ends: list[int], steps: list[int]) -> None:
+    options = schema.StridedSliceOptionsT()
+    shape = writer.tensor(node.inputs[0]).shape
+    for place, (begin, end, step) in enumerate(zip(begins, ends, steps, strict=True)):
+        whole = (begin, end) == (0, shape[place])
+        options.beginMask |= whole << place
+        options.endMask |= (whole or (step < 0 and end < 0)) << place
+    limits = (("begin", begins), ("end", ends), ("steps", steps))
+    operands = [writer.constant(f"{node.output}:{name}", np.asarray(value, np.int32)) for name, value in limits]
+    writer.op("STRIDED_SLICE", [node.inputs[0], *operands], node.output, options)
+
+
+@rule("Gather", layout=Layout.ORDERED, keeps_scale=True)
+def gather(writer: Writer, node: Node) -> None:
+    """Rows of a table by computed indices, or one element by a constant one."""
+    tensor = writer.tensor(node.inputs[0])
+    axis = node.attributes.get("axis", 0) % tensor.rank
+    indices = writer.tensor(node.inputs[1]).data
+    if indices is not None and indices.size == 1 and tensor.data is None and tensor.signature[axis] > 0:
+        begins, sizes = [0] * tensor.rank, [-1] * tensor.rank
+        begins[axis], sizes[axis] = int(indices.item()) % tensor.shape[axis], 1
+        return _pick(writer, node, axis, begins, sizes)
+    options = schema.GatherOptionsT()
+    options.axis = axis
+    chosen = node.inputs[1]
+    if indices is not None:
+        chosen = writer.constant(f"{node.output}:indices", (indices % tensor.shape[axis]).astype(np.int32))
+    return writer.op("GATHER", [node.inputs[0], chosen], node.output, options)
+
+
+def _pick(writer: Writer, node: Node, axis: int, begins: list[int], sizes: list[int]) -> None:
+    tensor = writer.tensor(node.inputs[0])
+    shape, signature = ((*s[:axis], 1, *s[axis + 1 :]) for s in (tensor.shape, tensor.signature))
+    picked = writer.like(node.inputs[0], f"{node.output}:picked", shape=shape, signature=signature)
+    _slice(writer, node.inputs[0], picked, begins, sizes)
+    writer.reshape(picked, node.output)
+
+
+@rule("Tile", layout=Layout.ORDERED, keeps_scale=True)
+def tile(writer: Writer, node: Node) -> None:
+    """TILE by constant counts."""
+    counts = writer.constant(f"{node.output}:counts", writer.graph.required(node, 1).astype(np.int32))
+    writer.op("TILE", [node.inputs[0], counts], node.output, schema.TileOptionsT())
+
+
+@rule("Expand", layout=Layout.FOLLOW, refuses_int8=float_only)
+def expand(writer: Writer, node: Node) -> None:
+    """A sum with zeros of the new shape; those that follow the batch are made of the model's input."""
+    x, made = writer.tensor(node.inputs[0]), writer.tensor(node.output)
+    if -1 in made.signature[1:]:
+        node.refuse("a dimension other than the first follows the batch: reshape before it")
+    grows = made.signature[0] < 0 and (x.rank < made.rank or x.signature[0] > 0)
+    fixed = tuple(1 if size < 0 else size for size in made.signature)
+    source, code = node.inputs[0], "LOGICAL_OR" if made.dtype == bool else "ADD"
+    options = None if code == "LOGICAL_OR" else schema.AddOptionsT()
+    if x.data is not None:
+        source = writer.constant(f"{node.output}:expanded", np.broadcast_to(x.data, fixed).copy())
+    elif not grows or x.signature != fixed:
+        zeros = writer.constant(f"{node.output}:zeros", np.zeros(fixed, made.dtype))
+        whole = writer.like(node.output, f"{node.output}:whole", shape=fixed, signature=fixed) if grows else node.output
+        writer.op(code, [source, zeros], whole, options)
+        source = whole
+    if grows:
+        writer.op(code, [source, _zero_per_sample(writer, node.output)], node.output, options)
+    elif x.data is not None:
+        writer.alias(node.output, source)
+
+
+def _zero_per_sample(writer: Writer, like: str) -> str:
+    """(N, 1, ...): zeros of as many samples as the input has, of the type and rank of another tensor."""
+    made, first = writer.tensor(like), writer.graph.inputs[0]
+    source, rank = writer.tensor(first), writer.tensor(first).rank
+    one, open_one = (made.shape[0], *[1] * (rank - 1)), (-1, *[1] * (rank - 1))
+    picked = writer.like(first, f"{like}:sample", shape=one, signature=open_one)
+    _slice(writer, first, picked, [0] * rank, [-1, *[1] * (rank - 1)])
+    shape, signature = (made.shape[0], *[1] * (made.rank - 1)), (-1, *[1] * (made.rank - 1))
+    flat = writer.like(picked, f"{like}:flat", shape=shape, signature=signature)
+    writer.reshape(picked, flat)
+    number = np.dtype(np.float32)
+    if source.dtype != number:
+        flat = writer.step("CAST", [flat], f"{like}:number", schema.CastOptionsT(), dtype=number, quantisation=None)
+    zero = writer.constant(f"{like}:zero", np.asarray(0, np.float32))
+    zeros = writer.step("MUL", [flat, zero], f"{like}:none", schema.MulOptionsT())
+    if made.dtype == number:
+        return zeros
+    return writer.step("CAST", [zeros], f"{like}:typed", schema.CastOptionsT(), dtype=made.dtype)
