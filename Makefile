@@ -3,7 +3,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check lint accuracy fashion-mnist methods minilm-sts distillation-speed data install clean
+.PHONY: demo test check lint fuzz accuracy fashion-mnist methods minilm-sts distillation-speed data install clean
 
 demo: install                     ## a teacher becomes three proven int8 bundles, in six minutes
 	$(BIN)/edgekd run quickstart
@@ -35,6 +35,9 @@ lint: $(VENV)/.installed-test     ## ruff, mypy strict, import contracts
 	$(BIN)/lint-imports
 
 check: lint test
+
+fuzz: $(VENV)/.installed-test     ## FUZZ mutations of each kind of file (100,000), other seeds every time
+	EDGEKD_FUZZ=$(or $(FUZZ),100000) EDGEKD_FUZZ_START=$$(date +%s) $(BIN)/python -m pytest tests/fuzz
 
 accuracy: $(VENV)/.installed-test ## three seeds of quickstart against their promises
 	$(BIN)/python -m pytest -m slow tests/test_accuracy.py

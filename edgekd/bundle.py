@@ -96,10 +96,14 @@ def load_bundle(folder: Path) -> Manifest:
     except ValueError as error:
         raise BadInputError(f"{folder / MANIFEST}: not valid JSON: {error}") from error
     manifest = Manifest.parse(document, str(folder / MANIFEST))
+    if manifest.model not in manifest.files:
+        raise BadInputError(f"{folder / MANIFEST}: lists no hash for the model, {manifest.model!r}")
     for name, identity in manifest.files.items():
         path = folder / name
         if not path.is_file():
             raise BadInputError(f"{folder}: {name} is missing")
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise BadInputError(f"{folder}: {name} is a link that leaves the bundle")
         if path.stat().st_size != identity.bytes or sha256(path) != identity.sha256:
             raise BadInputError(f"{folder}: {name} does not match its sha256 in {MANIFEST}")
     return manifest

@@ -103,7 +103,8 @@ def _read_manifest(folder: Path) -> Dict[str, Any]:
         if not isinstance(manifest.get(key), kind):
             raise RunnerError("bad-input", "{}: {!r} is missing or not a {}".format(path, key, kind.__name__))
     for spec in manifest["inputs"] + manifest["outputs"]:
-        if not (isinstance(spec, dict) and {"name", "dtype", "shape"} <= set(spec) and spec["shape"]):
+        named = isinstance(spec, dict) and {"name", "dtype", "shape"} <= set(spec)
+        if not (named and isinstance(spec["shape"], list) and spec["shape"]):
             raise RunnerError("bad-input", "{}: a tensor needs a name, a dtype and a shape".format(path))
     return manifest
 

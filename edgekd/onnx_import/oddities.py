@@ -41,6 +41,19 @@ def _require_eight_bits(graph: Graph, node: NodeProto) -> None:
         raise BadInputError(f"{label(node)!r} quantises to {kind}; the schemes have 8 bits: {FLOAT_ORIGINAL}")
     if not (np.isfinite(scale).all() and (scale > 0).all()):
         raise BadInputError(f"{label(node)!r} has a scale that is not a positive number: {FLOAT_ORIGINAL}")
+    _require_shapes(graph, node)
+
+
+def _require_shapes(graph: Graph, node: NodeProto) -> None:
+    """One scale, or one for each channel of a constant."""
+    scale, zero_point, stored = (graph.constant(node, index) for index in (1, 2, 0))
+    assert scale is not None
+    channels = {scale.size}
+    if stored is not None and scale.size > 1:
+        axis = attribute(node, "axis", 1)
+        channels.add(stored.shape[axis] if -stored.ndim <= axis < stored.ndim else 0)
+    if scale.ndim > 1 or len(channels) > 1 or (zero_point is not None and zero_point.shape != scale.shape):
+        raise BadInputError(f"{label(node)!r} has scales and zero points that do not fit its channels")
 
 
 def _stored_type(graph: Graph, node: NodeProto) -> np.dtype[np.generic]:

@@ -12,6 +12,8 @@ from edgekd.quantization.reference import Reference
 EIGHT_BITS = 1 / 255  # of an output's range
 CLOSE = 0.25  # steps: what float rounding may add up to, and eight bits will not see
 ONE = 1.001  # a step, which integer arithmetic may round away
+ROUNDING = 1e-5  # of its magnitude, where an output does not move
+TINY = 1e-30
 SAMPLES = 32
 
 
@@ -43,5 +45,7 @@ def _distance(wanted: Array, found: Array, step: float | None) -> float:
         return float("inf")
     if wanted.dtype.kind != "f":
         return float((wanted != found).mean()) / EIGHT_BITS
-    span = float(np.ptp(wanted)) or max(float(np.abs(wanted).max()), 1e-6)
-    return float(np.abs(wanted - found).max()) / max(step or 0.0, span * EIGHT_BITS)
+    seen = float(np.ptp(wanted)) * EIGHT_BITS
+    unit = max(step or 0.0, seen, float(np.abs(wanted).max()) * ROUNDING, TINY)
+    with np.errstate(invalid="ignore"):
+        return float(np.abs(wanted - found).max()) / unit
