@@ -18,7 +18,14 @@ TYPES = {
     "int32": schema.TensorType.INT32,
     "bool": schema.TensorType.BOOL,
 }
-INT8_VERSIONS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "RESHAPE": 1}
+INT8_VERSIONS = {
+    "CONV_2D": 3,
+    "DEPTHWISE_CONV_2D": 3,
+    "DEPTH_TO_SPACE": 1,
+    "FULLY_CONNECTED": 4,
+    "HARD_SWISH": 1,
+    "RESHAPE": 1,
+}
 LAST_CODE_OF_OLD_READERS = 127
 BUFFER_ALIGNMENT = 16
 MINIMUM_RUNTIME = "2.14.0"  # tflite-runtime, the oldest runtime that the runner takes

@@ -10,21 +10,17 @@ from edgekd.backends.tflite.writer import Writer
 
 @rule("Slice", layout=Layout.FOLLOW, keeps_scale=True)
 def slice_(writer: Writer, node: Node) -> None:
-    """SLICE, or STRIDED_SLICE where it skips elements; whole dimensions stay open for any batch."""
-    tensor = writer.tensor(node.inputs[0])
-    begins, ends, steps = [0] * tensor.rank, list(tensor.shape), [1] * tensor.rank
+    """Nothing where it takes everything."""
+    tensor, made = writer.tensor(node.inputs[0]), writer.tensor(node.output)
+    ranges = [(0, size, 1) for size in tensor.shape]
     for axis, start, end, step in _limits(writer.graph, node, tensor.rank):
         place = node.axis(axis, tensor.rank)
-        begins[place], ends[place], steps[place] = _range(tensor.shape[place], start, end, step)
-        if tensor.signature[place] < 0 and (writer.tensor(node.output).signature[place] > 0 or begins[place]):
+        ranges[place] = _range(tensor.shape[place], start, end, step)
+        if tensor.signature[place] < 0 and (made.signature[place] > 0 or ranges[place][0]):
             node.refuse("it slices the batch: slice another dimension")
-    if tensor.signature == writer.tensor(node.output).signature and all(step == 1 for step in steps):
+    if tensor.signature == made.signature and all(step == 1 for _, _, step in ranges):
         return writer.alias(node.output, node.inputs[0])
-    if all(step == 1 for step in steps):
-        limits = zip(begins, ends, tensor.shape, strict=True)
-        sizes = [-1 if end == size else end - begin for begin, end, size in limits]
-        return _slice(writer, node.inputs[0], node.output, begins, sizes)
-    return _strided_slice(writer, node, begins, ends, steps)
+    return strided_slice(writer, node.inputs[0], node.output, ranges)
 
 
 def _limits(graph: Graph, node: Node, rank: int) -> list[tuple[int, int, int, int]]:
@@ -46,22 +42,19 @@ def _range(size: int, start: int, end: int, step: int) -> tuple[int, int, int]:
     return slice(start, None if step < 0 and end < -size else end, step).indices(size)
 
 
-def _slice(writer: Writer, source: str, output: str, begins: list[int], sizes: list[int]) -> None:
-    begin = writer.constant(f"{output}:begin", np.asarray(begins, np.int32))
-    size = writer.constant(f"{output}:size", np.asarray(sizes, np.int32))
-    writer.op("SLICE", [source, begin, size], output, schema.SliceOptionsT())
+def strided_slice(writer: Writer, source: str, output: str, ranges: list[tuple[int, int, int]]) -> None:
+    """STRIDED_SLICE by (begin, end, step) of each dimension; whole dimensions stay open for any batch.
 
-
-def _strided_slice(writer: Writer, node: Node, begins: list[int], ends: list[int], steps: list[int]) -> None:
-    options = schema.StridedSliceOptionsT()
-    shape = writer.tensor(node.inputs[0]).shape
-    for place, (begin, end, step) in enumerate(zip(begins, ends, steps, strict=True)):
+    XNNPACK takes it, unlike SLICE with an open size.
+    """
+    options, shape = schema.StridedSliceOptionsT(), writer.tensor(source).shape
+    for place, (begin, end, step) in enumerate(ranges):
         whole = (begin, end) == (0, shape[place])
         options.beginMask |= whole << place
         options.endMask |= (whole or (step < 0 and end < 0)) << place
-    limits = (("begin", begins), ("end", ends), ("steps", steps))
-    operands = [writer.constant(f"{node.output}:{name}", np.asarray(value, np.int32)) for name, value in limits]
-    writer.op("STRIDED_SLICE", [node.inputs[0], *operands], node.output, options)
+    columns = zip(("begin", "end", "steps"), zip(*ranges, strict=True), strict=True)
+    operands = [writer.constant(f"{output}:{name}", np.asarray(values, np.int32)) for name, values in columns]
+    writer.op("STRIDED_SLICE", [source, *operands], output, options)
 
 
 @rule("Gather", layout=Layout.ORDERED, keeps_scale=True)
@@ -71,9 +64,7 @@ def gather(writer: Writer, node: Node) -> None:
     axis = node.attributes.get("axis", 0) % tensor.rank
     indices = writer.tensor(node.inputs[1]).data
     if indices is not None and indices.size == 1 and tensor.data is None and tensor.signature[axis] > 0:
-        begins, sizes = [0] * tensor.rank, [-1] * tensor.rank
-        begins[axis], sizes[axis] = int(indices.item()) % tensor.shape[axis], 1
-        return _pick(writer, node, axis, begins, sizes)
+        return _pick(writer, node, axis, int(indices.item()) % tensor.shape[axis])
     options = schema.GatherOptionsT()
     options.axis = axis
     chosen = node.inputs[1]
@@ -82,11 +73,13 @@ def gather(writer: Writer, node: Node) -> None:
     return writer.op("GATHER", [node.inputs[0], chosen], node.output, options)
 
 
-def _pick(writer: Writer, node: Node, axis: int, begins: list[int], sizes: list[int]) -> None:
+def _pick(writer: Writer, node: Node, axis: int, index: int) -> None:
     tensor = writer.tensor(node.inputs[0])
+    ranges = [(0, size, 1) for size in tensor.shape]
+    ranges[axis] = (index, index + 1, 1)
     shape, signature = ((*s[:axis], 1, *s[axis + 1 :]) for s in (tensor.shape, tensor.signature))
     picked = writer.like(node.inputs[0], f"{node.output}:picked", shape=shape, signature=signature)
-    _slice(writer, node.inputs[0], picked, begins, sizes)
+    strided_slice(writer, node.inputs[0], picked, ranges)
     writer.reshape(picked, node.output)
 
 
@@ -126,7 +119,7 @@ def _zero_per_sample(writer: Writer, like: str) -> str:
     source, rank = writer.tensor(first), writer.tensor(first).rank
     one, open_one = (made.shape[0], *[1] * (rank - 1)), (-1, *[1] * (rank - 1))
     picked = writer.like(first, f"{like}:sample", shape=one, signature=open_one)
-    _slice(writer, first, picked, [0] * rank, [-1, *[1] * (rank - 1)])
+    strided_slice(writer, first, picked, [(0, source.shape[0], 1), *[(0, 1, 1)] * (rank - 1)])
     shape, signature = (made.shape[0], *[1] * (made.rank - 1)), (-1, *[1] * (made.rank - 1))
     flat = writer.like(picked, f"{like}:flat", shape=shape, signature=signature)
     writer.reshape(picked, flat)

@@ -19,6 +19,8 @@ def collapse(graph: Graph) -> None:
     _attach(graph)
     _merge_equal_quantisers(graph)
     sources = {node.output: node.inputs[0] for node in graph.nodes if node.op == DEQUANTIZE}
+    for node in [node for node in graph.nodes if node.op == "MatMul" and len(node.inputs) > 2]:
+        _round_bias(graph, node, sources)
     for node in [node for node in graph.nodes if node.op not in QUANTIZERS]:
         _integrate(graph, node, sources)
     _requantise(graph, sources)
@@ -97,12 +99,28 @@ def _merge_equal_quantisers(graph: Graph) -> None:
             graph.nodes.remove(node)
 
 
+def _round_bias(graph: Graph, node: Node, sources: dict[str, str]) -> None:
+    """A float bias that was added to a product of int8 tensors becomes int32, as the kernel sums it."""
+    x, weight = (graph.tensors[sources.get(name, name)].quantisation for name in node.inputs[:2])
+    values = graph.tensors[node.inputs[2]].data
+    if values is None or x is None or weight is None:
+        return
+    scale = np.broadcast_to((x.scale * weight.scale).astype(np.float32), values.shape)
+    limits = np.iinfo(np.int32)
+    stored = np.clip(np.rint(values / scale), limits.min, limits.max).astype(np.int32)
+    node.inputs[2] = f"{node.output}:bias"
+    sources[node.inputs[2]] = f"{node.output}:bias:int32"
+    graph.tensors[node.inputs[2]] = constant(node.inputs[2], values)
+    rounded = Quantisation(scale, np.zeros(scale.size, np.int64))
+    graph.tensors[sources[node.inputs[2]]] = constant(sources[node.inputs[2]], stored, rounded)
+
+
 def _integrate(graph: Graph, node: Node, sources: dict[str, str]) -> None:
     """Rewrite `node` to read what its DQs read and to make what its Q makes, or note why it cannot."""
     readers = graph.consumers()[node.output]
     reason = _float_reason(graph, node, sources, readers)
     if reason is not None:
-        if sources:
+        if sources and _computes_reals(graph, node):
             graph.notes.append(f"float island: node {node.name!r} ({node.op}): {reason}")
         return
     quantiser = readers[0]
@@ -118,6 +136,12 @@ def _integrate(graph: Graph, node: Node, sources: dict[str, str]) -> None:
     graph.nodes.remove(quantiser)
     graph.redirect(quantiser.output, node.output)
     sources |= {output: node.output for output, source in sources.items() if source == quantiser.output}
+
+
+def _computes_reals(graph: Graph, node: Node) -> bool:
+    """Whether int8 could have been expected: not of masks, indices and what is made of them alone."""
+    tensors = [graph.tensors[name] for name in (node.output, *node.inputs[: RULES[node.op].operands]) if name]
+    return all(tensor.dtype == np.float32 or tensor.quantisation is not None for tensor in tensors)
 
 
 def _float_reason(graph: Graph, node: Node, sources: dict[str, str], readers: list[Node]) -> str | None:

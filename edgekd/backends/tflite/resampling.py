@@ -1,5 +1,7 @@
 """Ops that change a map's resolution without weights: Resize, DepthToSpace, SpaceToDepth."""
 
+from collections.abc import Callable
+
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
@@ -10,12 +12,14 @@ from edgekd.backends.tflite.padding import Size, map_size
 from edgekd.backends.tflite.rules import Layout, rule
 from edgekd.backends.tflite.writer import Writer
 
+Places = NDArray[np.float64]
+
 KERNELS = {
     b"nearest": ("RESIZE_NEAREST_NEIGHBOR", schema.ResizeNearestNeighborOptionsT),
     b"linear": ("RESIZE_BILINEAR", schema.ResizeBilinearOptionsT),
 }
 CONVENTIONS = ((False, False), (False, True), (True, False))  # (align corners, half-pixel centres)
-ROUNDINGS = {
+ROUNDINGS: dict[bytes, Callable[[Places], Places]] = {
     b"round_prefer_floor": lambda x: np.ceil(x - 0.5),
     b"round_prefer_ceil": lambda x: np.floor(x + 0.5),
     b"floor": np.floor,
@@ -57,7 +61,7 @@ def _scales(graph: Graph, node: Node, before: Size, after: Size) -> list[float]:
     return [1.0] * (4 - given.size) + [float(scale) for scale in given[2:]]
 
 
-def _onnx_places(node: Node, here: int, made: int, scale: float) -> NDArray[np.float64]:
+def _onnx_places(node: Node, here: int, made: int, scale: float) -> Places:
     """Where in the map each element is read (ONNX's Resize)."""
     x = np.arange(made, dtype=np.float64)
     convention = node.attributes.get("coordinate_transformation_mode", b"half_pixel")
@@ -78,7 +82,7 @@ def _onnx_places(node: Node, here: int, made: int, scale: float) -> NDArray[np.f
     return np.clip(places, 0, here - 1)
 
 
-def _tflite_places(mode: bytes, align: bool, half: bool, here: int, made: int) -> NDArray[np.float64]:
+def _tflite_places(mode: bytes, align: bool, half: bool, here: int, made: int) -> Places:
     """Where in the map each element is read (TFLite's reference kernels)."""
     x = np.arange(made, dtype=np.float64)
     scale = (here - 1) / (made - 1) if align and made > 1 else here / made

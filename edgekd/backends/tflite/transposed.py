@@ -7,6 +7,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgekd.backends.tflite.convolution import activation, refuses_weights, window_options
 from edgekd.backends.tflite.graph import Array, Graph, Node, Quantisation
+from edgekd.backends.tflite.indexing import strided_slice
 from edgekd.backends.tflite.maps import on_maps
 from edgekd.backends.tflite.padding import Size, Window, map_size, pad
 from edgekd.backends.tflite.rules import Layout, rule
@@ -132,6 +133,5 @@ def _shuffle(writer: Writer, node: Node, phases: str, strides: Size, counts: lis
         options.blockSize = strides[0]
         writer.op("DEPTH_TO_SPACE", [phases], whole, options)
     if not exact:
-        begin = writer.constant(f"{node.output}:begin", np.asarray([0, *begins, 0], np.int32))
-        size = writer.constant(f"{node.output}:size", np.asarray([-1, *made.shape[1:3], -1], np.int32))
-        writer.op("SLICE", [whole, begin, size], node.output, schema.SliceOptionsT())
+        places = [(begin, begin + size, 1) for begin, size in zip(begins, made.shape[1:3], strict=True)]
+        strided_slice(writer, whole, node.output, [(0, shape[0], 1), *places, (0, shape[3], 1)])
