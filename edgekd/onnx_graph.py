@@ -178,6 +178,16 @@ def check(model: onnx.ModelProto, full: bool = False) -> None:
         onnx.checker.check_model(model, full_check=full)
 
 
+def sort_nodes(model: onnx.ModelProto) -> None:
+    """Put the nodes of a model's main graph in the order of data flow; raise BadInputError for a cycle or a gap."""
+    graph = model.graph
+    known = {value.name for value in (*graph.input, *graph.initializer)} | {""}
+    known |= {tensor.values.name for tensor in graph.sparse_initializer}
+    nodes = list(_sorted(list(graph.node), known))
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
 def inferred(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy that declares every shape which can be inferred; raise BadInputError where they contradict each other."""
     with _one_line():
@@ -252,6 +262,10 @@ def _sorted(nodes: list[NodeProto], known: set[str]) -> Iterator[NodeProto]:
                 missing[reader].remove(edge)
                 if not missing[reader]:
                     heappush(ready, (turn + (reader < position), reader))
-    stuck = next((node for node, edges in zip(nodes, missing, strict=True) if edges), None)
-    if stuck is not None:
-        raise BadInputError(f"the ONNX graph has a cycle or a missing input at {label(stuck)!r}")
+    stuck = [(node, edges) for node, edges in zip(nodes, missing, strict=True) if edges]
+    if stuck:
+        made = {edge for node in nodes for edge in node.output}
+        for node, edges in stuck:
+            if edges - made:
+                raise BadInputError(f"{label(node)!r} reads {min(edges - made)!r}, which the ONNX graph does not have")
+        raise BadInputError(f"the ONNX graph has a cycle through {label(stuck[0][0])!r}")

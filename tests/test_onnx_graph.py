@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekd.errors import BadInputError
-from edgekd.onnx_graph import Graph, attribute, constants, label, set_attribute
+from edgekd.onnx_graph import Graph, attribute, constants, label, set_attribute, sort_nodes
 
 node = helper.make_node
 
@@ -137,9 +137,15 @@ def test_the_order_is_kept_where_data_flow_allows() -> None:
 
 
 def test_a_cycle_and_a_missing_input_are_one_line() -> None:
-    for operands in (["y"], ["nowhere"]):
-        with pytest.raises(BadInputError, match="cycle or a missing input at 'loop'"):
+    for operands, words in ((["y"], "cycle through 'loop'"), (["nowhere"], "'loop' reads 'nowhere', which")):
+        with pytest.raises(BadInputError, match=words):
             Graph(model(node("Relu", operands, ["y"], name="loop"))).model()
+
+
+def test_nodes_out_of_order_are_sorted() -> None:
+    found = model(node("Relu", ["a"], ["y"]), node("Neg", ["x"], ["a"]))
+    sort_nodes(found)
+    assert kinds(found) == ["Neg", "Relu"]
 
 
 def test_an_added_output_is_declared_like_another() -> None:

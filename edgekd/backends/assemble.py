@@ -13,6 +13,7 @@ import onnx
 from numpy.typing import NDArray
 
 from edgekd.backends import find_backend
+from edgekd.backends.alternatives import compile_for
 from edgekd.backends.compiled import Compiled, Precision
 from edgekd.backends.conversion import to_bundle
 from edgekd.backends.parity import float_step
@@ -51,7 +52,7 @@ def write_bundle(
     """
     backend = find_backend(target.backend)
     with replaced_folder(folder) as scratch:
-        compiled = backend.compile(model, target, scratch, precision)
+        compiled = compile_for(model, target, scratch, precision)
         manifest = Manifest(
             name=name,
             target=target.name,

@@ -8,7 +8,7 @@ from google.protobuf.message import DecodeError
 from onnx import external_data_helper, inliner, numpy_helper
 
 from edgekd.errors import BadInputError
-from edgekd.onnx_graph import check
+from edgekd.onnx_graph import check, sort_nodes
 
 LIMIT = 2**31 - 1  # what protobuf can hold, and with it a session of ONNX Runtime
 OPSETS = range(11, 25)
@@ -53,6 +53,7 @@ def _self_contained(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
         tensor.data_location = onnx.TensorProto.DEFAULT
         del tensor.external_data[:]
     model.ir_version = max(model.ir_version, 4)  # before 4 every initialiser had to be an input, too
+    sort_nodes(model)
     check(model)
     for tensor in _tensors(model):
         numpy_helper.to_array(tensor)
