@@ -19,6 +19,7 @@ class Leash:
 
     def __init__(self, argv: Sequence[str], script: bytes) -> None:
         self._stdout, self._stderr = _files()
+        self._final: tuple[bytes, bytes] | None = None
         reader, self._hold = os.pipe()
         try:
             self._process = subprocess.Popen(
@@ -45,12 +46,12 @@ class Leash:
     @property
     def output(self) -> bytes:
         """What it has written so far."""
-        return _content(self._stdout)
+        return self._final[0] if self._final else _content(self._stdout)
 
     @property
     def complaints(self) -> str:
         """What it has written to its standard error so far."""
-        return _content(self._stderr).decode(errors="replace")
+        return (self._final[1] if self._final else _content(self._stderr)).decode(errors="replace")
 
     def wait(self, seconds: float) -> bool:
         """Whether the client left in time."""
@@ -60,20 +61,19 @@ class Leash:
             return False
         return True
 
-    def let_go(self) -> tuple[bytes, str]:
-        """End it, the far end first; all that it has written."""
-        if self._hold < 0:
-            return b"", ""
-        os.close(self._hold)
-        self._hold = -1
+    def let_go(self) -> None:
+        """End it, the far end first."""
+        if self._final:
+            return
+        if self._hold >= 0:
+            os.close(self._hold)
+            self._hold = -1
         if not self.wait(GRACE):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
-        try:
-            return self.output, self.complaints
-        finally:
-            self._close()
+        self._final = _content(self._stdout), _content(self._stderr)
+        self._close()
 
     def _close(self) -> None:
         self._stdout.close()
@@ -85,10 +85,14 @@ def environment() -> dict[str, str]:
     return {**os.environ, "LC_ALL": "C"}
 
 
+def first_words(text: str, otherwise: str) -> str:
+    """The first line that says something: a command's reason, before what follows from it."""
+    return next((line.strip() for line in text.splitlines() if line.strip()), otherwise)
+
+
 def last_words(text: str, otherwise: str = "no reason given") -> str:
-    """The last line that says something."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else otherwise
+    """The last line that says something: a connection's reason, after its banner and its warnings."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), otherwise)
 
 
 def _files() -> tuple[IO[bytes], IO[bytes]]:

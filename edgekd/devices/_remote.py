@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from edgekd.devices import _scripts
-from edgekd.devices._leash import Leash, environment, last_words
+from edgekd.devices._leash import Leash, environment, first_words, last_words
 from edgekd.devices._parcel import Parcel, parcel, write_tar
 from edgekd.devices.transport import Finished
 from edgekd.errors import DeviceError, DeviceLostError, DeviceTimeoutError
@@ -117,13 +117,13 @@ class RemoteDevice:
         try:
             in_time = leash.wait(timeout)
         finally:
-            output, complaints = leash.let_go()
+            leash.let_go()
         if not in_time:
             raise DeviceTimeoutError(f"{self.uri}: no answer within {timeout:g} s")
-        found = self._split(output)
+        found = self._split(leash.output)
         if found is None:
-            raise self._lost(complaints)
-        return found[1], found[0], complaints
+            raise self._lost(leash.complaints)
+        return found[1], found[0], leash.complaints
 
     def _split(self, output: bytes) -> tuple[bytes, str] | None:
         before, marker, after = output.rpartition(f"\n{self._token} ".encode())
@@ -136,7 +136,8 @@ class RemoteDevice:
         files = {f"{cargo.digest}/{name}": total for name, total in cargo.sums.items()}
         answer, _, stderr = self._ask(_scripts.place(self._token, self.workspace, missing, files), 10 * ASIDE)
         if answer != "done":
-            reason = last_words(stderr if answer == "failed" else complaints or "it arrived damaged")
+            reasons = {"full": "no space left there", "failed": first_words(stderr, "unknown")}
+            reason = reasons.get(answer) or first_words(complaints, "it arrived damaged")
             raise DeviceError(f"{self.uri}: cannot push {cargo.name}: {reason}")
         self._sent.update(missing)
 

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from shlex import quote
 
+FULL = 64  # free kB at which what did not arrive did not fit
+
 
 def keep(token: str, temporary: str) -> bytes:
     """Make a private folder and answer its path; at the end of the input, or of the connection, remove it."""
@@ -41,7 +43,7 @@ def supervise(token: str, folder: str, argv: Sequence[str], seconds: float) -> b
 
 
 def place(token: str, folder: str, arrived: Iterable[str], files: Mapping[str, str]) -> bytes:
-    """Keep what arrived by its hash, then make `files`, hashes by name; answer `done`, `damaged` or `failed`."""
+    """Keep what arrived by its hash, then make `files`, hashes by name; answer `done`, `damaged`, `full`, `failed`."""
     names = list(files)
     parents = sorted({str(PurePosixPath(name).parent) for name in names})
     made = [f"mkdir -p {quote(parent)}" for parent in parents]
@@ -50,7 +52,8 @@ def place(token: str, folder: str, arrived: Iterable[str], files: Mapping[str, s
         f"cd {quote(folder)} || exit 1",
         f"for sum in {' '.join(arrived)}; do",
         'found=$(sha256sum <"incoming/$sum"); [ "${found%% *}" = "$sum" ] && mv -f "incoming/$sum" objects ||',
-        f"{{ {_answer(token, 'damaged')}; exit; }}; done",
+        f'{{ word=damaged; set -- $(df -Pk . | tail -n 1); [ "$4" -gt {FULL} ] || word=full',
+        f"{_answer(token, '$word')}; exit; }}; done",
         " &&\n".join(made) + " && " + _answer(token, "done") + " || " + _answer(token, "failed"),
     )
 

@@ -58,10 +58,10 @@ class AdbClient:
         state = self._states().get(self._serial)
         if state in (None, "offline") and re.fullmatch(r".+:\d+", self._serial):
             said = last_words(_adb(self._uri, "connect", self._serial))
-            if "connected to" not in said or said.startswith(("failed", "unable", "cannot")):
+            state = self._settled(patience=SETTLING if said.startswith(("connected", "already")) else 0)
+            if state is None:
                 unknown = re.search(r"resolve|not known|No address", said)
                 raise (DeviceNotFoundError if unknown else DeviceOfflineError)(f"{self._uri}: {said}")
-            state = self._settled()
         if state is None:
             there = ", ".join(self._states()) or "none"
             raise DeviceNotFoundError(f"{self._uri}: no such device; attached: {there}")
@@ -70,8 +70,8 @@ class AdbClient:
             kind, advice = known or (DeviceOfflineError, "it has to be booted")
             raise kind(f"{self._uri} is {state}: {advice}")
 
-    def _settled(self) -> str | None:
-        deadline = time.monotonic() + SETTLING
+    def _settled(self, patience: float) -> str | None:
+        deadline = time.monotonic() + patience
         while (state := self._states().get(self._serial)) in WAITING and time.monotonic() < deadline:
             time.sleep(0.1)
         return state

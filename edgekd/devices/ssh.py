@@ -15,7 +15,7 @@ from edgekd.errors import DeviceError, DeviceNotFoundError, DeviceOfflineError, 
 ADDRESS = r"ssh://((?P<user>(?!-)[\w.+-]+)@)?(?P<host>(?!-)[\w.-]+|\[[\w:.%]+\])(:(?P<port>\d{1,5}))?"
 OPTIONS = (
     *("-T", "-a", "-x"),  # no terminal, no forwarded agent, no forwarded display
-    *("-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"),
+    *("-o", "BatchMode=yes", "-o", "ConnectTimeout=5", "-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"),
     *("-o", "ClearAllForwardings=yes", "-o", "RemoteCommand=none", "-o", "LogLevel=INFO"),
 )
 TRUST = (

@@ -10,60 +10,77 @@ from pathlib import Path
 
 from tests.devices.processes import comm, descendants
 
+SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
+
 
 class Loopback:
-    """`uri` names it once EDGEKD_SSH_CONFIG is `config`. The user's own ~/.ssh is neither read nor written."""
+    """`environment` is what makes ssh know it; the user's own ~/.ssh is neither read nor written.
+
+    `bin` is the first place where the device looks for programs, `temporary` where it keeps temporary files. With
+    `megabytes` that is a disk of this size, which takes root.
+    """
 
     uri = "ssh://board"
 
-    def __init__(self, folder: Path, environment: str = "") -> None:
-        self.folder, self.config = folder, folder / "ssh_config"
+    def __init__(self, folder: Path, megabytes: int | None = None) -> None:
+        self.folder, self.bin, self.temporary = folder, folder / "bin", folder / "tmp"
+        self.environment = {"EDGEKD_SSH_CONFIG": str(folder / "ssh_config")}
+        self._megabytes = megabytes
+        self.bin.mkdir()
+        self.temporary.mkdir()
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         for name in ("host", "user", "stranger"):
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
         shutil.copy(folder / "user.pub", folder / "authorized_keys")
-        host_key = " ".join((folder / "host.pub").read_text().split()[:2])
-        (folder / "known_hosts").write_text(f"[127.0.0.1]:{self.port} {host_key}\n")
-        (folder / "tmp").mkdir()
-        self.temporary = folder / "tmp"
+        self.trust("host")
         (folder / "sshd_config").write_text(
             f"ListenAddress 127.0.0.1\nPort {self.port}\nHostKey {folder}/host\nPidFile none\nUsePAM no\n"
             f"AuthorizedKeysFile {folder}/authorized_keys\nStrictModes no\nPasswordAuthentication no\n"
-            f"KbdInteractiveAuthentication no\nSetEnv TMPDIR={self.temporary} {environment}\n"
+            f"KbdInteractiveAuthentication no\nSetEnv TMPDIR={self.temporary} PATH={self.bin}:/usr/bin:/bin\n"
         )
-        self.write_config()
+        self.configure()
         self.start()
 
-    def write_config(self, key: str = "user", known_hosts: str = "known_hosts") -> None:
-        self.config.write_text(
-            f"Host board\n  HostName 127.0.0.1\n  Port {self.port}\n  IdentityFile {self.folder}/{key}\n"
-            f"  IdentitiesOnly yes\n  UserKnownHostsFile {self.folder}/{known_hosts}\n"
+    def configure(self, key: str = "user") -> None:
+        """The user's side: which key to show."""
+        (self.folder / "ssh_config").write_text(
+            f"Host board\n  HostName 127.0.0.1\n  Port {self.port}\nHost *\n  IdentityFile {self.folder}/{key}\n"
+            f"  IdentitiesOnly yes\n  UserKnownHostsFile {self.folder}/known_hosts\n"
             "  GlobalKnownHostsFile /dev/null\n  StrictHostKeyChecking yes\n"
         )
+
+    def trust(self, key: str) -> None:
+        """The user's side: whom to take for the board."""
+        host_key = " ".join((self.folder / f"{key}.pub").read_text().split()[:2])
+        (self.folder / "known_hosts").write_text(f"[127.0.0.1]:{self.port} {host_key}\n")
 
     def start(self) -> None:
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where sshd separates its privileges
+        command = [str(SSHD), "-D", "-e", "-f", str(self.folder / "sshd_config")]
+        if self._megabytes:
+            disk = 'mount -t tmpfs -o "size=$0m,mode=1777" tmp "$1" && shift && exec "$@"'
+            command = ["unshare", "--mount", "sh", "-c", disk, str(self._megabytes), str(self.temporary), *command]
         with (self.folder / "log").open("w") as log:
-            command = [shutil.which("sshd", path="/usr/sbin:/usr/local/sbin") or "", "-D", "-e", "-f"]
-            self.server = subprocess.Popen(
-                [*command, self.folder / "sshd_config"], stderr=log, stdin=subprocess.DEVNULL
-            )
-        for _ in range(500):
+            self.server = subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL)
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline and self.server.poll() is None:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
                     return
-            if self.server.poll() is not None:
-                break
             time.sleep(0.01)
+        self.stop()
         raise RuntimeError((self.folder / "log").read_text())
+
+    def leftovers(self) -> list[str]:
+        """What lies in the folder for temporary files."""
+        return sorted(entry.name for entry in self.temporary.iterdir())
 
     def cut(self) -> None:
         """Pull the plug: the server and all its connections are gone at once."""
         connections = descendants(self.server.pid)
-        self.server.kill()
-        self.server.wait()
+        self.stop()
         for pid in connections:
             if comm(pid) == "sshd":
                 os.kill(pid, signal.SIGKILL)

@@ -1,19 +1,37 @@
 """Processes as /proc shows them."""
 
+import time
 from pathlib import Path
 
 
 def comm(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
-        return ""
+    """A process's name, or nothing."""
+    return _read(f"{pid}/comm").strip()
 
 
 def descendants(pid: int) -> list[int]:
-    """Children's children too, whoever their thread."""
-    try:
-        children = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
+    """Children, and theirs."""
+    children = [int(word) for word in _read(f"{pid}/task/{pid}/children").split()]
     return [*children, *(below for child in children for below in descendants(child))]
+
+
+def running(argument: str) -> bool:
+    """Whether any process has this argument."""
+    return any(argument in _read(f"{entry.name}/cmdline").split("\0") for entry in Path("/proc").glob("[0-9]*"))
+
+
+def until(expected: bool, argument: str, seconds: float = 10.0) -> bool:
+    """Whether a process with this argument is there, or not there, in time."""
+    deadline = time.monotonic() + seconds
+    while running(argument) is not expected:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def _read(name: str) -> str:
+    try:
+        return Path("/proc", name).read_text(errors="replace")
+    except OSError:
+        return ""

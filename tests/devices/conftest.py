@@ -1,0 +1,98 @@
+"""Devices that nobody has to own. What is missing skips with the reason, or fails where EDGEKD_REQUIRE_DEVICES=1."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from edgekd.devices import Device, open_device
+from tests.devices.android import ADBD, NAMESPACES, Android
+from tests.devices.loopback import SSHD, Loopback
+
+Board = Loopback | Android
+KINDS = (Loopback, Android)
+Start = Callable[..., Board]
+
+
+@pytest.fixture
+def start(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """`start(kind, …)`: a board to break, and the environment in which its URI means it."""
+    boards: list[Board] = []
+
+    def get(kind: type[Board], megabytes: int = 0) -> Board:
+        (_need_ssh if kind is Loopback else _need_adb)(disk=bool(megabytes))
+        boards.append(kind(tmp_path_factory.mktemp("d"), **({"megabytes": megabytes} if megabytes else {})))
+        return _made_known(boards[-1], monkeypatch)
+
+    yield get
+    for board in boards:
+        board.stop()
+
+
+@pytest.fixture(params=KINDS, ids=["ssh", "adb"])
+def own_board(request: pytest.FixtureRequest, start: Start) -> Board:
+    """One to break."""
+    return start(request.param)
+
+
+@pytest.fixture(params=KINDS, ids=["ssh", "adb"], scope="session")
+def shared_board(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
+    (_need_ssh if request.param is Loopback else _need_adb)(disk=False)
+    board: Board = request.param(tmp_path_factory.mktemp("d"))
+    yield board
+    board.stop()
+
+
+@pytest.fixture
+def board(shared_board: Board, monkeypatch: pytest.MonkeyPatch) -> Board:
+    """One that outlives the test."""
+    return _made_known(shared_board, monkeypatch)
+
+
+@pytest.fixture
+def device(board: Board) -> Iterator[Device]:
+    opened = open_device(board.uri)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def sshd(start: Start) -> Board:
+    return start(Loopback)
+
+
+@pytest.fixture
+def android(start: Start) -> Board:
+    return start(Android)
+
+
+def _made_known(board: Board, monkeypatch: pytest.MonkeyPatch) -> Board:
+    for name, value in board.environment.items():
+        monkeypatch.setenv(name, value)
+    return board
+
+
+def _need_ssh(disk: bool) -> None:
+    if SSHD is None or shutil.which("ssh") is None:
+        _miss("no sshd or no ssh here: tests/devices/install")
+    if disk and (os.geteuid() != 0 or not _succeeds("unshare", "--mount", "true")):
+        _miss("a disk of its own takes root and mount namespaces")
+
+
+def _need_adb(disk: bool) -> None:
+    if not ADBD.exists() or shutil.which("adb") is None:
+        _miss("no adbd or no adb here: tests/devices/install")
+    if not _succeeds(*NAMESPACES, "true"):
+        _miss("no network and mount namespaces here")
+
+
+def _succeeds(*command: str) -> bool:
+    return shutil.which(command[0]) is not None and subprocess.run(command, capture_output=True).returncode == 0
+
+
+def _miss(reason: str) -> None:
+    if os.environ.get("EDGEKD_REQUIRE_DEVICES") == "1":
+        pytest.fail(f"EDGEKD_REQUIRE_DEVICES=1, but {reason}")
+    pytest.skip(reason)
