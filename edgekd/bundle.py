@@ -53,7 +53,7 @@ class Manifest(Schema):
     target: str
     backend: str
     scheme: str
-    precision: Literal["int8", "float"]
+    precision: Literal["int8", "float", "float16", "dynamic-range"]
     batch: PositiveInt
     threads: PositiveInt
     runtime: dict[str, str | int | bool] = Field(default_factory=dict)

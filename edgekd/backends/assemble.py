@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgekd.backends import find_backend
 from edgekd.backends.alternatives import compile_for
-from edgekd.backends.compiled import Compiled, Precision
+from edgekd.backends.compiled import PLAIN, Compiled, Precision
 from edgekd.backends.conversion import to_bundle
 from edgekd.backends.parity import float_step
 from edgekd.backends.reference import output_steps
@@ -51,6 +51,8 @@ def write_bundle(
     few become golden, all of them set the steps of float outputs. Raises BadInputError, MissingExtraError.
     """
     backend = find_backend(target.backend)
+    if precision not in getattr(backend, "PRECISIONS", PLAIN):
+        raise BadInputError(f"backend {target.backend} has no precision {precision}: choose {' or '.join(PLAIN)}")
     with replaced_folder(folder) as scratch:
         compiled = compile_for(model, target, scratch, precision)
         manifest = Manifest(

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import onnx
 
-from edgekd.backends.compiled import Compiled, Precision
+from edgekd.backends.compiled import PLAIN, Compiled, Precision
 from edgekd.errors import MissingExtraError
 from edgekd.target import Target
 
 EXTRA = "tflite"
+PRECISIONS: tuple[Precision, ...] = (*PLAIN, "float16", "dynamic-range")
 TOLERANCE = {"max_steps": 2.0, "agreement": 0.99}
 
 MODEL = "model.tflite"

@@ -23,6 +23,7 @@ from edgekd.backends.tflite.qdq import collapse, integer_borders
 from edgekd.backends.tflite.reader import read
 from edgekd.backends.tflite.rules import RULES
 from edgekd.backends.tflite.simplify import simplify
+from edgekd.backends.tflite.weights import narrow
 from edgekd.backends.tflite.writer import Writer
 from edgekd.bundle import TensorSpec
 from edgekd.errors import BadInputError
@@ -68,6 +69,7 @@ def convert(model: onnx.ModelProto, target: Target, precision: Precision) -> Con
     writer = Writer(graph)
     for node in graph.nodes:
         RULES[node.op].emit(writer, node)
+    narrow(writer, precision)
     inputs = tuple(_spec(graph, name, nhwc) for name in graph.inputs)
     outputs = tuple(_spec(graph, name, nhwc) for name in graph.outputs)
     return Converted(writer.finish(), inputs, outputs, tuple(graph.notes))

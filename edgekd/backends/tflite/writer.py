@@ -16,7 +16,7 @@ class Writer:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self._tensors: dict[str, Tensor] = {}
-        self._ops: list[Op] = []
+        self.ops: list[Op] = []
         self._aliases: dict[str, str] = {}
 
     def __contains__(self, name: str) -> bool:
@@ -55,7 +55,7 @@ class Writer:
 
     def op(self, code: str, inputs: list[str], output: str, options: Any = None) -> None:
         """Append one TFLite op; an input of "" is an absent optional one."""
-        self._ops.append(Op(code, [self._aliases.get(name, name) for name in inputs], output, options))
+        self.ops.append(Op(code, [self._aliases.get(name, name) for name in inputs], output, options))
 
     def step(self, code: str, inputs: list[str], name: str, options: Any = None, **changes: Any) -> str:
         """Append an op whose output is new and resembles its first input, but for `changes`; returns its name."""
@@ -69,7 +69,7 @@ class Writer:
     def _live(self) -> list[Op]:
         """Without ops that no output needs."""
         needed, live = set(self.graph.outputs), []
-        for op in reversed(self._ops):
+        for op in reversed(self.ops):
             if op.output in needed:
                 needed |= set(op.inputs)
                 live.append(op)
