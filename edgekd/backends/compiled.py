@@ -39,10 +39,10 @@ class Backend(Protocol):
     runner on the device, allow an output: `max_steps` over all elements or `p999_steps`, the 99.9th percentile, and
     `agreement`, the least share of clearly decided inputs that are classified alike.
 
-    It may have three more: PRECISIONS, if it compiles others than `PLAIN` (from the float model); FLOAT_VARIANTS (label →
-    runtime options), other arithmetic that its runtime offers for the float model, timed in rows of their own; and
-    `check(model)`, what can be said of a QDQ graph that no device has run: {"int8", "total": layers, "label": what was
-    checked, in one line}.
+    It may have three more: PRECISIONS, if it compiles others than `PLAIN` (from the float model); FLOAT_VARIANTS
+    (label → runtime options), other arithmetic that its runtime offers for the float model, timed in rows of their
+    own; and `check(model)`, what can be said of a QDQ graph that no device has run: {"int8", "total": layers, "label":
+    what was checked, in one line}.
     """
 
     EXTRA: str | None
