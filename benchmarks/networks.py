@@ -53,7 +53,7 @@ TARGETS = {
     }.items()
 }
 WAYS = ("float", "calibrated", "fine-tuned")
-SAMPLES, CALIBRATION, BATCH, STEPS, RATE = 128, 128, 16, 8, 1e-5
+SAMPLES, CALIBRATION, BATCH, STEPS, RATE = 64, 128, 16, 8, 1e-5
 
 
 @dataclass

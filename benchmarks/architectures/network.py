@@ -13,8 +13,8 @@ Array = NDArray[Any]
 Inputs = Callable[[int, int], Array]
 """(count, seed) → samples as the network takes them."""
 
-SETTLING = 192  # samples that batch norms and heads are fitted to
-SPREAD = 3.0  # a settled head's outputs have a standard deviation of 1, around means from -SPREAD to SPREAD
+SETTLING = 128  # samples that batch norms and heads are fitted to
+SPREAD = 5.0  # a settled head's outputs have a standard deviation of 1, around means from -SPREAD to SPREAD
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from onnx.reference import ReferenceEvaluator
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import QUANTIZERS, Graph, check, inferred
 from edgekd.quantization.fold import fold_batch_norms, fold_linear_layers, layer_name
-from edgekd.quantization.idioms import name_clips, name_global_pools
+from edgekd.quantization.idioms import name_clips, name_global_pools, name_prepended_constants, name_splits
 from edgekd.quantization.placement import WEIGHTED
 from edgekd.quantization.reshape import fix_reshapes
 
@@ -30,9 +30,12 @@ def clean(model: onnx.ModelProto) -> onnx.ModelProto:
     fold_linear_layers(graph)
     name_global_pools(graph)
     name_clips(graph)
+    name_splits(graph)
     unshare(graph)
     _name_layers(graph)
-    return _inferred(fix_reshapes(_named_batch(graph.model())))
+    graph = Graph(_inferred(fix_reshapes(_named_batch(graph.model()))))
+    name_prepended_constants(graph)
+    return _inferred(graph.model())
 
 
 def unshare(graph: Graph) -> None:

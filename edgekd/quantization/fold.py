@@ -9,26 +9,54 @@ from edgekd.onnx_graph import Array, Graph, attribute, set_attribute
 
 
 def fold_batch_norms(graph: Graph) -> None:
-    """Merge each BatchNormalization into the Conv or Gemm that only it reads."""
+    """Merge each BatchNormalization into the layer that only it reads; write the others as depthwise convolutions."""
     for norm in [node for node in graph.nodes if node.op_type == "BatchNormalization"]:
-        layer = graph.producer(norm.input[0])
-        if layer is None or graph.only_consumer(norm.input[0]) is not norm or attribute(norm, "training_mode", 0):
+        if attribute(norm, "training_mode", 0) or any(name not in graph.constants for name in norm.input[1:5]):
             continue
-        weight = graph.constant(layer, 1)
-        if layer.op_type in {"Conv", "Gemm"} and weight is not None:
-            _fold(graph, layer, weight, norm)
+        layer = _layer_before(graph, norm)
+        if layer is not None:
+            _fold(graph, layer, norm)
+        elif len(graph.shapes.get(norm.input[0]) or ()) > 2:
+            _as_convolution(graph, norm)
 
 
-def _fold(graph: Graph, layer: NodeProto, weight: Array, norm: NodeProto) -> None:
-    gamma, beta, mean, variance = (graph.constants[name].astype(np.float64) for name in norm.input[1:5])
-    gain = gamma / np.sqrt(variance + attribute(norm, "epsilon", 1e-5))
-    bias = graph.constant(layer, 2)
-    channels_last = layer.op_type == "Gemm" and not attribute(layer, "transB", 0)
-    shape = (1, -1) if channels_last else (-1,) + (1,) * (weight.ndim - 1)
-    set_weight(graph, layer, weight * gain.reshape(shape))
-    set_bias(graph, layer, beta + gain * ((0.0 if bias is None else bias) - mean))
+def _layer_before(graph: Graph, norm: NodeProto) -> NodeProto | None:
+    layer = graph.producer(norm.input[0])
+    if layer is None or graph.only_consumer(norm.input[0]) is not norm or graph.constant(layer, 1) is None:
+        return None
+    ungrouped = layer.op_type == "ConvTranspose" and attribute(layer, "group", 1) == 1
+    return layer if ungrouped or layer.op_type in {"Conv", "Gemm"} else None
+
+
+def _fold(graph: Graph, layer: NodeProto, norm: NodeProto) -> None:
+    gain, shift = _gain_and_shift(graph, norm)
+    weight, bias = graph.constants[layer.input[1]], graph.constant(layer, 2)
+    axis = 1 if layer.op_type == "ConvTranspose" else 0
+    if layer.op_type == "Gemm" and not attribute(layer, "transB", 0):
+        axis = 1
+    set_weight(graph, layer, weight * gain.reshape([-1 if i == axis else 1 for i in range(weight.ndim)]))
+    set_bias(graph, layer, shift + gain * (0.0 if bias is None else bias))
     graph.remove(norm)
     graph.set_output(layer, 0, norm.output[0])
+
+
+def _gain_and_shift(graph: Graph, norm: NodeProto) -> tuple[Array, Array]:
+    gamma, beta, mean, variance = (graph.constants[name].astype(np.float64) for name in norm.input[1:5])
+    gain = gamma / np.sqrt(variance + attribute(norm, "epsilon", 1e-5))
+    return gain, beta - gain * mean
+
+
+def _as_convolution(graph: Graph, norm: NodeProto) -> None:
+    """One weight per channel: its largest, so that int8 holds it exactly."""
+    gain, shift = _gain_and_shift(graph, norm)
+    rank = len(graph.shapes[norm.input[0]])
+    norm.op_type = "Conv"
+    del norm.attribute[:]
+    set_attribute(norm, "group", len(gain))
+    set_attribute(norm, "kernel_shape", [1] * (rank - 2))
+    graph.set_inputs(norm, norm.input[:3])
+    set_weight(graph, norm, gain.reshape(-1, *[1] * (rank - 1)))
+    set_bias(graph, norm, shift)
 
 
 def fold_linear_layers(graph: Graph) -> None:

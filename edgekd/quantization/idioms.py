@@ -1,19 +1,22 @@
 """Operations spelled in several nodes or in an unusual word, given the word that placement and the backends know."""
 
+import numpy as np
 from onnx import NodeProto
 
 from edgekd.onnx_graph import Array, Graph, attribute
 
+GLOBAL_POOLS = {"ReduceMean": "GlobalAveragePool", "ReduceMax": "GlobalMaxPool"}
+
 
 def name_global_pools(graph: Graph) -> None:
-    """Write means over all spatial axes as GlobalAveragePool and Flatten, which more runtimes have in int8."""
+    """Write reductions over all spatial axes as global pools and Flatten, which more runtimes have in int8."""
     for node in graph.nodes:
-        if node.op_type == "ReduceMean" and _is_spatial(graph, node):
+        if node.op_type in GLOBAL_POOLS and _is_spatial(graph, node):
             if not attribute(node, "keepdims", 1):
                 result = node.output[0]
                 graph.set_output(node, 0, graph.fresh(f"{result}_pooled"))
                 graph.add("Flatten", [node.output[0]], result, axis=1)
-            node.op_type = "GlobalAveragePool"
+            node.op_type = GLOBAL_POOLS[node.op_type]
             graph.set_inputs(node, node.input[:1])
             del node.attribute[:]
 
@@ -43,5 +46,70 @@ def name_clips(graph: Graph) -> None:
             graph.set_inputs(upper, [lower.input[0], *operands])
 
 
+def name_splits(graph: Graph) -> None:
+    """Write SplitToSequence whose pieces are taken out one by one, as torch.chunk exports, as Split."""
+    for node in [node for node in graph.nodes if node.op_type == "SplitToSequence"]:
+        takers = graph.consumers(node.output[0])
+        places = [graph.constant(taker, 1) for taker in takers if taker.op_type == "SequenceAt"]
+        sizes = _piece_sizes(graph, node)
+        if sizes is not None:
+            taken = [int(place.item()) % len(sizes) for place in places if place is not None]
+            if len(set(taken)) == len(takers):
+                _split(graph, node, sizes, dict(zip(taken, takers, strict=True)))
+
+
+def _split(graph: Graph, node: NodeProto, sizes: list[int], takers: dict[int, NodeProto]) -> None:
+    pieces = [takers[i].output[0] if i in takers else graph.fresh(f"{node.name}_{i}") for i in range(len(sizes))]
+    for taker in takers.values():
+        graph.remove(taker)
+    operands = [node.input[0], graph.add_constant(f"{node.name}_sizes", np.array(sizes, np.int64))]
+    graph.remove(node)
+    split = graph.add("Split", operands, pieces[0], axis=attribute(node, "axis", 0))
+    for index, piece in enumerate(pieces[1:], start=1):
+        split.output.append(piece)
+        graph.set_output(split, index, piece)
+
+
+def _piece_sizes(graph: Graph, node: NodeProto) -> list[int] | None:
+    """The pieces of a SplitToSequence along its axis; None where they are not known, or lose the axis."""
+    sizes, shape = graph.constant(node, 1), graph.shapes.get(node.input[0])
+    if sizes is None or shape is None or not attribute(node, "keepdims", 1):
+        return None
+    whole = shape[attribute(node, "axis", 0)]
+    if sizes.ndim:
+        return [int(size) for size in sizes]
+    return None if whole is None else [min(int(sizes), whole - start) for start in range(0, whole, int(sizes))]
+
+
 def _is_scalar(value: Array | None) -> bool:
     return value is not None and value.size == 1
+
+
+def name_prepended_constants(graph: Graph) -> None:
+    """Write Concat(Expand(constant), x), as a class token exports, as Pad and Add, whose sizes are known."""
+    for node in [node for node in graph.nodes if node.op_type == "Concat" and len(node.input) == 2]:
+        makers = [graph.producer(edge) for edge in node.input]
+        tokens = [i for i, maker in enumerate(makers) if maker is not None and maker.op_type == "Expand"]
+        token = graph.constant(makers[tokens[0]], 0) if len(tokens) == 1 else None  # type: ignore[arg-type]
+        shape = graph.shapes.get(node.input[1 - tokens[0]]) if tokens else None
+        if token is not None and shape is not None and _prepends(node, token, shape):
+            _pad_and_add(graph, node, token, shape, first=tokens[0] == 0)
+
+
+def _prepends(node: NodeProto, token: Array, shape: tuple[int | None, ...]) -> bool:
+    """Whether a token only has to be repeated for each sample to lie beside a tensor of this shape."""
+    axis = attribute(node, "axis", 0) % len(shape)
+    fits = token.ndim == len(shape) and axis > 0 and token.shape[0] == 1 and None not in shape[1:]
+    return fits and all(i == axis or token.shape[i] == shape[i] for i in range(1, token.ndim))
+
+
+def _pad_and_add(graph: Graph, node: NodeProto, token: Array, shape: tuple[int | None, ...], first: bool) -> None:
+    axis, rank = attribute(node, "axis", 0) % len(shape), len(shape)
+    pads, block = np.zeros(2 * rank, np.int64), [(0, 0)] * rank
+    pads[axis if first else rank + axis] = token.shape[axis]
+    block[axis] = (0, shape[axis] or 0) if first else (shape[axis] or 0, 0)
+    result, source = node.output[0], node.input[1 if first else 0]
+    graph.remove(node)
+    padded = graph.fresh(f"{result}_padded")
+    graph.add("Pad", [source, graph.add_constant(f"{result}_pads", pads)], padded)
+    graph.add("Add", [padded, graph.add_constant(f"{result}_token", np.pad(token, block))], result)

@@ -57,9 +57,7 @@ class _Reader:
 
     def _is_real(self, node: NodeProto) -> bool:
         """Whether it computes with real numbers rather than with sizes, tokens or masks."""
-        return any(self.graph.types.get(edge) in FLOATS for edge in (*node.input, *node.output)) and not all(
-            edge in self.graph.constants for edge in node.input
-        )
+        return any(self.graph.types.get(edge) in FLOATS for edge in node.output)
 
     def _reason(self, node: NodeProto) -> str | None:
         activations = self._activations(node)
@@ -87,12 +85,10 @@ class _Reader:
 
     def _ends(self, node: NodeProto) -> bool:
         """Whether all results are quantised, or fuse with what quantises them."""
-        return all(self._ends_at(edge) for edge in node.output if edge)
+        read = [edge for edge in node.output if self.graph.consumers(edge) or edge in self.graph.outputs]
+        return all(self._ends_at(edge) for edge in read)
 
     def _ends_at(self, edge: str) -> bool:
         readers = self.graph.consumers(edge)
-        if edge in self.graph.outputs or not readers:
-            return False
-        return all(node.op_type == "QuantizeLinear" for node in readers) or (
-            len(readers) == 1 and readers[0].op_type in FUSING
-        )
+        fuses = len(readers) == 1 and readers[0].op_type in FUSING
+        return edge not in self.graph.outputs and (fuses or all(node.op_type == "QuantizeLinear" for node in readers))

@@ -33,6 +33,14 @@ def _kind(graph: Graph, node: NodeProto) -> str:
         return "Product"
     if node.op_type == "MaxPool" and len(node.output) > 1:
         return "ArgMaxPool"
+    if node.op_type == "ConvTranspose" and attribute(node, "group", 1) != 1:
+        return "GroupedConvTranspose"
+    if node.op_type == "Resize" and attribute(node, "mode", b"nearest") == b"cubic":
+        return "Cubic"
+    if node.op_type == "Gather" and (node.input[0] in graph.constants or node.input[1] not in graph.constants):
+        return "Embedding"
+    if node.op_type == "Concat" and any(name in graph.constants for name in node.input):
+        return "Join"
     return node.op_type
 
 

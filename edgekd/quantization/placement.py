@@ -10,18 +10,21 @@ from edgekd.plugins import nearest
 from edgekd.quantization.ranges import Affine
 from edgekd.quantization.scheme import Scheme
 
-WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
+WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 ELEMENTWISE = frozenset({"Add", "Mul"})
 POOLS = frozenset({"AveragePool", "GlobalAveragePool"})
 ACTIVATIONS = frozenset({"Relu", "Clip"})
 FIXED = frozenset({"Softmax", "Sigmoid", "Tanh"})
 PASS_THROUGH = frozenset(
     {
+        "DepthToSpace",
         "Flatten",
+        "Gather",
         "GlobalMaxPool",
         "MaxPool",
         "Pad",
         "Reshape",
+        "Resize",
         "Slice",
         "Split",
         "Squeeze",
@@ -35,10 +38,11 @@ PASS_THROUGH = frozenset(
 class Op:
     """One operation by its ONNX word. Edges are activations; constants are not edges.
 
-    `constant` marks a constant operand: the weight of a Conv, Gemm or MatMul, the bias of an Add.
+    `constant` marks a constant operand: the weight of a Conv, ConvTranspose, Gemm or MatMul, the bias of an Add.
     A front end leaves out what does nothing at inference (Identity, Dropout) and gives kinds their plain meaning only:
-    Clip starts at 0, Pad pads with 0, GlobalAveragePool is any mean over all spatial axes. Whatever differs gets
-    another word, and stays float.
+    Clip starts at 0, Pad pads with 0, Gather takes from an activation by constant indices, Resize stays within its
+    input's range, Concat joins activations only, ConvTranspose has one group, GlobalAveragePool is any mean over all
+    spatial axes. Whatever differs gets another word, and stays float.
     """
 
     name: str
@@ -103,7 +107,8 @@ def place(view: View, scheme: Scheme, keep_float: Iterable[str] = ()) -> Placeme
     placed = {edge for op in layers for edge in _needs(op, ends, scheme)} - excluded
     _spread(view, ends, placed, excluded)
     groups, fixed = _share(view, placed, scheme)
-    weights = frozenset(op.name for op in layers if _weighted(op) and op.inputs[0] in placed)
+    layers = [op for op in layers if _weighted(op) and op.kind not in scheme.floats]
+    weights = frozenset(op.name for op in layers if op.inputs[0] in placed)
     return Placement(groups, fixed, _observed(view, groups, fixed), weights)
 
 
@@ -124,18 +129,30 @@ def _joins(op: Op) -> bool:
 
 
 def _chain_ends(view: View) -> dict[Op, str]:
-    """The edge behind each kernel after what fuses into it: bias, batch norm, then one activation."""
-    return {op: _chain_end(view, op) for op in view.ops if _weighted(op) or _joins(op)}
+    """The edge behind each kernel after what fuses into it: a bias or a batch norm, then one activation."""
+    return {op: _chain_end(view, op) for op in view.ops if _weighted(op) or _joins(op) or _is_lone_norm(view, op)}
 
 
 def _chain_end(view: View, op: Op) -> str:
     edge = op.outputs[0]
-    stages = [_is_bias, _is_batch_norm, _is_activation] if _weighted(op) else [_is_activation]
+    stages = [_is_bias_or_norm, _is_activation] if _weighted(op) else [_is_activation]
     for fuses in stages:
         follower = view.only_consumer(edge)
         if follower is not None and fuses(follower):
             edge = follower.outputs[0]
     return edge
+
+
+def _is_lone_norm(view: View, op: Op) -> bool:
+    """A batch norm that no layer before it takes in is a depthwise convolution with exact weights."""
+    if not _is_batch_norm(op):
+        return False
+    before = view.producers.get(op.inputs[0])
+    return before is None or not _weighted(before) or view.only_consumer(op.inputs[0]) is not op
+
+
+def _is_bias_or_norm(op: Op) -> bool:
+    return _is_bias(op) or _is_batch_norm(op)
 
 
 def _is_bias(op: Op) -> bool:
@@ -152,7 +169,7 @@ def _is_activation(op: Op) -> bool:
 
 def _needs(op: Op, ends: dict[Op, str], scheme: Scheme) -> tuple[str, ...]:
     """Edges that an operation's integer kernel reads and writes."""
-    if op.kind == "Mul" and scheme.residual == "skip":
+    if op.kind in scheme.floats:
         return ()
     if op in ends:
         return (*op.inputs, ends[op])
@@ -169,7 +186,7 @@ def _fused_branch(view: View, op: Op, scheme: Scheme, depths: dict[str, int]) ->
 
 def _is_bare_kernel(view: View, edge: str) -> bool:
     op = view.producers.get(edge)
-    while op is not None and (_is_batch_norm(op) or _is_bias(op)):
+    while op is not None and _is_bias_or_norm(op):
         op = view.producers.get(op.inputs[0])
     return op is not None and _weighted(op)
 

@@ -103,13 +103,18 @@ def _quantize_layer(graph: Graph, node: NodeProto, scheme: Scheme) -> None:
     weight, bias, input_scale = graph.constant(node, 1), graph.constant(node, 2), scale_of(graph, node.input[0])
     if weight is None or input_scale is None:
         return
-    axis = weight.ndim - 1 if node.op_type == "MatMul" else 0
+    axis = channel_axis(node, weight)
     scale = weight_scale(weight, axis, scheme)
     if bias is not None and scheme.bias == "int32":
         scale = spare_bias(scale, bias, input_scale)
         bias_scale = np.float32(input_scale) * scale
         _dequantize(graph, node, 2, quantize_bias(bias, bias_scale), bias_scale, 0)
     _dequantize(graph, node, 1, quantize_weight(weight, scale, axis, scheme), scale, axis)
+
+
+def channel_axis(node: NodeProto, weight: Array) -> int:
+    """Where a layer's weight has its output channels; linear layers have gone through `clean`."""
+    return {"MatMul": weight.ndim - 1, "ConvTranspose": 1}.get(node.op_type, 0)
 
 
 def _dequantize(graph: Graph, node: NodeProto, index: int, stored: Array, scale: Array, axis: int) -> None:

@@ -16,6 +16,7 @@ class Scheme:
         symmetric: activations have a zero point of 0.
         weight_max: weights lie in ±weight_max.
         bias: `int32` (dequantised with input scale × weight scale) or `float`.
+        floats: what its targets compute in float although others have an integer kernel.
         residual: which inputs of a residual Add carry a quantiser of their own: `both`, or only the `skip`
             (the kernel fuses the other branch).
     """
@@ -26,6 +27,7 @@ class Scheme:
     weight_max: int
     bias: Literal["int32", "float"]
     residual: Literal["both", "skip"]
+    floats: frozenset[str] = frozenset()
 
     @property
     def activation_range(self) -> tuple[int, int]:
@@ -37,7 +39,15 @@ SCHEMES = {
     scheme.name: scheme
     for scheme in (
         Scheme("int8-asymmetric", "uint8", symmetric=False, weight_max=127, bias="int32", residual="both"),
-        Scheme("int8-symmetric", "int8", symmetric=True, weight_max=127, bias="float", residual="skip"),
+        Scheme(
+            "int8-symmetric",
+            "int8",
+            symmetric=True,
+            weight_max=127,
+            bias="float",
+            residual="skip",
+            floats=frozenset({"ConvTranspose", "Mul"}),
+        ),
     )
 }
 

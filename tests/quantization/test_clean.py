@@ -53,18 +53,70 @@ def test_batch_norm_folds_for_every_gamma(gamma: list[float], beta: list[float],
     outputs_agree(net, cleaned)
 
 
-def test_a_norm_whose_convolution_is_read_elsewhere_stays() -> None:
-    norm = ["gamma", "beta", "mean", "variance"]
+def test_a_norm_that_no_layer_takes_in_is_a_depthwise_convolution() -> None:
+    norm = ["n.weight", "beta", "mean", "variance"]
     net = model(
         [
             node("Conv", ["x", "w"], ["a"]),
             node("BatchNormalization", ["a", *norm], ["b"]),
             node("Add", ["a", "b"], ["y"]),
         ],
-        {"w": random(4, 3, 1, 1), **{name: np.ones(4, np.float32) for name in norm}},
+        {"w": random(4, 3, 1, 1), **{name: np.abs(random(4, seed=i)) for i, name in enumerate(norm)}},
     )
     cleaned = clean(net)
-    assert kinds(cleaned) == ["Conv", "BatchNormalization", "Add"]
+    assert kinds(cleaned) == ["Conv", "Conv", "Add"]
+    assert [entry.name for entry in cleaned.graph.node][1] == "n"
+    outputs_agree(net, cleaned)
+
+
+def test_norms_fold_into_transposed_convolutions() -> None:
+    norm = {
+        "gamma": random(4, seed=3),
+        "beta": random(4),
+        "mean": random(4, seed=4),
+        "variance": np.ones(4, np.float32),
+    }
+    net = model(
+        [
+            node("ConvTranspose", ["x", "w"], ["a"], strides=[2, 2]),
+            node("BatchNormalization", ["a", *norm], ["y"]),
+        ],
+        {"w": random(3, 4, 2, 2), **norm},
+    )
+    cleaned = clean(net)
+    assert kinds(cleaned) == ["ConvTranspose"]
+    outputs_agree(net, cleaned)
+
+
+def test_sequences_of_pieces_are_splits() -> None:
+    net = model(
+        [
+            node("SplitToSequence", ["x", "size"], ["s"], name="cut", axis=1),
+            node("SequenceAt", ["s", "one"], ["b"]),
+            node("SequenceAt", ["s", "zero"], ["a"]),
+            node("Concat", ["b", "a"], ["y"], axis=1),
+        ],
+        {"size": np.array(2), "one": np.array(1), "zero": np.array(0)},
+    )
+    cleaned = clean(net)
+    assert kinds(cleaned) == ["Split", "Concat"]
+    outputs_agree(net, cleaned)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_constant_beside_every_sample_is_a_sum(first: bool) -> None:
+    edges = ["t", "x"] if first else ["x", "t"]
+    net = model(
+        [
+            node("Shape", ["x"], ["s"], start=0, end=1),
+            node("Concat", ["s", "rest"], ["target"], axis=0),
+            node("Expand", ["token", "target"], ["t"]),
+            node("Concat", edges, ["y"], axis=1),
+        ],
+        {"token": random(1, 2, 6, 6), "rest": np.array([2, 6, 6])},
+    )
+    cleaned = clean(net)
+    assert kinds(cleaned) == ["Pad", "Add"]
     outputs_agree(net, cleaned)
 
 
@@ -170,12 +222,13 @@ def test_the_batch_is_named_and_old_opsets_are_raised() -> None:
     assert cleaned.graph.output[0].type.tensor_type.shape.dim[0].dim_param == "batch"
 
 
-@pytest.mark.parametrize(("keep", "words"), [(1, ["GlobalAveragePool"]), (0, ["GlobalAveragePool", "Flatten"])])
-def test_global_means_are_global_pools(keep: int, words: list[str]) -> None:
-    nodes = [node("ReduceMean", ["x", "axes"], ["y"], keepdims=keep)]
+@pytest.mark.parametrize("keep", [1, 0])
+@pytest.mark.parametrize(("reduction", "pool"), [("ReduceMean", "GlobalAveragePool"), ("ReduceMax", "GlobalMaxPool")])
+def test_reductions_of_whole_maps_are_global_pools(reduction: str, pool: str, keep: int) -> None:
+    nodes = [node(reduction, ["x", "axes"], ["y"], keepdims=keep)]
     net = model(nodes, {"axes": np.array([-1, 2])}, output_rank=4 if keep else 2)
     cleaned = clean(net)
-    assert kinds(cleaned) == words
+    assert kinds(cleaned) == ([pool] if keep else [pool, "Flatten"])
     outputs_agree(net, cleaned)
 
 

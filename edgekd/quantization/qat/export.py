@@ -63,7 +63,9 @@ def export_qdq(prepared: nn.Module, example: Tensor, scheme: Scheme, *, fixed_le
     Sizes are as in `export_float`. Raises BadInputError when a range was never observed or is not finite.
     """
     twin = copy.deepcopy(prepared).eval()
-    layers = {name for name, module in twin.named_modules() if isinstance(module, QuantizedLayer)}
+    # A batch norm that no layer takes in becomes a convolution, whose weights int8 holds exactly.
+    kinds = (QuantizedLayer, nn.BatchNorm1d, nn.BatchNorm2d)
+    layers = {name for name, module in twin.named_modules() if isinstance(module, kinds)}
     for name, module in list(twin.named_modules()):
         if isinstance(module, QuantizedLayer):
             module.simulating = False

@@ -119,9 +119,10 @@ class FixedQuantizer(Quantizer):
         return self.scale, self.zero_point
 
 
-def fake_quantize_weight(weight: Tensor, weight_max: int) -> Tensor:
-    """Weights (axis 0: channels) rounded per channel so that the largest magnitude becomes ±weight_max."""
-    largest = weight.detach().abs().amax(dim=tuple(range(1, weight.ndim)), keepdim=True)
+def fake_quantize_weight(weight: Tensor, weight_max: int, axis: int = 0) -> Tensor:
+    """Weights rounded per channel of `axis` so that the largest magnitude becomes ±weight_max."""
+    others = [other for other in range(weight.ndim) if other != axis]
+    largest = weight.detach().abs().amax(dim=others, keepdim=True)
     scale = largest.div_(weight_max).clamp_(min=MIN_WEIGHT_SCALE)
     rounded: Tensor = _RoundWeight.apply(weight, scale)  # type: ignore[no-untyped-call]
     return rounded
@@ -131,12 +132,15 @@ class QuantizedLayer(nn.Module):
     """Mixed into a layer, whose parameters and hooks it keeps: the forward sees rounded weights."""
 
     simulating = True
+    channel_axis = 0
     weight: Tensor
     weight_max: int
 
     def rounded_weight(self) -> Tensor:
         """The weight as the chip will hold it."""
-        return fake_quantize_weight(self.weight, self.weight_max) if self.simulating else self.weight
+        if not self.simulating:
+            return self.weight
+        return fake_quantize_weight(self.weight, self.weight_max, self.channel_axis)
 
 
 class QuantizedConv1d(QuantizedLayer, nn.Conv1d):
@@ -157,6 +161,30 @@ class QuantizedConv2d(QuantizedLayer, nn.Conv2d):
         return output
 
 
+class _QuantizedConvTranspose(QuantizedLayer):
+    """A transposed convolution of one group: its output channels lie on the second axis."""
+
+    channel_axis = 1
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:  # noqa: A002
+        """(N, C, …) → (N, C', …)."""
+        layer: Any = self
+        padding = layer.output_padding if output_size is None else layer._output_padding(
+            input, output_size, layer.stride, layer.padding, layer.kernel_size, input.ndim - 2, layer.dilation
+        )  # fmt: skip
+        convolve = nn.functional.conv_transpose1d if input.ndim == 3 else nn.functional.conv_transpose2d
+        weight, bias = self.rounded_weight(), layer.bias
+        return convolve(input, weight, bias, layer.stride, layer.padding, padding, layer.groups, layer.dilation)
+
+
+class QuantizedConvTranspose1d(_QuantizedConvTranspose, nn.ConvTranspose1d):
+    """ConvTranspose1d with fake-quantised weights."""
+
+
+class QuantizedConvTranspose2d(_QuantizedConvTranspose, nn.ConvTranspose2d):
+    """ConvTranspose2d with fake-quantised weights."""
+
+
 class QuantizedLinear(QuantizedLayer, nn.Linear):
     """Linear with fake-quantised weights."""
 
@@ -168,6 +196,8 @@ class QuantizedLinear(QuantizedLayer, nn.Linear):
 QUANTIZED: dict[type[nn.Module], type[QuantizedLayer]] = {
     nn.Conv1d: QuantizedConv1d,
     nn.Conv2d: QuantizedConv2d,
+    nn.ConvTranspose1d: QuantizedConvTranspose1d,
+    nn.ConvTranspose2d: QuantizedConvTranspose2d,
     nn.Linear: QuantizedLinear,
 }
 

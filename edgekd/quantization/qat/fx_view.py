@@ -13,6 +13,8 @@ from edgekd.quantization.placement import Op, View
 MODULES: dict[type[nn.Module], str] = {
     nn.AdaptiveAvgPool1d: "AdaptiveAveragePool",
     nn.AdaptiveAvgPool2d: "AdaptiveAveragePool",
+    nn.AdaptiveMaxPool1d: "MaxPool",
+    nn.AdaptiveMaxPool2d: "MaxPool",
     nn.AvgPool1d: "AveragePool",
     nn.AvgPool2d: "AveragePool",
     nn.BatchNorm1d: "BatchNormalization",
@@ -21,34 +23,44 @@ MODULES: dict[type[nn.Module], str] = {
     nn.ConstantPad2d: "Pad",
     nn.Conv1d: "Conv",
     nn.Conv2d: "Conv",
+    nn.ConvTranspose1d: "ConvTranspose",
+    nn.ConvTranspose2d: "ConvTranspose",
     nn.Dropout: "Identity",
     nn.Dropout1d: "Identity",
     nn.Dropout2d: "Identity",
+    nn.Embedding: "Embedding",
     nn.Flatten: "Flatten",
     nn.Hardtanh: "Clip",
     nn.Identity: "Identity",
     nn.Linear: "Gemm",
     nn.MaxPool1d: "MaxPool",
     nn.MaxPool2d: "MaxPool",
+    nn.PixelShuffle: "DepthToSpace",
     nn.ReLU: "Relu",
     nn.ReLU6: "Clip",
     nn.Sigmoid: "Sigmoid",
     nn.Softmax: "Softmax",
     nn.Tanh: "Tanh",
     nn.Unflatten: "Reshape",
+    nn.Upsample: "Resize",
     nn.ZeroPad2d: "Pad",
 }
 
 FUNCTIONS: dict[Callable[..., Any], str] = {
     F.adaptive_avg_pool1d: "AdaptiveAveragePool",
     F.adaptive_avg_pool2d: "AdaptiveAveragePool",
+    F.adaptive_max_pool1d: "MaxPool",
+    F.adaptive_max_pool2d: "MaxPool",
     F.avg_pool1d: "AveragePool",
     F.avg_pool2d: "AveragePool",
     F.dropout: "Identity",
+    F.embedding: "Embedding",
     F.hardtanh: "Clip",
+    F.interpolate: "Resize",
     F.max_pool1d: "MaxPool",
     F.max_pool2d: "MaxPool",
     F.pad: "Pad",
+    F.pixel_shuffle: "DepthToSpace",
     F.relu6: "Clip",
     F.relu: "Relu",
     F.sigmoid: "Sigmoid",
@@ -60,6 +72,7 @@ FUNCTIONS: dict[Callable[..., Any], str] = {
     operator.imul: "Mul",
     operator.mul: "Mul",
     torch.add: "Add",
+    torch.amax: "ReduceMax",
     torch.cat: "Concat",
     torch.clamp: "Clip",
     torch.concat: "Concat",
@@ -80,6 +93,7 @@ FUNCTIONS: dict[Callable[..., Any], str] = {
 METHODS = {
     "add": "Add",
     "add_": "Add",
+    "amax": "ReduceMax",
     "clamp": "Clip",
     "clone": "Identity",
     "contiguous": "Identity",
@@ -100,6 +114,10 @@ METHODS = {
     "view": "Reshape",
 }
 
+PIECES = frozenset({torch.chunk, torch.split, torch.unbind, "chunk", "split", "unbind"})
+"""Calls that give a tuple of pieces; each is a slice of what was cut."""
+
+_GLOBAL_POOLS = {"ReduceMean": "GlobalAveragePool", "ReduceMax": "GlobalMaxPool"}
 _SPATIAL_AXES = ({2, 3}, {-1, -2})
 _SIZES = frozenset({"dim", "size"})
 
@@ -129,11 +147,11 @@ class _Reader:
             self.outputs.extend(edges)
         elif node.op != "get_attr" and edges and not _is_size(node):
             kind = _kind(self.module, node)
-            if kind == "Identity":
+            if kind == "Identity" or _is_cut(node):
                 self._edges[node] = edges[0]
             else:
                 label = str(node.target) if node.op == "call_module" else node.name
-                layer = kind in {"Conv", "Gemm"} or (kind == "Add" and len(edges) == 1)
+                layer = kind in {"Conv", "ConvTranspose", "Gemm"} or (kind == "Add" and len(edges) == 1)
                 self.ops.append(Op(label, kind, tuple(edges), (self._name(node),), constant=layer))
 
     def _operands(self, node: fx.Node) -> list[str]:
@@ -171,6 +189,10 @@ def _kind(module: fx.GraphModule, node: fx.Node) -> str:
 def _module_kind(layer: Any, word: str) -> str:
     if word == "Conv" and layer.padding_mode != "zeros":
         return "PaddedConv"
+    if word == "ConvTranspose" and layer.groups != 1:
+        return "GroupedConvTranspose"
+    if word == "Resize" and layer.mode == "bicubic":
+        return "Cubic"
     if word == "Clip" and layer.min_val != 0:
         return "Clamp"
     if word == "Pad" and layer.value != 0:
@@ -187,14 +209,28 @@ def _call_kind(node: fx.Node, word: str) -> str:
         _argument(node, 2, ("mode",), "constant") != "constant" or _argument(node, 3, ("value",)) not in {None, 0}
     ):
         return "Border"
-    if word == "Slice" and not _slices(node.args[1]):
-        return "Gather"
-    if word == "ReduceMean":
+    if word == "Slice" and not _is_cut(node.args[0]) and not _slices(node.args[1]):
+        return "Gather" if _gathers(node.args[1]) else "Lookup"
+    if word == "Resize" and _argument(node, 3, ("mode",), "nearest") == "bicubic":
+        return "Cubic"
+    if word == "Concat" and any(part.op == "get_attr" for part in node.all_input_nodes):
+        return "Join"
+    if word in _GLOBAL_POOLS:
         axes = _argument(node, 1, ("dim",))
-        return "GlobalAveragePool" if isinstance(axes, (list, tuple)) and set(axes) in _SPATIAL_AXES else word
+        return _GLOBAL_POOLS[word] if isinstance(axes, (list, tuple)) and set(axes) in _SPATIAL_AXES else word
     if word == "Add" and _argument(node, 2, ("alpha",), 1) != 1:
         return "ScaledAdd"
     return _pool_kind(word, _argument(node, 1, ("output_size",)))
+
+
+def _is_cut(node: Any) -> bool:
+    return isinstance(node, fx.Node) and node.target in PIECES
+
+
+def _gathers(index: Any) -> bool:
+    """Whether an index is made of numbers and slices."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(isinstance(part, slice | int) or part in {None, Ellipsis} for part in parts)
 
 
 def _pool_kind(word: str, size: Any) -> str:

@@ -28,6 +28,8 @@ class _Tracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         plain = any(isinstance(m, kind) and type(m).forward is kind.forward for kind in QUANTIZED)
+        if isinstance(m, nn.SiLU):
+            return False
         return plain or super().is_leaf_module(m, module_qualified_name)
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
@@ -49,7 +51,17 @@ def trace(model: nn.Module) -> Traced:
         graph = tracer.trace(twin)
     except Exception as error:  # whatever the user's forward raises when it meets a proxy
         raise BadInputError(_advice(model, error)) from error
+    _spell_out_silu(graph)
     return Traced(fx.GraphModule(twin, graph).train(model.training), tuple(tracer.returns))
+
+
+def _spell_out_silu(graph: fx.Graph) -> None:
+    """SiLU as x · sigmoid(x), which is how it is computed in integers."""
+    for node in list(graph.nodes):
+        if node.op == "call_function" and node.target is nn.functional.silu:
+            with graph.inserting_before(node):
+                gate = graph.call_function(torch.sigmoid, (node.args[0],))
+            node.target, node.args, node.kwargs = torch.mul, (node.args[0], gate), {}
 
 
 def _advice(model: nn.Module, error: Exception) -> str:
