@@ -14,7 +14,6 @@ decides on checkpoints. Several machines need the run folder, and the data, in a
 
 import atexit
 import os
-import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
@@ -27,6 +26,10 @@ from accelerate.utils import broadcast, broadcast_object_list, parse_flag_from_e
 from torch import Tensor, nn
 
 from edgekd.crew import Crew, LeaderError, T
+
+if torch.distributed.is_available():
+    # Optimizers import it, and its functions' defaults keep alive whatever group exists by then.
+    import torch.distributed.nn.functional
 
 # How long the others wait for the main process, which may be timing devices; a crash ends them at once all the same.
 PATIENCE = timedelta(days=7)
@@ -44,8 +47,8 @@ class Processes(Crew):
         self.number, self.size = int(state.process_index), int(state.num_processes)
         self.device: torch.device = state.device
         self._leading = False
-        if self.size > 1:
-            atexit.register(state.destroy_process_group if self.is_main else _leave)
+        if self.size > 1:  # or gloo's threads, which hand tensors back, would abort an interpreter that is ending
+            atexit.register(state.destroy_process_group)
         if self.size == 1 and _meant_several():
             warnings.warn(ONE, stacklevel=2)
 
@@ -118,17 +121,6 @@ def _meant_several() -> bool:
     """Whether accelerate's simple launcher was asked for several processes: it then says where they would meet."""
     launched = parse_flag_from_env("ACCELERATE_USE_CPU") and "MASTER_ADDR" in os.environ
     return launched and not {"RANK", "LOCAL_RANK", "WORLD_SIZE"} & os.environ.keys()
-
-
-def _leave() -> None:
-    """End a process that is not the main one: gloo's threads, still running, would abort it while it is torn down.
-
-    Its exit code is 0 unless an exception got out; what the launch has come to says the main process's.
-    """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if not hasattr(sys, "last_value"):
-        os._exit(0)
 
 
 def _on_cpu() -> bool:

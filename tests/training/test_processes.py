@@ -65,7 +65,8 @@ def test_one_interrupted_process_stops_all_and_resumed_they_end_with_equal_weigh
     assert all("KeyboardInterrupt" in errors for _, _, errors in finish(crew))
     position, _ = load_checkpoint(tmp_path, "k")
     assert 1 <= position.step < 20
-    assert [status for status, *_ in finish(launch(SCRIPT, tmp_path))] == [0, 0]
+    ended = finish(launch(SCRIPT, tmp_path))
+    assert [status for status, *_ in ended] == [0, 0], ended
     for number in (0, 1):
         assert left(tmp_path, number)[1] == left(unbroken, number)[1]
         assert equal(left(tmp_path, number)[2], left(unbroken, number)[2])
@@ -122,3 +123,28 @@ def test_what_processes_tell_each_other():
     ]
     for failure, (status, said, trouble) in zip(failures, finish(launch("-c", MESSAGES)), strict=True):
         assert (status, said.splitlines()) == (0, [*failure, *common]), trouble
+
+
+ENDING = """
+import atexit, sys
+from pathlib import Path
+
+def tell():  # runs after what is registered later
+    print(*sorted({task.read_text().strip() for task in Path("/proc/self/task").glob("*/comm")} - {"python"}))
+
+atexit.register(tell)
+import torch
+from torch import nn
+from edgekd.training.processes import crew
+crew = crew()
+torch.optim.SGD([nn.Parameter(torch.ones(1))])  # imports much of torch.distributed
+crew.any(True)
+sys.exit(crew.number)
+"""
+
+
+def test_no_thread_of_theirs_outlives_the_group_and_each_has_its_own_exit_status():
+    """Such a thread aborts an interpreter that is ending, once in some hundred launches."""
+    ended = finish(launch("-c", ENDING))
+    assert [status for status, *_ in ended] == [0, 1], ended
+    assert [said.split() for _, said, _ in ended] == [[], []]
