@@ -9,10 +9,35 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 Array = np.ndarray[Any, Any]
-PASS_THROUGH = {"MaxPool", "GlobalMaxPool", "Flatten", "Reshape", "Transpose", "Pad", "Squeeze", "Unsqueeze"}
+PASS_THROUGH = {
+    "DepthToSpace",
+    "Flatten",
+    "Gather",
+    "GlobalMaxPool",
+    "MaxPool",
+    "Pad",
+    "ReduceMax",
+    "ReduceMin",
+    "Reshape",
+    "Resize",
+    "Slice",
+    "SpaceToDepth",
+    "Split",
+    "Squeeze",
+    "Tile",
+    "Transpose",
+    "Unsqueeze",
+}
+WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 FUSED_ACTIVATIONS = {"Relu", "Clip"}
-FUSING = {"Conv", "Gemm", "MatMul", "Add", "Sub", "Mul"}
-FIXED_UINT8 = {"Softmax": (1 / 256, 0), "Sigmoid": (1 / 256, 0), "Tanh": (1 / 128, 128)}
+FUSING = {*WEIGHTED, "Add", "Sub", "Mul"}
+FIXED_UINT8 = {
+    "HardSigmoid": (1 / 256, 0),
+    "LogSoftmax": (16 / 256, 255),
+    "Sigmoid": (1 / 256, 0),
+    "Softmax": (1 / 256, 0),
+    "Tanh": (1 / 128, 128),
+}
 
 
 def build_model(
@@ -132,9 +157,9 @@ class _Quantizer:
     def _input(self, node: onnx.NodeProto, position: int) -> str:
         name = node.input[position]
         if name in self.constants:
-            if node.op_type in ("Conv", "Gemm", "MatMul") and position in (1, 2) and node.input[0] in self.grid:
+            if node.op_type in WEIGHTED and position in (1, 2) and node.input[0] in self.grid:
                 return self._weight(name, _output_axis(node)) if position == 1 else self._bias(node, name)
-            if node.op_type in ("Add", "Mul", "Sub"):
+            if node.op_type in ("Add", "Mul", "PRelu", "Sub"):
                 return self._constant_operand(name)
             self.kept[name] = self.constants[name]
             return name

@@ -40,11 +40,16 @@ def _axes(node: Node, graph: Graph) -> list[int]:
     return [axis % rank for axis in axes or range(rank)]
 
 
-@rule("GlobalAveragePool", "ReduceMean", "ReduceSum", layout=_layout)
+def _sum_refuses_int8(node: Node, graph: Graph) -> str:
+    return "TFLite's int8 kernel without XNNPACK does not rescale"
+
+
+@rule("GlobalAveragePool", "ReduceMean", layout=_layout)
+@rule("ReduceSum", layout=_layout, refuses_int8=_sum_refuses_int8)
 @rule("ReduceProd", layout=_layout, refuses_int8=float_only)
 @rule("GlobalMaxPool", "ReduceMax", "ReduceMin", layout=_layout, keeps_scale=True)
 def reduce(writer: Writer, node: Node) -> None:
-    """Sums and means in int8 are rescaled once."""
+    """Means in int8 are rescaled once."""
     _reduce(writer, node, KERNELS[node.op], node.inputs[0], node.output)
 
 

@@ -50,6 +50,8 @@ def _drop_target_shapes(graph: Graph) -> None:
     for node in graph.nodes:
         if node.op in SHAPED:
             node.inputs = node.inputs[:1]
+        elif node.op == "Resize":
+            node.inputs = [node.inputs[0], "", *node.inputs[2:3]]
 
 
 def _check_known(graph: Graph) -> None:
