@@ -4,10 +4,12 @@ import onnx
 from onnx import version_converter
 
 from edgekd.errors import BadInputError
+from edgekd.onnx_import.batch import ADVICE as DYNAMIC
+from edgekd.onnx_import.batch import free_batch, static_batch
 from edgekd.onnx_import.inputs import Arrays, Shapes
 from edgekd.onnx_import.read import opset_of
 from edgekd.onnx_import.same import require_same
-from edgekd.onnx_import.shapes import declare_outputs, fix_shapes, free_batch, static_batch
+from edgekd.onnx_import.shapes import declare_outputs, fix_shapes
 from edgekd.onnx_import.simplify import ADVICE, simplify
 from edgekd.quantization.clean import MIN_OPSET
 
@@ -30,7 +32,7 @@ def import_float(model: onnx.ModelProto, inputs: Arrays, shapes: Shapes, *, slim
         plain = free_batch(plain, first)
     plain = declare_outputs(plain, first)
     usable = {name: array[: len(array) // batch * batch or None] for name, array in inputs.items()}
-    advice = "export it with a dynamic batch" if built_in else ADVICE if slim else "export it with opset 18 or later"
+    advice = DYNAMIC if built_in else ADVICE if slim else "export it with opset 18 or later"
     require_same(model, plain, usable, batch, advice)
     return plain
 

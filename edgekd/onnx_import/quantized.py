@@ -6,6 +6,7 @@ import onnx
 
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import QUANTIZERS, Graph, check, inferred
+from edgekd.onnx_import.batch import free_batch, static_batch
 from edgekd.onnx_import.biases import store_biases
 from edgekd.onnx_import.floats import BATCH, modern
 from edgekd.onnx_import.inputs import Arrays, Shapes, model_inputs, random_inputs, sizes_of
@@ -20,7 +21,7 @@ from edgekd.onnx_import.oddities import (
 from edgekd.onnx_import.qoperator import OPERATORS, RUN_TIME, expand_integer_operators
 from edgekd.onnx_import.read import opset_of
 from edgekd.onnx_import.same import ONE, require_same
-from edgekd.onnx_import.shapes import fix_shapes, free_batch, static_batch
+from edgekd.onnx_import.shapes import fix_shapes
 from edgekd.quantization.qdq import scheme_of
 from edgekd.quantization.scheme import Scheme
 

@@ -1,10 +1,11 @@
-"""Shapes made known: free dimensions get a size, the batch, which alone stays free, loses the size it was given."""
+"""Shapes made known: every dimension behind the batch gets a size."""
 
-import numpy as np
+from collections.abc import Sequence
+
 import onnx
 
 from edgekd.errors import BadInputError
-from edgekd.onnx_graph import Graph, inferred, set_attribute
+from edgekd.onnx_graph import inferred
 from edgekd.onnx_import.inputs import Arrays, Shapes, model_inputs, sizes_of
 from edgekd.quantization.reference import Reference
 
@@ -23,7 +24,7 @@ def fix_shapes(model: onnx.ModelProto, shapes: Shapes) -> onnx.ModelProto:
         names = ", ".join(value.name for value in model_inputs(fixed))
         raise BadInputError(f"--shape names {sorted(unknown)[0]!r}; the inputs are: {names}")
     for value in model_inputs(fixed):
-        _declare(value, [sizes_of(value)[0], *_sizes(value, shapes.get(value.name))])
+        declare(value, [sizes_of(value)[0], *_sizes(value, shapes.get(value.name))])
     fixed.graph.ClearField("value_info")
     for value in fixed.graph.output:
         value.type.tensor_type.ClearField("shape")
@@ -46,7 +47,8 @@ def _sizes(value: onnx.ValueInfoProto, given: tuple[int, ...] | None) -> list[in
     return [size for size in found[1:] if size is not None]
 
 
-def _declare(value: onnx.ValueInfoProto, sizes: list[int | None]) -> None:
+def declare(value: onnx.ValueInfoProto, sizes: Sequence[int | None]) -> None:
+    """Write an input's or output's dimensions; None is the batch."""
     shape = value.type.tensor_type.shape
     del shape.dim[:]
     for size in sizes:
@@ -57,35 +59,6 @@ def _declare(value: onnx.ValueInfoProto, sizes: list[int | None]) -> None:
             dim.dim_value = size
 
 
-def static_batch(model: onnx.ModelProto) -> int | None:
-    """The batch that an exporter has built in; None where the batch is free."""
-    sizes = [sizes_of(value)[0] for value in model_inputs(model)]
-    fixed = {size for size in sizes if size is not None}
-    if not fixed:
-        return None
-    if len(fixed) > 1 or None in sizes:
-        raise BadInputError("the inputs differ in their first dimension: it has to be the batch of all of them")
-    return fixed.pop()
-
-
-def free_batch(model: onnx.ModelProto, feeds: Arrays) -> onnx.ModelProto:
-    """A copy that takes any batch: Reshape targets that count samples get -1 there; the caller checks what it computes.
-
-    `feeds` hold one batch of the built-in size.
-    """
-    graph = Graph(model)
-    reshapes = [node for node in graph.nodes if node.op_type == "Reshape"]
-    made = Reference(model, [node.output[0] for node in reshapes]).run(feeds)
-    for node in reshapes:
-        target = np.array([-1, *made[node.output[0]].shape[1:]], np.int64)
-        graph.set_input(node, 1, graph.add_constant(f"{node.output[0]}_shape", target))
-        set_attribute(node, "allowzero", 0)
-    freed = graph.model()
-    for value in freed.graph.input:
-        _declare(value, [None, *sizes_of(value)[1:]])
-    return fix_shapes(freed, {})
-
-
 def declare_outputs(model: onnx.ModelProto, feeds: Arrays) -> onnx.ModelProto:
     """A copy that declares the output shapes which inference leaves open, as they are seen with `feeds`."""
     if all(value.type.tensor_type.shape.dim and None not in sizes_of(value)[1:] for value in model.graph.output):
@@ -93,5 +66,5 @@ def declare_outputs(model: onnx.ModelProto, feeds: Arrays) -> onnx.ModelProto:
     made, declared = Reference(model).run(feeds), onnx.ModelProto()
     declared.CopyFrom(model)
     for value in declared.graph.output:
-        _declare(value, [None, *made[value.name].shape[1:]])
+        declare(value, [None, *made[value.name].shape[1:]])
     return declared

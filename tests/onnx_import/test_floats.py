@@ -1,0 +1,213 @@
+"""Float models of any exporter: the same numbers, with known shapes and a free batch, or a reason why not."""
+
+import warnings
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper, version_converter
+
+from edgekd.errors import BadInputError
+from edgekd.onnx_import.floats import import_float
+from edgekd.onnx_import.inputs import parse_shapes, sizes_of
+from edgekd.onnx_import.read import read_model
+from edgekd.onnx_import.same import require_same
+from edgekd.quantization.calibrate import calibrate
+from edgekd.quantization.reference import Reference
+from edgekd.quantization.scheme import SCHEMES
+from tests.factories import Net
+from tests.quantization.onnx_models import kinds, model, random
+
+node = helper.make_node
+SAMPLES = 12
+
+
+def net(opset: int = 18) -> onnx.ModelProto:
+    """Convolution, ReLU6, squeeze, clip, resize-free: operators whose form changed between opset 11 and 18."""
+    made = model(
+        [
+            node("Constant", [], ["w"], value=numpy_helper.from_array(random(4, 3, 3, 3), "w")),
+            node("Identity", ["w"], ["w1"]),
+            node("Identity", ["w1"], ["w2"]),
+            node("Conv", ["x", "w2"], ["c"], name="stem", pads=[1, 1, 1, 1]),
+            node("Clip", ["c", "zero", "six"], ["r"]),
+            node("Identity", ["r"], ["i"]),
+            node("Identity", ["i"], ["j"]),
+            node("GlobalAveragePool", ["j"], ["p"]),
+            *_squeezed(opset),
+            node("Gemm", ["s", "head"], ["y"], transB=1),
+        ],
+        {"zero": np.float32(0), "six": np.float32(6), "head": random(5, 4, seed=1)},
+        opset=opset,
+        output_rank=2,
+    )
+    onnx.checker.check_model(made)
+    return made
+
+
+def _squeezed(opset: int) -> list[onnx.NodeProto]:
+    if opset < 13:
+        return [node("Squeeze", ["p"], ["s"], axes=[2, 3])]
+    axes = numpy_helper.from_array(np.array([2, 3]), "axes")
+    return [node("Constant", [], ["axes"], value=axes), node("Squeeze", ["p", "axes"], ["s"])]
+
+
+def declare(made: onnx.ModelProto, *sizes: int | str) -> onnx.ModelProto:
+    made.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", TensorProto.FLOAT, sizes))
+    return made
+
+
+def feeds(*shape: int) -> dict[str, np.ndarray]:
+    return {"x": random(SAMPLES, *shape, seed=3)}
+
+
+def assert_same(original: onnx.ModelProto, imported: onnx.ModelProto, inputs, batch: int) -> None:
+    """Folding and reordering of float32 sums: 1e-5 of values around 1."""
+    wanted = Reference(original).run(inputs, batch=batch)
+    for size in (1, 5, SAMPLES):
+        found = Reference(imported).run(inputs, batch=size)
+        for name, value in wanted.items():
+            np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("slim", [True, False])
+@pytest.mark.parametrize("opset", [11, 12, 13, 15, 17, 18, 21, 24])
+def test_every_opset_gives_the_same_numbers(opset, slim):
+    original, inputs = net(opset), feeds(3, 6, 6)
+    before = original.SerializeToString()
+    imported = import_float(original, inputs, {}, slim=slim)
+    assert original.SerializeToString() == before
+    assert imported.opset_import[0].version >= 18
+    assert_same(original, imported, inputs, SAMPLES)
+    quantised = kinds(calibrate(imported, SCHEMES["int8-asymmetric"], [inputs]))
+    assert not {"Identity", "Constant"} & set(quantised)
+    assert quantised.count("QuantizeLinear") == 5  # input, activation, pool, squeeze, output
+
+
+@pytest.mark.parametrize("sizes", [("N", 3, "h", "w"), (-1, 3, -1, -1), ("?", 3, "?", "?"), ("N", "c", "h", "w")])
+def test_free_dimensions_are_those_of_the_data(sizes):
+    original, inputs = declare(net(), *sizes), feeds(3, 8, 10)
+    imported = import_float(original, inputs, {})
+    assert sizes_of(imported.graph.input[0]) == [None, 3, 8, 10]
+    assert_same(declare(net(), "N", 3, "h", "w"), imported, inputs, SAMPLES)
+
+
+def test_a_given_shape_has_to_be_that_of_the_model_and_the_data():
+    original = declare(net(), "N", 3, "h", "w")
+    assert import_float(original, feeds(3, 8, 8), parse_shapes(["x=1,3,8,8"]))
+    with pytest.raises(BadInputError, match="cannot run on these inputs|does not run"):
+        import_float(original, feeds(3, 8, 8), parse_shapes(["x=1,3,9,9"]))
+    with pytest.raises(BadInputError, match=r"does not fit"):
+        import_float(original, feeds(3, 8, 8), parse_shapes(["x=1,4,8,8"]))
+    with pytest.raises(BadInputError, match=r"--shape names 'z'; the inputs are: x"):
+        import_float(original, feeds(3, 8, 8), parse_shapes(["z=1,4,8,8"]))
+
+
+@pytest.mark.parametrize("text", ["x", "x=", "=1", "x=0,3", "x=a", "x=1,", "x=-1,3"])
+def test_a_shape_that_is_none(text):
+    with pytest.raises(BadInputError, match=r"expected an input's name and its sizes, as in input=1,3,224,224"):
+        parse_shapes([text])
+
+
+def encoder(batch: int) -> onnx.ModelProto:
+    """Attention-like reshapes with a batch of `batch` written into their targets; the last merges batch and heads."""
+    net = Net(0, (6, 8))
+    x = net.op("MatMul", "input", net.constant(net.rng.normal(0, 0.3, (8, 8))))
+    heads = net.op("Reshape", x, net.constant([batch, 6, 2, 4], np.int64))
+    heads = net.op("Transpose", heads, perm=[0, 2, 1, 3])
+    merged = net.op("Reshape", heads, net.constant([batch * 2, 6, 4], np.int64))
+    scores = net.op("MatMul", merged, net.op("Transpose", merged, perm=[0, 2, 1]))
+    mixed = net.op("MatMul", net.op("Softmax", scores, axis=-1), merged)
+    mixed = net.op("Reshape", mixed, net.constant([batch, 2, 6, 4], np.int64))
+    first = net.op("Transpose", mixed, perm=[2, 0, 1, 3])  # tokens first, as torch's own attention has them
+    rows = net.op("Reshape", first, net.constant([6 * batch, 8], np.int64))
+    rows = net.op("MatMul", rows, net.constant(net.rng.normal(0, 0.3, (8, 8))))
+    tokens = net.op("Reshape", rows, net.constant([6, batch, 8], np.int64))
+    made = net.model(net.op("Transpose", tokens, perm=[1, 0, 2]))
+    for value in (*made.graph.input, *made.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = batch
+    return made
+
+
+@pytest.mark.parametrize(("batch", "slim"), [(1, False), (2, False), (2, True), (4, True)])
+def test_a_batch_that_is_built_in_is_freed(batch, slim):
+    original = encoder(batch)
+    inputs = {"input": random(SAMPLES, 6, 8, seed=5)}
+    imported = import_float(original, inputs, {}, slim=slim)
+    assert sizes_of(imported.graph.input[0]) == [None, 6, 8]
+    assert_same(original, imported, inputs, batch)
+
+
+def test_a_batch_that_cannot_be_freed_is_refused_with_advice():
+    with pytest.raises(BadInputError, match="export it with a dynamic batch"):
+        import_float(encoder(1), {"input": random(SAMPLES, 6, 8)}, {})  # simplified, a batch of 1 leaves no trace
+    made = declare(net(), 1, 3, 6, 6)
+    made.graph.node.extend([node("Concat", ["y", "row"], ["z"], axis=1)])  # a constant of one row for one sample
+    made.graph.initializer.append(numpy_helper.from_array(random(1, 2), "row"))
+    made.graph.output[0].name = "z"
+    with pytest.raises(BadInputError, match="export it with a dynamic batch"):
+        import_float(made, feeds(3, 6, 6), {})
+    with pytest.raises(BadInputError, match=r"the model's batch of 16 is built in"):
+        import_float(declare(net(), 16, 3, 6, 6), feeds(3, 6, 6), {})
+
+
+def test_inputs_without_a_common_batch_are_refused():
+    made = net()
+    made.graph.node.extend([node("Add", ["y", "state"], ["z"])])
+    made.graph.input.append(helper.make_tensor_value_info("state", TensorProto.FLOAT, [2, 5]))
+    made.graph.output[0].name = "z"
+    with pytest.raises(BadInputError, match="the inputs differ in their first dimension"):
+        import_float(made, {**feeds(3, 6, 6), "state": random(2, 5)}, {})
+
+
+def test_another_function_is_not_taken_for_the_same():
+    """What a wrong simplification would look like."""
+    other = net()
+    other.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.float32(0.5), "zero"))
+    require_same(net(), net(), feeds(3, 6, 6), 4, "advice")
+    with pytest.raises(BadInputError, match=r"output 'y' of the imported model is .* steps off the original: advice"):
+        require_same(net(), other, feeds(3, 6, 6), 4, "advice")
+
+
+def test_outputs_that_are_not_finite_prove_nothing():
+    inputs = {"x": np.full((SAMPLES, 3, 6, 6), 3e38, np.float32)}
+    made = model([node("Mul", ["x", "x"], ["a"]), node("Sub", ["a", "a"], ["y"])], {})
+    with pytest.raises(BadInputError, match="nan steps off"):
+        require_same(made, made, inputs, SAMPLES, "advice")
+
+
+@pytest.mark.parametrize(("opset", "dynamo"), [(11, False), (17, False), (18, True)])
+@pytest.mark.parametrize("free", [True, False])
+def test_torch_exporters(tmp_path, opset, dynamo, free):
+    import torch
+    from torch import nn
+
+    class Tiny(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.BatchNorm2d(4), nn.ReLU6())
+            self.head = nn.Linear(4 * 9, 5)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.stem(x) * 2
+            return self.head(x.view(x.size(0), -1)).softmax(-1)
+
+    path, example = tmp_path / "m.onnx", torch.zeros(2 if free else 1, 3, 6, 6)
+    options = {"dynamic_shapes": ({0: torch.export.Dim("batch")},) if free else None, "external_data": True}
+    if not dynamo:
+        options = {"input_names": ["x"], "dynamic_axes": {"x": {0: "n"}} if free else None}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(Tiny().eval(), (example,), path, dynamo=dynamo, opset_version=opset, verbose=False, **options)
+    original = read_model(path)
+    inputs = {original.graph.input[0].name: random(SAMPLES, 3, 6, 6)}
+    imported = import_float(original, inputs, {})
+    assert_same(original, imported, inputs, SAMPLES if free else 1)
+    assert kinds(calibrate(imported, SCHEMES["int8-asymmetric"], [inputs])).count("QuantizeLinear") >= 4
+
+
+def test_the_version_converter_is_held_against_the_original():
+    """Opset 11 → 18 by onnx itself, seen apart from ours: the operators above do convert."""
+    converted = version_converter.convert_version(net(11), 18)
+    inputs = feeds(3, 6, 6)
+    assert_same(net(11), converted, inputs, SAMPLES)
