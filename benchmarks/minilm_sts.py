@@ -3,13 +3,15 @@
 A frozen encoder's embeddings go to a linear probe on Reuters R8 (its own split) and on film reviews (split by film).
 Time is ONNX Runtime's, float, one thread, one sentence of 32 tokens, in fresh interleaved processes. Each student is
 taught without labels, with them besides, and the control learns from the labels alone. Takes over an hour on two
-cores; interrupted, the same command continues. Writes `results/minilm-sts.json`.
+cores; interrupted, the same command continues. Each row is written to `results/minilm-sts.json` as soon as it is done.
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +135,17 @@ def row(name: str, variant: str, out: Path, reporter: Reporter) -> dict[str, Any
     return {"recipe": name, "variant": variant, "agreement": run["distillation"]["agreement"], "models": found}
 
 
+def known() -> list[dict[str, Any]]:
+    """The rows measured so far."""
+    return list(json.loads(RESULTS.read_text())["rows"]) if RESULTS.is_file() else []
+
+
+def keep(found: dict[str, Any]) -> None:
+    """Write a row in the place of its older self."""
+    rows = {(row["recipe"], row["variant"]): row for row in [*known(), found]}
+    write_json(RESULTS, {"rows": [rows[key] for key in product(RECIPES, VARIANTS) if key in rows]})
+
+
 def judged(found: dict[str, Any]) -> list[tuple[str, float, float, bool]]:
     """Each promise of a label-free row: what, the ratio found, its limit, whether it holds."""
     teacher, student = found["models"]["teacher"], found["models"]["student"]
@@ -153,12 +166,10 @@ def main() -> int:
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
     arguments = parser.parse_args()
     with closing(open_device("local:")) as host:
-        machine = machine_facts(host).model_dump(mode="json")
-    rows = [
-        row(name, variant, arguments.out, Reporter()) for name in arguments.recipes for variant in arguments.variants
-    ]
-    document = {"machine": machine, "versions": versions(), "git_commit": git_commit(), "rows": rows}
-    write_json(RESULTS, document)
+        facts = {"machine": machine_facts(host).model_dump(mode="json"), "versions": versions()}
+    for name, variant in product(arguments.recipes, arguments.variants):
+        keep(facts | {"git_commit": git_commit()} | row(name, variant, arguments.out, Reporter()))
+    rows = known()
     promises = {found["recipe"]: judged(found) for found in rows if found["variant"] == "no labels"}
     Console().print(table(rows), *(_promises(name, found) for name, found in promises.items()))
     return 0 if all(holds for found in promises.values() for *_, holds in found) else 1
