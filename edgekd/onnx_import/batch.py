@@ -14,7 +14,6 @@ from edgekd.onnx_import.inputs import Arrays, model_inputs, sizes_of
 from edgekd.onnx_import.shapes import declare, fix_shapes
 from edgekd.quantization.reference import Reference
 
-
 ADVICE = "export it with a dynamic batch"
 
 

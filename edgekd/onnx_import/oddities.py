@@ -52,7 +52,7 @@ def _require_shapes(graph: Graph, node: NodeProto) -> None:
     if stored is not None and scale.size > 1:
         axis = attribute(node, "axis", 1)
         channels.add(stored.shape[axis] if -stored.ndim <= axis < stored.ndim else 0)
-    if scale.ndim > 1 or len(channels) > 1 or (zero_point is not None and zero_point.shape != scale.shape):
+    if scale.ndim > 1 or len(channels) > 1 or (zero_point is not None and zero_point.size != scale.size):
         raise BadInputError(f"{label(node)!r} has scales and zero points that do not fit its channels")
 
 
