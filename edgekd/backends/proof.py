@@ -108,10 +108,15 @@ def watch(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, str]]:
     makers: dict[str, str] = {}
     for node in graph.nodes:
         maker = graph.producer(node.input[0]) if node.op_type == "QuantizeLinear" else None
-        if maker is not None and node.input[0] in graph.types and node.input[0] not in makers:
+        if maker is not None and _leaves(graph, node.input[0]) and node.input[0] not in makers:
             makers[node.input[0]] = f"{maker.op_type} {label(maker)}"
             _expose(graph, node)
     return graph.model(), makers
+
+
+def _leaves(graph: Graph, edge: str) -> bool:
+    """Whether a bundle can hold a tensor: its batch comes first, its other sizes are known."""
+    return edge in graph.types and bool(graph.shapes.get(edge)) and None not in graph.shapes[edge][1:]
 
 
 def _expose(graph: Graph, quantize: onnx.NodeProto) -> None:

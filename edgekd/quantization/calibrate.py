@@ -7,7 +7,9 @@ import onnx
 
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import Array
+from edgekd.quantization.bias_correction import correct_biases
 from edgekd.quantization.clean import clean
+from edgekd.quantization.equalize import equalize
 from edgekd.quantization.onnx_view import view_of
 from edgekd.quantization.placement import Placement, place
 from edgekd.quantization.qdq import insert_activations, is_quantized, quantize_weights
@@ -24,23 +26,35 @@ def calibrate(
     batches: Iterable[dict[str, Array]],
     keep_float: Iterable[str] = (),
     method: Method = "minmax",
+    *,
+    equalized: bool = False,
+    corrected: bool = False,
 ) -> onnx.ModelProto:
     """Quantise a float model with the ranges that its edges show over `batches` (float arrays by input name).
 
-    `keep_float` are globs over layer and edge names. The argument is untouched. Raises BadInputError for a model that
-    is quantised already, for no batches, and for values that are not finite.
+    `keep_float` are globs over layer and edge names. `equalized` evens out channel ranges first, `corrected` takes the
+    mean error of rounded weights out of the biases. The argument is untouched. Raises BadInputError for a model that is
+    quantised already, for no batches, and for values that are not finite.
     """
     if is_quantized(model):
         raise BadInputError("the model is quantised already; calibrate its float original")
-    plain = clean(model)
+    plain, samples = clean(model), list(batches)
+    if equalized:
+        plain = equalize(plain)
     placement = place(view_of(plain), scheme, keep_float)
-    ranges = observe(plain, placement.observed, batches, method)
+    ranges = observe(plain, placement.observed, samples, scheme, method)
+    if corrected:
+        plain = correct_biases(plain, scheme, placement.weights, samples)
     quantized = insert_activations(plain, parameters(placement, ranges, scheme), scheme)
     return quantize_weights(quantized, scheme, placement.weights)
 
 
 def observe(
-    model: onnx.ModelProto, edges: Iterable[str], batches: Iterable[dict[str, Array]], method: Method = "minmax"
+    model: onnx.ModelProto,
+    edges: Iterable[str],
+    batches: Iterable[dict[str, Array]],
+    scheme: Scheme,
+    method: Method = "minmax",
 ) -> dict[str, Range]:
     """Range of each edge over the batches."""
     watched = tuple(edges)
@@ -51,7 +65,7 @@ def observe(
         empty = False
         values = {**batch, **reference.run(batch)}
         for edge in watched:
-            seen[edge].append(_finite(edge, batch_range(values[edge], method)))
+            seen[edge].append(_finite(edge, batch_range(values[edge], method, scheme)))
     if empty:
         raise BadInputError("calibration needs at least one batch of inputs")
     return {edge: combine(ranges, method) for edge, ranges in seen.items()}

@@ -39,6 +39,8 @@ SCHEMES = {
     scheme.name: scheme
     for scheme in (
         Scheme("int8-asymmetric", "uint8", symmetric=False, weight_max=127, bias="int32", residual="both"),
+        # For x86 without VNNI, whose u8 × s8 products of pairs saturate in int16.
+        Scheme("int8-asymmetric-w7", "uint8", symmetric=False, weight_max=63, bias="int32", residual="both"),
         Scheme(
             "int8-symmetric",
             "int8",

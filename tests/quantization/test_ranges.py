@@ -59,8 +59,18 @@ def test_batches_combine_by_method() -> None:
 
 def test_a_percentile_ignores_an_outlier() -> None:
     values = np.append(np.linspace(-1, 1, 100_000), 1e6).astype(np.float32)
-    assert batch_range(values, "minmax")[1] == 1e6
-    assert batch_range(values, "percentile")[1] == pytest.approx(1, abs=1e-3)  # the 99.99th of 100,001 values
+    assert batch_range(values, "minmax", ASYMMETRIC)[1] == 1e6
+    assert batch_range(values, "percentile", ASYMMETRIC)[1] == pytest.approx(
+        1, abs=1e-3
+    )  # the 99.99th of 100,001 values
+
+
+@pytest.mark.parametrize("scheme", SCHEMES.values(), ids=list(SCHEMES))
+def test_the_range_of_least_error_clips_a_tail_and_keeps_an_even_spread(scheme: Scheme) -> None:
+    even, tail = np.linspace(-1, 1, 4001), np.append(12.0, np.random.default_rng(0).normal(size=16383))
+    assert batch_range(even.astype(np.float32), "mse", scheme) == pytest.approx((-1, 1), abs=0.03)
+    low, high = batch_range(tail.astype(np.float32), "mse", scheme)
+    assert tail.min() < low < 0 < high < tail.max()
 
 
 weights = hnp.arrays(np.float32, (3, 4, 2), elements=st.floats(-1e3, 1e3, width=32))

@@ -1,0 +1,93 @@
+"""Which layers a quantised model loses its precision in: signal to noise at every quantised edge, worst loss first."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from edgekd.onnx_graph import Array, Graph
+from edgekd.quantization.clean import clean
+from edgekd.quantization.fold import layer_name
+from edgekd.quantization.reference import Reference
+
+SPOTLESS = 120.0  # dB: more than float32 can tell apart
+
+
+@dataclass(frozen=True)
+class LayerError:
+    """What quantising everything up to a layer costs at its output.
+
+    Attributes:
+        sqnr: signal to quantisation noise there, dB.
+        lost: dB below the worst of what the layer reads: the layer's own part.
+    """
+
+    layer: str
+    kind: str
+    edge: str
+    sqnr: float
+    lost: float
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.layer}: {self.sqnr:.1f} dB, {self.lost:.1f} dB of it lost here"
+
+
+def layer_errors(
+    model: onnx.ModelProto, quantized: onnx.ModelProto, batches: Iterable[dict[str, Array]]
+) -> tuple[LayerError, ...]:
+    """The layers of a QDQ model beside its float original over `batches`, those that lose most first."""
+    plain, edges = clean(model), _dequantized(quantized)
+    exact, rounded = Reference(plain, list(edges)), Reference(quantized, list(edges.values()))
+    signal, noise = dict.fromkeys(edges, 0.0), dict.fromkeys(edges, 0.0)
+    for batch in batches:
+        real, ours = {**batch, **exact.run(batch)}, rounded.run(batch)
+        for edge, result in edges.items():
+            signal[edge] += float(np.sum(real[edge].astype(np.float64) ** 2))
+            noise[edge] += float(np.sum((real[edge].astype(np.float64) - ours[result]) ** 2))
+    ratios = {edge: _decibel(signal[edge], noise[edge]) for edge in edges}
+    return tuple(sorted(_attributed(Graph(plain), ratios), key=lambda error: -error.lost))
+
+
+def _dequantized(quantized: onnx.ModelProto) -> dict[str, str]:
+    """Each quantised activation, as the float model calls it, and the tensor that holds its rounded values."""
+    graph = Graph(quantized)
+    found = {}
+    for node in graph.nodes:
+        reader = graph.only_consumer(node.output[0]) if node.op_type == "QuantizeLinear" else None
+        if reader is not None:
+            result = reader.output[0]
+            found[result if result in graph.outputs else node.input[0]] = result
+    return found
+
+
+def _decibel(signal: float, noise: float) -> float:
+    return min(SPOTLESS, 10 * float(np.log10(signal / noise))) if noise and signal else SPOTLESS
+
+
+def _attributed(graph: Graph, ratios: dict[str, float]) -> Iterable[LayerError]:
+    for edge, ratio in ratios.items():
+        maker = graph.producer(edge)
+        if maker is not None:
+            layer = _kernel(graph, edge, ratios)
+            before = min((ratios[source] for source in _sources(graph, edge, ratios)), default=SPOTLESS)
+            yield LayerError(layer_name(layer), layer.op_type, edge, ratio, before - ratio)
+
+
+def _kernel(graph: Graph, edge: str, ratios: dict[str, float]) -> onnx.NodeProto:
+    """The first of the nodes that are fused into one between quantised edges."""
+    node = graph.producer(edge)
+    assert node is not None
+    before = next(
+        (source for source in node.input if graph.producer(source) is not None and source not in ratios), None
+    )
+    return node if before is None else _kernel(graph, before, ratios)
+
+
+def _sources(graph: Graph, edge: str, ratios: dict[str, float]) -> list[str]:
+    """The quantised edges that an edge is computed from."""
+    node = graph.producer(edge)
+    found: list[str] = []
+    for source in [] if node is None else node.input:
+        found += [source] if source in ratios else _sources(graph, source, ratios)
+    return found

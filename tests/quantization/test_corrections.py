@@ -1,0 +1,83 @@
+"""What calibration can do beyond ranges: equalised channels, corrected biases, and a report of who loses precision."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+from edgekd.backends.reference import Reference
+from edgekd.quantization.calibrate import calibrate
+from edgekd.quantization.clean import clean
+from edgekd.quantization.equalize import equalize
+from edgekd.quantization.errors_by_layer import layer_errors
+from edgekd.quantization.scheme import SCHEMES, Scheme
+from tests.quantization.onnx_models import constants, model, random
+
+node = helper.make_node
+COARSE = Scheme("coarse", "uint8", symmetric=False, weight_max=3, bias="int32", residual="both")
+X = np.abs(random(16, 3, 6, 6, seed=9))
+
+
+def chain() -> onnx.ModelProto:
+    """Conv, ReLU, depthwise conv, ReLU, conv; the channels of the first differ a hundredfold."""
+    uneven = np.array([0.1, 1.0, 10.0, 0.3], np.float32).reshape(4, 1, 1, 1)
+    return model(
+        [
+            node("Conv", ["x", "a.weight", "a.bias"], ["a"]),
+            node("Relu", ["a"], ["b"]),
+            node("Conv", ["b", "d.weight"], ["d"], group=4, pads=[1, 1, 1, 1]),
+            node("Relu", ["d"], ["e"]),
+            node("Conv", ["e", "z.weight"], ["y"]),
+        ],
+        {
+            "a.weight": random(4, 3, 1, 1) * uneven,
+            "a.bias": random(4, seed=1) * uneven.reshape(-1),
+            "d.weight": random(4, 1, 3, 3, seed=2),
+            "z.weight": random(2, 4, 1, 1, seed=3) / uneven.reshape(1, 4, 1, 1),
+        },
+    )
+
+
+def error(quantized: onnx.ModelProto) -> float:
+    exact, rounded = Reference(chain()).run({"x": X})["y"], Reference(quantized).run({"x": X})["y"]
+    return float(np.mean((exact - rounded) ** 2) / exact.var())
+
+
+def test_equalised_layers_compute_the_same_with_channels_of_one_range() -> None:
+    plain = clean(chain())
+    even = equalize(plain)
+    before, after = Reference(plain).run({"x": X})["y"], Reference(even).run({"x": X})["y"]
+    np.testing.assert_allclose(after, before, atol=1e-5 * float(np.abs(before).max()))  # float32 products
+    weights = constants(even)
+    into = np.abs(weights["d.weight"]).max(axis=(1, 2, 3))
+    out = np.abs(weights["z.weight"]).max(axis=(0, 2, 3))
+    np.testing.assert_allclose(into, out, rtol=1e-5)  # eq. 11
+
+
+def test_equalising_helps_uneven_channels() -> None:
+    scheme = SCHEMES["int8-asymmetric"]
+    assert error(calibrate(chain(), scheme, [{"x": X}], equalized=True)) < error(calibrate(chain(), scheme, [{"x": X}]))
+
+
+def test_corrected_biases_take_the_mean_error_away() -> None:
+    def bias(**options: bool) -> float:
+        quantized = calibrate(chain(), COARSE, [{"x": X}], **options)
+        exact, rounded = Reference(chain()).run({"x": X})["y"], Reference(quantized).run({"x": X})["y"]
+        return float(np.linalg.norm((exact - rounded).mean(axis=(0, 2, 3))))
+
+    # Three-bit weights; each layer is corrected for inputs in float, so that part of what comes before it stays.
+    assert bias(corrected=True) < bias() / 4
+
+
+@pytest.mark.parametrize("culprit", ["a", "z"])
+def test_the_report_names_the_layer_that_loses_most(culprit: str) -> None:
+    net = clean(chain())
+    coarse, fine = calibrate(chain(), COARSE, [{"x": X}]), calibrate(chain(), SCHEMES["int8-asymmetric"], [{"x": X}])
+    swap = {tensor.name: tensor for tensor in coarse.graph.initializer if tensor.name.startswith(f"{culprit}.weight")}
+    for tensor in fine.graph.initializer:
+        if tensor.name in swap:
+            tensor.CopyFrom(swap[tensor.name])
+    worst = layer_errors(net, fine, [{"x": X}])[0]
+    assert (worst.layer, worst.kind) == (culprit, "Conv")
+    assert worst.lost > 10
+    assert str(worst).startswith(f"Conv {culprit}: ")
