@@ -6,6 +6,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
 from typing import IO
 
@@ -40,8 +41,15 @@ class Leash:
 
     @property
     def ended(self) -> bool:
-        """Whether the client has left by itself."""
-        return self._process.poll() is not None
+        """Whether the client has left by itself. Popen's own wait can keep its lock for ever after a Ctrl-C."""
+        if self._process.returncode is None:
+            try:
+                pid, status = os.waitpid(self._process.pid, os.WNOHANG)
+            except ChildProcessError:  # collected just before an interrupt
+                pid, status = self._process.pid, 0
+            if pid:
+                self._process.returncode = os.waitstatus_to_exitcode(status)
+        return self._process.returncode is not None
 
     @property
     def output(self) -> bytes:
@@ -55,11 +63,11 @@ class Leash:
 
     def wait(self, seconds: float) -> bool:
         """Whether the client left in time."""
-        try:
-            self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
+        deadline, pause = time.monotonic() + seconds, 0.001
+        while not self.ended and time.monotonic() < deadline:
+            time.sleep(pause)
+            pause = min(2 * pause, 0.02)
+        return self.ended
 
     def let_go(self) -> None:
         """End it, the far end first."""
@@ -71,7 +79,7 @@ class Leash:
         if not self.wait(GRACE):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+            self.wait(GRACE)
         self._final = _content(self._stdout), _content(self._stderr)
         self._close()
 

@@ -32,6 +32,7 @@ def supervise(token: str, folder: str, argv: Sequence[str], seconds: float) -> b
     program = quote(argv[0])
     return _script(
         f"cd {quote(folder)} || exit 1",
+        f"export TMPDIR={quote(folder)}",  # what runtimes leave there goes with it
         f"command -v {program} >/dev/null 2>&1 || {{ {_answer(token, 'missing')}; exit; }}",
         f"setsid timeout -s KILL {seconds:.0f} {' '.join(map(quote, argv))} 3<&- &",
         "pid=$!",

@@ -34,10 +34,11 @@ class Loopback:
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
         shutil.copy(folder / "user.pub", folder / "authorized_keys")
         self.trust("host")
+        variables = f"HOME={folder} TMPDIR={self.temporary} PATH={self.bin}:/usr/bin:/bin"
         (folder / "sshd_config").write_text(
             f"ListenAddress 127.0.0.1\nPort {self.port}\nHostKey {folder}/host\nPidFile none\nUsePAM no\n"
             f"AuthorizedKeysFile {folder}/authorized_keys\nStrictModes no\nPasswordAuthentication no\n"
-            f"KbdInteractiveAuthentication no\nSetEnv TMPDIR={self.temporary} PATH={self.bin}:/usr/bin:/bin\n"
+            f"KbdInteractiveAuthentication no\nSetEnv {variables}\n"
         )
         self.configure()
         self.start()

@@ -36,7 +36,7 @@ HOSTILE = [
 
 
 def test_runs_in_a_private_folder_and_leaves_nothing(device: Device, board: Board, tmp_path: Path) -> None:
-    script = "pwd; umask; echo err >&2; exit 7"
+    script = "pwd; umask; mktemp >/dev/null; echo err >&2; exit 7"
     finished = device.run(["sh", "-c", script], timeout=20)
     mode = device.run(["stat", "-c", "%a", device.workspace], timeout=20)
     assert (finished.code, finished.stdout, finished.stderr) == (7, f"{device.workspace}\n0077\n", "err\n")

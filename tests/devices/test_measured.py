@@ -1,0 +1,77 @@
+"""A bundle on a device: the same proofs and numbers as next door, asked for from the command line."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from edgekd.cli import app
+from tests.devices.conftest import Board
+from tests.measure.bundles import MakeBundle, bundle, golden, own_bundle
+
+__all__ = ["bundle", "own_bundle"]
+
+
+def edgekd(*words: str) -> tuple[int, str]:
+    """Exit code and what was printed."""
+    result = CliRunner().invoke(app, words)
+    return result.exit_code, result.output
+
+
+@pytest.fixture
+def uri(board: Board) -> str:
+    return f"{board.uri}?python={sys.executable}"
+
+
+def test_verify_finds_on_the_device_what_it_finds_here(uri: str, bundle: MakeBundle, tmp_path: Path) -> None:
+    folder = bundle("onnxruntime")
+    x = np.random.default_rng(0).normal(size=(40, *golden(folder, "input:input").shape[1:])).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x=x, y=np.arange(40) % 10)
+    arguments = ["verify", str(folder), "--data", str(tmp_path / "data.npz"), "--json"]
+    (code, there), (_, here) = edgekd(*arguments, "--device", uri), edgekd(*arguments)
+    assert code == 0
+    # the device is this machine's processor: golden parity and accuracy are equal to the last digit
+    assert json.loads(there) | {"device": "local:"} == json.loads(here)
+    assert json.loads(there)["samples"] == 40
+
+
+def test_bench_gives_a_row_with_the_devices_facts(uri: str, bundle: MakeBundle, tmp_path: Path) -> None:
+    out = tmp_path / "results.jsonl"
+    replicates = ["--replicates", "2", "--seconds", "0.05", "--count", "5"]
+    code, output = edgekd(
+        "bench", str(bundle("onnxruntime")), "--device", uri, *replicates, "--out", str(out), "--json"
+    )
+    assert code == 0, output
+    row = json.loads(out.read_text())
+    assert [len(samples) >= 5 for samples in row["samples"]] == [True, True]
+    assert row["machine"]["kernel"] == Path("/proc/sys/kernel/osrelease").read_text().strip()
+    assert row["machine"]["python"] == sys.version.split()[0]
+
+
+def test_what_is_missing_there_is_one_line(board: Board, uri: str, bundle: MakeBundle, own_bundle: Path) -> None:
+    code, output = edgekd("verify", str(bundle("onnxruntime")), "--device", f"{board.uri}?python=/no/python")
+    assert (code, len(output.strip().splitlines())) == (3, 1)
+    assert "cannot run /no/python" in output
+    (own_bundle / "golden.npz").write_bytes(b"damaged")
+    code, output = edgekd("verify", str(own_bundle), "--device", uri)
+    assert (code, len(output.strip().splitlines())) == (2, 1)
+
+
+def test_a_runner_that_is_killed_is_not_believed(board: Board, bundle: MakeBundle) -> None:
+    killer = board.bin / "killer"  # the kernel's out-of-memory killer, or an owner who pulls the plug of one process
+    killer.write_text(f'#!/bin/sh\n{sys.executable} "$@" | head -n 1\nkill -9 $$\n')
+    killer.chmod(0o755)
+    code, output = edgekd("verify", str(bundle("onnxruntime")), "--device", f"{board.uri}?python=killer")
+    killer.unlink()
+    assert code == 3
+    assert "the runner was lost (exit code 137)" in output
+
+
+@pytest.mark.parametrize("uri", ["ssh://no-such-board.invalid", "adb://-s", "ssh://-oProxyCommand=id"])
+def test_the_exit_code_tells_bad_input_from_an_absent_device(uri: str, bundle: MakeBundle) -> None:
+    code, output = edgekd("bench", str(bundle("onnxruntime")), "--device", uri)
+    assert code == (3 if "invalid" in uri else 2)
+    assert len(output.strip().splitlines()) == 1
