@@ -1,5 +1,6 @@
 """The user's own arrays in one `.npz`: x_train, y_train, x_test, y_test; optionally x_val, y_val, classes."""
 
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -10,6 +11,12 @@ from edgekd.data.dataset import Array
 from edgekd.data.raw import Raw, from_arrays
 from edgekd.errors import BadInputError
 from edgekd.recipe import Data
+
+# What zipfile, zlib and numpy's parser of headers raise for bytes that are not theirs, or for a size that is too large.
+DAMAGE = (
+    *(OSError, EOFError, ValueError, TypeError, LookupError, NotImplementedError, MemoryError, RecursionError),
+    *(SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
+)
 
 
 def read(data: Data) -> Raw:
@@ -32,6 +39,6 @@ def read_npz(path: Path) -> dict[str, Array]:
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
         raise BadInputError(f"{path}: no such file") from error
-    except (OSError, EOFError, ValueError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BadInputError(f"{path}: not a readable npz file: {reason}") from error

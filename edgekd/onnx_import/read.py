@@ -8,11 +8,12 @@ from google.protobuf.message import DecodeError
 from onnx import external_data_helper, inliner, numpy_helper
 
 from edgekd.errors import BadInputError
-from edgekd.onnx_graph import check, sort_nodes
+from edgekd.onnx_graph import check, inferred, label, sort_nodes
 
 LIMIT = 2**31 - 1  # what protobuf can hold, and with it a session of ONNX Runtime
 OPSETS = range(11, 25)
 STANDARD = frozenset({"", "ai.onnx"})
+CONTRIBUTED = frozenset({"ai.onnx.ml", "com.microsoft"})  # ONNX Runtime has them: they can be folded or expanded
 
 
 def read_model(path: Path) -> onnx.ModelProto:
@@ -38,11 +39,23 @@ def _parsed(path: Path) -> onnx.ModelProto:
     if not model.graph.output:
         raise BadInputError("not a valid ONNX model: it has no outputs")
     opset = opset_of(model)
+    _require_known_operators(model)
     if opset not in OPSETS:
         raise BadInputError(
             f"opset {opset} is not supported: export again with one from {OPSETS.start} to {OPSETS.stop - 1}"
         )
     return model
+
+
+def _require_known_operators(model: onnx.ModelProto) -> None:
+    """Custom operators have no meaning here: the reference could not say what they compute."""
+    own = {function.domain for function in model.functions}
+    for node in model.graph.node:
+        if node.domain not in STANDARD | CONTRIBUTED | own:
+            raise BadInputError(
+                f"{node.op_type} {label(node)!r} is an operator of {node.domain!r}, which no backend has: "
+                "export the model with standard operators"
+            )
 
 
 def _self_contained(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
@@ -54,6 +67,8 @@ def _self_contained(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
         del tensor.external_data[:]
     model.ir_version = max(model.ir_version, 4)  # before 4 every initialiser had to be an input, too
     sort_nodes(model)
+    if not all(value.type.tensor_type.HasField("shape") for value in model.graph.output):
+        model = inferred(model)  # the checker asks for what nobody needs to declare
     check(model)
     for tensor in _tensors(model):
         numpy_helper.to_array(tensor)

@@ -1,0 +1,226 @@
+"""`edgekd export` on files of other tools: proven bundles, or exit 2 and one line; the files stay as they are."""
+
+import json
+import zipfile
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from edgekd.bundle import load_bundle
+from tests.factories import Net, quantize
+from tests.road import EXECUTED, complaint, edgekd
+
+
+def float_net(batch="batch", opset=21):
+    """A small convolutional classifier whose head moves by more than eight steps, and its inputs."""
+    net = Net(0, (3, 12, 12))
+    x = net.relu(net.conv("input", 3, 8, strides=[2, 2]))
+    x = net.op("Reshape", net.op("GlobalAveragePool", net.relu(net.conv(x, 8, 8))), net.constant([-1, 8], np.int64))
+    model = net.model(net.gemm(x, 8, 4))
+    shape = model.graph.input[0].type.tensor_type.shape
+    shape.dim[0].CopyFrom(helper.make_tensor_value_info("", 1, [batch]).type.tensor_type.shape.dim[0])
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    model.opset_import[0].version = opset
+    return model, net.inputs(96)
+
+
+@pytest.fixture
+def files(tmp_path):
+    model, inputs = float_net()
+    onnx.save(model, tmp_path / "m.onnx")
+    np.savez(tmp_path / "x.npz", input=inputs)
+    return tmp_path
+
+
+def export(folder, target="x86-onnxruntime", *arguments, calibration="x.npz"):
+    data = ["--calibration", folder / calibration] if calibration else []
+    return edgekd("export", folder / "m.onnx", "--target", target, "--out", folder / "out", "--json", *data, *arguments)
+
+
+def refusal(folder, *arguments, **options):
+    before = (folder / "m.onnx").read_bytes()
+    message = complaint(export(folder, *arguments, **options), 2)
+    assert (folder / "m.onnx").read_bytes() == before
+    assert not (folder / "out").exists() or not any((folder / "out").iterdir())
+    return message
+
+
+def change(folder, edit):
+    model = onnx.load(folder / "m.onnx")
+    edit(model)
+    (folder / "m.onnx").write_bytes(model.SerializeToString())
+
+
+@pytest.mark.parametrize("target", EXECUTED)
+def test_a_foreign_float_model_is_proven(files, target):
+    """Opset 13, a batch of 1 built in, initialisers that are inputs, constants behind Identity, external data."""
+    model, _ = float_net(batch=1, opset=13)
+    weight = model.graph.initializer[0]
+    model.graph.node.insert(0, helper.make_node("Identity", [weight.name], ["alias"]))
+    model.graph.node[1].input[1] = "alias"
+    model.graph.input.append(helper.make_tensor_value_info(weight.name, 1, weight.dims))
+    onnx.save(model, files / "m.onnx", save_as_external_data=True, location="weights", size_threshold=0)
+    before = [(files / name).read_bytes() for name in ("m.onnx", "weights", "x.npz")]
+    done = export(files, target)
+    assert done.exit_code == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["status"] == "ok", report["reason"]
+    assert [row["batch"] for row in report["parity"]] == [1, 8]
+    assert [(files / name).read_bytes() for name in ("m.onnx", "weights", "x.npz")] == before
+    assert load_bundle(files / "out" / f"m-{target}").inputs[0].shape[0] is None
+
+
+@pytest.mark.parametrize("target", EXECUTED)
+def test_a_foreign_qdq_model_of_int8_activations_is_proven(files, target):
+    model, inputs = float_net()
+    quantised = quantize(model, inputs)
+    for tensor in quantised.graph.initializer:
+        value = numpy_helper.to_array(tensor)
+        if value.dtype == np.uint8:
+            tensor.CopyFrom(numpy_helper.from_array((value.astype(int) - 128).astype(np.int8), tensor.name))
+    quantised.metadata_props.clear()
+    onnx.save(quantised, files / "m.onnx")
+    done = export(files, target, calibration=None if target == "x86-onnxruntime" else "x.npz")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["status"] == "ok"
+
+
+def test_free_dimensions_come_from_the_data_or_from_an_option(files):
+    def free(model):
+        for dim in list(model.graph.input[0].type.tensor_type.shape.dim)[2:]:
+            dim.dim_param = "any"
+
+    change(files, free)
+    assert export(files).exit_code == 0
+    onnx.save(quantize(*float_net()), files / "m.onnx")
+    change(files, free)
+    advice = complaint(export(files, calibration=None), 2)
+    assert "free dimensions: fix them with --shape input=1,3,?,?" in advice
+    assert export(files, "x86-onnxruntime", "--shape", "input=1,3,12,12", calibration=None).exit_code == 0
+    wrong = complaint(export(files, "x86-onnxruntime", "--shape", "input=1,3", calibration=None), 2)
+    assert "does not fit" in wrong
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (np.zeros((8, 12, 12, 3), np.float32), r"input has shape (8, 12, 12, 3); the model takes (batch, 3, 12, 12)"),
+        (np.zeros((8, 3, 12), np.float32), "the model takes (batch, 3, 12, 12)"),
+        (np.zeros((0, 3, 12, 12), np.float32), "at least one sample"),
+        (np.zeros((8, 3, 12, 12), np.float32), "every value is the same: calibration needs real inputs"),
+        (np.full((8, 3, 12, 12), np.inf, np.float32), "values that are not finite"),
+        (np.full((8, 3, 12, 12), 1e300), "values that are not finite"),  # in float32
+        (np.zeros((8, 3, 12, 12), np.int64), "input is int64; model inputs are float32, already preprocessed"),
+        (np.array(["a"] * 8), "input is <U1"),
+        (np.full((8, 3, 12, 12), 1j, np.complex64), "input is complex64"),
+    ],
+)
+def test_calibration_data_that_do_not_fit(files, value, words):
+    np.savez(files / "x.npz", input=value)
+    assert words in refusal(files)
+
+
+def test_what_is_no_npz_of_arrays(files):
+    np.savez(files / "x.npz", input=np.array([{}]))
+    assert "x.npz: not a readable npz file" in refusal(files)
+    (files / "x.npz").write_bytes(b"PK\x03\x04" + bytes(50))
+    assert "x.npz: not a readable npz file" in refusal(files)
+    np.save(files / "y.npy", np.zeros(3))
+    assert "np.savez keeps several by name" in refusal(files, calibration="y.npy")
+
+
+@pytest.mark.parametrize("shape", ["(274877906944,)", "(4", "(4,)" * 2000, "[]", "(-1,)", "(" * 500])
+def test_an_array_whose_header_lies_is_refused(files, shape):
+    """A terabyte promised in sixteen bytes; and what numpy's parser raised as TokenError."""
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    content = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(16)
+    with zipfile.ZipFile(files / "x.npz", "w") as archive:
+        archive.writestr("input.npy", content)
+    assert "x.npz: not a readable npz file" in refusal(files)
+
+
+def test_a_tensor_that_never_moves_is_quantised(files):
+    """A dead branch: its range is zero, its scale the smallest there is; the rest is as good as ever."""
+
+    def kill(model):
+        weight = model.graph.initializer[0]
+        weight.CopyFrom(numpy_helper.from_array(np.zeros(list(weight.dims), np.float32), weight.name))
+
+    change(files, kill)
+    done = export(files, "x86-onnxruntime", "--no-simplify")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["status"] == "unverified"
+
+
+def test_an_unknown_operator_is_named(files):
+    def edit(model):
+        model.opset_import.append(helper.make_opsetid("own", 1))
+        model.graph.node.append(helper.make_node("Warp", ["logits"], ["z"], name="odd", domain="own"))
+        model.graph.output[0].name = "z"
+
+    change(files, edit)
+    assert "Warp 'odd' is an operator of 'own', which no backend has" in refusal(files)
+
+
+def test_an_operator_without_a_form_on_the_target_names_those_that_have_one(files):
+    def edit(model):
+        model.graph.node.append(helper.make_node("Sinh", ["logits"], ["z"], name="odd"))
+        model.graph.output[0].name = "z"
+
+    change(files, edit)
+    message = refusal(files, "x86-tflite")
+    assert "odd" in message
+    assert "Sinh" in message
+    assert "these targets take it: x86-onnxruntime, x86-openvino" in message
+
+
+@pytest.mark.parametrize(("kind", "words"), [(10, "float16"), (11, "float64"), (8, "object")])
+def test_inputs_of_another_type_are_refused(files, kind, words):
+    def edit(model):
+        model.graph.input[0].type.tensor_type.elem_type = kind
+        model.graph.node.insert(0, helper.make_node("Cast", ["input"], ["cast"], to=1))
+        model.graph.node[1].input[0] = "cast"
+
+    change(files, edit)
+    assert f"input 'input' is {words}: export the model with float32 or integer tensors" in refusal(files)
+
+
+def test_integers_are_taken_as_they_are(files):
+    net = Net(0, (6,))
+    table = net.constant(net.rng.normal(0, 1, (10, 8)))
+    x = net.op("ReduceMean", net.op("Gather", table, "input"), net.constant([1], np.int64), keepdims=0)
+    logits = net.gemm(x, 8, 4)
+    net.nodes[0].input[1] = "tokens"
+    graph = helper.make_graph(
+        [*net.nodes],
+        "net",
+        [helper.make_tensor_value_info("tokens", 7, ["n", 6])],
+        [helper.make_tensor_value_info(logits, 1, ["n", 4])],
+        [numpy_helper.from_array(value, name) for name, value in net.constants.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8), files / "m.onnx")
+    np.savez(files / "x.npz", tokens=np.random.default_rng(0).integers(0, 10, (96, 6), np.int32))
+    done = export(files)
+    assert done.exit_code == 0, done.stderr
+    np.savez(files / "x.npz", tokens=np.full((4, 6), 10))
+    assert "cannot run on these inputs" in complaint(export(files), 2)
+    np.savez(files / "x.npz", tokens=np.full((4, 6), 2**63, np.uint64))
+    assert "tokens holds values that int64 cannot" in complaint(export(files), 2)
+    np.savez(files / "x.npz", tokens=np.zeros((4, 6), np.float32))
+    assert "tokens is float32; the model takes int64" in complaint(export(files), 2)
+
+
+@pytest.mark.parametrize("end", [0, 1, 100, 2000, -1])
+def test_a_truncated_model_is_refused(files, end):
+    content = (files / "m.onnx").read_bytes()
+    (files / "m.onnx").write_bytes(content[:end])
+    assert "m.onnx: " in refusal(files)
+
+
+def test_more_than_two_gigabytes(files):
+    with (files / "m.onnx").open("r+b") as file:
+        file.truncate(2**31 + 2**20)
+    message = complaint(export(files), 2)
+    assert "2.0 GB of model, and ONNX holds 2 GB" in message
