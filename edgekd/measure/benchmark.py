@@ -7,6 +7,7 @@ from pathlib import Path
 from edgekd.devices import Device
 from edgekd.measure.protocol import Options, Replicate, Session
 from edgekd.measure.statistics import Latency, summarise
+from edgekd.measure.telemetry import Telemetry, watch
 from edgekd.progress import SILENT, Reporter
 
 Candidates = Mapping[str, tuple[Path, Options]]
@@ -14,10 +15,11 @@ Candidates = Mapping[str, tuple[Path, Options]]
 
 @dataclass(frozen=True)
 class Measurement:
-    """A latency and the replicates that it sums up."""
+    """A latency, the replicates that it sums up, and what the device was like meanwhile."""
 
     latency: Latency
     replicates: tuple[Replicate, ...]
+    telemetry: Telemetry | None = None
 
     @property
     def samples(self) -> tuple[tuple[float, ...], ...]:
@@ -40,20 +42,24 @@ def measure(
         label: Session(device, folder, options, batch, threads) for label, (folder, options) in candidates.items()
     }
     runs: dict[str, list[Replicate]] = {label: [] for label in sessions}
-    with reporter.track("measuring", total=replicates * len(sessions)) as bar:
+    with watch(device) as watched, reporter.track("measuring", total=replicates * len(sessions)) as bar:
         for turn in range(replicates):
             for label in list(sessions)[:: -1 if turn % 2 else 1]:
                 runs[label].append(sessions[label].bench(seconds, count))
                 bar.advance(note=label)
-    return {label: Measurement(_latency(done), tuple(done)) for label, done in runs.items()}
+    state = watched.telemetry
+    return {label: Measurement(_latency(done, state), tuple(done), state) for label, done in runs.items()}
 
 
-def _latency(replicates: list[Replicate]) -> Latency:
+def _latency(replicates: list[Replicate], state: Telemetry | None) -> Latency:
     timings = [replicate.timing for replicate in replicates]
-    return summarise(
+    latency = summarise(
         [timing.samples_ms for timing in timings],
         timings[0].batch,
         [timing.first_ms for timing in timings],
         [replicate.load.ms for replicate in replicates],
         [timing.peak_rss_mb for timing in timings],
     )
+    if not (state and state.throttled) or "throttled" in latency.flags:
+        return latency
+    return latency.model_copy(update={"flags": (*latency.flags, "throttled")})

@@ -14,6 +14,7 @@ from edgekd.measure.benchmark import Measurement
 from edgekd.measure.facts import Machine
 from edgekd.measure.protocol import Options
 from edgekd.measure.statistics import Latency
+from edgekd.measure.telemetry import Telemetry
 from edgekd.schema import Schema
 
 
@@ -37,6 +38,7 @@ class Row(Schema):
     batch: PositiveInt
     threads: PositiveInt
     latency: Latency | None = None
+    telemetry: Telemetry | None = None
     metric_name: str | None = None
     metric: float | None = None
     samples: tuple[tuple[float, ...], ...] = ()
@@ -70,6 +72,7 @@ def row(
         batch=first.timing.batch,
         threads=first.timing.threads,
         latency=measurement.latency,
+        telemetry=measurement.telemetry,
         metric_name=metric[0] if metric else None,
         metric=metric[1] if metric else None,
         samples=measurement.samples,

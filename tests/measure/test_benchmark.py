@@ -8,14 +8,15 @@ from tests.measure.bundles import MakeBundle
 
 
 class RecordingDevice(LocalDevice):
-    """This machine, remembering which bundle each command was for."""
+    """This machine, remembering which bundle each run of the runner was for."""
 
     def __init__(self) -> None:
         super().__init__("local:")
         self.ran: list[str] = []
 
     def run(self, argv: Sequence[str], timeout: float) -> Finished:
-        self.ran.append(Path(argv[3]).name)
+        if argv[0] == self.python:
+            self.ran.append(Path(argv[3]).name)
         return super().run(argv, timeout)
 
 

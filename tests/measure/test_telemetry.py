@@ -1,0 +1,125 @@
+"""What a device tells of itself while it is timed: the real script, on this machine and on made-up ones."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from edgekd.devices import Device, open_device
+from edgekd.measure.telemetry import telemetry, watch
+
+Files = dict[str, str]
+MakeRoot = Callable[[Files], Path]
+CPU = "sys/devices/system/cpu/cpu"
+PI = {
+    "proc/uptime": "100.00 50.00",
+    f"{CPU}0/cpufreq/scaling_cur_freq": "600000",
+    f"{CPU}0/cpufreq/cpuinfo_max_freq": "1800000",
+    f"{CPU}1/cpufreq/scaling_cur_freq": "1200000",
+    f"{CPU}1/cpufreq/cpuinfo_max_freq": "1800000",
+    "sys/class/thermal/thermal_zone0/temp": "48300",
+    "sys/class/thermal/thermal_zone1/temp": "61200",
+    "sys/devices/platform/soc/soc:firmware/get_throttled": "50005",
+}
+
+
+@pytest.fixture
+def device() -> Iterator[Device]:
+    opened = open_device("local:")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> MakeRoot:
+    def make(files: Files) -> Path:
+        for name, content in files.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(content + "\n")
+        return tmp_path
+
+    return make
+
+
+def test_this_machine_tells_what_it_can_and_why_it_cannot_tell_the_rest(device: Device) -> None:
+    with watch(device) as watched:
+        time.sleep(0.5)
+    found = watched.telemetry
+    assert found is not None
+    assert found.samples >= 2
+    assert 0.3 <= found.seconds <= 60
+    assert found.steal is not None
+    assert 0 <= found.steal <= 1
+    optional = {name for name, value in found.model_dump().items() if value is None}
+    assert optional == found.missing.keys()
+
+
+def test_a_raspberry_pi_that_held_back_says_so(device: Device, root: MakeRoot) -> None:
+    with watch(device, str(root(PI))) as watched:
+        time.sleep(0.1)
+    found = watched.telemetry
+    assert found is not None
+    assert (found.frequency_mhz, found.max_frequency_mhz) == (1200, 1800)
+    assert (found.temperature_before, found.temperature_highest) == (61.2, 61.2)
+    assert found.capped is True
+    assert found.throttled
+    assert found.missing.keys() == {"steal", "waiting", "power_w"}
+
+
+def test_what_a_pi_did_before_is_no_throttling_now(device: Device, root: MakeRoot) -> None:
+    """0x50000: under-voltage and throttling have occurred since it was started."""
+    firmware = {"sys/devices/platform/soc/soc:firmware/get_throttled": "50000"}
+    fast = {f"{CPU}1/cpufreq/scaling_cur_freq": "1800000"}
+    with watch(device, str(root(PI | firmware | fast))) as watched:
+        pass
+    assert watched.telemetry is not None
+    assert watched.telemetry.capped is False
+    assert not watched.telemetry.throttled
+
+
+def test_the_rails_of_a_jetson_add_up(device: Device, root: MakeRoot) -> None:
+    rails = {"curr1_input": "2000", "in1_input": "5000", "curr2_input": "500", "in2_input": "4000", "curr3_input": "9"}
+    with watch(
+        device, str(root({f"sys/class/hwmon/hwmon3/{name}": value for name, value in rails.items()}))
+    ) as watched:
+        pass
+    assert watched.telemetry is not None
+    assert watched.telemetry.power_w == pytest.approx(12.0)  # 2 A · 5 V + 0.5 A · 4 V; a rail without volts is none
+
+
+@pytest.mark.parametrize(("status", "watts"), [("Discharging", 2.0), ("Charging", None)])
+def test_a_battery_tells_power_unless_it_is_charged(
+    device: Device, root: MakeRoot, status: str, watts: float | None
+) -> None:
+    battery = {"status": status, "current_now": "-500000", "voltage_now": "4000000"}
+    files = {f"sys/class/power_supply/battery/{name}": value for name, value in battery.items()}
+    with watch(device, str(root(files))) as watched:
+        pass
+    assert watched.telemetry is not None
+    assert watched.telemetry.power_w == watts
+
+
+def test_energy_counters_wrap_each_by_itself() -> None:
+    """Package 0 wraps at 10 J and spends 4 + 3 J, package 1 at 20 J and spends 1 + 1: 9 J in 2 s."""
+    samples = [(0, 8e6, 3e6), (1, 2e6 - 1, 4e6), (2, 5e6 - 1, 5e6)]
+    text = "".join(
+        f"snapshot\nuptime {seconds}.00 0\nenergy_uj {first:.0f}\nrange_uj 10000000\n"
+        f"energy_uj {second:.0f}\nrange_uj 20000000\n"
+        for seconds, first, second in samples
+    )
+    assert telemetry(text).power_w == pytest.approx(4.5)
+
+
+def test_a_hypervisor_that_steals_is_caught() -> None:
+    """Of 100 ticks 25 were stolen; tasks waited 0.5 s of 1 s."""
+    text = (
+        "snapshot\nuptime 1.0 0\nticks cpu  10 0 10 70 0 0 0 10 0 0\npressure some avg10=0.0 total=1000\n"
+        "snapshot\nuptime 2.0 0\nticks cpu  50 0 15 100 0 0 0 35 7 0\npressure some avg10=0.0 total=501000\n"
+    )
+    found = telemetry(text)
+    assert (found.steal, found.waiting) == (0.25, 0.5)
+
+
+def test_silence_is_no_telemetry() -> None:
+    assert telemetry("sh: not found\n").missing == {"telemetry": "the device's shell gave none"}
