@@ -15,9 +15,7 @@ from edgekd.backends.tflite.writer import Writer
 @on_maps
 def max_pool(writer: Writer, node: Node) -> None:
     """ONNX's padding never wins a maximum: neither does the lowest value."""
-    window = _window(writer, node)
-    if node.attributes.get("ceil_mode", 0):
-        window = rounded_up(window, map_size(writer, node.inputs[0]), map_size(writer, node.output))
+    window = _rounded_up(writer, node, _window(writer, node))
     source, padding = pad(writer, node, window, lowest=True)
     writer.op("MAX_POOL_2D", [source], node.output, _pool_options(window, padding))
 
@@ -41,11 +39,8 @@ def average_pool(writer: Writer, node: Node) -> None:
     if not counted and window.is_same(size):
         source, padding = pad(writer, node, window)
         return writer.op("AVERAGE_POOL_2D", [source], node.output, _pool_options(window, padding))
-    result, whole = map_size(writer, node.output), window
-    if node.attributes.get("ceil_mode", 0):
-        whole = rounded_up(window, size, result)
-    source, padding = pad(writer, node, whole, same=False)
-    share = _share_of_window(window, size, result, counted)
+    source, padding = pad(writer, node, _rounded_up(writer, node, window), same=False)
+    share = _share_of_window(window, size, map_size(writer, node.output), counted)
     if (share == 1).all():
         return writer.op("AVERAGE_POOL_2D", [source], node.output, _pool_options(window, padding))
     pooled = writer.like(node.output, f"{node.output}:pooled")
@@ -78,6 +73,18 @@ def _average_by_convolution(writer: Writer, node: Node, window: Window, x: Quant
     options = window_options(schema.DepthwiseConv2DOptionsT, window, padding)
     options.depthMultiplier = 1
     writer.op("DEPTHWISE_CONV_2D", [source, weight, zero_bias], node.output, options)
+
+
+def _rounded_up(writer: Writer, node: Node, window: Window) -> Window:
+    if not node.attributes.get("ceil_mode", 0):
+        return window
+    size, result = map_size(writer, node.inputs[0]), map_size(writer, node.output)
+    sides = zip(size, result, window.strides, window.pads, strict=True)
+    if any((made - 1) * stride >= here + before for here, made, stride, (before, _) in sides):
+        node.refuse(
+            "attribute ceil_mode=1: runtimes disagree on a last window that lies in the padding: pad explicitly"
+        )
+    return rounded_up(window, size, result)
 
 
 def _window(writer: Writer, node: Node) -> Window:

@@ -93,7 +93,7 @@ def pool1d(kind: str) -> Callable[[int], Case]:
 def pool_rounded_up(kind: str) -> Callable[[int], Case]:
     def build(seed: int) -> Case:
         net = maps(seed)
-        kernel, pads = choose(net, [2, 2], [3, 3], [3, 2]), choose(net, [0] * 4, [1] * 4)
+        kernel, pads = choose(net, [2, 2], [3, 3], [3, 2]), choose(net, [0] * 4, [1, 1, 0, 0])
         return net, net.op(kind, "input", kernel_shape=kernel, strides=[2, 2], pads=pads, ceil_mode=1)
 
     return build

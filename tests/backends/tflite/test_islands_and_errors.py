@@ -106,6 +106,7 @@ def test_unknown_op_is_refused_by_node_and_op() -> None:
     ("op", "attributes", "reason"),
     [
         ("MaxPool", {"kernel_shape": [2, 2], "dilations": [2, 2]}, "dilations"),
+        ("MaxPool", {"kernel_shape": [2, 2], "strides": [2, 2], "pads": [0, 0, 1, 1], "ceil_mode": 1}, "disagree"),
         ("AveragePool", {"kernel_shape": [2, 2], "dilations": [2, 2]}, "dilations"),
         ("Elu", {"alpha": 0.5}, "alpha"),
     ],
