@@ -6,6 +6,7 @@ import onnx
 
 from edgekd.backends.compiled import Compiled, Precision
 from edgekd.backends.onnx_file import require_float_io, tensor_specs, write_onnx
+from edgekd.quantization.islands import float_layers
 from edgekd.target import Target
 
 EXTRA = None
@@ -19,4 +20,5 @@ def compile(model: onnx.ModelProto, target: Target, folder: Path, precision: Pre
     require_float_io(target)
     inputs, outputs = tensor_specs(model)
     write_onnx(model, folder / MODEL)
-    return Compiled(MODEL, (MODEL,), inputs, outputs)
+    notes = tuple(str(layers) for layers in float_layers(model)) if precision == "int8" else ()
+    return Compiled(MODEL, (MODEL,), inputs, outputs, notes)

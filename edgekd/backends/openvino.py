@@ -9,6 +9,7 @@ import onnx
 from edgekd.backends.compiled import Compiled, Precision
 from edgekd.backends.onnx_file import require_float_io, tensor_specs, write_onnx
 from edgekd.errors import BadInputError, MissingExtraError
+from edgekd.quantization.islands import float_layers
 from edgekd.target import Target
 
 EXTRA = "openvino"
@@ -33,7 +34,8 @@ def compile(model: onnx.ModelProto, target: Target, folder: Path, precision: Pre
             raise BadInputError(f"OpenVINO cannot convert this graph: {_reason(error)}") from error
     _name_operations(converted)
     openvino.save_model(converted, folder / MODEL, compress_to_fp16=False)
-    return Compiled(MODEL, (MODEL, WEIGHTS), inputs, outputs)
+    notes = tuple(str(layers) for layers in float_layers(model)) if precision == "int8" else ()
+    return Compiled(MODEL, (MODEL, WEIGHTS), inputs, outputs, notes)
 
 
 def _sdk() -> Any:

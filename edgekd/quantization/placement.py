@@ -112,6 +112,12 @@ def place(view: View, scheme: Scheme, keep_float: Iterable[str] = ()) -> Placeme
     return Placement(groups, fixed, _observed(view, groups, fixed), weights)
 
 
+def kernel_edges(view: View, scheme: Scheme) -> dict[str, tuple[str, ...]]:
+    """What each layer with weights reads and writes in integers, by the layer's name."""
+    ends = _chain_ends(view)
+    return {op.name: _needs(op, ends, scheme) for op in view.ops if _weighted(op)}
+
+
 def _kept(view: View, globs: list[str]) -> set[str]:
     names = {op.name for op in view.ops} | {edge for op in view.ops for edge in op.outputs} | set(view.inputs)
     for glob in globs:

@@ -86,7 +86,7 @@ def test_words_keep_their_plain_meaning() -> None:
     assert not set(kinds(Odd())) & {"Clip", "Pad", "Conv", "GlobalAveragePool", "AveragePool"}
 
 
-def test_sizes_are_no_readers_and_indices_are_no_slices() -> None:
+def test_sizes_are_no_readers_and_indices_are_lookups() -> None:
     class Sized(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -99,7 +99,9 @@ def test_sizes_are_no_readers_and_indices_are_no_slices() -> None:
 
     view, _ = fx_view(trace(Sized()).module)
     assert [op.kind for op in view.ops] == ["Conv", "Relu", "Slice", "Reshape", "Gemm", "Gather"]
-    assert len(place(view, SCHEMES["int8-asymmetric"]).groups) == 5
+    groups = place(view, SCHEMES["int8-asymmetric"]).groups
+    assert len(groups) == 6
+    assert groups["logits"] == groups["fc"]  # a constant index only moves values
 
 
 class Branching(nn.Module):
