@@ -3,7 +3,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check lint fuzz accuracy fashion-mnist methods minilm-sts distillation-speed data install clean
+.PHONY: demo test test-devices check lint fuzz accuracy fashion-mnist methods minilm-sts distillation-speed data install clean
 
 demo: install                     ## a teacher becomes three proven int8 bundles, in six minutes
 	$(BIN)/edgekd run quickstart
@@ -27,6 +27,10 @@ data: $(VENV)/.installed-data     ## what the recipes beyond quickstart read, 20
 
 test: $(VENV)/.installed-test     ## the test suite
 	$(BIN)/python -m pytest
+
+test-devices: $(VENV)/.installed-test ## ssh and adb against real daemons on this machine (Debian 12, as root)
+	tests/devices/install
+	EDGEKD_REQUIRE_DEVICES=1 $(BIN)/python -m pytest -m '' tests/devices
 
 lint: $(VENV)/.installed-test     ## ruff, mypy strict, import contracts
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,16 +27,26 @@ def uri(board: Board) -> str:
     return f"{board.uri}?python={sys.executable}"
 
 
-def test_verify_finds_on_the_device_what_it_finds_here(uri: str, bundle: MakeBundle, tmp_path: Path) -> None:
-    folder = bundle("onnxruntime")
+@pytest.fixture(scope="module")
+def verify(bundle: MakeBundle, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """A command line that needs only the device."""
+    folder, data = bundle("onnxruntime"), tmp_path_factory.mktemp("data") / "data.npz"
     x = np.random.default_rng(0).normal(size=(40, *golden(folder, "input:input").shape[1:])).astype(np.float32)
-    np.savez(tmp_path / "data.npz", x=x, y=np.arange(40) % 10)
-    arguments = ["verify", str(folder), "--data", str(tmp_path / "data.npz"), "--json"]
-    (code, there), (_, here) = edgekd(*arguments, "--device", uri), edgekd(*arguments)
+    np.savez(data, x=x, y=np.arange(40) % 10)
+    return ["verify", str(folder), "--data", str(data), "--json", "--device"]
+
+
+@pytest.fixture(scope="module")
+def here(verify: list[str]) -> dict[str, Any]:
+    return dict(json.loads(edgekd(*verify, "local:")[1]))
+
+
+def test_verify_finds_on_the_device_what_it_finds_here(uri: str, verify: list[str], here: dict[str, Any]) -> None:
+    code, there = edgekd(*verify, uri)
     assert code == 0
     # the device is this machine's processor: golden parity and accuracy are equal to the last digit
-    assert json.loads(there) | {"device": "local:"} == json.loads(here)
-    assert json.loads(there)["samples"] == 40
+    assert json.loads(there) == here | {"device": uri}
+    assert here["samples"] == 40
 
 
 def test_bench_gives_a_row_with_the_devices_facts(uri: str, bundle: MakeBundle, tmp_path: Path) -> None:
