@@ -142,6 +142,7 @@ def bench(
     replicates: Annotated[int, typer.Option(min=1)] = 5,
     seconds: Annotated[float, typer.Option(min=0.01, help="Shortest time per replicate.")] = 1.0,
     count: Annotated[int, typer.Option(min=1, help="Fewest inferences per replicate.")] = 50,
+    strict: Annotated[bool, typer.Option(help="MLPerf Mobile's rules; exit 1 if one is not kept.")] = False,
     out: Annotated[Path | None, typer.Option(help="Append the rows to this results.jsonl.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -150,9 +151,12 @@ def bench(
 
     rows = bench_bundles(
         [bundle, *([against] if against else [])], device, batch=batch, threads=threads, options=option or [],
-        replicates=replicates, seconds=seconds, count=count, out=out, reporter=_reporter(None, as_json),
+        replicates=replicates, seconds=seconds, count=count, by_mlperf=strict, out=out,
+        reporter=_reporter(None, as_json),
     )  # fmt: skip
     _print(rows, as_json)
+    if any(row.get("strict", {}).get("broken") for row in rows):
+        raise typer.Exit(1)
 
 
 @app.command()

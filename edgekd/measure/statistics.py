@@ -50,6 +50,11 @@ def percentile(samples: Sequence[float], fraction: float) -> float:
     return ordered[below] + (position - below) * (ordered[above] - ordered[below])
 
 
+def order_statistic(samples: Sequence[float], fraction: float) -> float:
+    """A percentile as MLPerf's LoadGen takes it: the sample that ⌊n · fraction⌋ others do not exceed."""
+    return sorted(samples)[min(int(len(samples) * fraction), len(samples) - 1)]
+
+
 def false_alarm_rate(replicates: int, trim: int) -> float:
     """Chance that the intervals [x_(trim+1), x_(n-trim)] of two exchangeable groups of n are disjoint.
 

@@ -14,6 +14,7 @@ from edgekd.errors import BadInputError
 from edgekd.measure import census, measure, verify
 from edgekd.measure.facts import machine_facts
 from edgekd.measure.results import append_rows, row
+from edgekd.measure.strict import COUNT, SECONDS, strict
 from edgekd.pipeline.proof import accuracy_on
 from edgekd.progress import SILENT, Reporter
 
@@ -44,10 +45,19 @@ def bench_bundles(
     replicates: int = 5,
     seconds: float = 1.0,
     count: int = 50,
+    by_mlperf: bool = False,
     out: Path | None = None,
     reporter: Reporter = SILENT,
 ) -> list[dict[str, Any]]:
-    """One row per bundle, their replicates interleaved; `out` receives the full rows with every sample."""
+    """One row per bundle, their replicates interleaved; `out` receives the full rows with every sample.
+
+    `by_mlperf` measures for as long as MLPerf Mobile asks for and says whether its rules were kept.
+    """
+    if by_mlperf:
+        seconds, count = (
+            max(seconds, 1.01 * SECONDS),
+            max(count, COUNT),
+        )  # the clock also sees what is between inferences
     manifests = {str(bundle): load_bundle(bundle) for bundle in bundles}
     chosen, device = parse_options(options), open_device(uri)
     try:
@@ -66,6 +76,7 @@ def bench_bundles(
         {"bundle": name, "runtime": f"{found.runtime} {found.runtime_version}", "batch": found.batch}
         | {key: getattr(found.latency, key) for key in _SHOWN}
         | {"flags": list(found.latency.flags if found.latency else ())}
+        | ({"strict": strict(found.samples).model_dump(mode="json")} if by_mlperf else {})
         for name, found in rows.items()
     ]
 
