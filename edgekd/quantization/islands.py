@@ -70,9 +70,16 @@ class _Reader:
             return "a product of two activations, where int8 does not pay"
         if loose:
             return f"no quantiser at its input {loose[0]!r}{self._origin(loose[0])}"
+        if node.op_type in ELEMENTWISE and not self._is_bias(node) and set(node.input) & set(self.graph.constants):
+            return "its constant operand is not quantised"
         if node.op_type not in INTEGER:
             return "between quantisers, but without an integer kernel in most runtimes"
         return None if node.op_type in WEIGHTED or self._ends(node) else "no quantiser at its output"
+
+    def _is_bias(self, node: NodeProto) -> bool:
+        """Whether a sum with a constant belongs to the layer before it."""
+        makers = [self.graph.producer(edge) for edge in node.input]
+        return node.op_type == "Add" and any(maker is not None and maker.op_type in WEIGHTED for maker in makers)
 
     def _activations(self, node: NodeProto) -> list[str]:
         return [

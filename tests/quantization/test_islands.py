@@ -41,6 +41,11 @@ def test_kept_layers_are_named() -> None:
     assert found == ["Conv in float at last: its weight is not quantised"]
 
 
+def test_products_with_a_constant_are_named() -> None:
+    (found,) = islands(convolved(node("Mul", ["a", "g"], ["b"], name="gain"), g=random(1, 4, 1, 1)))
+    assert found == "Mul in float at gain: its constant operand is not quantised"
+
+
 @pytest.mark.parametrize(("scheme", "count"), [("int8-asymmetric", 0), ("int8-symmetric", 1)])
 def test_transposed_convolutions_are_integers_but_for_tensorrt(scheme: str, count: int) -> None:
     up = node("ConvTranspose", ["a", "u"], ["b"], name="up", strides=[2, 2])
