@@ -3,7 +3,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-devices check lint fuzz accuracy fashion-mnist methods minilm-sts distillation-speed data install clean
+.PHONY: demo test test-devices check lint fuzz accuracy fashion-mnist methods minilm-sts networks distillation-speed data install clean
 
 demo: install                     ## a teacher becomes three proven int8 bundles, in six minutes
 	$(BIN)/edgekd run quickstart
@@ -54,6 +54,9 @@ methods: install                  ## benchmarks/results/methods.json: every way 
 
 minilm-sts: install data          ## benchmarks/results/minilm-sts.json, resumable
 	$(BIN)/python benchmarks/minilm_sts.py
+
+networks: install data            ## benchmarks/results/networks.json: what goes through which backend, resumable
+	$(BIN)/python benchmarks/networks.py
 
 distillation-speed: install       ## benchmarks/results/distillation-speed.json
 	$(BIN)/python benchmarks/distillation_speed.py
