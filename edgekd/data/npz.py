@@ -36,9 +36,13 @@ def read_npz(path: Path) -> dict[str, Array]:
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise BadInputError(f"{path}: holds one array; np.savez keeps several by name")
         with archive:
-            return {name: archive[name] for name in archive.files}
+            arrays = {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
         raise BadInputError(f"{path}: no such file") from error
     except DAMAGE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BadInputError(f"{path}: not a readable npz file: {reason}") from error
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # numpy hands the bytes of any other file on
+            raise BadInputError(f"{path}: not a readable npz file: {name!r} is no array")
+    return arrays

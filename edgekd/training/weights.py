@@ -1,11 +1,9 @@
 """Weights on disk, and the hash that names them."""
 
 import hashlib
-import pickle
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -32,16 +30,19 @@ def read_tensors(path: Path, expected: str | None = None) -> dict[str, Tensor]:
 
     Raises BadInputError when the file is absent, damaged, or not the `expected` sha256.
     """
+    pickled = path.suffix in PICKLED
     if not path.is_file():
         raise BadInputError(f"{path}: no such file")
     if expected is not None and sha256(path) != expected:
         raise BadInputError(f"{path} is damaged (its sha256 is not the recorded one): delete it to train again")
     try:
-        if path.suffix in PICKLED:
-            return dict(torch.load(path, map_location="cpu", weights_only=True))
-        return load_file(path)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, TypeError) as error:
-        raise BadInputError(f"{path} is damaged or holds no state dict: {str(error).splitlines()[0]}") from error
+        found = dict(torch.load(path, map_location="cpu", weights_only=True)) if pickled else load_file(path)
+    except Exception as error:  # torch's unpickler raises whatever damaged bytes lead it to
+        reason = str(error).splitlines() or [type(error).__name__]
+        raise BadInputError(f"{path} is damaged or holds no state dict: {reason[0]}") from error
+    if not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in found.items()):
+        raise BadInputError(f"{path} holds no state dict: something in it is no tensor with a name")
+    return found
 
 
 def load_weights(model: nn.Module, path: Path, expected: str | None = None) -> None:

@@ -1,6 +1,8 @@
 """Mutations of real files: bytes of any format, JSON documents by value, ONNX models by field."""
 
+import io
 import json
+import zipfile
 from random import Random
 from typing import Any
 
@@ -33,6 +35,23 @@ def mutate_bytes(content: bytes, random: Random) -> bytes:
             case 5 if random.random() < 0.2:
                 del data[at:]
     return bytes(data)
+
+
+def mutate_archive(content: bytes, random: Random) -> bytes:
+    """One file in a zip, mutated under a checksum of its own: readers get to see it."""
+    changed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as archive, zipfile.ZipFile(changed, "w") as copy:
+        chosen = random.choice(archive.namelist())
+        for name in archive.namelist():
+            data = archive.read(name)
+            copy.writestr(name, _with_damaged_start(data, random) if name == chosen else data)
+    return changed.getvalue()
+
+
+def _with_damaged_start(data: bytes, random: Random) -> bytes:
+    """Headers are what parsers trip over; the numbers behind them may be any."""
+    start = random.choice((32, 128, len(data)))
+    return mutate_bytes(data[:start], random) + data[start:]
 
 
 def mutate_json(content: bytes, random: Random) -> bytes:

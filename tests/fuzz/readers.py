@@ -22,7 +22,7 @@ from edgekd.onnx_import.quantized import holds_integers, import_quantized
 from edgekd.onnx_import.read import read_model
 from edgekd.quantization.scheme import SCHEMES
 from tests.factories import Net, quantize
-from tests.fuzz.mutate import mutate_bytes, mutate_json, mutate_model
+from tests.fuzz.mutate import mutate_archive, mutate_bytes, mutate_json, mutate_model
 
 SAMPLES = 8
 
@@ -80,7 +80,9 @@ def read_onnx(path: Path) -> None:
 
 def make_bundle(folder: Path) -> Path:
     (folder / "model.onnx").write_bytes(b"model")
-    np.savez(folder / "golden.npz", **{"input:x": np.zeros((1, 2), np.float32), "output:y": np.ones(1, np.float32)})
+    np.savez(
+        folder / "golden.npz", **{"input:x": np.zeros((1, 2), np.float32), "output:y": np.ones((1, 2), np.float32)}
+    )
     files = {
         name: f'{{"sha256": "{sha256(folder / name)}", "bytes": {(folder / name).stat().st_size}}}'
         for name in ("model.onnx", "golden.npz")
@@ -137,6 +139,31 @@ def read_arrays(path: Path) -> None:
         assert array.dtype.kind in "biufcSUVmM"
 
 
+def make_safetensors(folder: Path) -> Path:
+    import torch
+
+    from edgekd.training.weights import save_tensors
+
+    save_tensors({"a.weight": torch.ones(3, 2), "a.bias": torch.arange(3)}, folder / "w.safetensors")
+    return folder / "w.safetensors"
+
+
+def make_pth(folder: Path) -> Path:
+    import torch
+
+    torch.save({"a.weight": torch.ones(3, 2), "a.bias": torch.arange(3)}, folder / "w.pth")
+    return folder / "w.pth"
+
+
+def read_weights(path: Path) -> None:
+    """Tensors by name, or nothing."""
+    import torch
+
+    from edgekd.training.weights import read_tensors
+
+    assert all(isinstance(value, torch.Tensor) for value in read_tensors(path).values())
+
+
 READERS = {
     "onnx-float-bytes": Reader(make_float, mutate_bytes, read_onnx),
     "onnx-float-fields": Reader(make_float, mutate_model, read_onnx),
@@ -146,4 +173,7 @@ READERS = {
     "manifest-values": Reader(make_bundle, mutate_json, read_bundle),
     "manifest-runner": Reader(make_bundle, mutate_json, read_by_runner),
     "golden-bytes": Reader(make_golden, mutate_bytes, read_arrays),
+    "golden-headers": Reader(make_golden, mutate_archive, read_arrays),
+    "weights-safetensors": Reader(make_safetensors, mutate_bytes, read_weights),
+    "weights-pth": Reader(make_pth, mutate_archive, read_weights),
 }

@@ -1,6 +1,6 @@
 """Mutated files: an error of one line or a correct result; never a crash, a hang, or a wrong file.
 
-12,000 mutations here, a few seconds of CPU; `make fuzz` tries `EDGEKD_FUZZ` of each reader, other seeds every time.
+12,100 mutations here, half a minute of CPU, most of it to start the processes; `make fuzz` tries `EDGEKD_FUZZ` of each reader, other seeds every time.
 """
 
 import os
@@ -15,7 +15,7 @@ from tests.fuzz.mutate import mutate_bytes, mutate_json, mutate_model
 from tests.fuzz.readers import READERS
 from tests.fuzz.worker import SECONDS
 
-COUNT = int(os.environ.get("EDGEKD_FUZZ", 1_500))
+COUNT = int(os.environ.get("EDGEKD_FUZZ", 1_100))
 CHUNK = 5_000
 START = int(os.environ.get("EDGEKD_FUZZ_START", 0))
 ROOT = Path(__file__).parents[2]

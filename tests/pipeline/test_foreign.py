@@ -125,6 +125,9 @@ def test_calibration_data_that_do_not_fit(files, value, words):
 def test_what_is_no_npz_of_arrays(files):
     np.savez(files / "x.npz", input=np.array([{}]))
     assert "x.npz: not a readable npz file" in refusal(files)
+    with zipfile.ZipFile(files / "x.npz", "w") as archive:
+        archive.writestr("input.npy", b"bytes of another kind")  # found by fuzzing: they came out as bytes
+    assert "x.npz: not a readable npz file: 'input' is no array" in refusal(files)
     (files / "x.npz").write_bytes(b"PK\x03\x04" + bytes(50))
     assert "x.npz: not a readable npz file" in refusal(files)
     np.save(files / "y.npy", np.zeros(3))

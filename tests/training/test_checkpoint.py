@@ -1,5 +1,7 @@
 """Checkpoints and weights on disk."""
 
+import zipfile
+
 import pytest
 import torch
 from torch import nn
@@ -87,6 +89,18 @@ def test_weights_that_torch_saved_are_read_but_code_is_not_run(tmp_path):
     (tmp_path / "cut.pt").write_bytes((tmp_path / "w.pt").read_bytes()[:100])
     with pytest.raises(BadInputError, match="is damaged"):
         load_weights(other, tmp_path / "cut.pt")
+
+
+def test_a_pickle_of_nothing_is_no_state_dict(tmp_path):
+    """Found by fuzzing: torch's unpickler raised an IndexError; and a list is taken apart by `dict`."""
+    torch.save({}, tmp_path / "w.pt")
+    with zipfile.ZipFile(tmp_path / "w.pt") as archive, zipfile.ZipFile(tmp_path / "empty.pt", "w") as copy:
+        for name in archive.namelist():
+            copy.writestr(name, b"\x80\x02." if name.endswith("data.pkl") else archive.read(name))
+    torch.save([("weight", 1)], tmp_path / "list.pt")
+    for name in ("empty.pt", "list.pt"):
+        with pytest.raises(BadInputError, match="holds no state dict"):
+            load_weights(nn.Linear(2, 2), tmp_path / name)
 
 
 @pytest.mark.parametrize(
