@@ -1,6 +1,7 @@
 """Mutated files: an error of one line or a correct result; never a crash, a hang, or a wrong file.
 
-12,100 mutations here, half a minute of CPU, most of it to start the processes; `make fuzz` tries `EDGEKD_FUZZ` of each reader, other seeds every time.
+12,100 mutations here, half a minute of CPU, most of it to start the processes; `make fuzz` tries `EDGEKD_FUZZ` of each
+reader, other seeds every time.
 """
 
 import os
