@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from edgekd.devices import _scripts
-from edgekd.devices._leash import Leash, environment, first_words, last_words
+from edgekd.devices._leash import GRACE, Leash, environment, first_words, last_words
 from edgekd.devices._parcel import Parcel, parcel, write_tar
 from edgekd.devices.transport import Finished
 from edgekd.errors import DeviceError, DeviceLostError, DeviceTimeoutError
@@ -61,7 +61,7 @@ class RemoteDevice:
 
     def run(self, argv: Sequence[str], timeout: float) -> Finished:
         """Run in the device's folder; a timeout, Ctrl-C or a lost connection also end the command's children."""
-        limit = timeout + ASIDE  # the device's own, for when nobody can tell it any more
+        limit = timeout + GRACE  # the device's own, for when nobody can tell it any more
         script = _scripts.supervise(self._token, self.workspace, argv, limit)
         answer, stdout, stderr = self._ask(script, timeout)
         if answer == "missing":

@@ -154,6 +154,18 @@ def test_an_interrupted_or_killed_host_leaves_nothing_there(board: Board, how: s
     assert _cleans_up(board)
 
 
+@pytest.mark.slow  # the device gives the host five seconds to end the command itself
+def test_a_frozen_host_holds_no_device(board: Board) -> None:
+    code = "import sys; from edgekd.devices import open_device as o; o(sys.argv[1]).run(['sleep', '7106'], 2)"
+    host = subprocess.Popen([sys.executable, "-c", code, board.uri], stderr=subprocess.DEVNULL)
+    assert until(True, "7106", seconds=30)
+    host.send_signal(signal.SIGSTOP)
+    assert until(False, "7106", seconds=30)
+    host.kill()
+    host.wait()
+    assert _cleans_up(board)
+
+
 def test_a_push_that_arrives_damaged_is_refused(device: Device, board: Board, tmp_path: Path) -> None:
     tar = board.bin / "tar"
     tar.write_text(
