@@ -44,7 +44,8 @@ class AdbClient:
 
     def diagnosis(self, complaints: str) -> DeviceError | None:
         """What adb says when a device went between two calls."""
-        reason = f"{self._uri}: {last_words(complaints)}"
+        said = re.search(r"error: (.+)", complaints)
+        reason = f"{self._uri}: {said[1] if said else last_words(complaints)}"
         if re.search(r"device '.*' not found", complaints):
             return DeviceNotFoundError(reason)
         known = next((kind for state, (kind, _) in STATES.items() if f"device {state}" in complaints), None)

@@ -16,7 +16,7 @@ ADDRESS = r"ssh://((?P<user>(?!-)[\w.+-]+)@)?(?P<host>(?!-)[\w.-]+|\[[\w:.%]+\])
 OPTIONS = (
     *("-T", "-a", "-x"),  # no terminal, no forwarded agent, no forwarded display
     *("-o", "BatchMode=yes", "-o", "ConnectTimeout=5", "-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"),
-    *("-o", "ClearAllForwardings=yes", "-o", "RemoteCommand=none", "-o", "LogLevel=INFO"),
+    *("-o", "ClearAllForwardings=yes", "-o", "RemoteCommand=none", "-o", "ControlPersist=no", "-o", "LogLevel=INFO"),
 )
 TRUST = (
     r"Permission denied \(|Host key verification failed|host key is known|Too many authentication failures"

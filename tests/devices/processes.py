@@ -20,6 +20,11 @@ def running(argument: str) -> bool:
     return any(argument in _read(f"{entry.name}/cmdline").split("\0") for entry in Path("/proc").glob("[0-9]*"))
 
 
+def mentioned(text: str) -> bool:
+    """Whether the command line of any process holds this."""
+    return any(text in _read(f"{entry.name}/cmdline") for entry in Path("/proc").glob("[0-9]*"))
+
+
 def until(expected: bool, argument: str, seconds: float = 10.0) -> bool:
     """Whether a process with this argument is there, or not there, in time."""
     deadline = time.monotonic() + seconds

@@ -1,6 +1,7 @@
 """What only ssh can get wrong."""
 
 import socket
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from edgekd.devices import open_device
 from edgekd.errors import BadInputError, DeviceError, DeviceNotFoundError, DeviceOfflineError, DeviceUnauthorizedError
 from tests.devices.loopback import Loopback
+from tests.devices.processes import mentioned
 
 
 @pytest.mark.parametrize(
@@ -62,17 +64,22 @@ def test_a_user_and_a_port_of_the_uri_count(sshd: Loopback) -> None:
         open_device(f"ssh://no-such-user@127.0.0.1:{sshd.port}")
 
 
-def test_what_the_users_config_opens_is_not_opened(sshd: Loopback) -> None:
+def test_what_the_users_config_opens_is_not_opened(sshd: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    config = sshd.folder / "ssh_config"
+    config, private = sshd.folder / "ssh_config", sshd.folder / "p"
     forward = f"  LocalForward {port} localhost:1\n  RequestTTY force\n  RemoteCommand false\n  LogLevel QUIET\n"
-    config.write_text(config.read_text() + forward)
+    config.write_text(f"{config.read_text()}{forward}  ControlMaster auto\n  ControlPersist yes\n")
+    private.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(private))
     device = open_device(sshd.uri)
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)) != 0
     assert device.run(["echo", "a\nb"], timeout=20).stdout == "a\nb\n"
+    assert mentioned(str(private))
     device.close()
+    assert not mentioned(str(private))  # no connection persists
+    assert list(private.iterdir()) == []
 
 
 def test_a_shell_that_talks_does_not_disturb(sshd: Loopback) -> None:
