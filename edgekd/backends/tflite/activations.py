@@ -154,8 +154,11 @@ def hard_sigmoid(writer: Writer, node: Node) -> None:
     slope = writer.constant(f"{name}:alpha", np.asarray(alpha, np.float32))
     shift = writer.constant(f"{name}:beta", np.asarray(beta, np.float32))
     line = writer.step("MUL", [node.inputs[0], slope], f"{name}:scaled", schema.MulOptionsT())
-    line = writer.step("ADD", [line, shift], f"{name}:shifted", schema.AddOptionsT())
-    return writer.op("RELU_0_TO_1", [line], name)
+    rising = schema.AddOptionsT()
+    rising.fusedActivationFunction = schema.ActivationFunctionType.RELU
+    line = writer.step("ADD", [line, shift], f"{name}:shifted", rising)
+    one = writer.constant(f"{name}:one", np.asarray(1, np.float32))
+    return writer.op("MINIMUM", [line, one], name, schema.MaximumMinimumOptionsT())  # XNNPACK lacks RELU_0_TO_1
 
 
 def _scaled_by_convolution(writer: Writer, node: Node, x: Quantisation, alpha: float, beta: float) -> None:
