@@ -31,9 +31,8 @@ def import_float(model: onnx.ModelProto, inputs: Arrays, shapes: Shapes, *, slim
     if built_in:
         plain = free_batch(plain, first)
     plain = declare_outputs(plain, first)
-    usable = {name: array[: len(array) // batch * batch or None] for name, array in inputs.items()}
     advice = DYNAMIC if built_in else ADVICE if slim else "export it with opset 18 or later"
-    require_same(model, plain, usable, batch, advice)
+    require_same(model, plain, inputs, batch, advice)
     return plain
 
 

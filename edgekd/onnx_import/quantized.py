@@ -45,13 +45,19 @@ def import_quantized(
     plain = modern(model) if opset_of(model) < OLDEST_OPSET else model
     plain = _rewritten(_shaped(plain, shapes, inputs), scheme)
     _require_scheme(plain, scheme)
-    inputs = inputs or random_inputs(plain, count)
     built_in = static_batch(plain)
     if built_in:
-        plain = free_batch(plain, {name: array[:built_in] for name, array in inputs.items()})
+        plain = free_batch(plain, _first(inputs or random_inputs(plain, count), built_in))
+    inputs = inputs or random_inputs(plain, count)
     if plain is not model:
         require_same(model, plain, inputs, built_in or BATCH, FLOAT_ORIGINAL, ONE)
     return plain, inputs
+
+
+def _first(inputs: Arrays, batch: int) -> Arrays:
+    if any(len(array) < batch for array in inputs.values()):
+        raise BadInputError(f"the model's batch of {batch} is built in: it needs at least as many samples")
+    return {name: array[:batch] for name, array in inputs.items()}
 
 
 def _shaped(model: onnx.ModelProto, shapes: Shapes, inputs: Arrays | None) -> onnx.ModelProto:

@@ -234,6 +234,8 @@ def test_a_built_in_batch_is_freed_without_touching_a_scale():
         value.type.tensor_type.shape.dim[0].dim_value = 1
     found, _ = import_quantized(model, ASYMMETRIC, inputs(), {}, 64)
     assert sizes_of(found.graph.input[0]) == [None, 3, 8, 8]
+    _, made_up = import_quantized(model, ASYMMETRIC, None, {}, 64)
+    assert made_up["input"].shape == (64, 3, 8, 8)
     assert scales(found) == scales(model)
 
 
