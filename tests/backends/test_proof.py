@@ -11,11 +11,13 @@ from onnx import numpy_helper
 
 from edgekd.backends.assemble import write_bundle
 from edgekd.backends.parity import Parity
-from edgekd.backends.proof import first_divergence, prove
+from edgekd.backends.proof import first_divergence, prove, watch
 from edgekd.backends.reference import Reference
 from edgekd.devices import open_device
 from edgekd.measure.protocol import Session
 from edgekd.onnx_graph import attribute
+from edgekd.quantization.calibrate import calibrate
+from edgekd.quantization.scheme import find_scheme
 from edgekd.target import load_target
 from tests import factories
 
@@ -183,3 +185,16 @@ def test_the_first_diverging_tensor_is_named(backend: str, resnet: Case) -> None
 def test_nothing_diverges_in_a_faithful_bundle(backend: str, resnet: Case) -> None:
     inputs = {"input": resnet.inputs["input"][:64]}
     assert first_divergence(resnet.int8, load_target(f"x86-{backend}"), inputs, predict) is None
+
+
+def test_tensors_whose_batch_is_not_first_are_not_watched() -> None:
+    rng = np.random.default_rng(0)
+    nodes = [
+        onnx.helper.make_node("MatMul", ["input", "w"], ["kept"]),
+        onnx.helper.make_node("Transpose", ["kept"], ["turned"], perm=[1, 0, 2]),
+        onnx.helper.make_node("MatMul", ["turned", "v"], ["logits"]),
+    ]
+    weights = {name: rng.normal(size=(6, 6)).astype(np.float32) for name in "wv"}
+    net = factories.build_model(nodes, weights, (4, 6), ("logits",), {})
+    x = rng.normal(size=(8, 4, 6)).astype(np.float32)
+    assert list(watch(calibrate(net, find_scheme("int8-asymmetric"), [{"input": x}]))[1]) == ["kept"]

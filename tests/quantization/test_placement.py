@@ -1,7 +1,7 @@
 import pytest
 
 from edgekd.errors import BadInputError
-from edgekd.quantization.placement import Op, Placement, View, place
+from edgekd.quantization.placement import Op, Placement, View, place, share_moved
 from edgekd.quantization.ranges import Affine
 from edgekd.quantization.scheme import SCHEMES
 
@@ -138,3 +138,28 @@ def test_products_of_activations_are_quantised_where_the_scheme_has_a_kernel() -
     net = view(op("Conv", "x", "a"), op("Conv", "x", "b"), op("Mul", "a b", "c"), op("Elu", "c", "y"))
     assert edges(place(net, ASYMMETRIC)) == {"x", "a", "b", "c"}
     assert edges(place(net, SYMMETRIC)) == {"x", "a", "b"}
+
+
+def test_what_moves_values_is_covered_from_either_side() -> None:
+    net = view(op("Unsqueeze", "x", "a"), op("GlobalAveragePool", "a", "b"), op("Squeeze", "b", "y"))
+    wide, narrow = Affine(0.5, 3), Affine(0.25, 7)
+    assert share_moved(net, {"x": wide, "y": narrow}) == {"x": wide, "a": wide, "b": narrow, "y": narrow}
+
+
+def test_a_norm_that_no_layer_takes_in_is_a_kernel_of_its_own() -> None:
+    net = view(
+        op("Conv", "x", "a"),
+        op("Add", "a x", "b"),
+        op("BatchNormalization", "b", "c"),
+        op("Relu", "c", "d"),
+        op("Conv", "d", "y"),
+    )
+    assert edges(place(net, ASYMMETRIC)) == {"x", "a", "b", "d", "y"}
+
+
+def test_transposed_convolutions_are_kernels_where_the_target_has_them() -> None:
+    net = view(op("Conv", "x", "a"), Op("b", "ConvTranspose", ("a",), ("b",), True), op("Relu", "b", "y"))
+    assert place(net, ASYMMETRIC).weights == {"a", "b"}
+    assert edges(place(net, ASYMMETRIC)) == {"x", "a", "y"}
+    assert place(net, SYMMETRIC).weights == {"a"}
+    assert edges(place(net, SYMMETRIC)) == {"x", "a"}

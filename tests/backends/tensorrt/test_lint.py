@@ -11,6 +11,8 @@ from onnx import helper, numpy_helper
 from edgekd.backends.tensorrt import compile as compile_tensorrt
 from edgekd.backends.tensorrt.lint import lint
 from edgekd.errors import BadInputError
+from edgekd.quantization.calibrate import calibrate
+from edgekd.quantization.scheme import find_scheme
 from edgekd.target import load_target
 from tests import factories
 
@@ -327,3 +329,17 @@ def test_float_graph_is_copied_without_lint(tmp_path: Any) -> None:
     compiled = compile_tensorrt(factories.float_resnet(), load_target("jetson-orin-nano"), tmp_path, "float")
     assert compiled.notes == ()
     assert compiled.files == ("model.onnx",)
+
+
+def test_a_bias_behind_a_product_does_not_hide_the_layer_that_an_add_fuses_with() -> None:
+    rng = np.random.default_rng(0)
+    constants = {"w": rng.normal(size=(6, 6)).astype(np.float32), "b": rng.normal(size=6).astype(np.float32)}
+    nodes = [
+        helper.make_node("MatMul", ["input", "w"], ["product"]),
+        helper.make_node("Add", ["product", "b"], ["biased"]),
+        helper.make_node("Add", ["biased", "input"], ["y"]),
+    ]
+    net = factories.build_model(nodes, constants, (4, 6), ("y",), {})
+    x = rng.normal(size=(8, 4, 6)).astype(np.float32)
+    quantised = calibrate(net, find_scheme("int8-symmetric"), [{"input": x}])
+    assert not [finding for finding in lint(quantised) if finding.fatal]
