@@ -27,7 +27,7 @@ def uri(board: Board) -> str:
     return f"{board.uri}?python={sys.executable}"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def verify(bundle: MakeBundle, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """A command line that needs only the device."""
     folder, data = bundle("onnxruntime"), tmp_path_factory.mktemp("data") / "data.npz"
@@ -36,7 +36,7 @@ def verify(bundle: MakeBundle, tmp_path_factory: pytest.TempPathFactory) -> list
     return ["verify", str(folder), "--data", str(data), "--json", "--device"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def here(verify: list[str]) -> dict[str, Any]:
     return dict(json.loads(edgekd(*verify, "local:")[1]))
 

@@ -54,6 +54,7 @@ def test_nobody_listens(sshd: Loopback) -> None:
         open_device(sshd.uri)
 
 
+@pytest.mark.slow  # ssh gives it five seconds
 def test_somebody_listens_and_says_nothing(sshd: Loopback) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute, pytest.raises(DeviceOfflineError, match="timed out"):
         open_device(f"ssh://127.0.0.1:{mute.getsockname()[1]}")
