@@ -25,8 +25,9 @@ $(VENV)/.installed-data: data.txt $(VENV)/.installed
 
 data: $(VENV)/.installed-data     ## what the recipes beyond quickstart read, 200 MB
 
-test: $(VENV)/.installed-test     ## the test suite
-	$(BIN)/python -m pytest
+test: $(VENV)/.installed-test     ## the test suite: two files at a time, then quickstart, which wants both cores
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/test_quickstart.py
+	$(BIN)/python -m pytest tests/test_quickstart.py
 
 test-devices: $(VENV)/.installed-test ## ssh and adb against real daemons on this machine (Debian 12, as root)
 	tests/devices/install
