@@ -134,8 +134,14 @@ def cell(graphs: Graphs, way: str, target: Target) -> dict[str, Any]:
     except (BadInputError, DeviceError) as error:
         return {"status": "refused", "reason": str(error)}
     islands = [] if way == "float" else [str(layer) for layer in float_layers(graph)]
-    status = found.pop("status", None) or ("float islands" if islands else "ok")
+    status = found.pop("status", None) or ("float islands" if islands or _in_float(way, found) else "ok")
     return {"status": status, **found, "islands": islands}
+
+
+def _in_float(way: str, found: dict[str, Any]) -> bool:
+    """Whether the runtime itself left kernels of an int8 model in float."""
+    int8, total = found.get("kernels", (None, None))
+    return way != "float" and int8 != total
 
 
 def deployed(graphs: Graphs, way: str, target: Target, graph: onnx.ModelProto) -> dict[str, Any]:

@@ -20,7 +20,11 @@ def compile_for(model: onnx.ModelProto, target: Target, folder: Path, precision:
         return find_backend(target.backend).compile(model, target, folder, precision)
     except BadInputError as error:
         takers = _takers(model, target, precision)
-        advice = f"these targets take it: {', '.join(takers)}" if takers else "no other target of its scheme takes it"
+        advice = (
+            f"these targets take it: {', '.join(takers)}"
+            if takers
+            else "of its scheme no other backend installed here takes it"
+        )
         raise BadInputError(f"{error}; {advice}") from error
 
 

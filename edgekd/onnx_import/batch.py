@@ -28,6 +28,13 @@ def static_batch(model: onnx.ModelProto) -> int | None:
     return fixed.pop()
 
 
+def first_batch(inputs: Arrays, batch: int) -> Arrays:
+    """The first samples, as many as a built-in batch; raise BadInputError for fewer."""
+    if any(len(array) < batch for array in inputs.values()):
+        raise BadInputError(f"the model's batch of {batch} is built in: it needs at least as many samples")
+    return {name: array[:batch] for name, array in inputs.items()}
+
+
 def free_batch(model: onnx.ModelProto, feeds: Arrays) -> onnx.ModelProto:
     """A copy that takes any batch, as far as its operators do; the caller checks what it computes.
 

@@ -4,7 +4,7 @@ import numpy as np
 from onnx import NodeProto
 
 from edgekd.onnx_graph import Array, Graph
-from edgekd.onnx_import.oddities import LAYERS
+from edgekd.quantization.placement import BIASED
 from edgekd.quantization.qdq import scale_of
 from edgekd.quantization.ranges import quantize_bias
 from edgekd.quantization.scheme import Scheme
@@ -16,7 +16,7 @@ def store_biases(scheme: Scheme, graph: Graph) -> bool:
     """int32 multiples of input scale × weight scale (within half a unit), or float32 (exact); whether any changed."""
     changed = False
     for node in graph.nodes:
-        if node.op_type in LAYERS - {"MatMul"} and len(node.input) > 2 and node.input[2]:
+        if node.op_type in BIASED and len(node.input) > 2 and node.input[2]:
             changed |= _store(scheme, graph, node)
     return changed
 

@@ -5,7 +5,7 @@ from onnx import version_converter
 
 from edgekd.errors import BadInputError
 from edgekd.onnx_import.batch import ADVICE as DYNAMIC
-from edgekd.onnx_import.batch import free_batch, static_batch
+from edgekd.onnx_import.batch import first_batch, free_batch, static_batch
 from edgekd.onnx_import.inputs import Arrays, Shapes
 from edgekd.onnx_import.read import opset_of
 from edgekd.onnx_import.same import require_same
@@ -23,9 +23,7 @@ def import_float(model: onnx.ModelProto, inputs: Arrays, shapes: Shapes, *, slim
     """
     built_in = static_batch(model)
     batch = built_in or BATCH
-    first = {name: array[:batch] for name, array in inputs.items()}
-    if any(len(array) < batch for array in first.values()) and built_in:
-        raise BadInputError(f"the model's batch of {built_in} is built in: it needs at least as many samples")
+    first = first_batch(inputs, batch) if built_in else {name: array[:batch] for name, array in inputs.items()}
     fixed = fix_shapes(modern(model), {**{name: array.shape for name, array in inputs.items()}, **shapes})
     plain = simplify(fixed) if slim else fixed
     if built_in:

@@ -9,10 +9,10 @@ from onnx.reference import ReferenceEvaluator
 
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import QUANTIZERS, Array, Graph, attribute, label
+from edgekd.quantization.placement import WEIGHTED
 from edgekd.quantization.scheme import Scheme
 
 BYTES = frozenset({"int8", "uint8"})
-LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 FOLDED = frozenset({"QuantizeLinear", "Clip", "Identity", "Transpose", "Reshape"})
 FLOAT_ORIGINAL = "export its float original with --calibration"
 
@@ -134,7 +134,7 @@ def shift_to(scheme: Scheme, graph: Graph) -> bool:
 
 
 def _is_weight(reader: NodeProto, edge: str) -> bool:
-    return reader.op_type in LAYERS and len(reader.input) > 1 and reader.input[1] == edge
+    return reader.op_type in WEIGHTED and len(reader.input) > 1 and reader.input[1] == edge
 
 
 def _shift_activation(graph: Graph, quantize: NodeProto, scheme: Scheme) -> bool:
@@ -168,7 +168,7 @@ def _shifted(value: Array, dtype: str) -> Array:
 def require_symmetric_weights(graph: Graph) -> None:
     """Raise BadInputError, naming the layer, for weights with a zero point: no integer kernel here has one."""
     for node in graph.nodes:
-        dequantize = graph.producer(node.input[1]) if node.op_type in LAYERS and len(node.input) > 1 else None
+        dequantize = graph.producer(node.input[1]) if node.op_type in WEIGHTED and len(node.input) > 1 else None
         if dequantize is None or dequantize.op_type != "DequantizeLinear" or dequantize.input[0] not in graph.constants:
             continue
         if graph.constants[dequantize.input[2]].any():

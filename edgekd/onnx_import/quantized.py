@@ -6,7 +6,7 @@ import onnx
 
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import QUANTIZERS, Graph, check, inferred
-from edgekd.onnx_import.batch import free_batch, static_batch
+from edgekd.onnx_import.batch import first_batch, free_batch, static_batch
 from edgekd.onnx_import.biases import store_biases
 from edgekd.onnx_import.floats import BATCH, modern
 from edgekd.onnx_import.inputs import Arrays, Shapes, model_inputs, random_inputs, sizes_of
@@ -47,17 +47,11 @@ def import_quantized(
     _require_scheme(plain, scheme)
     built_in = static_batch(plain)
     if built_in:
-        plain = free_batch(plain, _first(inputs or random_inputs(plain, count), built_in))
+        plain = free_batch(plain, first_batch(inputs or random_inputs(plain, count), built_in))
     inputs = inputs or random_inputs(plain, count)
     if plain is not model:
         require_same(model, plain, inputs, built_in or BATCH, FLOAT_ORIGINAL, ONE)
     return plain, inputs
-
-
-def _first(inputs: Arrays, batch: int) -> Arrays:
-    if any(len(array) < batch for array in inputs.values()):
-        raise BadInputError(f"the model's batch of {batch} is built in: it needs at least as many samples")
-    return {name: array[:batch] for name, array in inputs.items()}
 
 
 def _shaped(model: onnx.ModelProto, shapes: Shapes, inputs: Arrays | None) -> onnx.ModelProto:

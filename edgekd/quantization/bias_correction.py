@@ -8,13 +8,11 @@ from onnx import NodeProto
 
 from edgekd.onnx_graph import Array, Graph
 from edgekd.quantization.fold import layer_name, set_bias
-from edgekd.quantization.placement import WEIGHTED
+from edgekd.quantization.placement import BIASED
 from edgekd.quantization.qdq import channel_axis
 from edgekd.quantization.ranges import quantize_weight, weight_scale
 from edgekd.quantization.reference import Reference
 from edgekd.quantization.scheme import Scheme
-
-CORRECTED = WEIGHTED - {"MatMul"}  # whose bias is an Add of its own
 
 
 def correct_biases(
@@ -22,7 +20,7 @@ def correct_biases(
 ) -> onnx.ModelProto:
     """A float model whose biases make up for what rounding those layers' weights will add to their mean outputs."""
     graph = Graph(model)
-    chosen = [node for node in graph.nodes if node.op_type in CORRECTED and layer_name(node) in layers]
+    chosen = [node for node in graph.nodes if node.op_type in BIASED and layer_name(node) in layers]
     twins, errors = _with_twins(model, scheme, [node.output[0] for node in chosen])
     shifts = _means(Reference(twins, list(errors.values())), list(errors.values()), batches)
     for node in chosen:

@@ -38,7 +38,8 @@ def calibrate(
     """
     if is_quantized(model):
         raise BadInputError("the model is quantised already; calibrate its float original")
-    plain, samples = clean(model), list(batches)
+    plain = clean(model)
+    samples = list(batches) if corrected else batches  # which are read twice then
     if equalized:
         plain = equalize(plain)
     placement = place(view_of(plain), scheme, keep_float)

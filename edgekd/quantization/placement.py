@@ -11,6 +11,7 @@ from edgekd.quantization.ranges import Affine
 from edgekd.quantization.scheme import Scheme
 
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+BIASED = WEIGHTED - {"MatMul"}  # whose bias is an Add of its own
 ELEMENTWISE = frozenset({"Add", "Mul"})
 POOLS = frozenset({"AveragePool", "GlobalAveragePool"})
 ACTIVATIONS = frozenset({"Relu", "Clip"})

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import onnx
 
 from edgekd.backends.compiled import Precision
-from edgekd.backends.tflite import (
+from edgekd.backends.tflite import (  # noqa: F401 each registers its rules
     activations,
     convolution,
     elementwise,
@@ -29,19 +29,6 @@ from edgekd.bundle import TensorSpec
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import QUANTIZERS
 from edgekd.target import Target
-
-RULE_MODULES = (
-    activations,
-    convolution,
-    elementwise,
-    indexing,
-    linear,
-    pooling,
-    reduction,
-    resampling,
-    shaping,
-    transposed,
-)
 
 
 @dataclass(frozen=True)
