@@ -96,10 +96,14 @@ class Cache(Schema):
 
 
 class Quantization(Schema):
-    """Quantisation-aware fine-tuning from the distilled student; `epochs = 0` calibrates only."""
+    """Quantisation-aware fine-tuning from the distilled student; `epochs = 0` calibrates only.
+
+    The optimizer is the student's unless another one is named; the learning rate's default suits it.
+    """
 
     epochs: NonNegativeInt = 2
-    learning_rate: PositiveFloat = 0.003
+    optimizer: OptimizerName | None = None
+    learning_rate: PositiveFloat | None = None
     batch: PositiveInt = 128
     keep_float: tuple[str, ...] = ()
     calibration: PositiveInt = 512
@@ -119,6 +123,7 @@ class Recipe(Schema):
 
     Layers of the first of the `co_teachers` are written `1/name`. `control` holds the weights of a student that was
     trained without a teacher; without it one is trained. Without targets a run ends with the float graph.
+    `length` is how many tokens a deployed model takes; longer sequences are cut (default: the data's own length).
     """
 
     name: str
@@ -127,6 +132,7 @@ class Recipe(Schema):
     seeds: PositiveInt = 1
     threads: PositiveInt = 1
     targets: tuple[str, ...] = ()
+    length: PositiveInt | None = None
     data: Data
     teacher: Model
     co_teachers: tuple[Model, ...] = ()

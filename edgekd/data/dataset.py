@@ -66,6 +66,13 @@ class Dataset:
             return self
         return replace(self, train=self.train.take(np.flatnonzero(~np.isnan(labels))))
 
+    def of_length(self, length: int) -> "Dataset":
+        """The same sequences of tokens, each cut or filled up to `length`."""
+        train, val, test = (
+            Split(resized(split.inputs, length), split.labels) for split in (self.train, self.val, self.test)
+        )
+        return replace(self, train=train, val=val, test=test)
+
     def digest(self) -> str:
         """Hexadecimal SHA-256 of everything a model could learn from: names, preprocessing and array contents."""
         state = hashlib.sha256(repr((self.classes, self.preprocessing, self.unit)).encode())
@@ -79,6 +86,12 @@ class Dataset:
 def is_tokens(raw: Array) -> bool:
     """Whether samples are sequences of tokens: signed integers (N, L)."""
     return raw.ndim == 2 and raw.dtype.kind == "i"
+
+
+def resized(tokens: Array, length: int) -> Array:
+    """Tokens (N, L) cut, or filled up with `PADDING`, to (N, length)."""
+    cut = tokens[:, :length]
+    return np.pad(cut, ((0, 0), (0, length - cut.shape[1])), constant_values=PADDING)
 
 
 def prepare(raw: Array, preprocessing: Preprocessing) -> Array:

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from edgekd.bundle import Manifest, Preprocessing, load_bundle
-from edgekd.data.dataset import Split
+from edgekd.data.dataset import Split, is_tokens, resized
 from edgekd.data.npz import read_npz
 from edgekd.devices import Device, open_device
 from edgekd.errors import BadInputError
@@ -15,7 +16,7 @@ from edgekd.measure import census, measure, verify
 from edgekd.measure.facts import machine_facts
 from edgekd.measure.results import append_rows, row
 from edgekd.measure.strict import COUNT, SECONDS, strict
-from edgekd.pipeline.proof import accuracy_on
+from edgekd.pipeline.proof import metric_on
 from edgekd.progress import SILENT, Reporter
 
 Array = NDArray[Any]
@@ -23,14 +24,14 @@ _SHOWN = ("p50", "low", "high", "p90", "p99", "n", "load_ms", "first_ms", "peak_
 
 
 def verify_bundle(bundle: Path, uri: str = "local:", data: Path | None = None) -> dict[str, Any]:
-    """Golden parity, the census of kernels and, with data, accuracy; `ok` says whether parity holds."""
+    """Golden parity, the census of kernels and, with data, the metric; `ok` says whether parity holds."""
     manifest, device = load_bundle(bundle), open_device(uri)
     try:
         golden = [verdict.model_dump(mode="json") for verdict in verify(device, bundle)]
         kernels = census(device, bundle)
         report: dict[str, Any] = {"bundle": str(bundle), "device": uri, "ok": all(row["ok"] for row in golden)}
         report |= {"golden": golden, "kernels": {"int8": kernels.int8, "total": kernels.total}}
-        return report | (_accuracy(manifest, bundle, device, data) if data else {})
+        return report | (_metric(manifest, bundle, device, data) if data else {})
     finally:
         device.close()
 
@@ -90,16 +91,30 @@ def parse_options(options: Sequence[str]) -> dict[str, str]:
     return {key: value for key, _, value in pairs}
 
 
-def _accuracy(manifest: Manifest, bundle: Path, device: Device, data: Path) -> dict[str, Any]:
+def _metric(manifest: Manifest, bundle: Path, device: Device, data: Path) -> dict[str, Any]:
     samples, preprocessing = _labelled(data), manifest.inputs[0].preprocessing
-    if preprocessing is None and samples.inputs.dtype.kind != "f":
+    length = manifest.inputs[0].shape[-1]
+    if is_tokens(samples.inputs) and length is not None:
+        samples = Split(resized(samples.inputs, length), samples.labels)
+    elif preprocessing is None and samples.inputs.dtype.kind != "f":
         raise BadInputError(f"{data}: the bundle says nothing of preprocessing, so x must hold float model inputs")
-    found = accuracy_on(device, bundle, samples, preprocessing or Preprocessing())
-    return {"samples": len(samples), "accuracy": found, "on_host": manifest.metrics.get("accuracy")}
+    name = _metric_of(samples, data)
+    found = metric_on(device, bundle, samples, preprocessing or Preprocessing(), name)
+    return {"samples": len(samples), name: found, "on_host": manifest.metrics.get(name)}
+
+
+def _metric_of(samples: Split, data: Path) -> str:
+    """Integers are classes, floats the scores of pairs: of rows 2i and 2i+1, which both carry it."""
+    if samples.labels.dtype.kind != "f":
+        return "accuracy"
+    first, second = samples.labels[::2], samples.labels[1::2]
+    if len(first) != len(second) or not np.array_equal(first, second):
+        raise BadInputError(f"{data}: y holds scores of pairs, so rows 2i and 2i+1 must both carry the score of theirs")
+    return "spearman"
 
 
 def _labelled(path: Path) -> Split:
-    """Raw samples as in training, and labels."""
+    """Raw samples as in training, and labels or scores."""
     arrays = read_npz(path)
     for inputs, labels in (("x", "y"), ("x_test", "y_test")):
         if inputs in arrays and labels in arrays:

@@ -21,7 +21,8 @@ from edgekd.files import sha256
 from edgekd.measure import MissingRuntimeError
 from edgekd.measure.protocol import Options
 from edgekd.measure.statistics import Latency
-from edgekd.pipeline.proof import PARITY_INPUTS, Expected, accuracy_on, gather_evidence
+from edgekd.measure.task import METRICS
+from edgekd.pipeline.proof import PARITY_INPUTS, Expected, answers_on, gather_evidence
 from edgekd.pipeline.stages import Stages
 from edgekd.pipeline.timing import Candidates, time_variants
 from edgekd.progress import Reporter
@@ -91,7 +92,7 @@ def _bundle(shop: Workshop, target: Target, graph: str, precision: Precision, me
         write_bundle(
             shop.model(graph), target, folder, precision, name=shop.recipe.name,
             inputs=shop.parity_inputs(graph), outputs=shop.answers(graph), provenance=shop.provenance,
-            preprocessing=shop.data.preprocessing, labels=shop.data.classes, metrics={"accuracy": metric},
+            preprocessing=shop.data.preprocessing, labels=shop.data.classes, metrics={shop.data.metric: metric},
         )  # fmt: skip
 
     inputs = {
@@ -184,7 +185,8 @@ def _variants(shop: Workshop, target: Target, bundles: Mapping[str, Path], devic
             key = {"bundle": _identity(bundle), "options": dict(options), **common}
 
             def work(_: str, bundle: Path = bundle, options: Options = options) -> float:
-                return accuracy_on(device, bundle, shop.data.test, shop.data.preprocessing, options)
+                answers = answers_on(device, bundle, shop.data.test.inputs, shop.data.preprocessing, options)
+                return METRICS[shop.data.metric](answers, shop.data.test.labels)
 
             metric = shop.stages.run(f"accuracy-{target.name}-{label}", key, work)
             rows[label] = {"bytes": load_bundle(bundle).model_bytes, "metric": metric, "latency_ms": None}

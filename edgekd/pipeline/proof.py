@@ -8,14 +8,15 @@ import onnx
 from numpy.typing import NDArray
 
 from edgekd.backends.conversion import from_bundle, to_bundle
+from edgekd.backends.layers import LayerProof, prove_layers
 from edgekd.backends.parity import Parity
-from edgekd.backends.proof import first_divergence, prove
+from edgekd.backends.proof import prove
 from edgekd.bundle import Preprocessing, load_bundle
 from edgekd.data.dataset import Split, prepare
 from edgekd.devices import Device
 from edgekd.measure import Kernels, census, predict, verify
 from edgekd.measure.protocol import Options
-from edgekd.measure.task import accuracy
+from edgekd.measure.task import METRICS
 from edgekd.progress import SILENT, Reporter
 from edgekd.target import Target
 
@@ -36,21 +37,30 @@ class Expected:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was seen; `golden` names the outputs that differ from the bundle's own golden ones."""
+    """What was seen; `golden` names the outputs that differ from the bundle's own golden ones.
+
+    `layers` is there where steps alone could not vouch for a row.
+    """
 
     rows: tuple[Parity, ...]
     golden: tuple[str, ...]
     kernels: Kernels
-    divergence: str | None
+    layers: LayerProof | None = None
 
     @property
     def broken(self) -> str | None:
-        """The first promise of parity that does not hold, with where it first goes wrong."""
+        """The first promise of parity that does not hold, with the layer at fault."""
         failed = next((row for row in self.rows if row.counts and not row.ok), None)
         if failed is not None:
-            where = f"; {self.divergence}" if self.divergence else ""
-            return f"parity does not hold: {failed.output} at batch {failed.batch}: {failed.reason}{where}"
+            return f"parity does not hold: {failed.output} at batch {failed.batch}: {failed.reason}{self._where}"
         return f"the bundle's own golden outputs differ: {', '.join(self.golden)}" if self.golden else None
+
+    @property
+    def _where(self) -> str:
+        if self.layers is None:
+            return ""
+        fault = self.layers.fault
+        return f"; the layer at fault: {fault}" if fault else "; no layer is wrong in itself"
 
     @property
     def weak(self) -> str | None:
@@ -74,17 +84,29 @@ def gather_evidence(
         rows = prove(bundle, expected.inputs, expected.outputs, batches, ask, expected.unquantized)
         bar.advance(note="kernels")
         kernels = census(device, bundle)
-        wrong = any(row.counts and not row.ok for row in rows)
-        divergence = first_divergence(expected.model, target, expected.inputs, ask) if wrong else None
-    return Evidence(tuple(rows), golden, kernels, str(divergence) if divergence else None)
+        doubtful = any(row.counts and not row.ok for row in rows)
+        layers = prove_layers(expected.model, target, expected.inputs, ask) if doubtful else None
+    return Evidence(tuple(_vouched(row, layers) for row in rows), golden, kernels, layers)
 
 
-def accuracy_on(
-    device: Device, bundle: Path, samples: Split, preprocessing: Preprocessing, options: Options | None = None
-) -> float:
-    """Accuracy of a one-input classifier on raw samples, computed here from what the device predicts."""
+def _vouched(row: Parity, layers: LayerProof | None) -> Parity:
+    """A row that is too many steps away holds all the same if roundings explain it and no layer is at fault."""
+    if row.ok or not row.drifts or layers is None or layers.fault is not None:
+        return row
+    return row.model_copy(update={"ok": True, "proof": "layers", "reason": None})
+
+
+def metric_on(device: Device, bundle: Path, samples: Split, preprocessing: Preprocessing, metric: str) -> float:
+    """A data set's metric on raw samples, computed here from what the device predicts."""
+    return METRICS[metric](answers_on(device, bundle, samples.inputs, preprocessing), samples.labels)
+
+
+def answers_on(
+    device: Device, bundle: Path, raw: Array, preprocessing: Preprocessing, options: Options | None = None
+) -> Array:
+    """A one-input model's first output, as the model sees it, for raw samples at the bundle's own batch."""
     manifest = load_bundle(bundle)
     source, answer = manifest.inputs[0], manifest.outputs[0]
-    stored = {source.name: to_bundle(source, prepare(samples.inputs, preprocessing))}
+    stored = {source.name: to_bundle(source, prepare(raw, preprocessing))}
     outputs = predict(device, bundle, stored, manifest.batch, options)
-    return accuracy(from_bundle(answer, outputs[answer.name]), samples.labels)
+    return from_bundle(answer, outputs[answer.name])

@@ -13,6 +13,7 @@ from edgekd.backends.reference import Reference
 from edgekd.data.dataset import Dataset
 from edgekd.data.dataset import prepare as model_inputs
 from edgekd.distillation import Builds, Method, load_methods
+from edgekd.distillation.embedding import Embedding
 from edgekd.distillation.kd import KD
 from edgekd.files import write_bytes
 from edgekd.measure.task import METRICS
@@ -20,9 +21,11 @@ from edgekd.pipeline.learn import Classroom, Learned, first_step, lesson
 from edgekd.pipeline.summary import FLOAT_GRAPH
 from edgekd.quantization.qat import calibrate, enable_observers, export_float, export_qdq, prepare
 from edgekd.quantization.scheme import Scheme
-from edgekd.recipe import Recipe, Training
+from edgekd.recipe import LEARNING_RATE, WEIGHT_DECAY, Recipe, Training
 from edgekd.training import train
 from edgekd.training.weights import weights_digest
+
+GENTLE = 0.03  # of the learning rate that suits an optimiser: weights move by a few steps of 1/127
 
 
 def rehearse(room: Classroom, schemes: Iterable[Scheme]) -> None:
@@ -33,13 +36,13 @@ def rehearse(room: Classroom, schemes: Iterable[Scheme]) -> None:
 
 
 def float_graph(room: Classroom, student: Learned) -> dict[str, Any]:
-    """`onnx/float.onnx`: the student as it was distilled, batch norms folded."""
-    name = FLOAT_GRAPH
+    """`onnx/float.onnx`: the student as it was distilled, batch norms folded; a target fixes the length of tokens."""
+    name, fixed = FLOAT_GRAPH, bool(room.recipe.targets)
 
     def work(_: str) -> dict[str, Any]:
-        return _write_graph(room, export_float(student.model, room.example), name)
+        return _write_graph(room, export_float(student.model, room.example, fixed_length=fixed), name)
 
-    inputs = {"student": weights_digest(student.model), **room.identity}
+    inputs = {"student": weights_digest(student.model), **room.identity} | ({"fixed_length": True} if fixed else {})
     record: dict[str, Any] = room.stages.run("export-float", inputs, work, outputs=(name,))
     return record
 
@@ -56,13 +59,15 @@ def quantise(room: Classroom, student: Learned, teachers: list[Learned], scheme:
         if settings.epochs:
             methods: list[Method] = [
                 method for method in load_methods(room.recipe.distillation) if not isinstance(method, Builds)
-            ]
+            ] or [_default(room.data)]
             train(
                 prepared, room.data, room.recipe.data, _fine_tuning(room.recipe),
-                lesson(room, prepared, models, methods or [KD()], cache), room.folder / "qat" / scheme.name,
+                lesson(room, prepared, models, methods, cache), room.folder / "qat" / scheme.name,
                 seed=room.seed, key=key, reporter=room.reporter, on_progress=settle,
             )  # fmt: skip
-        return room.stages.crew.lead(lambda: _write_graph(room, export_qdq(prepared, room.example, scheme), name))
+        return room.stages.crew.lead(
+            lambda: _write_graph(room, export_qdq(prepared, room.example, scheme, fixed_length=True), name)
+        )
 
     inputs = {
         "student": weights_digest(student.model), "teachers": [weights_digest(model) for model in models],
@@ -75,12 +80,19 @@ def quantise(room: Classroom, student: Learned, teachers: list[Learned], scheme:
 
 
 def _fine_tuning(recipe: Recipe) -> Training:
-    """Simulated integers need float32: bfloat16 would round what the quantisers decide."""
-    settings = recipe.quantization
+    """As the student was trained, but gently; bfloat16 would round what the quantisers decide."""
+    settings, taught = recipe.quantization, recipe.student.training
+    optimizer = settings.optimizer or taught.optimizer
+    decay = taught.weight_decay if optimizer == taught.optimizer else WEIGHT_DECAY[optimizer]
     return Training(
-        epochs=settings.epochs, batch=settings.batch, learning_rate=settings.learning_rate,
-        weight_decay=recipe.student.training.weight_decay, precision="float32",
+        epochs=settings.epochs, batch=settings.batch, optimizer=optimizer, clip=taught.clip, precision="float32",
+        learning_rate=settings.learning_rate or GENTLE * LEARNING_RATE[optimizer], weight_decay=decay,
     )  # fmt: skip
+
+
+def _default(data: Dataset) -> Method:
+    """What teaches where all of a recipe's methods have trained parts, which a fine-tune leaves out."""
+    return KD() if data.classes else Embedding()
 
 
 def settle(model: nn.Module, fraction: float) -> None:

@@ -4,7 +4,7 @@ import fcntl
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +134,9 @@ def _run_seed(
     """One seed's student and its bundles; only the first seed is timed."""
     room, cache = Classroom(recipe, data, seed, stages, reporter), teachers[0].folder / "answers"
     scratch, student = control(room, teachers[0]), distil(room, teachers, cache)
+    if recipe.length is not None:
+        data = data.of_length(recipe.length)
+        room = replace(room, data=data)
     graph, quantized = float_graph(room, student), {}
     graphs = {FLOAT: room.folder / FLOAT_GRAPH}
     for name in dict.fromkeys(target.scheme for target in targets):
