@@ -121,13 +121,27 @@ def export(
         list[str] | None, typer.Option(metavar="INPUT=1,3,…", help="Sizes for an input's free dimensions.")
     ] = None,
     simplify: Annotated[bool, typer.Option(help="Let onnxslim simplify a float model.")] = True,
+    ranges: Annotated[str | None, typer.Option(help="Of activations: minmax, ema, percentile or mse.")] = None,
+    equalize: Annotated[
+        bool | None, typer.Option("--equalize/--no-equalize", help="Even out channels between layers.")
+    ] = None,
+    correct_bias: Annotated[
+        bool | None, typer.Option("--correct-bias/--no-correct-bias", help="Take the mean error of weights out.")
+    ] = None,
+    keep_float: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Layers that stay in float.")] = None,
+    layers: Annotated[bool, typer.Option("--layers", help="Show what each layer loses, the culprits first.")] = False,
     as_json: Json = False,
 ) -> None:
     """An ONNX model → a bundle whose outputs are proven on this machine where its runtime is installed."""
     from edgekd.onnx_import.inputs import parse_shapes
     from edgekd.pipeline.export import export_file
 
-    report = export_file(model, target, out, calibration, parse_shapes(shape or []), simplify=simplify)
+    asked = {"ranges": ranges, "equalize": equalize, "correct_bias": correct_bias}
+    report = export_file(
+        model, target, out, calibration, parse_shapes(shape or []), simplify=simplify,
+        options={key: value for key, value in asked.items() if value is not None},
+        keep_float=keep_float or (), layers=layers,
+    )  # fmt: skip
     _print(report, as_json)
 
 

@@ -1,6 +1,6 @@
 """A foreign ONNX model → a bundle: float models are calibrated, QDQ models of the target's scheme keep their scales."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from edgekd.onnx_import.inputs import Shapes, read_inputs
 from edgekd.onnx_import.quantized import holds_integers, import_quantized
 from edgekd.onnx_import.read import read_model
 from edgekd.pipeline.proof import PARITY_INPUTS, Expected, gather_evidence
-from edgekd.quantization.calibrate import calibrate
+from edgekd.quantization.calibrate import Calibration, calibrate, plain
+from edgekd.quantization.errors_by_layer import layer_errors
 from edgekd.quantization.qdq import strip_activations
 from edgekd.quantization.scheme import find_scheme
 from edgekd.target import Target, load_target
@@ -29,6 +30,7 @@ from edgekd.target import Target, load_target
 Array = NDArray[Any]
 Arrays = dict[str, Array]
 BATCH = 64
+FOR_FLOATS = ("--ranges", "--equalize", "--correct-bias", "--keep-float")
 
 
 def export_file(
@@ -39,21 +41,33 @@ def export_file(
     shapes: Shapes | None = None,
     *,
     simplify: bool = True,
+    options: Mapping[str, Any] | None = None,
+    keep_float: Sequence[str] = (),
+    layers: bool = False,
 ) -> dict[str, Any]:
     """Write `out/<model>-<target>` and prove it on this machine; the status is `unverified` where it cannot run.
 
-    `shapes` fix free dimensions by input, batch included; calibration data do it by themselves.
+    `shapes` fix free dimensions by input, batch included; calibration data do it by themselves. `options` are fields of
+    `Calibration`, which like `keep_float` only a float model has use for. `layers` adds what each layer loses.
     Raises BadInputError for a model or data that cannot be used, PromiseBrokenError when parity does not hold.
     """
-    target, model = load_target(target_name), read_model(path)
+    target, model, how = load_target(target_name), read_model(path), Calibration(**(options or {}))
     inputs = read_inputs(model, calibration, PARITY_INPUTS) if calibration else None
     try:
-        original, quantized, inputs = _prepared(model, target, inputs, shapes or {}, simplify)
+        original = None
+        if not holds_integers(model):
+            original, inputs = _float_original(model, inputs, shapes or {}, simplify)
+            quantized = calibrate(original, find_scheme(target.scheme), batches_of(inputs), keep_float, how)
+        elif options or keep_float:
+            raise BadInputError(f"it is quantised and keeps its scales: {', '.join(FOR_FLOATS)} are for float models")
+        else:
+            quantized, inputs = import_quantized(model, find_scheme(target.scheme), inputs, shapes or {}, PARITY_INPUTS)
     except BadInputError as error:
         raise BadInputError(f"{path}: {error}") from error
     folder = out / f"{path.stem}-{target.name}"
     provenance = {"source": path.name, "source_sha256": sha256(path)}
-    return deliver(quantized, target, folder, inputs, name=path.stem, provenance=provenance, original=original)
+    report = deliver(quantized, target, folder, inputs, name=path.stem, provenance=provenance, original=original)
+    return report | ({"layers": lost_by_layer(quantized, inputs, original, how)} if layers else {})
 
 
 def deliver(
@@ -89,20 +103,31 @@ def deliver(
     return report | _proof(target, folder, Expected(model, inputs, outputs, unquantized))
 
 
-def _prepared(
-    model: onnx.ModelProto, target: Target, inputs: Arrays | None, shapes: Shapes, simplify: bool
-) -> tuple[onnx.ModelProto | None, onnx.ModelProto, Arrays]:
-    """The float model if that is what came, the QDQ model to deploy, and inputs to prove it with."""
-    scheme = find_scheme(target.scheme)
-    if holds_integers(model):
-        quantized, inputs = import_quantized(model, scheme, inputs, shapes, PARITY_INPUTS)
-        return None, quantized, inputs
+def _float_original(
+    model: onnx.ModelProto, inputs: Arrays | None, shapes: Shapes, simplify: bool
+) -> tuple[onnx.ModelProto, Arrays]:
+    """The float model as it can be calibrated, and the inputs to do it with."""
     if inputs is None:
         raise BadInputError("it is a float model: --calibration X.npz with some of its inputs is needed")
-    plain = import_float(model, inputs, shapes, slim=simplify)
-    parts = range(0, len(next(iter(inputs.values()))), BATCH)
-    batches = [{n: a[start : start + BATCH] for n, a in inputs.items()} for start in parts]
-    return plain, calibrate(plain, scheme, batches), inputs
+    return import_float(model, inputs, shapes, slim=simplify), inputs
+
+
+def batches_of(inputs: Arrays) -> Iterator[Arrays]:
+    """Samples in batches."""
+    for start in range(0, len(next(iter(inputs.values()))), BATCH):
+        yield {name: array[start : start + BATCH] for name, array in inputs.items()}
+
+
+def lost_by_layer(
+    quantized: onnx.ModelProto, inputs: Arrays, original: onnx.ModelProto | None, how: Calibration
+) -> list[dict[str, Any]]:
+    """A row per layer, the culprits first, over one batch; without an original, beside float activations."""
+    beside = strip_activations(quantized)[0] if original is None else plain(original, how)
+    errors = layer_errors(beside, quantized, [next(batches_of(inputs))])
+    return [
+        {"layer": each.layer, "kind": each.kind, "sqnr_db": round(each.sqnr, 1), "lost_db": round(each.lost, 1)}
+        for each in errors
+    ]
 
 
 def _proof(target: Target, folder: Path, expected: Expected) -> dict[str, Any]:

@@ -1,23 +1,47 @@
 """Post-training quantisation: a float ONNX model in, a QDQ model out."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
 
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import Array
+from edgekd.plugins import nearest
 from edgekd.quantization.bias_correction import correct_biases
 from edgekd.quantization.clean import clean
 from edgekd.quantization.equalize import equalize
 from edgekd.quantization.onnx_view import view_of
 from edgekd.quantization.placement import Placement, place
 from edgekd.quantization.qdq import insert_activations, is_quantized, quantize_weights
-from edgekd.quantization.ranges import Affine, Method, affine, batch_range, combine
+from edgekd.quantization.ranges import METHODS, Affine, Method, affine, batch_range, combine
 from edgekd.quantization.reference import Reference
 from edgekd.quantization.scheme import Scheme
 
 Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How a float model is quantised without training.
+
+    Attributes:
+        ranges: what decides the range of an activation; see `ranges.batch_range`.
+        equalize: even out the weights' channel ranges between layers first.
+        correct_bias: take the mean error of rounded weights out of the biases.
+    """
+
+    ranges: Method = "minmax"
+    equalize: bool = False
+    correct_bias: bool = False
+
+    def __post_init__(self) -> None:
+        if self.ranges not in METHODS:
+            raise BadInputError(f"unknown ranges {self.ranges!r}{nearest(self.ranges, METHODS)}")
+
+
+DEFAULT = Calibration()
 
 
 def calibrate(
@@ -25,29 +49,27 @@ def calibrate(
     scheme: Scheme,
     batches: Iterable[dict[str, Array]],
     keep_float: Iterable[str] = (),
-    method: Method = "minmax",
-    *,
-    equalized: bool = False,
-    corrected: bool = False,
+    how: Calibration = DEFAULT,
 ) -> onnx.ModelProto:
     """Quantise a float model with the ranges that its edges show over `batches` (float arrays by input name).
 
-    `keep_float` are globs over layer and edge names. `equalized` evens out channel ranges first, `corrected` takes the
-    mean error of rounded weights out of the biases. The argument is untouched. Raises BadInputError for a model that is
-    quantised already, for no batches, and for values that are not finite.
+    `keep_float` are globs over layer and edge names. The argument is untouched. Raises BadInputError for a model that
+    is quantised already, for no batches, and for values that are not finite.
     """
+    original = plain(model, how)
+    samples = list(batches) if how.correct_bias else batches  # which are read twice then
+    placement = place(view_of(original), scheme, keep_float)
+    ranges = observe(original, placement.observed, samples, scheme, how.ranges)
+    corrected = correct_biases(original, scheme, placement.weights, samples) if how.correct_bias else original
+    quantized = insert_activations(corrected, parameters(placement, ranges, scheme), scheme)
+    return quantize_weights(quantized, scheme, placement.weights)
+
+
+def plain(model: onnx.ModelProto, how: Calibration) -> onnx.ModelProto:
+    """The float model that a calibrated one stands for, tensor by tensor; BadInputError if it holds quantisers."""
     if is_quantized(model):
         raise BadInputError("the model is quantised already; calibrate its float original")
-    plain = clean(model)
-    samples = list(batches) if corrected else batches  # which are read twice then
-    if equalized:
-        plain = equalize(plain)
-    placement = place(view_of(plain), scheme, keep_float)
-    ranges = observe(plain, placement.observed, samples, scheme, method)
-    if corrected:
-        plain = correct_biases(plain, scheme, placement.weights, samples)
-    quantized = insert_activations(plain, parameters(placement, ranges, scheme), scheme)
-    return quantize_weights(quantized, scheme, placement.weights)
+    return equalize(clean(model)) if how.equalize else clean(model)
 
 
 def observe(

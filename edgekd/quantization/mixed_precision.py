@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from glob import escape
 
 import numpy as np
 import onnx
 
 from edgekd.onnx_graph import Array
-from edgekd.quantization.calibrate import calibrate, observe, parameters
-from edgekd.quantization.clean import clean
+from edgekd.quantization.calibrate import DEFAULT, Calibration, calibrate, observe, parameters, plain
 from edgekd.quantization.onnx_view import view_of
 from edgekd.quantization.placement import kernel_edges, place
 from edgekd.quantization.qdq import insert_activations, quantize_weights
@@ -36,18 +36,22 @@ class Mixed:
 
 
 def sensitivities(
-    model: onnx.ModelProto, scheme: Scheme, batches: Iterable[dict[str, Array]], keep_float: Iterable[str] = ()
+    model: onnx.ModelProto,
+    scheme: Scheme,
+    batches: Iterable[dict[str, Array]],
+    keep_float: Iterable[str] = (),
+    how: Calibration = DEFAULT,
 ) -> tuple[Sensitivity, ...]:
     """Each layer of a float model quantised alone, the most sensitive first; errors as in `calibrate`."""
-    plain, samples = clean(model), list(batches)
-    view = view_of(plain)
+    original, samples = plain(model, how), list(batches)
+    view = view_of(original)
     placement, edges = place(view, scheme, keep_float), kernel_edges(view, scheme)
-    settled = parameters(placement, observe(plain, placement.observed, samples, scheme), scheme)
-    exact = _answers(plain, samples)
+    ranges = observe(original, placement.observed, samples, scheme, how.ranges)
+    settled, exact = parameters(placement, ranges, scheme), _answers(original, samples)
     found = []
     for layer in sorted(placement.weights):
         alone = {edge: settled[edge] for edge in edges[layer] if edge in settled}
-        quantized = quantize_weights(insert_activations(plain, alone, scheme), scheme, {layer})
+        quantized = quantize_weights(insert_activations(original, alone, scheme), scheme, {layer})
         found.append(Sensitivity(layer, _error(exact, _answers(quantized, samples))))
     return tuple(sorted(found, key=lambda each: -each.error))
 
@@ -58,26 +62,27 @@ def mix(
     batches: Iterable[dict[str, Array]],
     acceptable: Callable[[onnx.ModelProto], bool],
     keep_float: Iterable[str] = (),
+    how: Calibration = DEFAULT,
 ) -> Mixed:
     """Keep the fewest of the most sensitive layers in float that make a calibrated model acceptable.
 
     `acceptable` is the budget, asked log2(layers) times: a metric on the validation split, say. Where not even all
-    layers in float are enough, all are kept and `met` is False.
+    layers in float are enough, all are kept and `met` is False. The first batch decides who is sensitive.
     """
     samples, always = list(batches), tuple(keep_float)
-    order = [each.layer for each in sensitivities(model, scheme, samples, always)]
 
-    def attempt(count: int) -> Mixed:
-        quantized = calibrate(model, scheme, samples, (*always, *order[:count]))
-        return Mixed(quantized, tuple(order[:count]), acceptable(quantized))
+    def attempt(kept: tuple[str, ...]) -> Mixed:
+        quantized = calibrate(model, scheme, samples, (*always, *map(escape, kept)), how)
+        return Mixed(quantized, kept, acceptable(quantized))
 
-    least, best = 0, attempt(0)
+    best = attempt(())
     if best.met:
         return best
-    most, best = len(order), attempt(len(order))
-    while best.met and most - least > 1:
-        middle = attempt((least + most) // 2)
-        least, most, best = (least, len(middle.kept), middle) if middle.met else (len(middle.kept), most, best)
+    order = tuple(each.layer for each in sensitivities(model, scheme, samples[:1], always, how))
+    least, best = 0, attempt(order)
+    while best.met and len(best.kept) - least > 1:
+        middle = attempt(order[: (least + len(best.kept)) // 2])
+        least, best = (least, middle) if middle.met else (len(middle.kept), best)
     return best
 
 

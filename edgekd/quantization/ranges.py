@@ -1,7 +1,7 @@
 """From observed values to scales and zero points. Pure arithmetic; every scale is an exact float32."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from edgekd.quantization.scheme import Scheme
 
 Method = Literal["minmax", "ema", "percentile", "mse"]
+METHODS: tuple[Method, ...] = get_args(Method)
 
 MIN_ACTIVATION_SCALE = 1e-8
 MIN_WEIGHT_SCALE = 1e-9

@@ -87,6 +87,37 @@ def test_a_foreign_qdq_model_of_int8_activations_is_proven(files, target):
     assert json.loads(done.stdout)["status"] == "ok"
 
 
+def test_how_a_float_model_is_calibrated_is_the_users_choice(files):
+    """Each option gives another bundle."""
+    given = {"--ranges": "minmax", "--equalize": False, "--correct-bias": False}
+    models = set()
+    for change in ({}, {"--ranges": "mse"}, {"--equalize": True}, {"--correct-bias": True}, {"--keep-float": "*"}):
+        options = [(f"--no-{key[2:]}",) if on is False else (key,) if on is True else (key, on)
+                   for key, on in (given | change).items()]  # fmt: skip
+        done = export(files, "jetson-orin-nano", *(word for option in options for word in option))
+        assert done.exit_code == 0, done.stderr
+        models.add(load_bundle(files / "out" / "m-jetson-orin-nano").files["model.onnx"].sha256)
+    assert len(models) == 5
+    wrong = complaint(export(files, "jetson-orin-nano", "--ranges", "percentil"), 2)
+    assert "did you mean 'percentile'" in wrong
+
+
+def test_a_quantised_model_keeps_its_scales_whatever_is_asked(files):
+    onnx.save(quantize(*float_net()), files / "m.onnx")
+    assert "are for float models" in refusal(files, "x86-onnxruntime", "--ranges", "mse")
+    assert "are for float models" in refusal(files, "x86-onnxruntime", "--keep-float", "*")
+
+
+def test_the_layers_that_lose_most_are_named(files):
+    report = json.loads(export(files, "jetson-orin-nano", "--layers").stdout)
+    lost = [row["lost_db"] for row in report["layers"]]
+    assert lost == sorted(lost, reverse=True)
+    assert {row["kind"] for row in report["layers"]} >= {"Conv", "Gemm"}
+    assert all(row["sqnr_db"] > 15 for row in report["layers"])  # 8 bits over four layers
+    quantised = files / "out" / "m-jetson-orin-nano" / "model.onnx"
+    assert "lost db" in edgekd("export", quantised, "--target", "jetson-orin-nano", "--layers").stdout
+
+
 def test_free_dimensions_come_from_the_data_or_from_an_option(files):
     def free(model):
         for dim in list(model.graph.input[0].type.tensor_type.shape.dim)[2:]:

@@ -6,7 +6,7 @@ import pytest
 from onnx import helper
 
 from edgekd.backends.reference import Reference
-from edgekd.quantization.calibrate import calibrate
+from edgekd.quantization.calibrate import Calibration, calibrate, plain
 from edgekd.quantization.clean import clean
 from edgekd.quantization.equalize import equalize
 from edgekd.quantization.errors_by_layer import layer_errors
@@ -56,17 +56,18 @@ def test_equalised_layers_compute_the_same_with_channels_of_one_range() -> None:
 
 def test_equalising_helps_uneven_channels() -> None:
     scheme = SCHEMES["int8-asymmetric"]
-    assert error(calibrate(chain(), scheme, [{"x": X}], equalized=True)) < error(calibrate(chain(), scheme, [{"x": X}]))
+    even = calibrate(chain(), scheme, [{"x": X}], how=Calibration(equalize=True))
+    assert error(even) < error(calibrate(chain(), scheme, [{"x": X}]))
 
 
 def test_corrected_biases_take_the_mean_error_away() -> None:
-    def bias(**options: bool) -> float:
-        quantized = calibrate(chain(), COARSE, [{"x": X}], **options)
+    def bias(how: Calibration) -> float:
+        quantized = calibrate(chain(), COARSE, [{"x": X}], how=how)
         exact, rounded = Reference(chain()).run({"x": X})["y"], Reference(quantized).run({"x": X})["y"]
         return float(np.linalg.norm((exact - rounded).mean(axis=(0, 2, 3))))
 
     # Three-bit weights; each layer is corrected for inputs in float, so that part of what comes before it stays.
-    assert bias(corrected=True) < bias() / 4
+    assert bias(Calibration(correct_bias=True)) < bias(Calibration()) / 4
 
 
 @pytest.mark.parametrize("culprit", ["a", "z"])
@@ -81,3 +82,11 @@ def test_the_report_names_the_layer_that_loses_most(culprit: str) -> None:
     assert (worst.layer, worst.kind) == (culprit, "Conv")
     assert worst.lost > 10
     assert str(worst).startswith(f"Conv {culprit}: ")
+
+
+def test_the_report_knows_what_was_equalised() -> None:
+    """Equalised tensors differ from the original's a hundredfold; beside their own original they lose little."""
+    how = Calibration(equalize=True)
+    quantized = calibrate(chain(), SCHEMES["int8-asymmetric"], [{"x": X}], how=how)
+    assert min(each.sqnr for each in layer_errors(plain(chain(), how), quantized, [{"x": X}])) > 30
+    assert min(each.sqnr for each in layer_errors(chain(), quantized, [{"x": X}])) < 20

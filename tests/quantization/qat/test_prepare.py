@@ -6,6 +6,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from edgekd.errors import BadInputError
+from edgekd.quantization.calibrate import Calibration
 from edgekd.quantization.calibrate import calibrate as calibrate_onnx
 from edgekd.quantization.qat import calibrate, enable_observers, export_float, export_qdq, prepare
 from edgekd.quantization.qdq import strip_activations
@@ -108,7 +109,7 @@ def test_calibrated_in_torch_or_in_onnx_the_ranges_are_the_same() -> None:
     from_torch = strip_activations(export_qdq(prepared, images(2), ASYMMETRIC))[1]
     exported = export_float(net, images(2))
     feeds = [{"input": batch.numpy()} for batch in batches]
-    from_onnx = strip_activations(calibrate_onnx(exported, ASYMMETRIC, feeds, method="ema"))[1]
+    from_onnx = strip_activations(calibrate_onnx(exported, ASYMMETRIC, feeds, how=Calibration("ema")))[1]
     assert len(from_torch) == len(from_onnx)
     for ours, theirs in zip(from_torch.values(), from_onnx.values(), strict=True):
         assert ours.scale == pytest.approx(theirs.scale, rel=1e-4)  # float sums in another order
