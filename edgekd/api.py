@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
+import onnx
 from torch import fx, nn
 
 from edgekd.data import Dataset, as_dataset, prepare
@@ -15,6 +16,7 @@ from edgekd.distillation.kd import KD
 from edgekd.errors import BadInputError
 from edgekd.files import digest
 from edgekd.pipeline.bundles import bench_bundles
+from edgekd.pipeline.calibrated import calibrated, calibration_of, lost_by_layer
 from edgekd.pipeline.export import deliver
 from edgekd.pipeline.proof import PARITY_INPUTS
 from edgekd.pipeline.quantise import calibration, settle
@@ -23,7 +25,7 @@ from edgekd.pipeline.summary import bought
 from edgekd.progress import Reporter
 from edgekd.quantization import qat
 from edgekd.quantization.scheme import Scheme, find_scheme
-from edgekd.recipe import Data, Training
+from edgekd.recipe import Data, Quantization, Training
 from edgekd.reporting.tables import learned, text
 from edgekd.target import load_target
 from edgekd.training import CachedTeacher, CrossEntropy, Distill, Teacher, teacher_taps
@@ -37,12 +39,23 @@ _FINE_TUNING = Training(epochs=2, learning_rate=0.003, precision="float32")
 
 @dataclass(frozen=True, eq=False)
 class Quantized:
-    """A student that simulates a scheme's arithmetic: call `module`; `student` is its float original."""
+    """A student in a scheme's arithmetic.
 
-    module: fx.GraphModule
+    Attributes:
+        graph: QDQ ONNX, which is what gets deployed.
+        student: the float original.
+        kept: layers that `max_drop` keeps in float.
+        layers: what each layer loses: {"layer", "kind", "sqnr_db", "lost_db"}, the culprits first.
+        module: simulates the graph in torch; None where it was only calibrated.
+    """
+
+    graph: onnx.ModelProto
     student: nn.Module
     scheme: Scheme
     data: Dataset
+    kept: tuple[str, ...] = ()
+    layers: Sequence[Mapping[str, Any]] = ()
+    module: fx.GraphModule | None = None
 
 
 @dataclass(frozen=True)
@@ -127,24 +140,43 @@ def quantize(
     cross_entropy: float = 0.1,
     training: Training | None = _FINE_TUNING,
     keep_float: Sequence[str] = (),
+    max_drop: float | None = None,
     augmentation: Sequence[str] = (),
     seed: int = 0,
     folder: Path | None = None,
+    **options: Any,
 ) -> Quantized:
     """Fine-tune a copy of `student` for a scheme's arithmetic, under its teacher if given.
 
-    `training=None` calibrates only. `keep_float` are globs over layers. Raises BadInputError, naming the line, for a
-    model that cannot be traced.
+    `training=None` calibrates only, as `options` say: `ranges`, `equalize`, `correct_bias`. `keep_float` are globs over
+    layers; with `max_drop` those that int8 hurts most stay in float too, until calibration costs no more of the metric.
+    Raises BadInputError for options that do not fit and, naming the line, for a model that cannot be traced.
     """
     dataset, found = as_dataset(data, seed), find_scheme(scheme)
-    inputs = torch.from_numpy(prepare(dataset.val.inputs[:2], dataset.preprocessing))
-    prepared = qat.prepare(student.eval(), found, inputs, keep_float)
-    qat.calibrate(prepared, calibration(dataset, seed))
+    settings = _settings(training, keep_float, max_drop, options)
+    samples, original, module = calibration(dataset, seed), None, None
+    kept: tuple[str, ...] = ()
+    if training is None or max_drop is not None:
+        original = qat.export_float(student.eval(), samples[0][:2], fixed_length=True)
+        mixed = calibrated(original, found, [{"input": batch.numpy()} for batch in samples], dataset, settings)
+        graph, kept = mixed.model, mixed.kept
     if training is not None:
+        module = qat.prepare(student.eval(), found, samples[0][:2], (*keep_float, *map(escape, kept)))
+        qat.calibrate(module, samples)
         plain = [method for method in losses if not isinstance(method, Builds)]
         lesson = _Lesson(dataset, tuple(augmentation), seed, training)
-        lesson.learn(prepared, teacher, plain, cross_entropy, folder, settle)
-    return Quantized(prepared, student, found, dataset)
+        lesson.learn(module, teacher, plain, cross_entropy, folder, settle)
+        original, graph = None, qat.export_qdq(module, samples[0][:2], found, fixed_length=True)
+    layers = lost_by_layer(graph, {"input": samples[0].numpy()}, original, calibration_of(settings))
+    return Quantized(graph, student, found, dataset, kept, layers, module)
+
+
+def _settings(
+    training: Training | None, keep_float: Sequence[str], max_drop: float | None, options: Mapping[str, Any]
+) -> Quantization:
+    budget = {} if max_drop is None else {"mixed": True, "max_drop": max_drop}
+    asked = {"epochs": 0 if training is None else max(1, training.epochs), "keep_float": keep_float}
+    return Quantization.parse({**asked, **budget, **options}, "quantize")
 
 
 def export(quantized: Quantized, target: str, out: Path | str = "bundles", *, name: str = "student") -> Path:
@@ -154,12 +186,11 @@ def export(quantized: Quantized, target: str, out: Path | str = "bundles", *, na
     """
     chip, data = load_target(target), quantized.data
     inputs = prepare(data.val.inputs[:PARITY_INPUTS], data.preprocessing)
-    example = torch.from_numpy(inputs[:2])
     if chip.scheme != quantized.scheme.name:
         advice = f"quantize(…, scheme={chip.scheme!r})"
         raise BadInputError(f"the student is quantised for {quantized.scheme.name}, {chip.name} needs {advice}")
     report = deliver(
-        qat.export_qdq(quantized.module, example, quantized.scheme),
+        quantized.graph,
         chip,
         Path(out) / f"{name}-{chip.name}",
         {"input": inputs},

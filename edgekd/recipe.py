@@ -98,7 +98,9 @@ class Cache(Schema):
 class Quantization(Schema):
     """Quantisation-aware fine-tuning from the distilled student; `epochs = 0` calibrates only.
 
-    The optimizer is the student's unless another one is named; the learning rate's default suits it.
+    The optimizer is the student's unless another one is named; the learning rate's default suits it. `ranges`,
+    `equalize` and `correct_bias` are for calibration only, with the defaults of `quantization.calibrate.Calibration`.
+    `mixed` keeps the layers in float that int8 hurts most, until calibration drops the metric by `max_drop` at most.
     """
 
     epochs: NonNegativeInt = 2
@@ -107,7 +109,19 @@ class Quantization(Schema):
     batch: PositiveInt = 128
     keep_float: tuple[str, ...] = ()
     calibration: PositiveInt = 512
+    ranges: Literal["minmax", "ema", "percentile", "mse"] | None = None
+    equalize: bool | None = None
+    correct_bias: bool | None = None
+    mixed: bool = False
     max_drop: NonNegativeFloat = 0.005
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.epochs:
+            for key in ("ranges", "equalize", "correct_bias"):
+                if getattr(self, key) is not None:
+                    raise ValueError(f"{key} is for calibration only (epochs = 0); a fine-tune finds its own ranges")
+        return self
 
 
 class Benchmark(Schema):

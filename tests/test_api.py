@@ -8,7 +8,9 @@ from torch import nn
 import edgekd
 from edgekd.bundle import load_bundle
 from edgekd.errors import BadInputError
+from edgekd.pipeline.calibrated import metric
 from edgekd.plugins import names
+from edgekd.quantization.qat import export_float
 from edgekd.recipe import Training
 
 
@@ -95,9 +97,24 @@ def test_two_networks_are_compared_on_the_test_split():
 
 
 def test_calibration_alone(quantized, tmp_path):
-    calibrated = edgekd.quantize(quantized.student, "int8-symmetric", quantized.data, training=None)
+    calibrated = edgekd.quantize(quantized.student, "int8-symmetric", quantized.data, training=None, ranges="mse")
+    assert calibrated.module is None
+    assert {row["layer"] for row in calibrated.layers} >= {"features.0", "head"}
     bundle = edgekd.export(calibrated, target="jetson-orin-nano", out=tmp_path)
     assert load_bundle(bundle).backend == "tensorrt"
+
+
+def test_a_budget_on_the_metric_is_kept(quantized):
+    strict = edgekd.quantize(quantized.student, "int8-symmetric", quantized.data, training=None, max_drop=0.0)
+    data, original = quantized.data, export_float(quantized.student, torch.zeros(2, 1, 12, 12))
+    assert metric(strict.graph, data, data.val) >= metric(original, data, data.val)
+
+
+def test_options_that_do_not_fit_are_refused(quantized):
+    with pytest.raises(BadInputError, match="unknown key 'range'; did you mean 'ranges'"):
+        edgekd.quantize(quantized.student, "int8-symmetric", quantized.data, training=None, range="mse")
+    with pytest.raises(BadInputError, match="for calibration only"):
+        edgekd.quantize(quantized.student, "int8-symmetric", quantized.data, ranges="mse")
 
 
 def test_the_package_offers_what_it_lists():

@@ -1,6 +1,7 @@
 """The student's graphs, as stages: in float, and fine-tuned under its teacher for the arithmetic of each scheme."""
 
 from collections.abc import Iterable
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,17 @@ import onnx
 import torch
 from torch import nn
 
-from edgekd.backends.reference import Reference
 from edgekd.data.dataset import Dataset
 from edgekd.data.dataset import prepare as model_inputs
 from edgekd.distillation import Builds, Method, load_methods
 from edgekd.distillation.embedding import Embedding
 from edgekd.distillation.kd import KD
 from edgekd.files import write_bytes
-from edgekd.measure.task import METRICS
+from edgekd.pipeline.calibrated import BATCH, calibrated, calibration_of, lost_by_layer, metric
 from edgekd.pipeline.learn import Classroom, Learned, first_step, lesson
 from edgekd.pipeline.summary import FLOAT_GRAPH
+from edgekd.quantization.calibrate import calibrate as calibrate_graph
+from edgekd.quantization.mixed_precision import Mixed
 from edgekd.quantization.qat import calibrate, enable_observers, export_float, export_qdq, prepare
 from edgekd.quantization.scheme import Scheme
 from edgekd.recipe import LEARNING_RATE, WEIGHT_DECAY, Recipe, Training
@@ -30,9 +32,13 @@ GENTLE = 0.03  # of the learning rate that suits an optimiser: weights move by a
 
 def rehearse(room: Classroom, schemes: Iterable[Scheme]) -> None:
     """Try all of LEARN on untrained networks, so that a recipe fails before it has cost anything."""
-    student = first_step(room).eval()
+    student, settings = first_step(room).eval(), room.recipe.quantization
     for scheme in schemes:
-        prepare(student, scheme, room.example, room.recipe.quantization.keep_float)
+        if settings.epochs:
+            prepare(student, scheme, room.example, settings.keep_float)
+        else:
+            graph, batch = export_float(student, room.example, fixed_length=True), {"input": room.example.numpy()}
+            calibrate_graph(graph, scheme, [batch], settings.keep_float)
 
 
 def float_graph(room: Classroom, student: Learned) -> dict[str, Any]:
@@ -50,24 +56,18 @@ def float_graph(room: Classroom, student: Learned) -> dict[str, Any]:
 def quantise(room: Classroom, student: Learned, teachers: list[Learned], scheme: Scheme, cache: Path) -> dict[str, Any]:
     """`onnx/<scheme>.onnx`: the student, fine-tuned under its teachers for a scheme (0 epochs: calibrated)."""
     settings, name = room.recipe.quantization, f"onnx/{scheme.name}.onnx"
-    models = [teacher.model for teacher in teachers]
+    models, lead = [teacher.model for teacher in teachers], room.stages.crew.lead
 
     def work(key: str) -> dict[str, Any]:
         room.reporter.say(f"quantising for {scheme.name}")
-        prepared = prepare(student.model, scheme, room.example, settings.keep_float)
-        calibrate(prepared, calibration(room.data, room.seed, settings.calibration))
+        original: onnx.ModelProto | None = None
+        kept: tuple[str, ...] = ()
+        if settings.mixed or not settings.epochs:
+            original, mixed = lead(lambda: _calibrated(room, student, scheme))
+            graph, kept = mixed.model, mixed.kept
         if settings.epochs:
-            methods: list[Method] = [
-                method for method in load_methods(room.recipe.distillation) if not isinstance(method, Builds)
-            ] or [_default(room.data)]
-            train(
-                prepared, room.data, room.recipe.data, _fine_tuning(room.recipe),
-                lesson(room, prepared, models, methods, cache), room.folder / "qat" / scheme.name,
-                seed=room.seed, key=key, reporter=room.reporter, on_progress=settle,
-            )  # fmt: skip
-        return room.stages.crew.lead(
-            lambda: _write_graph(room, export_qdq(prepared, room.example, scheme, fixed_length=True), name)
-        )
+            original, graph = None, _fine_tuned(room, student, models, scheme, cache, key, kept)
+        return lead(lambda: _record(room, graph, name, original, kept))
 
     inputs = {
         "student": weights_digest(student.model), "teachers": [weights_digest(model) for model in models],
@@ -77,6 +77,37 @@ def quantise(room: Classroom, student: Learned, teachers: list[Learned], scheme:
     }  # fmt: skip
     record: dict[str, Any] = room.stages.run(f"quantise-{scheme.name}", inputs, work, outputs=(name,), together=True)
     return record
+
+
+def _calibrated(room: Classroom, student: Learned, scheme: Scheme) -> tuple[onnx.ModelProto, Mixed]:
+    """The student's float graph, and what calibration makes of it."""
+    settings, graph = room.recipe.quantization, export_float(student.model, room.example, fixed_length=True)
+    samples = calibration(room.data, room.seed, settings.calibration)
+    return graph, calibrated(graph, scheme, [{"input": batch.numpy()} for batch in samples], room.data, settings)
+
+
+def _fine_tuned(
+    room: Classroom,
+    student: Learned,
+    teachers: list[nn.Module],
+    scheme: Scheme,
+    cache: Path,
+    key: str,
+    kept: Iterable[str],
+) -> onnx.ModelProto:
+    """The student after training in the scheme's arithmetic, but for layers kept in float."""
+    settings = room.recipe.quantization
+    prepared = prepare(student.model, scheme, room.example, (*settings.keep_float, *map(escape, kept)))
+    calibrate(prepared, calibration(room.data, room.seed, settings.calibration))
+    methods: list[Method] = [
+        method for method in load_methods(room.recipe.distillation) if not isinstance(method, Builds)
+    ] or [_default(room.data)]
+    train(
+        prepared, room.data, room.recipe.data, _fine_tuning(room.recipe),
+        lesson(room, prepared, teachers, methods, cache), room.folder / "qat" / scheme.name,
+        seed=room.seed, key=key, reporter=room.reporter, on_progress=settle,
+    )  # fmt: skip
+    return room.stages.crew.lead(lambda: export_qdq(prepared, room.example, scheme, fixed_length=True))
 
 
 def _fine_tuning(recipe: Recipe) -> Training:
@@ -100,16 +131,24 @@ def settle(model: nn.Module, fraction: float) -> None:
     enable_observers(model, fraction < 0.5)
 
 
-def calibration(data: Dataset, seed: int, count: int = 512, batch: int = 64) -> list[torch.Tensor]:
+def calibration(data: Dataset, seed: int, count: int = 512, batch: int = BATCH) -> list[torch.Tensor]:
     """Batches of `count` training samples, drawn by `seed`, as the model takes them."""
     chosen = np.random.default_rng(seed).permutation(len(data.train))[:count]
     inputs = torch.from_numpy(model_inputs(data.train.inputs[chosen], data.preprocessing))
     return [inputs[start : start + batch] for start in range(0, len(inputs), batch)]
 
 
+def _record(
+    room: Classroom, graph: onnx.ModelProto, name: str, original: onnx.ModelProto | None, kept: Iterable[str]
+) -> dict[str, Any]:
+    """Save a quantised graph: its metric, what was kept in float for it, and what each layer loses."""
+    settings = room.recipe.quantization
+    batch = {"input": calibration(room.data, room.seed, BATCH)[0].numpy()}
+    layers = lost_by_layer(graph, batch, original, calibration_of(settings))
+    return _write_graph(room, graph, name) | {"kept": list(kept), "layers": layers}
+
+
 def _write_graph(room: Classroom, model: onnx.ModelProto, name: str) -> dict[str, Any]:
     """Save a graph, and what the reference says of its metric on the test split."""
     write_bytes(room.folder / name, model.SerializeToString())
-    inputs = model_inputs(room.data.test.inputs, room.data.preprocessing)
-    answers = next(iter(Reference(model).run({model.graph.input[0].name: inputs}, batch=256).values()))
-    return {"test": METRICS[room.data.metric](answers, room.data.test.labels)}
+    return {"test": metric(model, room.data, room.data.test)}

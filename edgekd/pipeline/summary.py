@@ -16,6 +16,7 @@ from edgekd.recipe import Recipe
 SCHEMA = 1
 Record = Mapping[str, Any]  # what a stage recorded of a network
 FLOAT_GRAPH = "onnx/float.onnx"
+_BROKEN = {"failed": 2, "fallback": 1}
 _PACKAGES = ("edgekd", "torch", "onnx", "onnxruntime", "openvino", "ai-edge-litert", "tensorrt-rtx", "numpy")
 
 
@@ -64,8 +65,12 @@ def summarise(
         **learned,
         "float": _float(seeds),
         "quantized": {
-            scheme: {"metric": over_seeds([result.quantized[scheme]["test"] for result in seeds])}
-            for scheme in seeds[0].quantized
+            scheme: {
+                "metric": over_seeds([result.quantized[scheme]["test"] for result in seeds]),
+                "kept": record["kept"],
+                "layers": record["layers"],
+            }
+            for scheme, record in seeds[0].quantized.items()
         },
         "targets": {name: _target(name, seeds) for name in seeds[0].targets},
         "stages": stages,
@@ -119,7 +124,7 @@ def _float(seeds: Sequence[SeedResult]) -> dict[str, Any]:
 def _target(name: str, seeds: Sequence[SeedResult]) -> dict[str, Any]:
     """The first seed's entry, with metrics over all seeds; a failure of any seed is the target's."""
     entries = [result.targets[name] for result in seeds]
-    failed = next((result for result in seeds if result.targets[name]["status"] == "failed"), seeds[0])
+    failed = max(seeds, key=lambda result: _BROKEN.get(result.targets[name]["status"], 0))  # of equals the first
     entry = failed.targets[name]
     merged = {key: value for key, value in entry.items() if key not in ("metric", "variants", "lost")}
     if failed is not seeds[0]:

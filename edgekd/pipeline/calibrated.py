@@ -1,0 +1,64 @@
+"""A float graph quantised without training, what int8 costs its metric, and which of its layers pay for it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import onnx
+from numpy.typing import NDArray
+
+from edgekd.backends.reference import Reference
+from edgekd.data.dataset import Dataset, Split, prepare
+from edgekd.measure.task import METRICS
+from edgekd.quantization.calibrate import Calibration, calibrate, plain
+from edgekd.quantization.errors_by_layer import layer_errors
+from edgekd.quantization.mixed_precision import Mixed, mix
+from edgekd.quantization.qdq import strip_activations
+from edgekd.quantization.scheme import Scheme
+from edgekd.recipe import Quantization
+
+Arrays = dict[str, NDArray[Any]]
+BATCH, METRIC_BATCH = 64, 256
+
+
+def calibrated(
+    graph: onnx.ModelProto, scheme: Scheme, samples: Sequence[Arrays], data: Dataset, settings: Quantization
+) -> Mixed:
+    """A float graph, quantised as `settings` ask; with `mixed`, layers stay in float until `max_drop` is kept.
+
+    The budget is on the validation split's metric, by the reference.
+    """
+    how, keep_float = calibration_of(settings), settings.keep_float
+    if not settings.mixed:
+        return Mixed(calibrate(graph, scheme, samples, keep_float, how), (), met=True)
+    limit = metric(graph, data, data.val) - settings.max_drop
+    return mix(graph, scheme, samples, lambda model: metric(model, data, data.val) >= limit, keep_float, how)
+
+
+def calibration_of(settings: Quantization) -> Calibration:
+    """What the settings say of calibration; the rest as it is by default."""
+    asked = settings.model_dump(include={"ranges", "equalize", "correct_bias"}, exclude_none=True)
+    return Calibration(**asked)
+
+
+def metric(graph: onnx.ModelProto, data: Dataset, split: Split) -> float:
+    """The data set's metric on a split, by the reference."""
+    inputs = prepare(split.inputs, data.preprocessing)
+    answers = Reference(graph).run({graph.graph.input[0].name: inputs}, batch=METRIC_BATCH)
+    return METRICS[data.metric](next(iter(answers.values())), split.labels)
+
+
+def batches_of(inputs: Mapping[str, NDArray[Any]]) -> Iterator[Arrays]:
+    """Samples in batches."""
+    for start in range(0, len(next(iter(inputs.values()))), BATCH):
+        yield {name: array[start : start + BATCH] for name, array in inputs.items()}
+
+
+def lost_by_layer(
+    quantized: onnx.ModelProto, batch: Arrays, original: onnx.ModelProto | None, how: Calibration | None = None
+) -> list[dict[str, Any]]:
+    """A row per layer, the culprits first; without an original, beside the same weights with float activations."""
+    beside = strip_activations(quantized)[0] if original is None else plain(original, how or Calibration())
+    return [
+        {"layer": each.layer, "kind": each.kind, "sqnr_db": round(each.sqnr, 1), "lost_db": round(each.lost, 1)}
+        for each in layer_errors(beside, quantized, [batch])
+    ]
