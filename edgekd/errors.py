@@ -19,6 +19,10 @@ class BadInputError(EdgekdError):
     exit_code = 2
 
 
+class NothingToGainError(BadInputError):
+    """A precision that would leave a model as it is."""
+
+
 class DeviceError(EdgekdError):
     """A device or a runtime cannot do what was asked; the kinds below say when it is the way to it that failed."""
 

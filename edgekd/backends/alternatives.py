@@ -7,7 +7,7 @@ import onnx
 
 from edgekd.backends import find_backend
 from edgekd.backends.compiled import Compiled, Precision
-from edgekd.errors import BadInputError, EdgekdError
+from edgekd.errors import BadInputError, EdgekdError, NothingToGainError
 from edgekd.target import Target, builtin_targets, load_target
 
 
@@ -18,6 +18,8 @@ def compile_for(model: onnx.ModelProto, target: Target, folder: Path, precision:
     """
     try:
         return find_backend(target.backend).compile(model, target, folder, precision)
+    except NothingToGainError:
+        raise
     except BadInputError as error:
         takers = _takers(model, target, precision)
         advice = (

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import onnx
 
-from edgekd.backends.compiled import Compiled, Precision
+from edgekd.backends.compiled import PLAIN, Compiled, Precision
 from edgekd.backends.onnx_file import require_float_io, tensor_specs, write_onnx
 from edgekd.quantization.islands import float_layers
+from edgekd.quantization.narrow import dynamic_range
 from edgekd.target import Target
 
 EXTRA = None
+PRECISIONS: tuple[Precision, ...] = (*PLAIN, "dynamic-range")
 TOLERANCE = {"max_steps": 2.0, "agreement": 0.99}
 
 MODEL = "model.onnx"
@@ -18,6 +20,7 @@ MODEL = "model.onnx"
 def compile(model: onnx.ModelProto, target: Target, folder: Path, precision: Precision) -> Compiled:  # noqa: A001
     """Write `model.onnx`; raise BadInputError for an invalid graph or integer I/O."""
     require_float_io(target)
+    model = dynamic_range(model) if precision == "dynamic-range" else model
     inputs, outputs = tensor_specs(model)
     write_onnx(model, folder / MODEL)
     notes = tuple(str(layers) for layers in float_layers(model)) if precision == "int8" else ()

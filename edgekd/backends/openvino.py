@@ -6,13 +6,15 @@ from typing import Any
 
 import onnx
 
-from edgekd.backends.compiled import Compiled, Precision
+from edgekd.backends.compiled import PLAIN, Compiled, Precision
 from edgekd.backends.onnx_file import require_float_io, tensor_specs, write_onnx
 from edgekd.errors import BadInputError, MissingExtraError
 from edgekd.quantization.islands import float_layers
+from edgekd.quantization.narrow import int8_weights
 from edgekd.target import Target
 
 EXTRA = "openvino"
+PRECISIONS: tuple[Precision, ...] = (*PLAIN, "dynamic-range")
 TOLERANCE = {"p999_steps": 4.0, "agreement": 0.99}
 # What the runtime makes of the float model when it is left alone: bf16 on some CPUs, f16 on others.
 FLOAT_VARIANTS = {"default": {"precision": "default"}}
@@ -21,9 +23,13 @@ MODEL, WEIGHTS = "model.xml", "model.bin"
 
 
 def compile(model: onnx.ModelProto, target: Target, folder: Path, precision: Precision) -> Compiled:  # noqa: A001
-    """Write the IR, weights as they are in the graph; raise BadInputError naming what OpenVINO cannot convert."""
+    """Write the IR, weights as they are in the graph; raise BadInputError naming what OpenVINO cannot convert.
+
+    The runtime quantises the inputs of integer weights as it sees fit: dynamic range needs no more than those.
+    """
     openvino = _sdk()
     require_float_io(target)
+    model = int8_weights(model) if precision == "dynamic-range" else model
     inputs, outputs = tensor_specs(model)
     with tempfile.TemporaryDirectory() as scratch:
         source = Path(scratch) / "model.onnx"
