@@ -152,7 +152,9 @@ def deployed(graphs: Graphs, way: str, target: Target, graph: onnx.ModelProto) -
     with TemporaryDirectory(prefix="edgekd-") as scratch:
         bundle = Path(scratch) / "bundle"
         precision = "float" if way == "float" else "int8"
-        manifest = write_bundle(graph, target, bundle, precision, name="network", inputs=inputs, outputs=truth)
+        manifest = write_bundle(
+            graph, target, bundle, precision, name="network", inputs=inputs, outputs=truth, unquantized=unquantized
+        )
         found: dict[str, Any] = {"bytes": manifest.model_bytes, "notes": list(manifest.notes)}
         if unquantized is not None:
             found["sqnr_to_float"] = {name: sqnr(truth[name], unquantized[name]) for name in truth}
@@ -164,6 +166,8 @@ def deployed(graphs: Graphs, way: str, target: Target, graph: onnx.ModelProto) -
             evidence = gather_evidence(device, bundle, target, Expected(graph, inputs, truth, unquantized))
     rows = [row.model_dump(mode="json", exclude={"histogram"}) for row in evidence.rows]
     found |= {"kernels": [evidence.kernels.int8, evidence.kernels.total], "parity": rows}
+    if evidence.layers is not None:
+        found["layers"] = evidence.layers.model_dump(mode="json")
     if evidence.broken or evidence.weak:
         return found | {"status": "failed" if evidence.broken else "weak", "reason": evidence.broken or evidence.weak}
     return found

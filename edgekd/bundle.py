@@ -24,7 +24,8 @@ class Preprocessing(Schema):
 class TensorSpec(Schema):
     """One input or output in the bundle's own layout and type; None in `shape` is the batch.
 
-    Real value = (stored - zero_point) * scale for integer types. `step` is the unit in which parity is judged.
+    Real value = (stored - zero_point) * scale for integer types. `step` is the unit in which parity is judged; `noise`
+    what quantising costs an output: root mean square of the reference - the float model, in real units.
     """
 
     name: str
@@ -34,6 +35,7 @@ class TensorSpec(Schema):
     scale: float | None = None
     zero_point: int | None = None
     step: float | None = None
+    noise: float | None = None
     preprocessing: Preprocessing | None = None
     labels: tuple[str, ...] | None = None
 
@@ -46,7 +48,10 @@ class File(Schema):
 
 
 class Manifest(Schema):
-    """All that MEASURE knows of a model. `precision` says which variant of the target this is."""
+    """All that MEASURE knows of a model. `precision` says which variant of the target this is.
+
+    `footprint` is what the model takes of a microcontroller: `flash_bytes`, `arena_bytes` (RAM), `macs`.
+    """
 
     format: Literal[1] = 1
     name: str
@@ -64,6 +69,7 @@ class Manifest(Schema):
     tolerance: dict[str, float] = Field(default_factory=dict)
     provenance: dict[str, Any] = Field(default_factory=dict)
     metrics: dict[str, float] = Field(default_factory=dict)
+    footprint: dict[str, int] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property

@@ -87,11 +87,14 @@ class Graph:
         self._insert(node)
         return node
 
+    def add_input(self, edge: str, like: str) -> None:
+        """Let an edge enter the graph, declared as another one is."""
+        self._declare(self._model.graph.input.add(), edge, like)
+        self.inputs.append(edge)
+
     def add_output(self, edge: str, like: str) -> None:
         """Let an edge leave the graph, declared as another one is."""
-        value = self._model.graph.output.add()
-        value.CopyFrom(self._values[like])
-        value.name = edge
+        self._declare(self._model.graph.output.add(), edge, like)
         self.outputs.append(edge)
 
     def remove(self, node: NodeProto) -> None:
@@ -153,6 +156,10 @@ class Graph:
         graph.initializer.extend(_tensor(name, value) for name, value in self.constants.items() if name in used)
         helper.set_model_props(self._model, self.metadata)
         return self._model
+
+    def _declare(self, value: onnx.ValueInfoProto, edge: str, like: str) -> None:
+        value.CopyFrom(self._values[like])
+        value.name = edge
 
     def _insert(self, node: NodeProto) -> None:
         self._nodes[id(node)] = node

@@ -16,7 +16,7 @@ from edgekd.backends import find_backend
 from edgekd.backends.alternatives import compile_for
 from edgekd.backends.compiled import PLAIN, Compiled, Precision
 from edgekd.backends.conversion import to_bundle
-from edgekd.backends.parity import float_step
+from edgekd.backends.parity import float_step, rms
 from edgekd.backends.reference import output_steps
 from edgekd.bundle import MANIFEST, Manifest, Preprocessing, TensorSpec, identify
 from edgekd.errors import BadInputError
@@ -40,6 +40,7 @@ def write_bundle(
     name: str,
     inputs: Mapping[str, Array],
     outputs: Mapping[str, Array],
+    unquantized: Mapping[str, Array] | None = None,
     provenance: Mapping[str, Any] | None = None,
     preprocessing: Preprocessing | None = None,
     labels: Sequence[str] | None = None,
@@ -48,7 +49,8 @@ def write_bundle(
     """Compile `model` and write a whole bundle, which replaces the one in `folder`.
 
     `inputs` are samples as the model takes them (float, NCHW), `outputs` the reference's answers to them: the first
-    few become golden, all of them set the steps of float outputs. Raises BadInputError, MissingExtraError.
+    few become golden, all of them set the steps of float outputs. `unquantized` is what the float model answers.
+    Raises BadInputError, MissingExtraError.
     """
     backend = find_backend(target.backend)
     if precision not in getattr(backend, "PRECISIONS", PLAIN):
@@ -61,11 +63,12 @@ def write_bundle(
             precision=precision,
             model=compiled.model,
             inputs=tuple(spec.model_copy(update={"preprocessing": preprocessing}) for spec in compiled.inputs),
-            outputs=described_outputs(model, compiled, outputs, labels),
+            outputs=described_outputs(model, compiled, outputs, labels, unquantized),
             files={},
             tolerance=backend.TOLERANCE,
             provenance=dict(provenance or {}),
             metrics=dict(metrics or {}),
+            footprint=dict(compiled.footprint),
             notes=compiled.notes,
             **target.model_dump(include={"backend", "scheme", "batch", "threads", "runtime"}),
         )
@@ -74,16 +77,21 @@ def write_bundle(
 
 
 def described_outputs(
-    model: onnx.ModelProto, compiled: Compiled, outputs: Mapping[str, Array], labels: Sequence[str] | None
+    model: onnx.ModelProto,
+    compiled: Compiled,
+    outputs: Mapping[str, Array],
+    labels: Sequence[str] | None,
+    unquantized: Mapping[str, Array] | None = None,
 ) -> tuple[TensorSpec, ...]:
-    """The outputs with the step that parity judges them in, and the class names on the one that has as many columns."""
+    """The outputs with what parity judges them by, and the class names on the one that has as many columns."""
     quantizer_steps = output_steps(model)
     described = []
     for spec in compiled.outputs:
         reference = outputs[spec.name]
         step = quantizer_steps[spec.name] or (float_step(reference) if reference.dtype.kind == "f" else None)
         classes = tuple(labels) if labels and spec.shape[1:] == (len(labels),) else None
-        described.append(spec.model_copy(update={"step": step, "labels": classes}))
+        noise = rms(reference, unquantized[spec.name]) if unquantized and step else None
+        described.append(spec.model_copy(update={"step": step, "noise": noise, "labels": classes}))
     if labels and not any(spec.labels for spec in described):
         raise BadInputError(f"{len(labels)} labels, but no output has {len(labels)} columns")
     return tuple(described)

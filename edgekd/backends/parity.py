@@ -2,10 +2,15 @@
 
 A step is the scale of the quantiser that makes an output; for a float output, the reference's range over the parity
 set / 255. Arrays are float as the model sees them (integer-typed outputs such as class indices stay integers).
+
+Steps alone cannot judge a deep network. A value that lies between two integers may round to either, and what comes of
+it grows from layer to layer until two faithful runtimes differ by as much as each differs from the float model: their
+roundings have become independent. That distance, the drift, is told apart from a fault by looking at each layer alone
+(`edgekd.backends.layers`).
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +20,7 @@ from edgekd.schema import Schema
 Array = NDArray[Any]
 
 CLEAR_MARGIN_STEPS = 4.0  # a classification counts where the reference's two best are further apart than this
+INDEPENDENT = 1.6  # drift: √2 where two roundings have nothing in common, and what chance adds in a small set
 LEAST_SQNR_DB = 30.0  # of an output that classifies nothing
 LEAST_MOVEMENT_STEPS = 8.0  # a reference that hardly moves would agree with anything
 LEAST_REFERENCE_SQNR_DB = 20.0  # int8 against float: a reference further off than this is noise itself
@@ -34,7 +40,10 @@ class Parity(Schema):
     """One output at one batch size. `exact` is the share of elements that round to the reference's own step.
 
     `step` is None for an integer output; `agreement` where nothing is classified, or nothing clearly; `sqnr`, in dB,
-    where nothing differs. A row that does not count is not ok: its case proves nothing, and `reason` says why.
+    where nothing differs. `drift` is the distance from the reference as a multiple of the reference's own from the
+    float model, root mean squares both; `drifts` says that independent roundings would explain a distance that is too
+    many steps. `proof` says what vouches for an ok row: its steps, or its layers one by one. A row that does not count
+    is not ok: its case proves nothing, and `reason` says why.
     """
 
     output: str
@@ -46,7 +55,10 @@ class Parity(Schema):
     exact: float | None = None
     agreement: float | None = None
     sqnr: float | None = None
+    drift: float | None = None
+    drifts: bool = False
     histogram: Histogram | None = None
+    proof: Literal["steps", "layers"] = "steps"
     ok: bool
     reason: str | None = None
 
@@ -75,13 +87,16 @@ def compare(
         return row.model_copy(update={"reason": f"shape {output.shape} instead of {reference.shape}"})
     if reference.dtype.kind != "f":
         row, reason = _equality(row, output, reference)
-    elif not np.isfinite(output).all():
-        reason = "the output is not finite"
-    else:
-        step = step or float_step(reference)
-        row = _distances(row, output.astype(np.float64), reference.astype(np.float64), step)
-        reason = _shortfall(row, is_classifier(reference), tolerance) or proves_nothing(reference, step, unquantized)
-    return row.model_copy(update={"ok": reason is None, "reason": reason})
+        return row.model_copy(update={"ok": reason is None, "reason": reason})
+    if not np.isfinite(output).all():
+        return row.model_copy(update={"reason": "the output is not finite"})
+    step, noise = step or float_step(reference), rms(reference, unquantized) if unquantized is not None else None
+    row = _distances(row, output.astype(np.float64), reference.astype(np.float64), step, noise)
+    wrong, far = _disagreement(row, tolerance), _distance(row, is_classifier(reference), tolerance)
+    void = proves_nothing(reference, step, unquantized)
+    drifts = far is not None and not (wrong or void) and row.drift is not None and row.drift <= INDEPENDENT
+    reason = wrong or far or void
+    return row.model_copy(update={"ok": reason is None, "reason": reason, "drifts": drifts})
 
 
 def float_step(reference: Array) -> float:
@@ -94,12 +109,12 @@ def is_classifier(reference: Array) -> bool:
     return reference.ndim == 2 and reference.shape[1] >= 2
 
 
-def agreement(output: Array, reference: Array, step: float) -> float | None:
-    """Share of equal argmaxes among inputs that the reference decides clearly; None where there are none."""
+def agreement(output: Array, reference: Array, unit: float) -> float | None:
+    """Share of equal argmaxes among inputs that the reference decides by more than 4 units; None if there are none."""
     if not is_classifier(reference):
         return None
     best = np.sort(reference, axis=1)
-    clear = best[:, -1] - best[:, -2] > CLEAR_MARGIN_STEPS * step
+    clear = best[:, -1] - best[:, -2] > CLEAR_MARGIN_STEPS * unit
     return float(np.mean(output.argmax(1)[clear] == reference.argmax(1)[clear])) if clear.any() else None
 
 
@@ -108,6 +123,11 @@ def sqnr(output: Array, reference: Array) -> float | None:
     noise = float(np.sum((output.astype(np.float64) - reference) ** 2))
     signal = float(np.sum(reference.astype(np.float64) ** 2))
     return 10 * float(np.log10(max(signal, 1e-300) / noise)) if noise else None
+
+
+def rms(output: Array, reference: Array) -> float:
+    """Root mean square of a difference."""
+    return float(np.sqrt(np.mean((output.astype(np.float64) - reference) ** 2)))
 
 
 def proves_nothing(reference: Array, step: float, unquantized: Array | None) -> str | None:
@@ -122,14 +142,17 @@ def proves_nothing(reference: Array, step: float, unquantized: Array | None) -> 
     return None
 
 
-def _shortfall(row: Parity, classifier: bool, tolerance: Mapping[str, float]) -> str | None:
-    """What an output misses of its backend's tolerance."""
-    for kind, value in (("max_steps", row.max), ("p999_steps", row.p999)):
-        if kind in tolerance and value is not None and value > tolerance[kind] + ROUNDING_STEPS:
-            return f"{kind.removesuffix('_steps')} is {value:.2f} steps, {tolerance[kind]:g} allowed"
+def _disagreement(row: Parity, tolerance: Mapping[str, float]) -> str | None:
     least = tolerance.get("agreement", 0.0)
     if row.agreement is not None and row.agreement < least:
         return f"{row.agreement:.2%} of the clear inputs are classified alike, {least:.0%} required"
+    return None
+
+
+def _distance(row: Parity, classifier: bool, tolerance: Mapping[str, float]) -> str | None:
+    for kind, value in (("max_steps", row.max), ("p999_steps", row.p999)):
+        if kind in tolerance and value is not None and value > tolerance[kind] + ROUNDING_STEPS:
+            return f"{kind.removesuffix('_steps')} is {value:.2f} steps, {tolerance[kind]:g} allowed"
     if not classifier and row.sqnr is not None and row.sqnr < LEAST_SQNR_DB:
         return f"SQNR is {row.sqnr:.1f} dB, {LEAST_SQNR_DB:g} required"
     return None
@@ -143,15 +166,18 @@ def _equality(row: Parity, output: Array, reference: Array) -> tuple[Parity, str
     return row.model_copy(update={"exact": exact}), reason
 
 
-def _distances(row: Parity, output: NDArray[np.float64], reference: NDArray[np.float64], step: float) -> Parity:
+def _distances(
+    row: Parity, output: NDArray[np.float64], reference: NDArray[np.float64], step: float, noise: float | None
+) -> Parity:
     steps = np.abs(output - reference) / step
     figures = {
         "step": step,
         "max": float(steps.max()),
         "p999": float(np.quantile(steps, 0.999, method="lower")),  # of few elements, one outlier is forgiven
         "exact": float(np.mean(steps < 0.5)),
-        "agreement": agreement(output, reference, step),
+        "agreement": agreement(output, reference, max(step, noise or 0)),
         "sqnr": sqnr(output, reference),
+        "drift": rms(output, reference) / noise if noise else None,
         "histogram": _histogram(steps),
     }
     return row.model_copy(update=figures)

@@ -36,12 +36,16 @@ class Kernels(Schema):
 
 
 class Golden(Schema):
-    """One output against the reference, in steps; None where outputs were not finite or nothing was to be decided."""
+    """One output against the reference, in steps; None where outputs were not finite or nothing was to be decided.
+
+    `drift` is the distance as a multiple of the reference's own from the float model, where the bundle knows that.
+    """
 
     output: str
     max_steps: float | None
     p999_steps: float | None
     argmax_agreement: float | None
+    drift: float | None = None
     ok: bool
 
 

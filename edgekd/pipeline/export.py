@@ -1,6 +1,6 @@
 """A foreign ONNX model → a bundle: float models are calibrated, QDQ models of the target's scheme keep their scales."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,9 @@ from edgekd.onnx_import.floats import import_float
 from edgekd.onnx_import.inputs import Shapes, read_inputs
 from edgekd.onnx_import.quantized import holds_integers, import_quantized
 from edgekd.onnx_import.read import read_model
+from edgekd.pipeline.calibrated import batches_of, lost_by_layer
 from edgekd.pipeline.proof import PARITY_INPUTS, Expected, gather_evidence
-from edgekd.quantization.calibrate import Calibration, calibrate, plain
-from edgekd.quantization.errors_by_layer import layer_errors
+from edgekd.quantization.calibrate import Calibration, calibrate
 from edgekd.quantization.qdq import strip_activations
 from edgekd.quantization.scheme import find_scheme
 from edgekd.target import Target, load_target
@@ -67,7 +67,7 @@ def export_file(
     folder = out / f"{path.stem}-{target.name}"
     provenance = {"source": path.name, "source_sha256": sha256(path)}
     report = deliver(quantized, target, folder, inputs, name=path.stem, provenance=provenance, original=original)
-    return report | ({"layers": lost_by_layer(quantized, inputs, original, how)} if layers else {})
+    return report | ({"layers": lost_by_layer(quantized, next(batches_of(inputs)), original, how)} if layers else {})
 
 
 def deliver(
@@ -85,11 +85,13 @@ def deliver(
     """Write the bundle of a QDQ model and prove it here; `original` is the float model that it must resemble.
 
     Without one, as after fine-tuning, it must resemble its own weights with float activations.
-    Raises PromiseBrokenError, naming the first diverging tensor, when parity does not hold.
+    Raises PromiseBrokenError, naming the layer at fault, when parity does not hold.
     """
     outputs = Reference(model).run(inputs, batch=BATCH)
+    yardstick = strip_activations(model)[0] if original is None else original
+    unquantized = Reference(yardstick).run(inputs, batch=BATCH)
     manifest = write_bundle(
-        model, target, folder, "int8", name=name, inputs=inputs, outputs=outputs,
+        model, target, folder, "int8", name=name, inputs=inputs, outputs=outputs, unquantized=unquantized,
         provenance={**provenance, "edgekd": edgekd.__version__}, preprocessing=preprocessing, labels=labels,
     )  # fmt: skip
     report = {
@@ -98,8 +100,6 @@ def deliver(
         "bytes": manifest.model_bytes,
         "notes": list(manifest.notes),
     }
-    yardstick = strip_activations(model)[0] if original is None else original
-    unquantized = Reference(yardstick).run(inputs, batch=BATCH)
     return report | _proof(target, folder, Expected(model, inputs, outputs, unquantized))
 
 
@@ -112,24 +112,6 @@ def _float_original(
     return import_float(model, inputs, shapes, slim=simplify), inputs
 
 
-def batches_of(inputs: Arrays) -> Iterator[Arrays]:
-    """Samples in batches."""
-    for start in range(0, len(next(iter(inputs.values()))), BATCH):
-        yield {name: array[start : start + BATCH] for name, array in inputs.items()}
-
-
-def lost_by_layer(
-    quantized: onnx.ModelProto, inputs: Arrays, original: onnx.ModelProto | None, how: Calibration
-) -> list[dict[str, Any]]:
-    """A row per layer, the culprits first, over one batch; without an original, beside float activations."""
-    beside = strip_activations(quantized)[0] if original is None else plain(original, how)
-    errors = layer_errors(beside, quantized, [next(batches_of(inputs))])
-    return [
-        {"layer": each.layer, "kind": each.kind, "sqnr_db": round(each.sqnr, 1), "lost_db": round(each.lost, 1)}
-        for each in errors
-    ]
-
-
 def _proof(target: Target, folder: Path, expected: Expected) -> dict[str, Any]:
     try:
         with closing(open_device("local:")) as device:
@@ -139,4 +121,6 @@ def _proof(target: Target, folder: Path, expected: Expected) -> dict[str, Any]:
     if evidence.broken:
         raise PromiseBrokenError(evidence.broken)
     parity = [row.model_dump(mode="json", exclude={"histogram"}) for row in evidence.rows]
-    return {"status": "unverified" if evidence.weak else "ok", "reason": evidence.weak, "parity": parity}
+    layers = evidence.layers.model_dump(mode="json") if evidence.layers else None
+    status = "unverified" if evidence.weak else "ok"
+    return {"status": status, "reason": evidence.weak, "parity": parity, "layers": layers}

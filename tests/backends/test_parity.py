@@ -153,3 +153,49 @@ def test_the_gate_does_not_depend_on_units(scale: float) -> None:
     one, other = row(output, logits()), row(output * scale, logits() * scale, step=STEP * scale)
     assert (one.ok, one.agreement, one.exact) == (other.ok, other.agreement, other.exact)
     assert other.max == pytest.approx(one.max, abs=1e-4)
+
+
+def independent(noise: float, size: float, seed: int = 1) -> tuple[Array, Array, Array]:
+    """A float model, its quantised reference `noise` steps away, and an output as far from the float one again."""
+    random = np.random.default_rng(seed)
+    plain = logits()
+    reference, output = (plain + STEP * random.normal(0, amount, plain.shape) for amount in (noise, size))
+    return plain, reference.astype(np.float32), output.astype(np.float32)
+
+
+def test_roundings_that_have_nothing_in_common_drift_by_the_square_root_of_two() -> None:
+    """6000 draws: a standard error of 1 %. Too many steps, so the layers have to be asked."""
+    plain, reference, output = independent(2, 2)
+    result = row(output, reference, unquantized=plain)
+    assert result.drift == pytest.approx(2**0.5, rel=0.05)
+    assert (result.ok, result.drifts) == (False, True)
+    assert (result.reason or "").startswith("max is ")
+
+
+def test_an_output_further_off_than_roundings_explain_does_not_drift() -> None:
+    plain, reference, output = independent(2, 4)
+    result = row(output, reference, unquantized=plain)
+    assert (result.ok, result.drifts) == (False, False)
+
+
+def test_drift_excuses_no_other_class() -> None:
+    """Ten of 600 clear decisions flipped: their distance alone would pass beside a noise of 2 steps."""
+    plain, reference, output = independent(2, 0)
+    order = np.argsort(reference, axis=1)
+    leads = np.take_along_axis(reference, order[:, -1:], 1) - np.take_along_axis(reference, order[:, -2:-1], 1)
+    barely = [index for index in np.argsort(leads[:, 0]) if leads[index, 0] > 8.5 * STEP][:10]
+    output[:] = reference
+    for index in barely:
+        output[index, order[index, -2:]] = output[index, order[index, -2:][::-1]]
+    result = row(output, reference, unquantized=plain)
+    assert (result.ok, result.drifts) == (False, False)
+    assert "classified alike" in (result.reason or "")
+
+
+def test_margins_are_counted_in_noise_where_that_is_more_than_a_step() -> None:
+    """A lead of 10 steps says nothing beside a noise of 3: two logits may move by 4 each way, twice."""
+    reference = np.tile(np.array([[10 * STEP, 0]], np.float32), (4, 1)) + np.arange(4, dtype=np.float32)[:, None]
+    output = reference[:, ::-1].copy()
+    plain = reference + 3 * STEP * np.array([1, -1], np.float32)
+    assert row(output, reference, unquantized=plain).agreement is None
+    assert row(output, reference).agreement == 0

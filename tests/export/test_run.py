@@ -1,6 +1,7 @@
 """The runner end to end, on the real runtimes."""
 
 import ast
+import json
 import shutil
 import sys
 import time
@@ -117,9 +118,24 @@ def test_a_different_output_is_a_mismatch(own_bundle: Path) -> None:
     assert records[2]["argmax_agreement"] < 0.5
 
 
+@pytest.mark.parametrize(("noise", "holds"), [(4.5, True), (0.5, False)])
+def test_a_distance_that_roundings_explain_holds(own_bundle: Path, noise: float, holds: bool) -> None:
+    """Six steps everywhere are 1.33 times a noise of 4.5 steps, which two roundings may be apart, or 12 times one of 0.5."""
+    outputs = golden(own_bundle, "output:logits")
+    specs = json.loads((own_bundle / "manifest.json").read_text())["outputs"]
+    stored = specs[0]["step"] / (specs[0]["scale"] or 1)
+    moved = (outputs + 6 * stored).astype(outputs.dtype)
+    np.savez(own_bundle / "golden.npz", **{"input:input": golden(own_bundle, "input:input"), "output:logits": moved})
+    edit_manifest(own_bundle, tolerance={"max_steps": 2.0}, outputs=[specs[0] | {"noise": noise * specs[0]["step"]}])
+    rehash(own_bundle)
+    code, records = run("verify", own_bundle)
+    assert (code, records[2]["ok"]) == (0 if holds else 1, holds)
+    assert records[2]["max_steps"] >= 5
+    assert records[2]["drift"] == pytest.approx(6 / noise, rel=0.1)
+
+
 def test_runs_from_inside_the_bundle(own_bundle: Path) -> None:
     shutil.copy(RUNNER, own_bundle / "run.py")
-    import json
     import subprocess
 
     finished = subprocess.run([sys.executable, "run.py", "verify"], cwd=own_bundle, capture_output=True, text=True)

@@ -113,7 +113,7 @@ def test_corrupt_files_are_refused(road, tmp_path):
     assert "did you mean 'x86-tflite'" in complaint(export(graph, "x86-tflit", tmp_path), 2)
 
 
-def test_parity_that_does_not_hold_names_the_first_diverging_tensor(tmp_path):
+def test_parity_that_does_not_hold_names_the_layer_at_fault(tmp_path):
     """A bias at the end of int32: the sum wraps in every integer kernel, not in the reference's float32."""
     model, inputs = factories.resnet(0)
     quantised = factories.quantize(model, inputs)
@@ -132,7 +132,7 @@ def test_parity_that_does_not_hold_names_the_first_diverging_tensor(tmp_path):
     broken = export(tmp_path / "overflow.onnx", "x86-onnxruntime", tmp_path, "--calibration", tmp_path / "x.npz")
     message = complaint(broken, 1)
     assert "parity does not hold: logits at batch 1" in message
-    assert f"first diverging tensor: {conv.output[0]}, made by Conv" in message
+    assert f"the layer at fault: {conv.output[0]}, made by Conv" in message
 
 
 def test_raw_data_need_a_bundle_that_knows_their_preprocessing(road, tmp_path):

@@ -1,0 +1,165 @@
+"""Each layer alone: what a runtime makes of the very inputs that its own earlier layers gave it, against the reference.
+
+What a network computes is compiled with every quantised tensor for an output, and run. The reference then starts anew
+at each of those tensors, from the runtime's values. So a layer is judged without what the ones before it have added up
+to: the distance is one rounding where the layer is right, however deep it lies, and the first one further off is wrong.
+"""
+
+import math
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from edgekd.backends.assemble import write_bundle
+from edgekd.backends.conversion import from_bundle, to_bundle
+from edgekd.backends.parity import ROUNDING_STEPS, float_step
+from edgekd.backends.proof import Predict
+from edgekd.backends.reference import Reference, output_steps
+from edgekd.onnx_graph import Graph, inferred, label
+from edgekd.schema import Schema
+from edgekd.target import Target
+
+Array = NDArray[Any]
+Arrays = dict[str, Array]
+ALLOWED_STEPS = 1.0
+SAMPLES, MOST_BYTES, BATCH = 32, 1 << 28, 8
+WATCHED, GIVEN = ".watched", ".given"
+
+
+class Layer(Schema):
+    """How far one tensor is from what the reference makes of the same inputs; `exact` is the share that is equal."""
+
+    tensor: str
+    node: str
+    max: float
+    exact: float
+
+    def __str__(self) -> str:
+        return f"{self.tensor}, made by {self.node}, is off by {self.max:.1f} steps in itself"
+
+
+class LayerProof(Schema):
+    """All layers of a network: how many tensors were judged on how many samples, the one furthest off, and whether
+    the build that shows its tensors answers as the deployed one does, bit for bit.
+
+    `fault` is the first layer beyond one step.
+    """
+
+    tensors: int
+    samples: int
+    exact: float
+    worst: Layer
+    same: bool
+    fault: Layer | None = None
+
+
+def prove_layers(
+    model: onnx.ModelProto,
+    target: Target,
+    inputs: Mapping[str, Array],
+    predict: Predict,
+    deployed: onnx.ModelProto | None = None,
+) -> LayerProof | None:
+    """Judge every layer of a QDQ graph; None for one without quantised activations.
+
+    `deployed` is the graph that was compiled, where it is not the reference's own. Raises what compiling and running
+    raise.
+    """
+    shown, makers = watch(model)
+    if not makers:
+        return None
+    few = {name: array[: _affordable(shown)] for name, array in inputs.items()}
+    truth = Reference(shown).run(few, batch=BATCH)
+    seen = _run(watch(deployed)[0] if deployed else shown, target, few, truth, predict)
+    plain = _run(
+        deployed or model, target, few, {output.name: truth[output.name] for output in model.graph.output}, predict
+    )
+    layers = _judged(shown, makers, few, seen)
+    return LayerProof(
+        tensors=len(layers),
+        samples=len(next(iter(few.values()))),
+        exact=float(np.mean([layer.exact for layer in layers])),
+        worst=max(layers, key=lambda layer: layer.max),
+        same=all(np.array_equal(plain[name], seen[name]) for name in plain),
+        fault=next((layer for layer in layers if layer.max > ALLOWED_STEPS + ROUNDING_STEPS), None),
+    )
+
+
+def watch(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, str]]:
+    """A copy with each quantised activation dequantised into an output of its own; and who makes each, in order.
+
+    Each gets a DequantizeLinear with constants of its own: a shared one would keep a runtime from fusing.
+    """
+    graph = Graph(inferred(model))
+    makers: dict[str, str] = {}
+    for node in graph.nodes:
+        maker = graph.producer(node.input[0]) if node.op_type == "QuantizeLinear" else None
+        if maker is not None and _leaves(graph, node.input[0]) and node.input[0] not in makers:
+            makers[node.input[0]] = f"{maker.op_type} {label(maker)}"
+            _expose(graph, node)
+    return graph.model(), makers
+
+
+def sever(shown: onnx.ModelProto, tensors: Iterable[str]) -> onnx.ModelProto:
+    """A watched graph that reads each tensor from an input of its own instead of computing it: `<tensor>.given`."""
+    graph = Graph(inferred(shown))
+    for tensor in tensors:
+        quantize = next(node for node in graph.consumers(tensor) if node.op_type == "QuantizeLinear")
+        graph.add_input(tensor + GIVEN, like=tensor)
+        for dequantize in graph.consumers(quantize.output[0]):
+            if dequantize.output[0] not in graph.outputs:
+                graph.reroute(dequantize.output[0], tensor + GIVEN)
+    return graph.model()
+
+
+def _judged(shown: onnx.ModelProto, makers: Mapping[str, str], inputs: Arrays, seen: Arrays) -> list[Layer]:
+    """Every tensor against the reference of its own inputs; an output that stays float counts in parts of its range."""
+    severed, steps = sever(shown, makers), output_steps(shown)
+    needed = {value.name for value in severed.graph.input}
+    given = {tensor + GIVEN: seen[tensor + WATCHED] for tensor in makers}
+    expected = Reference(severed).run({n: a for n, a in (inputs | given).items() if n in needed}, batch=BATCH)
+    names = {tensor + WATCHED: (tensor, node) for tensor, node in makers.items()}
+    floats = [name for name in steps if name not in names and steps[name] is None and expected[name].dtype.kind == "f"]
+    names |= {name: (name, "the network's output") for name in floats}
+    return [_layer(*names[key], seen[key], expected[key], steps[key]) for key in names]
+
+
+def _layer(tensor: str, node: str, seen: Array, expected: Array, step: float | None) -> Layer:
+    distance = np.abs(seen.astype(np.float64) - expected) / (step or float_step(expected))
+    return Layer(tensor=tensor, node=node, max=float(distance.max()), exact=float(np.mean(distance < 0.5)))
+
+
+def _run(graph: onnx.ModelProto, target: Target, inputs: Arrays, truth: Arrays, predict: Predict) -> Arrays:
+    """What the target's runtime answers, as the model sees it."""
+    with tempfile.TemporaryDirectory(prefix="edgekd-") as scratch:
+        bundle = Path(scratch) / "bundle"
+        manifest = write_bundle(graph, target, bundle, "int8", name="layers", inputs=inputs, outputs=truth)
+        stored = {spec.name: to_bundle(spec, inputs[spec.name]) for spec in manifest.inputs}
+        answers = predict(bundle, stored, target.batch)
+    return {spec.name: from_bundle(spec, answers[spec.name]) for spec in manifest.outputs}
+
+
+def _affordable(shown: onnx.ModelProto) -> int:
+    """As many samples as all tensors together may take memory for."""
+    shapes = Graph(shown).shapes
+    sample = sum(4 * math.prod(size or 1 for size in shapes[output.name][1:]) for output in shown.graph.output)
+    return max(2, min(SAMPLES, MOST_BYTES // sample))
+
+
+def _leaves(graph: Graph, edge: str) -> bool:
+    """Whether a bundle can hold a tensor: its batch comes first, its other sizes are known."""
+    return edge in graph.types and bool(graph.shapes.get(edge)) and None not in graph.shapes[edge][1:]
+
+
+def _expose(graph: Graph, quantize: onnx.NodeProto) -> None:
+    name = quantize.input[0] + WATCHED
+    parameters = [
+        graph.add_constant(f"{name}.{index}", graph.constants[old]) for index, old in enumerate(quantize.input[1:])
+    ]
+    graph.add("DequantizeLinear", [quantize.output[0], *parameters], name)
+    graph.add_output(name, like=quantize.input[0])

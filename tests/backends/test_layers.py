@@ -1,0 +1,80 @@
+"""Each layer alone: depth does not hide a fault, and does not make one."""
+
+import numpy as np
+import onnx
+import pytest
+
+from edgekd.backends.layers import GIVEN, WATCHED, prove_layers, sever, watch
+from edgekd.backends.reference import Reference
+from edgekd.quantization.calibrate import calibrate
+from edgekd.quantization.scheme import find_scheme
+from edgekd.target import load_target
+from tests import factories
+from tests.backends.faults import BACKENDS, Case, drop_bias, layers, predict, scale_weights
+
+
+@pytest.fixture(scope="module")
+def resnet() -> Case:
+    return Case(factories.resnet)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_layer_at_fault_is_named(backend: str, resnet: Case) -> None:
+    """Not those behind it, whose outputs are off too: they do right by what they are given."""
+    broken = resnet.mutated(lambda model: drop_bias(model, 3))
+    conv = layers(broken, "Conv")[3]
+    (relu,) = (node for node in broken.graph.node if conv.output[0] in node.input)
+    found = prove_layers(resnet.int8, load_target(f"x86-{backend}"), resnet.inputs, predict, broken)
+    assert found is not None
+    assert found.fault is not None
+    assert (found.fault.tensor, found.fault.node) == (relu.output[0], f"Relu {relu.name}")
+    assert str(found.fault).startswith(f"{relu.output[0]}, made by Relu {relu.name}, is off by ")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_weight_scales_off_by_2_percent_are_seen_in_the_layer_itself(backend: str, resnet: Case) -> None:
+    broken = resnet.mutated(lambda model: scale_weights(model, "Conv", 0, 1.02))
+    found = prove_layers(resnet.int8, load_target(f"x86-{backend}"), resnet.inputs, predict, broken)
+    assert found is not None
+    assert found.fault is not None
+    assert found.fault.tensor == next(iter(watch(resnet.int8)[1]))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_every_layer_of_a_faithful_bundle_is_within_one_step(backend: str, resnet: Case) -> None:
+    """One step: what lies between two integers may round to either."""
+    found = prove_layers(resnet.int8, load_target(f"x86-{backend}"), resnet.inputs, predict)
+    assert found is not None
+    assert found.fault is None
+    assert found.tensors == len(watch(resnet.int8)[1])
+    assert found.worst.max <= 1 + 1e-3
+    assert found.exact > 0.99
+
+
+def test_a_severed_graph_starts_anew_at_every_tensor(resnet: Case) -> None:
+    """Given its own tensors it says the same, bit for bit; given others, each layer follows what it was given."""
+    shown, makers = watch(resnet.int8)
+    severed, inputs = sever(shown, makers), {"input": resnet.inputs["input"][:4]}
+    truth = Reference(shown).run(inputs)
+    given = {tensor + GIVEN: truth[tensor + WATCHED] for tensor in makers}
+    wanted = {value.name for value in severed.graph.input}
+    again = Reference(severed).run({name: array for name, array in (inputs | given).items() if name in wanted})
+    assert all(np.array_equal(again[name], truth[name]) for name in truth)
+    first, second = list(makers)[:2]
+    given[first + GIVEN] = given[first + GIVEN] * 0
+    other = Reference(severed).run({name: array for name, array in (inputs | given).items() if name in wanted})
+    assert np.array_equal(other[first + WATCHED], truth[first + WATCHED])
+    assert not np.array_equal(other[second + WATCHED], truth[second + WATCHED])
+
+
+def test_tensors_whose_batch_is_not_first_are_not_watched() -> None:
+    rng = np.random.default_rng(0)
+    nodes = [
+        onnx.helper.make_node("MatMul", ["input", "w"], ["kept"]),
+        onnx.helper.make_node("Transpose", ["kept"], ["turned"], perm=[1, 0, 2]),
+        onnx.helper.make_node("MatMul", ["turned", "v"], ["logits"]),
+    ]
+    weights = {name: rng.normal(size=(6, 6)).astype(np.float32) for name in "wv"}
+    net = factories.build_model(nodes, weights, (4, 6), ("logits",), {})
+    x = rng.normal(size=(8, 4, 6)).astype(np.float32)
+    assert list(watch(calibrate(net, find_scheme("int8-asymmetric"), [{"input": x}]))[1]) == ["kept"]
