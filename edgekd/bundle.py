@@ -73,6 +73,11 @@ class Manifest(Schema):
     notes: tuple[str, ...] = ()
 
     @property
+    def fixed_batch(self) -> int | None:
+        """The only batch size that the model takes; None: any."""
+        return self.inputs[0].shape[0]
+
+    @property
     def model_files(self) -> dict[str, File]:
         """The model itself: the file that the runtime opens and its companions of the same stem (an IR has two)."""
         stem = PurePosixPath(self.model).stem

@@ -72,7 +72,8 @@ def gather_evidence(
     device: Device, bundle: Path, target: Target, expected: Expected, reporter: Reporter = SILENT
 ) -> Evidence:
     """Run a bundle at batch 1, 8 and the target's own; errors as in `measure.Session`."""
-    batches = dict.fromkeys((*PARITY_BATCHES, target.batch))
+    fixed = load_bundle(bundle).fixed_batch
+    batches = dict.fromkeys((*PARITY_BATCHES, target.batch) if fixed is None else (fixed,))
     with reporter.track(f"proving {target.name}", total=2 + len(batches)) as bar:
 
         def ask(folder: Path, stored: Arrays, batch: int) -> Arrays:
