@@ -18,8 +18,8 @@ from edgekd.files import digest
 from edgekd.pipeline.bundles import bench_bundles
 from edgekd.pipeline.calibrated import calibrated, calibration_of, lost_by_layer
 from edgekd.pipeline.export import deliver
+from edgekd.pipeline.fine_tune import calibration, settle, settle_norms, simulated
 from edgekd.pipeline.proof import PARITY_INPUTS
-from edgekd.pipeline.quantise import calibration, settle
 from edgekd.pipeline.score import agree, score, try_out
 from edgekd.pipeline.summary import bought
 from edgekd.progress import Reporter
@@ -148,8 +148,9 @@ def quantize(
 ) -> Quantized:
     """Fine-tune a copy of `student` for a scheme's arithmetic, under its teacher if given.
 
-    `training=None` calibrates only, as `options` say: `ranges`, `equalize`, `correct_bias`. `keep_float` are globs over
-    layers; with `max_drop` those that int8 hurts most stay in float too, until calibration costs no more of the metric.
+    `training=None` calibrates only, as `options` say: `ranges`, `equalize`, `correct_bias`; with training, `ranges` may
+    be `lsq`. `keep_float` are globs over layers; with `max_drop` those that int8 hurts most stay in float too, until
+    calibration costs no more of the metric.
     Raises BadInputError for options that do not fit and, naming the line, for a model that cannot be traced.
     """
     dataset, found = as_dataset(data, seed), find_scheme(scheme)
@@ -161,11 +162,11 @@ def quantize(
         mixed = calibrated(original, found, [{"input": batch.numpy()} for batch in samples], dataset, settings)
         graph, kept = mixed.model, mixed.kept
     if training is not None:
-        module = qat.prepare(student.eval(), found, samples[0][:2], (*keep_float, *map(escape, kept)))
-        qat.calibrate(module, samples)
+        module = simulated(student.eval(), found, samples, settings, map(escape, kept))
         plain = [method for method in losses if not isinstance(method, Builds)]
         lesson = _Lesson(dataset, tuple(augmentation), seed, training)
         lesson.learn(module, teacher, plain, cross_entropy, folder, settle)
+        settle_norms(module, dataset, samples)
         original, graph = None, qat.export_qdq(module, samples[0][:2], found, fixed_length=True)
     layers = lost_by_layer(graph, {"input": samples[0].numpy()}, original, calibration_of(settings))
     return Quantized(graph, student, found, dataset, kept, layers, module)

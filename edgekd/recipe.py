@@ -98,8 +98,9 @@ class Cache(Schema):
 class Quantization(Schema):
     """Quantisation-aware fine-tuning from the distilled student; `epochs = 0` calibrates only.
 
-    The optimizer is the student's unless another one is named; the learning rate's default suits it. `ranges`,
-    `equalize` and `correct_bias` are for calibration only, with the defaults of `quantization.calibrate.Calibration`.
+    The optimizer is the student's unless another one is named; the learning rate's default suits it. A fine-tune
+    follows its `ranges` (`ema`) or learns them (`lsq`); for calibration only are the others, `equalize` and
+    `correct_bias`, with the defaults of `quantization.calibrate.Calibration`.
     `mixed` keeps the layers in float that int8 hurts most, until calibration drops the metric by `max_drop` at most.
     """
 
@@ -109,7 +110,7 @@ class Quantization(Schema):
     batch: PositiveInt = 128
     keep_float: tuple[str, ...] = ()
     calibration: PositiveInt = 512
-    ranges: Literal["minmax", "ema", "percentile", "mse"] | None = None
+    ranges: Literal["minmax", "ema", "percentile", "mse", "lsq"] | None = None
     equalize: bool | None = None
     correct_bias: bool | None = None
     mixed: bool = False
@@ -117,10 +118,14 @@ class Quantization(Schema):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.epochs:
-            for key in ("ranges", "equalize", "correct_bias"):
-                if getattr(self, key) is not None:
-                    raise ValueError(f"{key} is for calibration only (epochs = 0); a fine-tune finds its own ranges")
+        if not self.epochs and self.ranges == "lsq":
+            raise ValueError("ranges: 'lsq' learns ranges in a fine-tune; 0 epochs only calibrate")
+        if self.epochs and self.ranges not in (None, "ema", "lsq"):
+            raise ValueError(
+                f"ranges: {self.ranges!r} is for calibration only (epochs = 0); a fine-tune has ema or lsq"
+            )
+        if self.epochs and not (self.equalize is None and self.correct_bias is None):
+            raise ValueError("equalize and correct_bias are for calibration only (epochs = 0)")
         return self
 
 

@@ -35,7 +35,9 @@ def calibrated(
 
 
 def calibration_of(settings: Quantization) -> Calibration:
-    """What the settings say of calibration; the rest as it is by default."""
+    """What the settings say of calibration, if they do nothing else; the rest as it is by default."""
+    if settings.epochs:
+        return Calibration()
     asked = settings.model_dump(include={"ranges", "equalize", "correct_bias"}, exclude_none=True)
     return Calibration(**asked)
 

@@ -5,23 +5,21 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
-import torch
 from torch import nn
 
 from edgekd.data.dataset import Dataset
-from edgekd.data.dataset import prepare as model_inputs
 from edgekd.distillation import Builds, Method, load_methods
 from edgekd.distillation.embedding import Embedding
 from edgekd.distillation.kd import KD
 from edgekd.files import write_bytes
 from edgekd.pipeline.calibrated import BATCH, calibrated, calibration_of, lost_by_layer, metric
+from edgekd.pipeline.fine_tune import calibration, settle, settle_norms, simulated
 from edgekd.pipeline.learn import Classroom, Learned, first_step, lesson
 from edgekd.pipeline.summary import FLOAT_GRAPH
-from edgekd.quantization.calibrate import calibrate as calibrate_graph
+from edgekd.quantization.calibrate import calibrate
 from edgekd.quantization.mixed_precision import Mixed
-from edgekd.quantization.qat import calibrate, enable_observers, export_float, export_qdq, prepare
+from edgekd.quantization.qat import export_float, export_qdq, prepare
 from edgekd.quantization.scheme import Scheme
 from edgekd.recipe import LEARNING_RATE, WEIGHT_DECAY, Recipe, Training
 from edgekd.training import train
@@ -38,7 +36,7 @@ def rehearse(room: Classroom, schemes: Iterable[Scheme]) -> None:
             prepare(student, scheme, room.example, settings.keep_float)
         else:
             graph, batch = export_float(student, room.example, fixed_length=True), {"input": room.example.numpy()}
-            calibrate_graph(graph, scheme, [batch], settings.keep_float)
+            calibrate(graph, scheme, [batch], settings.keep_float)
 
 
 def float_graph(room: Classroom, student: Learned) -> dict[str, Any]:
@@ -97,8 +95,8 @@ def _fine_tuned(
 ) -> onnx.ModelProto:
     """The student after training in the scheme's arithmetic, but for layers kept in float."""
     settings = room.recipe.quantization
-    prepared = prepare(student.model, scheme, room.example, (*settings.keep_float, *map(escape, kept)))
-    calibrate(prepared, calibration(room.data, room.seed, settings.calibration))
+    samples = calibration(room.data, room.seed, settings.calibration)
+    prepared = simulated(student.model, scheme, samples, settings, map(escape, kept))
     methods: list[Method] = [
         method for method in load_methods(room.recipe.distillation) if not isinstance(method, Builds)
     ] or [_default(room.data)]
@@ -107,6 +105,7 @@ def _fine_tuned(
         lesson(room, prepared, teachers, methods, cache), room.folder / "qat" / scheme.name,
         seed=room.seed, key=key, reporter=room.reporter, on_progress=settle,
     )  # fmt: skip
+    settle_norms(prepared, room.data, samples)
     return room.stages.crew.lead(lambda: export_qdq(prepared, room.example, scheme, fixed_length=True))
 
 
@@ -124,18 +123,6 @@ def _fine_tuning(recipe: Recipe) -> Training:
 def _default(data: Dataset) -> Method:
     """What teaches where all of a recipe's methods have trained parts, which a fine-tune leaves out."""
     return KD() if data.classes else Embedding()
-
-
-def settle(model: nn.Module, fraction: float) -> None:
-    """In the second half ranges stand still, so that weights adapt to what will be deployed."""
-    enable_observers(model, fraction < 0.5)
-
-
-def calibration(data: Dataset, seed: int, count: int = 512, batch: int = BATCH) -> list[torch.Tensor]:
-    """Batches of `count` training samples, drawn by `seed`, as the model takes them."""
-    chosen = np.random.default_rng(seed).permutation(len(data.train))[:count]
-    inputs = torch.from_numpy(model_inputs(data.train.inputs[chosen], data.preprocessing))
-    return [inputs[start : start + batch] for start in range(0, len(inputs), batch)]
 
 
 def _record(

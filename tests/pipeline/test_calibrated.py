@@ -7,7 +7,6 @@ from onnx import numpy_helper
 from edgekd.backends.reference import Reference
 from edgekd.bundle import Preprocessing
 from edgekd.data.dataset import Dataset, Split
-from edgekd.errors import BadInputError
 from edgekd.pipeline.calibrated import calibrated, calibration_of, metric
 from edgekd.quantization.calibrate import DEFAULT, Calibration
 from edgekd.quantization.scheme import SCHEMES
@@ -56,9 +55,3 @@ def test_settings_name_only_what_differs_from_the_default():
     assert calibration_of(Quantization(epochs=0)) == DEFAULT
     asked = Quantization(epochs=0, ranges="percentile", equalize=True, correct_bias=True)
     assert calibration_of(asked) == Calibration("percentile", equalize=True, correct_bias=True)
-
-
-@pytest.mark.parametrize("setting", [{"ranges": "mse"}, {"equalize": True}, {"correct_bias": False}])
-def test_what_only_calibration_heeds_is_refused_for_a_fine_tune(setting):
-    with pytest.raises(BadInputError, match="for calibration only"):
-        Quantization.parse({"epochs": 1, **setting}, "recipe")

@@ -2,6 +2,8 @@
 
 from edgekd.quantization.qat.export import export_float, export_qdq
 from edgekd.quantization.qat.fake_quant import enable_observers
+from edgekd.quantization.qat.learned_step import learn_steps
+from edgekd.quantization.qat.norms import reestimate_norms
 from edgekd.quantization.qat.prepare import calibrate, prepare
 
-__all__ = ["calibrate", "enable_observers", "export_float", "export_qdq", "prepare"]
+__all__ = ["calibrate", "enable_observers", "export_float", "export_qdq", "learn_steps", "prepare", "reestimate_norms"]

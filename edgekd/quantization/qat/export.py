@@ -40,7 +40,7 @@ class Mark(nn.Module):
     def __init__(self, quantizer: Quantizer) -> None:
         super().__init__()
         scale, zero_point = quantizer.affine()
-        self.register_buffer("scale", scale.clone())
+        self.register_buffer("scale", scale.detach().clone())
         self.register_buffer("zero_point", zero_point.to(getattr(torch, quantizer.scheme.activation)))
 
     def forward(self, x: Tensor, source: int | None = None) -> Tensor:

@@ -1,0 +1,55 @@
+"""What recipes and scripts share of training in a scheme's arithmetic: how it begins, goes on and ends."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+
+from edgekd.data.dataset import Dataset
+from edgekd.data.dataset import prepare as model_inputs
+from edgekd.pipeline.calibrated import BATCH
+from edgekd.quantization import qat
+from edgekd.quantization.scheme import Scheme
+from edgekd.recipe import Quantization
+from edgekd.training import evaluate
+
+
+def simulated(
+    student: nn.Module, scheme: Scheme, samples: Sequence[Tensor], settings: Quantization, kept: Iterable[str] = ()
+) -> fx.GraphModule:
+    """A trainable copy of `student` in the scheme's arithmetic, its ranges as `samples` show; `kept` stay in float."""
+    prepared = qat.prepare(student, scheme, samples[0][:2], (*settings.keep_float, *kept))
+    qat.calibrate(prepared, samples)
+    if settings.ranges == "lsq":
+        qat.learn_steps(prepared)
+    return prepared
+
+
+def settle(model: nn.Module, fraction: float) -> None:
+    """In the second half ranges stand still, so that weights adapt to what will be deployed."""
+    qat.enable_observers(model, fraction < 0.5)
+
+
+def settle_norms(prepared: nn.Module, data: Dataset, samples: Sequence[Tensor]) -> bool:
+    """Estimate batch norms anew for the trained weights; whether that was kept, as validation was no worse for it.
+
+    Their running statistics lag behind the weights, and saw augmented samples.
+    """
+    before = {name: value.clone() for name, value in prepared.state_dict().items()}
+    if not any(name.endswith("running_mean") for name in before):
+        return False
+    metric = evaluate(prepared, data, data.val)
+    device = next(prepared.parameters()).device
+    qat.reestimate_norms(prepared, (batch.to(device) for batch in samples))
+    better = evaluate(prepared, data, data.val) >= metric
+    if not better:
+        prepared.load_state_dict(before)
+    return better
+
+
+def calibration(data: Dataset, seed: int, count: int = 512, batch: int = BATCH) -> list[Tensor]:
+    """Batches of `count` training samples, drawn by `seed`, as the model takes them."""
+    chosen = np.random.default_rng(seed).permutation(len(data.train))[:count]
+    inputs = torch.from_numpy(model_inputs(data.train.inputs[chosen], data.preprocessing))
+    return [inputs[start : start + batch] for start in range(0, len(inputs), batch)]
