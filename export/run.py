@@ -4,7 +4,7 @@
 
     python run.py build   [BUNDLE]                                  load or compile the model; count its int8 kernels
     python run.py verify  [BUNDLE]                                  golden inputs against the reference's outputs
-    python run.py bench   [BUNDLE] --seconds 1 --count 50           latency, every sample kept; a microcontroller's memory
+    python run.py bench   [BUNDLE] --seconds 1 --count 50           latency, every sample kept (a microcontroller: bytes)
     python run.py predict [BUNDLE] --input in.npz --output out.npz  arrays by tensor name, in the bundle's own layout
 
 BUNDLE is the folder of this file unless given. Needs Python >= 3.8, numpy and the bundle's runtime. Prints one JSON

@@ -53,8 +53,9 @@ def write_bundle(
     Raises BadInputError, MissingExtraError.
     """
     backend = find_backend(target.backend)
-    if precision not in getattr(backend, "PRECISIONS", PLAIN):
-        raise BadInputError(f"backend {target.backend} has no precision {precision}: choose {' or '.join(PLAIN)}")
+    known = getattr(backend, "PRECISIONS", PLAIN)
+    if precision not in known:
+        raise BadInputError(f"backend {target.backend} has no precision {precision}: choose {' or '.join(known)}")
     with replaced_folder(folder) as scratch:
         compiled = compile_for(model, target, scratch, precision)
         manifest = Manifest(

@@ -1,6 +1,7 @@
 """What a backend is, and what it leaves in a bundle's folder."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
@@ -22,6 +23,7 @@ class Compiled:
         files: every file written, `model` among them.
         inputs, outputs: in the bundle's own layout and types, in the order of the graph.
         notes: what a user should know, e.g. layers that stayed in float.
+        footprint: what the model takes of its device, as in `bundle.Manifest`.
     """
 
     model: str
@@ -29,6 +31,7 @@ class Compiled:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     notes: tuple[str, ...] = ()
+    footprint: Mapping[str, int] = field(default_factory=dict)
 
 
 @runtime_checkable
@@ -39,10 +42,11 @@ class Backend(Protocol):
     runner on the device, allow an output: `max_steps` over all elements or `p999_steps`, the 99.9th percentile, and
     `agreement`, the least share of clearly decided inputs that are classified alike.
 
-    It may have three more: PRECISIONS, if it compiles others than `PLAIN` (from the float model); FLOAT_VARIANTS
+    It may have four more: PRECISIONS, if it compiles others than `PLAIN` (from the float model); FLOAT_VARIANTS
     (label → runtime options), other arithmetic that its runtime offers for the float model, timed in rows of their
-    own; and `check(model)`, what can be said of a QDQ graph that no device has run: {"int8", "total": layers, "label":
-    what was checked, in one line}.
+    own; STAND_IN, where the runner only stands in for the device: what ran, in one line (nothing is timed); and
+    `check(model)`, what can be said of a QDQ graph that no device has run: {"int8", "total": layers, "label": what was
+    checked, in one line}.
     """
 
     EXTRA: str | None

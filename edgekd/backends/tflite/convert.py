@@ -1,6 +1,6 @@
 """The passes in order: read, simplify, collapse QDQ, arrange in NHWC, write."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx
 
@@ -41,9 +41,11 @@ class Converted:
     notes: tuple[str, ...]
 
 
-def convert(model: onnx.ModelProto, target: Target, precision: Precision) -> Converted:
+def convert(model: onnx.ModelProto, target: Target, precision: Precision, *, fixed_batch: bool = False) -> Converted:
     """Lower a model; raise BadInputError when it is not of `precision` or holds an op without a TFLite form."""
     graph = read(model, target.batch)
+    if fixed_batch:
+        graph.tensors = {name: replace(tensor, signature=tensor.shape) for name, tensor in graph.tensors.items()}
     simplify(graph)
     quantised = any(node.op in QUANTIZERS for node in graph.nodes)
     if quantised != (precision == "int8"):

@@ -35,6 +35,10 @@ MINIMUM_RUNTIME = "2.14.0"  # tflite-runtime, the oldest runtime that the runner
 class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
     """Kernels and TFLite-Micro map buffers in place: the schema asks for 16-byte alignment, its Python does not."""
 
+    def __init__(self, data: Any) -> None:
+        super().__init__()
+        self.data = data
+
     def Pack(self, builder: Any) -> Any:  # noqa: N802
         if self.data is None:
             return super().Pack(builder)
@@ -67,7 +71,7 @@ def serialise(ops: list[Op], tensor: Callable[[str], Tensor], inputs: list[str],
     codes = list(dict.fromkeys((op.code, version) for op, version in zip(ops, versions, strict=True)))
     model = schema.ModelT()
     model.version, model.description = 3, "edgekd"
-    model.buffers = [_AlignedBuffer()]  # buffer 0 means "no data"
+    model.buffers = [schema.BufferT()]  # buffer 0 means "no data"
     graph = schema.SubGraphT()
     graph.name = "main"
     graph.inputs, graph.outputs = ([indices[name] for name in side] for side in (inputs, outputs))
@@ -77,6 +81,17 @@ def serialise(ops: list[Op], tensor: Callable[[str], Tensor], inputs: list[str],
     model.operatorCodes = [_operator_code(code, version) for code, version in codes]
     model.signatureDefs = [_signature(indices, inputs, outputs)]
     model.metadata = [_minimum_runtime(model.buffers)]
+    return pack(model)
+
+
+def unpack(content: bytes) -> schema.ModelT:
+    """A .tflite file as objects."""
+    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
+
+
+def pack(model: schema.ModelT) -> bytes:
+    """A .tflite file of these objects."""
+    model.buffers = [_AlignedBuffer(buffer.data) for buffer in model.buffers]
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
@@ -116,7 +131,7 @@ def _minimum_runtime(buffers: list[schema.BufferT]) -> schema.MetadataT:
     """Tools look for this entry; it holds a string of 16 bytes."""
     entry = schema.MetadataT()
     entry.name, entry.buffer = "min_runtime_version", len(buffers)
-    buffer = _AlignedBuffer()
+    buffer = schema.BufferT()
     buffer.data = MINIMUM_RUNTIME.encode().ljust(16, b"\0")
     buffers.append(buffer)
     return entry
@@ -146,7 +161,7 @@ def _tensor(tensor: Tensor, buffers: list[schema.BufferT]) -> schema.TensorT:
         entry.quantization = _quantisation(tensor.quantisation)
     if tensor.data is not None:
         entry.buffer = len(buffers)
-        buffer = _AlignedBuffer()
+        buffer = schema.BufferT()
         buffer.data = np.ascontiguousarray(tensor.data).tobytes()
         buffers.append(buffer)
     return entry

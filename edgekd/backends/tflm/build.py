@@ -1,0 +1,79 @@
+"""The steps in order: lower as for TFLite, trim, ask the interpreter, hold against the target's memory, write C."""
+
+import re
+from pathlib import Path
+
+import onnx
+
+from edgekd.backends.compiled import Compiled
+from edgekd.backends.tflite.convert import Converted, convert
+from edgekd.backends.tflm.interpreter import MODEL, footprint
+from edgekd.backends.tflm.ops import Op, ops_of, resolver_methods
+from edgekd.backends.tflm.sources import write_sources
+from edgekd.backends.tflm.trim import trim
+from edgekd.errors import BadInputError
+from edgekd.onnx_graph import QUANTIZERS, label
+from edgekd.target import Target
+
+MISSING_OP = re.compile(r"opcode '(\w+)'")
+FAILED_NODE = re.compile(r"\(number (\d+)f?\)")
+
+
+def build(model: onnx.ModelProto, target: Target, folder: Path) -> Compiled:
+    """See `tflm.compile`."""
+    converted = convert(model, target, "int8", fixed_batch=True)
+    ops, content = ops_of(converted.content), trim(converted.content)
+    _refuse_floats(model, ops, converted)
+    try:
+        memory = footprint(content, converted, target)
+    except BadInputError as error:
+        raise BadInputError(f"{_culprit(str(error), model, ops)}{error}") from error
+    _refuse_size(target, memory)
+    memory["macs"] = sum(op.macs for op in ops)
+    (folder / MODEL).write_bytes(content)
+    tensors = {"inputs": converted.inputs, "outputs": converted.outputs}
+    sources = write_sources(folder, content, memory, resolver_methods(ops), tensors)
+    return Compiled(MODEL, (MODEL, *sources), converted.inputs, converted.outputs, converted.notes, memory)
+
+
+def _refuse_floats(model: onnx.ModelProto, ops: list[Op], converted: Converted) -> None:
+    """Of two outputs that are the same tensor, one is dequantised: that alone is no computation in float."""
+    outputs = {spec.name for spec in converted.outputs}
+    floats = next((op for op in ops if op.floats and not (op.code == "DEQUANTIZE" and op.name in outputs)), None)
+    if floats is not None:
+        reason = "; ".join(converted.notes) or f"{_maker(model, floats)} computes in float"
+        raise BadInputError(f"a microcontroller's model is int8 throughout: {reason}")
+
+
+def _culprit(refusal: str, model: onnx.ModelProto, ops: list[Op]) -> str:
+    """Who made the op that a refusal of TFLite-Micro's is about."""
+    missing, failed = MISSING_OP.search(refusal), FAILED_NODE.search(refusal)
+    if missing:
+        guilty = next((op for op in ops if op.code == missing[1]), None)
+    else:
+        guilty = ops[int(failed[1])] if failed else None
+    return f"{_maker(model, guilty)}: " if guilty else ""
+
+
+def _maker(model: onnx.ModelProto, op: Op) -> str:
+    """The ONNX node behind an op; what was added around a node is named after its tensor, with a suffix."""
+    nodes, name = {output: node for node in model.graph.node for output in node.output}, op.name
+    while name not in nodes and ":" in name:
+        name = name.rpartition(":")[0]
+    while name in nodes and nodes[name].op_type in QUANTIZERS:
+        name = nodes[name].input[0]
+    return f"node {label(nodes[name])!r} ({nodes[name].op_type})" if name in nodes else f"op {op.code}"
+
+
+def _refuse_size(target: Target, memory: dict[str, int]) -> None:
+    """Raise BadInputError for a model that the target has no memory for."""
+    limits = target.limits
+    for kind, size, limit in (
+        ("an arena", memory["arena_bytes"], limits.memory_mb and 1e6 * limits.memory_mb),
+        ("flash", memory["flash_bytes"], limits.model_kb and 1e3 * limits.model_kb),
+    ):
+        if limit and size > limit:
+            raise BadInputError(
+                f"it needs {kind} of {size:,} bytes, {target.name} has {limit:,.0f}: "
+                "choose a smaller student, or a target file with other limits"
+            )

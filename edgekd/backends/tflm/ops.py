@@ -1,0 +1,73 @@
+"""What a .tflite file asks of TFLite-Micro: its ops by name, their tensors, their multiply-accumulates."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from ai_edge_litert import schema_py_generated as schema
+
+from edgekd.backends.tflite.flatbuffer import unpack
+
+Shape = list[int]
+NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+ODD_METHODS = {"BATCH_MATMUL": "BatchMatMul", "CUMSUM": "CumSum", "PADV2": "PadV2"}
+
+# from the shapes of the first input, of the weights and of the output
+MACS: dict[str, Callable[[Shape, Shape, Shape], int]] = {
+    "CONV_2D": lambda x, weights, y: prod(y) * prod(weights[1:]),
+    "DEPTHWISE_CONV_2D": lambda x, weights, y: prod(y) * prod(weights[1:3]),
+    "FULLY_CONNECTED": lambda x, weights, y: prod(y) * weights[-1],
+    "BATCH_MATMUL": lambda x, other, y: prod(y) * x[-1],
+}
+
+
+@dataclass(frozen=True)
+class Op:
+    """One op with the tensors that it reads (absent ones left out) and makes."""
+
+    code: str
+    inputs: list[Any]
+    output: Any
+
+    @property
+    def name(self) -> str:
+        """Of the tensor that it makes."""
+        return str(self.output.name.decode())
+
+    @property
+    def floats(self) -> bool:
+        """Whether it reads or makes float values."""
+        return any(tensor.type == schema.TensorType.FLOAT32 for tensor in (*self.inputs, self.output))
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one inference."""
+        if self.code == "TRANSPOSE_CONV":  # every input value meets every weight of its channel
+            weights, x = (self.inputs[place].shape for place in (1, 2))
+            return int(prod(x) * prod(weights[:3]))
+        work = MACS.get(self.code)
+        return int(work(self.inputs[0].shape, self.inputs[1].shape, self.output.shape)) if work else 0
+
+
+def ops_of(content: bytes) -> list[Op]:
+    """The ops of a .tflite file, in order."""
+    model = unpack(content)
+    graph = model.subgraphs[0]
+    return [
+        Op(
+            NAMES[model.operatorCodes[op.opcodeIndex].builtinCode],
+            [graph.tensors[index] for index in op.inputs if index >= 0],
+            graph.tensors[op.outputs[0]],
+        )
+        for op in graph.operators
+    ]
+
+
+def resolver_methods(ops: list[Op]) -> list[str]:
+    """The methods of `MicroMutableOpResolver` that register the ops, each once."""
+    return [f"Add{ODD_METHODS.get(code) or _camel(code)}" for code in sorted({op.code for op in ops})]
+
+
+def _camel(code: str) -> str:
+    return "".join(part if part[0].isdigit() else part.capitalize() for part in code.split("_"))

@@ -1,0 +1,38 @@
+"""The model as C, and a page on how firmware runs it."""
+
+from importlib.resources import files
+from pathlib import Path
+
+import jinja2
+
+from edgekd.bundle import TensorSpec
+
+SOURCE, HEADER, GUIDE = "model_data.c", "model_data.h", "MICROCONTROLLER.md"
+PER_LINE = 16
+
+
+def write_sources(
+    folder: Path, content: bytes, memory: dict[str, int], methods: list[str], tensors: dict[str, tuple[TensorSpec, ...]]
+) -> tuple[str, ...]:
+    """Write an aligned array, its header and the page; returns their names.
+
+    `memory` is the footprint, `methods` what `MicroMutableOpResolver` is asked for, `tensors` the inputs and outputs.
+    """
+    (folder / SOURCE).write_text(_array(content), encoding="utf-8")
+    for name in (HEADER, GUIDE):
+        template = (files("edgekd._export") / f"{name}.j2").read_text(encoding="utf-8")
+        page = _ENVIRONMENT.from_string(template).render(memory=memory, methods=methods, **tensors)
+        (folder / name).write_text(page, encoding="utf-8")
+    return SOURCE, HEADER, GUIDE
+
+
+_ENVIRONMENT = jinja2.Environment(
+    undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True, autoescape=False
+)
+
+
+def _array(content: bytes) -> str:
+    rows = [content[start : start + PER_LINE] for start in range(0, len(content), PER_LINE)]
+    lines = ["  " + " ".join(f"0x{byte:02x}," for byte in row) for row in rows]
+    head = f'#include "{HEADER}"\n\nconst unsigned char model_data[MODEL_BYTES] __attribute__((aligned(16))) = {{\n'
+    return head + "\n".join(lines) + "\n};\n"
