@@ -26,6 +26,12 @@ def find_backend(name: str) -> "Backend":
     return backend
 
 
+def stand_in(name: str) -> str | None:
+    """What runs in the place of a backend's device, in one line; None where the device itself does."""
+    found: str | None = getattr(find_backend(name), "STAND_IN", None)
+    return found
+
+
 def _load(name: str) -> "Backend | None":
     from edgekd.backends.compiled import Backend
 

@@ -40,3 +40,8 @@ def verify(
 def census(device: Device, bundle: Path, options: Options | None = None) -> Kernels:
     """How many kernels compute in int8."""
     return Session(device, bundle, options).census()
+
+
+def footprint(device: Device, bundle: Path) -> Footprint:
+    """Memory and work of a model on a microcontroller, as the runner finds them where it stands in for that."""
+    return Session(device, bundle).footprint()

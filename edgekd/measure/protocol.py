@@ -12,7 +12,7 @@ import numpy as np
 
 from edgekd.devices import Device, Finished
 from edgekd.errors import BadInputError, DeviceError
-from edgekd.measure.records import End, Golden, Kernels, Load, Predictions, Start, Timing
+from edgekd.measure.records import End, Footprint, Golden, Kernels, Load, Predictions, Start, Timing
 from edgekd.schema import Schema
 
 Array = np.ndarray[Any, Any]
@@ -73,6 +73,10 @@ class Session:
         return Replicate(
             answer.every("start", Start)[0], answer.every("load", Load)[0], answer.every("latency", Timing)[0]
         )
+
+    def footprint(self) -> Footprint:
+        """What the model takes of a device that cannot be timed here."""
+        return self._run("bench").every("footprint", Footprint)[0]
 
     def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs by name, samples first; inputs and outputs are in the bundle's own types and layout."""

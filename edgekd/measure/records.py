@@ -61,6 +61,14 @@ class Timing(Schema):
     threads: int
 
 
+class Footprint(Schema):
+    """What a model takes of a microcontroller that the runner stands in for: RAM, flash, multiply-accumulates."""
+
+    arena_bytes: int
+    flash_bytes: int
+    macs: int | None = None
+
+
 class Predictions(Schema):
     """Where the outputs lie on the device, and for how many samples."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import onnx
 from numpy.typing import NDArray
 
-from edgekd.backends import find_backend
+from edgekd.backends import find_backend, stand_in
 from edgekd.backends.assemble import write_bundle
 from edgekd.backends.compiled import Precision
 from edgekd.backends.reference import Reference
@@ -69,10 +69,12 @@ def deploy(shop: Workshop, target: Target, references: Mapping[str, float], time
     try:
         bundles = _bundles(shop, target, references)
         entry |= _unexecuted(bundles, target, references)
+        entry |= load_bundle(bundles["int8"]).model_dump(include={"footprint"}, exclude_defaults=True)
         if uri is None:
             return entry | _ahead_of_time(shop, target)
         with closing(open_device(uri)) as device:
-            return entry | _execute(shop, target, bundles, device, timed)
+            found = _execute(shop, target, bundles, device, timed and not stand_in(target.backend))
+            return entry | found | {"reason": found["reason"] or stand_in(target.backend)}
     except (MissingExtraError, MissingRuntimeError) as error:
         return entry | {"status": "skipped", "reason": str(error)}
     except (BadInputError, DeviceError) as error:
