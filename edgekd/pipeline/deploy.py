@@ -1,37 +1,37 @@
 """COMPILE and MEASURE, as stages: one seed's graphs become bundles, and devices say what became of them."""
 
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from edgekd.backends import find_backend, stand_in
 from edgekd.backends.assemble import write_bundle
-from edgekd.backends.compiled import Precision
+from edgekd.backends.compiled import PLAIN, Precision
 from edgekd.backends.reference import Reference
 from edgekd.bundle import MANIFEST, load_bundle
 from edgekd.data.dataset import Dataset, prepare
 from edgekd.devices import Device, open_device
-from edgekd.errors import BadInputError, DeviceError, MissingExtraError
+from edgekd.errors import BadInputError, DeviceError, MissingExtraError, NothingToGainError
 from edgekd.files import sha256
 from edgekd.measure import MissingRuntimeError
 from edgekd.measure.protocol import Options
-from edgekd.measure.statistics import Latency
 from edgekd.measure.task import METRICS
 from edgekd.pipeline.proof import PARITY_INPUTS, Expected, answers_on, gather_evidence
 from edgekd.pipeline.stages import Stages
 from edgekd.pipeline.timing import Candidates, time_variants
+from edgekd.pipeline.variants import FLOAT, INT8, Contest, strays
 from edgekd.progress import Reporter
 from edgekd.quantization.qdq import strip_activations
 from edgekd.recipe import Recipe
 from edgekd.target import Target
 
 Array = NDArray[Any]
-FLOAT = "float"
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,19 @@ class Workshop:
         if graph not in self._answers:
             self._answers[graph] = Reference(self.model(graph)).run(self.parity_inputs(graph), batch=256)
         return self._answers[graph]
+
+    def unquantized(self, graph: str) -> dict[str, Array] | None:
+        """What the graph's own weights answer with float activations; None for the float graph.
+
+        The student before fine-tuning is another network, and no yardstick.
+        """
+        if graph == FLOAT:
+            return None
+        key = f"{graph}, unquantized"
+        if key not in self._answers:
+            plain = strip_activations(self.model(graph))[0]
+            self._answers[key] = Reference(plain).run(self.parity_inputs(graph), batch=256)
+        return self._answers[key]
 
     def model(self, graph: str) -> onnx.ModelProto:
         """The ONNX graph."""
@@ -82,19 +95,26 @@ def deploy(shop: Workshop, target: Target, references: Mapping[str, float], time
 
 
 def _bundles(shop: Workshop, target: Target, references: Mapping[str, float]) -> dict[str, Path]:
-    graphs: dict[Precision, str] = {"int8": target.scheme, "float": FLOAT}
-    return {label: _bundle(shop, target, graph, label, references[graph]) for label, graph in graphs.items()}
+    """A bundle for each precision of the target's backend that makes a difference."""
+    bundles = {}
+    for precision in getattr(find_backend(target.backend), "PRECISIONS", PLAIN):
+        with suppress(NothingToGainError):
+            bundles[precision] = _bundle(shop, target, precision, references)
+    return bundles
 
 
-def _bundle(shop: Workshop, target: Target, graph: str, precision: Precision, metric: float) -> Path:
-    name = f"bundles/{target.name}" + ("" if precision == "int8" else f"-{precision}")
-    folder = shop.stages.folder / name
+def _bundle(shop: Workshop, target: Target, precision: Precision, references: Mapping[str, float]) -> Path:
+    name = f"bundles/{target.name}" + ("" if precision == INT8 else f"-{precision}")
+    folder, graph = shop.stages.folder / name, target.scheme if precision == INT8 else FLOAT
+    # What approximates the float graph may stray from it as far as int8 does.
+    beside = shop.unquantized(graph) if precision in PLAIN else shop.answers(target.scheme)
 
     def work(_: str) -> None:
         write_bundle(
             shop.model(graph), target, folder, precision, name=shop.recipe.name,
-            inputs=shop.parity_inputs(graph), outputs=shop.answers(graph), provenance=shop.provenance,
-            preprocessing=shop.data.preprocessing, labels=shop.data.classes, metrics={shop.data.metric: metric},
+            inputs=shop.parity_inputs(graph), outputs=shop.answers(graph), unquantized=beside,
+            provenance=shop.provenance, preprocessing=shop.data.preprocessing, labels=shop.data.classes,
+            metrics={shop.data.metric: references[graph]} if precision in PLAIN else {},
         )  # fmt: skip
 
     inputs = {
@@ -107,20 +127,16 @@ def _bundle(shop: Workshop, target: Target, graph: str, precision: Precision, me
 
 
 def _unexecuted(bundles: Mapping[str, Path], target: Target, references: Mapping[str, float]) -> dict[str, Any]:
-    manifests = {label: load_bundle(folder) for label, folder in bundles.items()}
-    metrics = {"int8": references[target.scheme], FLOAT: references[FLOAT]}
+    metrics = {INT8: references[target.scheme], FLOAT: references[FLOAT]}
     variants = {
-        label: {"bytes": manifest.model_bytes, "metric": metrics[label], "latency_ms": None}
-        for label, manifest in manifests.items()
+        label: {"bytes": load_bundle(bundles[label]).model_bytes, "metric": metric, "latency_ms": None}
+        for label, metric in metrics.items()
+        if label in bundles
     }
-    notes = list(manifests["int8"].notes)
     return {
-        "metric": metrics["int8"],
-        "metric_source": "reference",
-        "variants": variants,
-        "int8_pays": None,
-        "notes": notes,
-    }
+        "metric": metrics[INT8], "metric_source": "reference", "variants": variants, "int8_pays": None, "best": None,
+        "advice": None, "notes": list(load_bundle(bundles[INT8]).notes),
+    }  # fmt: skip
 
 
 def _ahead_of_time(shop: Workshop, target: Target) -> dict[str, Any]:
@@ -140,10 +156,9 @@ def _ahead_of_time(shop: Workshop, target: Target) -> dict[str, Any]:
 def _execute(
     shop: Workshop, target: Target, bundles: Mapping[str, Path], device: Device, timed: bool
 ) -> dict[str, Any]:
-    parity = _parity(shop, target, bundles["int8"], device)
-    if parity["broken"]:
-        return {"status": "failed", "reason": parity["broken"], "parity": parity["rows"], "kernels": parity["kernels"]}
+    parity = _parity(shop, target, bundles[INT8], device)
     variants = _variants(shop, target, bundles, device)
+    variants[INT8]["broken"] = parity["broken"]
     if timed:
         times = time_variants(
             shop.stages, target, _candidates(target, bundles), device, shop.recipe.benchmark, shop.reporter
@@ -151,11 +166,23 @@ def _execute(
         variants = {
             times[name]["label"]: row | {"latency_ms": times[name]["latency"]} for name, row in variants.items()
         }
+    return _seen(parity) | _judged(variants, shop.recipe.quantization.max_drop)
+
+
+def _judged(variants: dict[str, dict[str, Any]], max_drop: float) -> dict[str, Any]:
+    """`fallback`: int8 broke its promise, and another variant, which is proven, is there to ship."""
+    contest, broken = Contest(variants, max_drop), variants[INT8]["broken"]
+    best = contest.best
+    shown = best if broken and best else INT8
     return {
-        "status": "ok", "reason": None, "parity": parity["rows"], "kernels": parity["kernels"], "variants": variants,
-        "metric": variants["int8"]["metric"], "metric_source": "device",
-        "int8_pays": pays(variants, shop.recipe.quantization.max_drop),
+        "status": "ok" if not broken else "fallback" if best else "failed", "reason": broken, "variants": variants,
+        "metric": variants[shown]["metric"], "metric_source": "device",
+        "int8_pays": contest.pays, "best": best, "advice": contest.advice,
     }  # fmt: skip
+
+
+def _seen(parity: dict[str, Any]) -> dict[str, Any]:
+    return {"parity": parity["rows"], "layers": parity["layers"], "kernels": parity["kernels"]}
 
 
 def _parity(shop: Workshop, target: Target, bundle: Path, device: Device) -> dict[str, Any]:
@@ -164,12 +191,11 @@ def _parity(shop: Workshop, target: Target, bundle: Path, device: Device) -> dic
 
     def work(_: str) -> dict[str, Any]:
         inputs, outputs = shop.parity_inputs(scheme), shop.answers(scheme)
-        # The student before fine-tuning is another network: these weights with float activations are the yardstick.
-        unquantized = Reference(strip_activations(shop.model(scheme))[0]).run(inputs, batch=256)
-        expected = Expected(shop.model(scheme), inputs, outputs, unquantized)
+        expected = Expected(shop.model(scheme), inputs, outputs, shop.unquantized(scheme))
         evidence = gather_evidence(device, bundle, target, expected, shop.reporter)
         return {
             "rows": [row.model_dump(mode="json") for row in evidence.rows],
+            "layers": evidence.layers.model_dump(mode="json") if evidence.layers else None,
             "broken": evidence.broken or evidence.weak,
             "kernels": {"int8": evidence.kernels.int8, "total": evidence.kernels.total},
         }
@@ -181,19 +207,30 @@ def _parity(shop: Workshop, target: Target, bundle: Path, device: Device) -> dic
 
 
 def _variants(shop: Workshop, target: Target, bundles: Mapping[str, Path], device: Device) -> dict[str, dict[str, Any]]:
+    """Each variant's metric on val, by which it is chosen, and on test; and why it is not what it should be."""
     rows, candidates, common = {}, _candidates(target, bundles), {"device": device.uri, "data": shop.data.digest()}
     with shop.reporter.track(f"testing {target.name}", total=len(candidates)) as bar:
         for label, (bundle, options) in candidates.items():
             key = {"bundle": _identity(bundle), "options": dict(options), **common}
 
-            def work(_: str, bundle: Path = bundle, options: Options = options) -> float:
-                answers = answers_on(device, bundle, shop.data.test.inputs, shop.data.preprocessing, options)
-                return METRICS[shop.data.metric](answers, shop.data.test.labels)
+            def work(_: str, bundle: Path = bundle, options: Options = options) -> dict[str, Any]:
+                return _trial(shop, device, bundle, options)
 
-            metric = shop.stages.run(f"accuracy-{target.name}-{label}", key, work)
-            rows[label] = {"bytes": load_bundle(bundle).model_bytes, "metric": metric, "latency_ms": None}
+            trial = shop.stages.run(f"trial-{target.name}-{label}", key, work)
+            rows[label] = {"bytes": load_bundle(bundle).model_bytes, **trial, "latency_ms": None}
             bar.advance(note=label)
     return rows
+
+
+def _trial(shop: Workshop, device: Device, bundle: Path, options: Options) -> dict[str, Any]:
+    data, precision = shop.data, load_bundle(bundle).precision
+    metric, samples = METRICS[data.metric], np.concatenate([data.val.inputs, data.test.inputs])
+    val, test = np.split(answers_on(device, bundle, samples, data.preprocessing, options), [len(data.val)])
+    broken = None
+    if precision != INT8 and not options:  # what a runtime makes of float by an option is reported, not gated
+        reference = next(iter(shop.answers(FLOAT).values()))
+        broken = strays(val[: len(reference)], reference, precision, bool(data.classes))
+    return {"val": metric(val, data.val.labels), "metric": metric(test, data.test.labels), "broken": broken}
 
 
 def _candidates(target: Target, bundles: Mapping[str, Path]) -> Candidates:
@@ -201,22 +238,6 @@ def _candidates(target: Target, bundles: Mapping[str, Path]) -> Candidates:
     others: Mapping[str, Options] = getattr(find_backend(target.backend), "FLOAT_VARIANTS", {})
     candidates: dict[str, tuple[Path, Options]] = {label: (folder, {}) for label, folder in bundles.items()}
     return candidates | {label: (bundles[FLOAT], options) for label, options in others.items()}
-
-
-def pays(variants: Mapping[str, Mapping[str, Any]], max_drop: float) -> bool | None:
-    """Whether int8 is faster than the fastest accurate enough other variant; None where nothing may be claimed."""
-    limit = variants[FLOAT]["metric"] - max_drop
-    if variants["int8"]["metric"] < limit:
-        return False
-    timed = {
-        label: Latency.parse(row["latency_ms"], label)
-        for label, row in variants.items()
-        if row["latency_ms"] and row["metric"] >= limit
-    }
-    int8, fastest = timed.pop("int8", None), min(timed.values(), key=lambda latency: latency.p50, default=None)
-    if int8 is None or fastest is None or not int8.differs_from(fastest):
-        return None
-    return int8.high < fastest.low
 
 
 def _identity(bundle: Path) -> str:

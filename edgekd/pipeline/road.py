@@ -16,13 +16,14 @@ from edgekd.devices import open_device
 from edgekd.errors import BadInputError, DeviceError, EdgekdError, PromiseBrokenError
 from edgekd.files import write_json
 from edgekd.measure.facts import machine_facts
-from edgekd.pipeline.deploy import FLOAT, Workshop, deploy
+from edgekd.pipeline.deploy import Workshop, deploy
 from edgekd.pipeline.learn import Classroom, Learned, control, distil, teach
 from edgekd.pipeline.methods import with_parameters
 from edgekd.pipeline.plan import load_targets
 from edgekd.pipeline.quantise import float_graph, quantise, rehearse
 from edgekd.pipeline.stages import Stages
 from edgekd.pipeline.summary import FLOAT_GRAPH, SeedResult, recipe_digest, summarise, versions
+from edgekd.pipeline.variants import FLOAT
 from edgekd.progress import SILENT, Reporter
 from edgekd.quantization.scheme import find_scheme
 from edgekd.recipe import Recipe
@@ -155,7 +156,7 @@ def _run_seed(
 def _outcome(run: dict[str, Any], seeds: list[SeedResult], strict: bool) -> Outcome:
     lost = {name for result in seeds for name, entry in result.targets.items() if entry.get("lost")}
     reasons = {name: f"{name}: {entry.get('reason')}" for name, entry in run["targets"].items()}
-    bad = {"failed", "skipped"} if strict else {"failed"}
+    bad = {"failed", "fallback", "skipped"} if strict else {"failed", "fallback"}
     broken = [reasons[name] for name, entry in run["targets"].items() if entry["status"] in bad and name not in lost]
     return Outcome(run, tuple(broken), tuple(reasons[name] for name in sorted(lost)))
 

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from edgekd.reporting.svg import ACCENT, INK, MUTED, PAPER, Plot, plot
+from edgekd.reporting.verdict import DELIVERED
 from edgekd.reporting.words import Run, milliseconds, size, three_digits
 
 _SHAPES = "osD^vPX*"
@@ -25,13 +26,13 @@ class Point:
 
 
 def points(run: Run) -> list[Point]:
-    """Every executed variant of the targets that passed: a failed one does not run what was taught."""
+    """Every proven variant that was timed: a broken one does not run what was taught."""
     found = []
-    passed = {name: entry for name, entry in (run.get("targets") or {}).items() if entry.get("status") == "ok"}
+    passed = {name: entry for name, entry in (run.get("targets") or {}).items() if entry.get("status") in DELIVERED}
     for target, entry in passed.items():
         for variant, row in (entry.get("variants") or {}).items():
             latency, weight = row.get("latency_ms") or {}, row.get("bytes")
-            if latency.get("p50") and weight:
+            if latency.get("p50") and weight and not row.get("broken"):
                 low, high = latency.get("low"), latency.get("high")
                 p50 = float(latency["p50"])
                 found.append(Point(target, variant, float(weight), p50, float(low or p50), float(high or p50)))

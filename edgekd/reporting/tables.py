@@ -11,7 +11,7 @@ from edgekd.reporting.teaching import deviation, facts, models
 from edgekd.reporting.words import NONE, Run, count, mean, metric_name, milliseconds, percent, size, three_digits
 
 _LATENCY = ("p50", "low", "high", "p90", "p99", "n")
-_STYLES = {"ok": "green", "unverified": "yellow", "skipped": "dim", "failed": "bold red"}
+_STYLES = {"ok": "green", "fallback": "bold yellow", "unverified": "yellow", "skipped": "dim", "failed": "bold red"}
 _MOST_COLUMNS = 10
 _PAYS = {True: "yes", False: "no", None: "unknown"}
 
@@ -85,9 +85,10 @@ def targets_table(run: Run) -> Table:
 
 
 def reasons(run: Run) -> Text:
-    """Why a target was not executed, or what did not hold; a line each."""
-    found = [(name, target.get("reason")) for name, target in (run.get("targets") or {}).items()]
-    return Text("\n".join(f"{name}: {reason}" for name, reason in found if reason), "dim")
+    """Why a target was not executed, what did not hold, and which variant to ship; a line each."""
+    targets, keys = (run.get("targets") or {}).items(), ("reason", "advice")
+    lines = [f"{name}: {target[key]}" for name, target in targets for key in keys if target.get(key)]
+    return Text("\n".join(lines), "dim")
 
 
 def interval(row: dict[str, Any]) -> str:
@@ -123,6 +124,8 @@ def _target(name: str, target: Run) -> dict[str, Any]:
         "device": target.get("device"),
         "status": target.get("status", "unverified"),
         "reason": target.get("reason"),
+        "best": target.get("best"),
+        "advice": target.get("advice"),
         "metric": mean(target.get("metric")),
         "metric_source": target.get("metric_source"),
         "int8_pays": target.get("int8_pays"),
@@ -157,7 +160,8 @@ def _cells(row: dict[str, Any], first: bool) -> tuple[Text | str, ...]:
     metric = row["metric"] if row["variant_metric"] is None else row["variant_metric"]
     measured = (percent(metric), size(row["bytes"]), milliseconds(row["p50"]))
     verdict = (pays(row).rpartition(" ")[0] if row["speedup"] else pays(row), kernels(row).replace(" of ", "/"))
-    return (Text(row["variant"] or NONE), *measured, *(verdict if first else ("", "")))
+    shipped = "bold" if row["variant"] and row["variant"] == row["best"] else ""
+    return (Text(row["variant"] or NONE, shipped), *measured, *(verdict if first else ("", "")))
 
 
 def _rows_table(rows: list[dict[str, Any]]) -> Table:

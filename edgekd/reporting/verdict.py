@@ -23,7 +23,8 @@ from edgekd.reporting.words import (
     three_digits,
 )
 
-EXECUTED = ("ok", "failed")
+EXECUTED = ("ok", "fallback", "failed")
+DELIVERED = ("ok", "fallback")  # a fallback ships another variant, because int8 broke its promise
 _EXPORT_DIFFERENCE = 0.001  # what float arithmetic in another order may cost
 _STANDARD_ERRORS = 2.0  # of the seeds' paired differences; a smaller gain is not claimed
 _MAX_DROP = 0.005  # what quantising may cost where the run does not say
@@ -118,7 +119,7 @@ def promises(run: Run) -> list[Promise]:
 def _parity(run: Run) -> Iterator[Promise]:
     targets = run.get("targets") or {}
     executed = [name for name, target in targets.items() if target.get("status") in EXECUTED]
-    failed = [name for name in executed if targets[name]["status"] == "failed"]
+    failed = [name for name in executed if targets[name]["status"] != "ok"]
     if executed and not failed:
         yield Promise(
             "held", f"What was trained is what was deployed: every executed target passed ({listed(executed)})."
@@ -169,11 +170,11 @@ def _quantization(run: Run) -> Iterator[Promise]:
 def _speed(run: Run) -> Iterator[Promise]:
     targets = run.get("targets") or {}
     faster = [name for name, target in targets.items() if target.get("int8_pays") is True]
-    slower = [name for name, target in targets.items() if target.get("int8_pays") is False]
+    slower = {name: target.get("advice") for name, target in targets.items() if target.get("int8_pays") is False}
     if faster:
         yield Promise("held", f"INT8 pays on {listed(faster)}.")
-    if slower:
-        yield Promise("broken", f"INT8 does not pay on {listed(slower)}.")
+    for name, advice in slower.items():
+        yield Promise("broken", f"{name}: {advice or 'int8 does not pay here'}.")
 
 
 def _not_executed(run: Run) -> Iterator[Promise]:

@@ -1,0 +1,104 @@
+"""int8 weights and dynamic range: what is stored, what is computed, and what is left alone."""
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+from edgekd.errors import NothingToGainError
+from edgekd.quantization.narrow import dynamic_range, int8_weights
+from edgekd.quantization.reference import Reference
+from tests.quantization.onnx_models import kinds, random
+
+WIDTH = 64
+LAYERS = ("MatMul", "Gemm", "Gemm, transposed")
+
+
+def dense(layer: str, bias: bool = True, seed: int = 0, width: int = WIDTH) -> onnx.ModelProto:
+    """x (N, width) through one layer with `WIDTH` outputs of very different sizes."""
+    weight = random(width, WIDTH, seed=seed) * np.logspace(-2, 1, WIDTH, dtype=np.float32)
+    constants = {"w": weight.T.copy() if "transposed" in layer else weight, "b": random(WIDTH, seed=seed + 1)}
+    operands = ["x", "w", "b"] if bias and layer != "MatMul" else ["x", "w"]
+    attributes = {"transB": 1} if "transposed" in layer else {}
+    nodes = [helper.make_node(layer.partition(",")[0], operands, ["y"], name="layer", **attributes)]
+    return whole(nodes, constants, TensorProto.FLOAT, ["N", width], 2)
+
+
+def table(rows: int = 50) -> onnx.ModelProto:
+    """Tokens x (N, 3) to rows of a table."""
+    values = random(rows, WIDTH) * np.logspace(-2, 1, rows, dtype=np.float32)[:, None]
+    return whole(
+        [helper.make_node("Gather", ["t", "x"], ["y"], name="g")], {"t": values}, TensorProto.INT64, ["N", 3], 3
+    )
+
+
+def whole(nodes, constants, dtype, shape, rank) -> onnx.ModelProto:
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", dtype, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None] * rank)],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
+    return Reference(model).run({"x": x})["y"]
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_weights_become_integers_with_a_scale_per_output(layer):
+    """Half a step of each weight, over WIDTH products of inputs: no output may be further off, however small it is."""
+    model, x = dense(layer), random(16, WIDTH, seed=5)
+    narrowed = int8_weights(model)
+    assert kinds(narrowed) == ["DequantizeLinear", layer.partition(",")[0]]
+    weight = next(numpy_helper.to_array(each) for each in model.graph.initializer if each.name == "w")
+    largest = np.abs(weight).max(1 if "transposed" in layer else 0)
+    allowed = np.abs(x).sum(1, keepdims=True) * largest / 127 / 2
+    assert (np.abs(run(narrowed, x) - run(model, x)) <= allowed * (1 + 1e-4)).all()  # 1e-4: float32 sums
+
+
+@given(st.sampled_from(LAYERS), st.booleans(), st.integers(0, 99))
+def test_dynamic_range_multiplies_integers(layer, bias, seed):
+    """Half a step of each weight and of each input: a sample's own range over 255, at a batch of one."""
+    model, x = dense(layer, bias, seed), random(1, WIDTH, seed=seed + 50)
+    narrowed = dynamic_range(model)
+    assert "MatMulInteger" in kinds(narrowed)
+    weight = next(numpy_helper.to_array(each) for each in model.graph.initializer if each.name == "w")
+    weight = weight.T if "transposed" in layer else weight
+    step_x, step_w = (max(x.max(), 0) - min(x.min(), 0)) / 255, np.abs(weight).max(0) / 127
+    allowed = (np.abs(x).sum() * step_w + np.abs(weight).sum(0) * step_x + WIDTH * step_w * step_x) / 2
+    assert (np.abs(run(narrowed, x) - run(model, x)) <= allowed * 1.001).all()  # a zero point is rounded, too
+
+
+def test_an_input_of_several_layers_is_quantised_once():
+    model = dense("MatMul")
+    second = helper.make_node("MatMul", ["x", "w"], ["z"], name="second")
+    model.graph.node.append(second)
+    model.graph.node.append(helper.make_node("Add", ["y", "z"], ["sum"], name="sum"))
+    model.graph.output[0].name = "sum"
+    assert kinds(dynamic_range(model)).count("DynamicQuantizeLinear") == 1
+
+
+@pytest.mark.parametrize("narrow", [int8_weights, dynamic_range])
+def test_a_table_holds_integers_with_a_scale_per_row(narrow):
+    """Half a step of the row: 1/254 of its largest value; a row of small values loses no more than its share."""
+    model, x = table(), np.arange(48).reshape(16, 3)
+    narrowed = narrow(model)
+    exact, found = run(model, x), run(narrowed, x)
+    assert (np.abs(found - exact) <= np.abs(exact).max(-1, keepdims=True) / 254 * (1 + 1e-4)).all()
+    assert len(narrowed.SerializeToString()) < 0.4 * len(model.SerializeToString())
+
+
+@pytest.mark.parametrize("narrow", [int8_weights, dynamic_range])
+def test_what_would_gain_nothing_is_refused_and_the_model_left_alone(narrow):
+    model = dense("MatMul", width=8)
+    before = model.SerializeToString()
+    with pytest.raises(NothingToGainError, match="1024 weights"):
+        narrow(model)
+    narrow(large := dense("MatMul"))
+    assert large.SerializeToString() == dense("MatMul").SerializeToString()
+    assert model.SerializeToString() == before
