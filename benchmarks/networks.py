@@ -35,7 +35,7 @@ from edgekd.measure.facts import machine_facts
 from edgekd.pipeline.proof import Expected, gather_evidence
 from edgekd.pipeline.summary import git_commit, versions
 from edgekd.quantization import qat
-from edgekd.quantization.calibrate import calibrate
+from edgekd.quantization.calibrate import Calibration, calibrate
 from edgekd.quantization.islands import float_layers
 from edgekd.quantization.qdq import strip_activations
 from edgekd.quantization.scheme import find_scheme
@@ -53,6 +53,7 @@ TARGETS = {
     }.items()
 }
 WAYS = ("float", "calibrated", "fine-tuned")
+HOW = Calibration(correct_bias=True)
 SAMPLES, CALIBRATION, BATCH, STEPS, RATE = 64, 128, 16, 8, 1e-5
 
 
@@ -96,7 +97,7 @@ class Graphs:
             return qat.export_float(self.model, self.samples[:2], fixed_length=fixed)
         if way == "calibrated":
             batches = ({"input": batch.numpy()} for batch in self.batches)
-            return calibrate(self.graph("float", ""), find_scheme(scheme), batches)
+            return calibrate(self.graph("float", ""), find_scheme(scheme), batches, how=HOW)
         prepared = qat.prepare(self.model, find_scheme(scheme), self.samples[:2])
         qat.calibrate(prepared, self.batches)
         fine_tune(prepared, self.model, self.batches)
