@@ -6,10 +6,11 @@ from pathlib import Path
 from edgekd.devices import Device
 from edgekd.measure.benchmark import Measurement, measure
 from edgekd.measure.protocol import Array, MissingRuntimeError, Options, Session
-from edgekd.measure.records import Golden, Kernels
+from edgekd.measure.records import Footprint, Golden, Kernels
 from edgekd.measure.statistics import Latency
 
 __all__ = [
+    "Footprint",
     "Golden",
     "Kernels",
     "Latency",
@@ -17,6 +18,7 @@ __all__ = [
     "MissingRuntimeError",
     "Session",
     "census",
+    "footprint",
     "measure",
     "predict",
     "verify",
