@@ -45,6 +45,9 @@ CPU_CLOCK_NS = 1_000_000  # the CPU clock is a system call of a microsecond: rea
 CLEAR_MARGIN_STEPS = 4.0  # an argmax counts only where the reference's two best are further apart than this
 INDEPENDENT = 1.6  # drift that roundings explain: sqrt(2) where two have nothing in common, and what chance adds
 
+SATURATING = ("onnxruntime", "openvino")  # without VNNI they multiply by vpmaddubsw, which sums pairs in int16
+VNNI = {"avx512_vnni", "avx_vnni"}
+
 Arrays = List["np.ndarray[Any, Any]"]
 Shape = Tuple[int, ...]
 Options = Dict[str, Optional[Tuple[str, ...]]]
@@ -851,7 +854,8 @@ class Job:
 
     def build(self) -> bool:
         """Loading was the work; report what it made."""
-        self.emit("kernels", **self.runtime.census())
+        unfit = unfit_cpu(self.bundle.manifest, platform.machine(), cpu_flags())
+        self.emit("kernels", **self.runtime.census(), **({"warning": unfit} if unfit else {}))
         self.memory()
         return True
 
@@ -883,6 +887,9 @@ class Job:
         tolerance = self.bundle.manifest.get("tolerance") or DEFAULT_TOLERANCE
         if not set(tolerance) <= {*STEP_LIMITS, "agreement"}:
             raise RunnerError("bad-input", "manifest.json: unknown tolerance in {}".format(sorted(tolerance)))
+        unfit = unfit_cpu(self.bundle.manifest, platform.machine(), cpu_flags())
+        if unfit:
+            self.emit("warning", text=unfit)
         verdicts = []
         for spec, reference, output in zip(self.bundle.outputs, self.bundle.golden("output"), measured):
             record = judge(spec, reference, output, tolerance)
@@ -1020,6 +1027,28 @@ def cpu_name() -> str:
         if key.strip() in ("model name", "Hardware", "Model"):
             return value.strip()
     return platform.processor() or "unknown"
+
+
+def cpu_flags() -> Set[str]:
+    """What an x86 CPU under Linux says it can do; nothing elsewhere."""
+    for line in read_text("/proc/cpuinfo").splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == "flags":
+            return set(value.split())
+    return set()
+
+
+def unfit_cpu(manifest: Dict[str, Any], arch: str, flags: Set[str]) -> Optional[str]:
+    """Why a CPU computes a bundle's scheme wrongly, if it does and says so."""
+    exposed = manifest["backend"] in SATURATING and manifest["precision"] == "int8"
+    if not exposed or manifest.get("scheme") != "int8-asymmetric":
+        return None
+    if arch.lower() not in ("x86_64", "amd64") or not flags or flags & VNNI:
+        return None
+    return (
+        "this CPU has no VNNI: pairs of products saturate in int16, and outputs go wrong where weights and activations "
+        "are large; export for x86-{}-no-vnni, whose weights are smaller".format(manifest["backend"])
+    )
 
 
 def peak_rss_mb() -> Optional[float]:

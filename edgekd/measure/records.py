@@ -27,12 +27,16 @@ class Load(Schema):
 
 
 class Kernels(Schema):
-    """How many of the convolution- and matmul-like kernels compute in int8; None where a runtime does not tell."""
+    """How many of the convolution- and matmul-like kernels compute in int8; None where a runtime does not tell.
+
+    `warning` says why they may compute wrongly on this CPU.
+    """
 
     int8: int | None
     total: int | None
     how: str
     ops: dict[str, int]
+    warning: str | None = None
 
 
 class Golden(Schema):

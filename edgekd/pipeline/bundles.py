@@ -32,6 +32,7 @@ def verify_bundle(bundle: Path, uri: str = "local:", data: Path | None = None) -
         kernels = census(device, bundle)
         report: dict[str, Any] = {"bundle": str(bundle), "device": uri, "ok": all(row["ok"] for row in golden)}
         report |= {"golden": golden, "kernels": {"int8": kernels.int8, "total": kernels.total}}
+        report |= {"warning": kernels.warning} if kernels.warning else {}
         return report | (_metric(manifest, bundle, device, data) if data else {})
     finally:
         device.close()
