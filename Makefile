@@ -3,7 +3,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-devices check lint fuzz accuracy fashion-mnist methods minilm-sts networks distillation-speed data install clean
+.PHONY: demo test test-devices check lint fuzz accuracy fashion-mnist watch-har methods minilm-sts networks distillation-speed data install clean
 
 demo: install                     ## a teacher becomes three proven int8 bundles, in six minutes
 	$(BIN)/edgekd run quickstart
@@ -48,7 +48,10 @@ accuracy: $(VENV)/.installed-test ## three seeds of quickstart against their pro
 	$(BIN)/python -m pytest -m slow tests/test_accuracy.py
 
 fashion-mnist: install            ## benchmarks/results/fashion-mnist.jsonl, resumable
-	$(BIN)/python benchmarks/fashion_mnist.py
+	$(BIN)/python benchmarks/recipes.py fashion-mnist
+
+watch-har: install data           ## benchmarks/results/watch-har.json: five targets, one a microcontroller, resumable
+	$(BIN)/python benchmarks/recipes.py watch-har
 
 methods: install                  ## benchmarks/results/methods.json: every way to teach, resumable
 	$(BIN)/python benchmarks/methods.py
