@@ -2,8 +2,10 @@
 
 A frozen encoder's embeddings go to a linear probe on Reuters R8 (its own split) and on film reviews (split by film).
 Time is ONNX Runtime's, float, one thread, one sentence of 32 tokens, in fresh interleaved processes. Each student is
-taught without labels, with them besides, and the control learns from the labels alone. Takes over an hour on two
-cores; interrupted, the same command continues. Each row is written to `results/minilm-sts.json` as soon as it is done.
+taught without labels, with them besides, and the control learns from the labels alone. The part `deploy` puts each
+student on its targets, in every precision that their runtimes have: Spearman as the runtime computes it, size, and time
+for 48 tokens. Takes over an hour on two cores; interrupted, the same command continues. Each row is written to
+`results/minilm-sts.json` as soon as it is done.
 """
 
 import argparse
@@ -43,6 +45,7 @@ from edgekd.training.weights import load_weights
 RESULTS = Path(__file__).parent / "results" / "minilm-sts.json"
 SENTENCE = 32  # tokens; STS-B's mean is 14
 RECIPES = {"minilm-sts": (0.99, 0.97, 0.30, 0.40), "minilm-sts-small": (0.97, None, 0.15, 0.25)}
+PARTS = ("students", "deploy")
 VARIANTS: dict[str, tuple[str, ...]] = {"no labels": (), "labels too": ("cross_entropy=1.0",)}
 Probe = tuple[Split, Split]
 
@@ -112,10 +115,10 @@ def time_float(models: dict[str, nn.Module], tokens: np.ndarray[Any, Any], folde
     return {name: found.latency.model_dump(mode="json") for name, found in measured.items()}
 
 
-def row(name: str, variant: str, out: Path, reporter: Reporter) -> dict[str, Any]:
-    """One recipe, run (or remembered), probed and timed."""
-    recipe = load_recipe(name, VARIANTS[variant])
-    folder = out / f"{name}-{variant}".replace(" ", "-")
+def taught(name: str, variant: str, out: Path, reporter: Reporter) -> dict[str, Any]:
+    """One recipe without its targets, run (or remembered), probed and timed."""
+    recipe = load_recipe(name, (*VARIANTS[variant], "targets=[]", "devices={}"))
+    folder = folder_of(name, variant, out)
     run = run_recipe(recipe, folder, reporter).run
     models, tasks = students(recipe, folder), probes()
     found = {
@@ -132,7 +135,23 @@ def row(name: str, variant: str, out: Path, reporter: Reporter) -> dict[str, Any
     latency = time_float({key: models[key] for key in ("teacher", "student")}, short, folder / "float")
     for key, value in latency.items():
         found[key]["latency_ms"] = value
-    return {"recipe": name, "variant": variant, "agreement": run["distillation"]["agreement"], "models": found}
+    return {"agreement": run["distillation"]["agreement"], "models": found}
+
+
+def deployed(name: str, variant: str, out: Path, reporter: Reporter) -> dict[str, Any]:
+    """The recipe's targets, without the samples behind each number: those are in the run folder's results.jsonl."""
+    run = run_recipe(load_recipe(name, VARIANTS[variant]), folder_of(name, variant, out), reporter).run
+    kept = ("status", "reason", "best", "advice", "int8_pays", "kernels", "variants")
+    targets = {label: {key: target.get(key) for key in kept} for label, target in run["targets"].items()}
+    for label, target in run["targets"].items():
+        rows = [{key: value for key, value in row.items() if key != "histogram"} for row in target.get("parity") or ()]
+        targets[label]["parity"] = rows
+    return {"targets": targets}
+
+
+def folder_of(name: str, variant: str, out: Path) -> Path:
+    """Where a recipe runs."""
+    return out / f"{name}-{variant}".replace(" ", "-")
 
 
 def known() -> list[dict[str, Any]]:
@@ -141,8 +160,10 @@ def known() -> list[dict[str, Any]]:
 
 
 def keep(found: dict[str, Any]) -> None:
-    """Write a row in the place of its older self."""
-    rows = {(row["recipe"], row["variant"]): row for row in [*known(), found]}
+    """Write a row over its older self: of the parts that were not measured anew, the old ones stay."""
+    rows = {(row["recipe"], row["variant"]): row for row in known()}
+    place = found["recipe"], found["variant"]
+    rows[place] = rows.get(place, {}) | found
     write_json(RESULTS, {"rows": [rows[key] for key in product(RECIPES, VARIANTS) if key in rows]})
 
 
@@ -164,14 +185,21 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/minilm-sts"), help="run folder")
     parser.add_argument("--recipes", nargs="+", choices=list(RECIPES), default=list(RECIPES))
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     arguments = parser.parse_args()
     with closing(open_device("local:")) as host:
         facts = {"machine": machine_facts(host).model_dump(mode="json"), "versions": versions()}
     for name, variant in product(arguments.recipes, arguments.variants):
-        keep(facts | {"git_commit": git_commit()} | row(name, variant, arguments.out, Reporter()))
+        place, origin = {"recipe": name, "variant": variant}, facts | {"git_commit": git_commit()}
+        if "students" in arguments.parts:
+            keep(origin | place | taught(name, variant, arguments.out, Reporter()))
+        if "deploy" in arguments.parts:
+            keep(place | {"deployed": origin | deployed(name, variant, arguments.out, Reporter())})
     rows = known()
-    promises = {found["recipe"]: judged(found) for found in rows if found["variant"] == "no labels"}
-    Console().print(table(rows), *(_promises(name, found) for name, found in promises.items()))
+    promises = {
+        found["recipe"]: judged(found) for found in rows if found["variant"] == "no labels" and "models" in found
+    }
+    Console().print(table(rows), targets_table(rows), *(_promises(name, found) for name, found in promises.items()))
     return 0 if all(holds for found in promises.values() for *_, holds in found) else 1
 
 
@@ -180,10 +208,23 @@ def table(rows: list[dict[str, Any]]) -> Table:
     keys = ("spearman", "reuters-r8", "rotten-tomatoes", "parameters")
     shown = Table("recipe", "taught with", "model", *keys, "ms", box=None)
     for found in rows:
-        for name, model in found["models"].items():
+        for name, model in found.get("models", {}).items():
             latency = f"{model['latency_ms']['p50']:.2f}" if "latency_ms" in model else "–"
             cells = [f"{100 * model[key]:.2f}" for key in keys[:3]] + [f"{model['parameters'] / 1e6:.2f} M", latency]
             shown.add_row(found["recipe"], found["variant"], name, *cells)
+    return shown
+
+
+def targets_table(rows: list[dict[str, Any]]) -> Table:
+    """Every variant on every target; what is shipped has a star."""
+    shown = Table("recipe", "taught with", "target", "variant", "spearman", "kB", "ms", box=None)
+    for found in rows:
+        for name, target in found.get("deployed", {}).get("targets", {}).items():
+            for label, variant in (target["variants"] or {}).items():
+                latency, star = variant["latency_ms"], " *" if label == target["best"] else ""
+                cells = f"{100 * variant['metric']['mean']:.2f}", f"{variant['bytes'] / 1000:.0f}"
+                time = f"{latency['p50']:.2f} ({latency['low']:.2f}–{latency['high']:.2f})" if latency else "–"
+                shown.add_row(found["recipe"], found["variant"], name, label + star, *cells, time)
     return shown
 
 
