@@ -4,11 +4,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 
 from edgekd.backends.compiled import PLAIN, Compiled, Precision
 from edgekd.backends.onnx_file import require_float_io, tensor_specs, write_onnx
 from edgekd.errors import BadInputError, MissingExtraError
+from edgekd.onnx_graph import Graph
 from edgekd.quantization.islands import float_layers
 from edgekd.quantization.narrow import int8_weights
 from edgekd.target import Target
@@ -20,6 +22,8 @@ TOLERANCE = {"p999_steps": 4.0, "agreement": 0.99}
 FLOAT_VARIANTS = {"default": {"precision": "default"}}
 
 MODEL, WEIGHTS = "model.xml", "model.bin"
+LIMITS = range(1, 5)  # a FakeQuantize's inputs after the value: low and high of what comes in, and of what goes out
+SHAPING = {"Reshape", "Squeeze", "Unsqueeze", "Transpose"}
 
 
 def compile(model: onnx.ModelProto, target: Target, folder: Path, precision: Precision) -> Compiled:  # noqa: A001
@@ -33,11 +37,13 @@ def compile(model: onnx.ModelProto, target: Target, folder: Path, precision: Pre
     inputs, outputs = tensor_specs(model)
     with tempfile.TemporaryDirectory() as scratch:
         source = Path(scratch) / "model.onnx"
-        write_onnx(model, source)
+        write_onnx(_with_float_biases(model), source)
         try:
             converted = openvino.convert_model(source)
         except (RuntimeError, openvino.frontend.OpConversionFailure) as error:
             raise BadInputError(f"OpenVINO cannot convert this graph: {_reason(error)}") from error
+    _share_limits(openvino, converted)
+    _drop_repeated(converted)
     _name_operations(converted)
     openvino.save_model(converted, folder / MODEL, compress_to_fp16=False)
     notes = tuple(str(layers) for layers in float_layers(model)) if precision == "int8" else ()
@@ -51,6 +57,54 @@ def _sdk() -> Any:
     except ImportError as error:
         raise MissingExtraError(EXTRA) from error
     return openvino
+
+
+def _with_float_biases(model: onnx.ModelProto) -> onnx.ModelProto:
+    """int32 biases as the floats that the runtime makes of them at load: a constant each instead of six operations."""
+    graph = Graph(model)
+    for node in graph.nodes:
+        stored, scale = (graph.constant(node, index) for index in (0, 1))
+        if node.op_type == "DequantizeLinear" and stored is not None and stored.dtype == np.int32:
+            assert scale is not None
+            value = stored.astype(np.float32) * scale
+            graph.reroute(node.output[0], graph.add_constant(node.output[0], value))
+    return graph.model()
+
+
+def _share_limits(openvino: Any, model: Any) -> None:
+    """Give each quantiser its limits as scalars, one for in and out where they are equal."""
+    for operation in model.get_ordered_ops():
+        if operation.get_type_name() == "FakeQuantize":
+            limits = [_limit(operation, index) for index in LIMITS]
+            made = {
+                limit: openvino.opset13.constant(np.float32(limit)).output(0) for limit in limits if limit is not None
+            }
+            for index, limit in zip(LIMITS, limits, strict=True):
+                if limit is not None:
+                    operation.input(index).replace_source_output(made[limit])
+    model.validate_nodes_and_infer_types()
+
+
+def _limit(operation: Any, index: int) -> float | None:
+    constant = operation.input_value(index).get_node()
+    single = constant.get_type_name() == "Constant" and constant.get_byte_size() == np.float32().nbytes
+    return float(constant.data.reshape(())) if single else None
+
+
+def _drop_repeated(model: Any) -> None:
+    """Leave out quantisers of what is quantised alike already and was only shaped since: they change nothing."""
+    for operation in model.get_ordered_ops():
+        if operation.get_type_name() == "FakeQuantize":
+            source = operation.input_value(0).get_node()
+            while source.get_type_name() in SHAPING:
+                source = source.input_value(0).get_node()
+            if source.get_type_name() == "FakeQuantize" and _grid(source) == _grid(operation):
+                operation.output(0).replace(operation.input_value(0))
+
+
+def _grid(operation: Any) -> tuple[Any, ...]:
+    limits = tuple(_limit(operation, index) for index in LIMITS)
+    return (operation.get_attributes()["levels"], *limits) if None not in limits else (operation.get_friendly_name(),)
 
 
 def _name_operations(model: Any) -> None:

@@ -1,0 +1,74 @@
+"""The IR says what the graph says in fewer words: constant biases, shared limits, no quantiser twice."""
+
+import xml.etree.ElementTree as ET
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import openvino
+import pytest
+
+from edgekd.backends.openvino import compile as write
+from edgekd.backends.reference import Reference
+from edgekd.target import load_target
+from tests import factories
+
+Array = np.ndarray[Any, Any]
+NETS = {"resnet": factories.qdq_resnet, "dscnn": factories.qdq_dscnn}
+
+
+def answers(model: Path, x: Array) -> Array:
+    hints = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+    found: Array = openvino.Core().compile_model(model, "CPU", hints)(x)[0]
+    return found
+
+
+def kinds(model: Path) -> Counter[str]:
+    layers = ET.parse(model).getroot().iter("layer")
+    return Counter(layer.attrib["type"] for layer in layers)
+
+
+def written(model: onnx.ModelProto, folder: Path) -> Path:
+    return folder / write(model, load_target("x86-openvino"), folder, "int8").model
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_fewer_words_mean_the_same(name: str, tmp_path: Path) -> None:
+    model = NETS[name]()
+    plain = tmp_path / "plain.xml"
+    onnx.save(model, tmp_path / "model.onnx")
+    openvino.save_model(openvino.convert_model(tmp_path / "model.onnx"), plain, compress_to_fp16=False)
+    short = written(model, tmp_path)
+    x = factories.inputs_for(model)
+    np.testing.assert_array_equal(answers(short, x), answers(plain, x))  # only constants were computed earlier
+    assert kinds(short)["Const"] < 0.7 * kinds(plain)["Const"]
+    assert short.stat().st_size < 0.75 * plain.stat().st_size
+
+
+def reshaped(second_scale: float) -> onnx.ModelProto:
+    """Quantised, reshaped, and quantised again."""
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 18]>'
+        f"""net (float[n, 2, 4] x) => (float[n, 8] y)
+        <float s = {{0.1}}, float t = {{{second_scale}}}, uint8 z = {{7}}, int64[2] shape = {{-1, 8}}> {{
+            a = QuantizeLinear(x, s, z)
+            b = DequantizeLinear(a, s, z)
+            c = Reshape(b, shape)
+            d = QuantizeLinear(c, t, z)
+            y = DequantizeLinear(d, t, z)
+        }}"""
+    )
+    onnx.checker.check_model(model)
+    return model
+
+
+@pytest.mark.parametrize(("second_scale", "quantisers"), [(0.1, 1), (0.17, 2)])
+def test_only_a_quantiser_that_repeats_another_goes(second_scale: float, quantisers: int, tmp_path: Path) -> None:
+    model = reshaped(second_scale)
+    x = np.random.default_rng(0).uniform(-1, 25, (64, 2, 4)).astype(np.float32)
+    short = written(model, tmp_path)
+    assert kinds(short)["FakeQuantize"] == quantisers
+    expected = Reference(model).run({"x": x})["y"]
+    np.testing.assert_allclose(answers(short, x), expected, atol=1e-5)  # float32 rounding of values up to 25
