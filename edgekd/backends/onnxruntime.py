@@ -7,7 +7,7 @@ import onnx
 from edgekd.backends.compiled import PLAIN, Compiled, Precision
 from edgekd.backends.onnx_file import require_float_io, tensor_specs, write_onnx
 from edgekd.quantization.islands import float_layers
-from edgekd.quantization.narrow import dynamic_range
+from edgekd.quantization.narrow import dynamic_range, int8_tables
 from edgekd.target import Target
 
 EXTRA = None
@@ -20,7 +20,7 @@ MODEL = "model.onnx"
 def compile(model: onnx.ModelProto, target: Target, folder: Path, precision: Precision) -> Compiled:  # noqa: A001
     """Write `model.onnx`; raise BadInputError for an invalid graph or integer I/O."""
     require_float_io(target)
-    model = dynamic_range(model) if precision == "dynamic-range" else model
+    model = dynamic_range(model) if precision == "dynamic-range" else int8_tables(model)
     inputs, outputs = tensor_specs(model)
     write_onnx(model, folder / MODEL)
     notes = tuple(str(layers) for layers in float_layers(model)) if precision == "int8" else ()

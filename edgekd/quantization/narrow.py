@@ -1,7 +1,7 @@
 """int8 weights without calibration: activations stay in float, or are quantised by the runtime as they come.
 
 Both serve matrix products and the tables of embeddings, where the bytes of a transformer lie; convolutions are left
-alone. Weights have a scale per output, tables one per row.
+alone. Weights have a scale per output, tables one per row. A calibrated model's tables can be stored as it reads them.
 """
 
 import numpy as np
@@ -28,6 +28,26 @@ def dynamic_range(model: onnx.ModelProto) -> onnx.ModelProto:
     Raises NothingToGainError if no weight is large.
     """
     return _narrowed(model, dynamic=True)
+
+
+def int8_tables(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A QDQ model whose tables hold what its quantisers make of their rows: smaller, and bit by bit the same."""
+    graph, changed = Graph(model), False
+    for node in graph.nodes:
+        table, reader = graph.constant(node, 0), graph.only_consumer(node.output[0])
+        if node.op_type != "Gather" or table is None or reader is None or reader.op_type != "QuantizeLinear":
+            continue
+        scale, zero_point = graph.constant(reader, 1), graph.constant(reader, 2)
+        if table.dtype == np.float32 and scale is not None and zero_point is not None and scale.size == 1:
+            limits = np.iinfo(zero_point.dtype)
+            steps = np.rint(table / scale) + zero_point.astype(np.float32)
+            stored = np.clip(steps, limits.min, limits.max).astype(zero_point.dtype)
+            result = reader.output[0]
+            graph.set_input(node, 0, graph.add_constant(f"{node.input[0]}_int8", stored))
+            graph.remove(reader)
+            graph.set_output(node, 0, result)
+            changed = True
+    return graph.model() if changed else model
 
 
 def _narrowed(model: onnx.ModelProto, dynamic: bool) -> onnx.ModelProto:
