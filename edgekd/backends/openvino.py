@@ -12,7 +12,7 @@ from edgekd.backends.onnx_file import require_float_io, tensor_specs, write_onnx
 from edgekd.errors import BadInputError, MissingExtraError
 from edgekd.onnx_graph import Graph
 from edgekd.quantization.islands import float_layers
-from edgekd.quantization.narrow import int8_weights
+from edgekd.quantization.narrow import int8_tables, int8_weights
 from edgekd.target import Target
 
 EXTRA = "openvino"
@@ -33,7 +33,7 @@ def compile(model: onnx.ModelProto, target: Target, folder: Path, precision: Pre
     """
     openvino = _sdk()
     require_float_io(target)
-    model = int8_weights(model) if precision == "dynamic-range" else model
+    model = int8_weights(model) if precision == "dynamic-range" else int8_tables(model)
     inputs, outputs = tensor_specs(model)
     with tempfile.TemporaryDirectory() as scratch:
         source = Path(scratch) / "model.onnx"
