@@ -3,7 +3,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-devices check lint fuzz accuracy fashion-mnist watch-har methods minilm-sts networks distillation-speed data install clean
+.PHONY: demo test test-devices check lint fuzz accuracy fashion-mnist watch-har methods minilm-sts networks calibration distillation-speed data install clean
 
 demo: install                     ## a teacher becomes three proven int8 bundles, in six minutes
 	$(BIN)/edgekd run quickstart
@@ -61,6 +61,9 @@ minilm-sts: install data          ## benchmarks/results/minilm-sts.json, resumab
 
 networks: install data            ## benchmarks/results/networks.json: what goes through which backend, resumable
 	$(BIN)/python benchmarks/networks.py
+
+calibration: install data         ## benchmarks/results/calibration.json: which way to calibrate loses least, resumable
+	$(BIN)/python benchmarks/calibration.py
 
 distillation-speed: install       ## benchmarks/results/distillation-speed.json
 	$(BIN)/python benchmarks/distillation_speed.py

@@ -15,7 +15,7 @@ from edgekd.quantization.equalize import equalize
 from edgekd.quantization.onnx_view import view_of
 from edgekd.quantization.placement import Placement, place
 from edgekd.quantization.qdq import insert_activations, is_quantized, quantize_weights
-from edgekd.quantization.ranges import METHODS, Affine, Method, affine, batch_range, combine
+from edgekd.quantization.ranges import METHODS, Affine, Method, Observed, affine
 from edgekd.quantization.reference import Reference
 from edgekd.quantization.scheme import Scheme
 
@@ -24,17 +24,17 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Calibration:
-    """How a float model is quantised without training.
+    """How a float model is quantised without training; the defaults lost least in `benchmarks/calibration.py`.
 
     Attributes:
-        ranges: what decides the range of an activation; see `ranges.batch_range`.
+        ranges: what decides the range of an activation; see `ranges.Observed`.
         equalize: even out the weights' channel ranges between layers first.
         correct_bias: take the mean error of rounded weights out of the biases.
     """
 
-    ranges: Method = "minmax"
+    ranges: Method = "mse"
     equalize: bool = False
-    correct_bias: bool = False
+    correct_bias: bool = True
 
     def __post_init__(self) -> None:
         if self.ranges not in METHODS:
@@ -77,21 +77,21 @@ def observe(
     edges: Iterable[str],
     batches: Iterable[dict[str, Array]],
     scheme: Scheme,
-    method: Method = "minmax",
+    method: Method,
 ) -> dict[str, Range]:
     """Range of each edge over the batches."""
     watched = tuple(edges)
     reference = Reference(model, watched)
-    seen: dict[str, list[Range]] = {edge: [] for edge in watched}
+    seen = {edge: Observed(method) for edge in watched}
     empty = True
     for batch in batches:
         empty = False
         values = {**batch, **reference.run(batch)}
         for edge in watched:
-            seen[edge].append(_finite(edge, batch_range(values[edge], method, scheme)))
+            seen[edge].add(values[edge])
     if empty:
         raise BadInputError("calibration needs at least one batch of inputs")
-    return {edge: combine(ranges, method) for edge, ranges in seen.items()}
+    return {edge: _finite(edge, values.range(scheme)) for edge, values in seen.items()}
 
 
 def parameters(placement: Placement, ranges: dict[str, Range], scheme: Scheme) -> dict[str, Affine]:

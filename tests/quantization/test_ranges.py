@@ -5,10 +5,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edgekd.quantization.ranges import (
+    METHODS,
     MIN_ACTIVATION_SCALE,
     MIN_WEIGHT_SCALE,
+    Method,
+    Observed,
     affine,
-    batch_range,
     combine,
     quantize_bias,
     quantize_weight,
@@ -57,20 +59,41 @@ def test_batches_combine_by_method() -> None:
     assert combine(ranges, "ema") == (-2.0, 1.5)
 
 
+def observed(method: Method, scheme: Scheme, *batches: np.ndarray) -> tuple[float, float]:
+    edge = Observed(method)
+    for batch in batches:
+        edge.add(batch.astype(np.float32))
+    return edge.range(scheme)
+
+
 def test_a_percentile_ignores_an_outlier() -> None:
-    values = np.append(np.linspace(-1, 1, 100_000), 1e6).astype(np.float32)
-    assert batch_range(values, "minmax", ASYMMETRIC)[1] == 1e6
-    assert batch_range(values, "percentile", ASYMMETRIC)[1] == pytest.approx(
-        1, abs=1e-3
-    )  # the 99.99th of 100,001 values
+    values = np.append(np.linspace(-1, 1, 8000), 1e6)
+    assert observed("minmax", ASYMMETRIC, values)[1] == 1e6
+    outliers = [values, *[np.linspace(-1, 1, 8001)] * 3]  # one among 32,000
+    assert observed("percentile", ASYMMETRIC, *outliers)[1] == pytest.approx(1, abs=1e-2)
+
+
+@given(st.sampled_from(METHODS), schemes, st.lists(st.floats(0.1, 10), min_size=1, max_size=4))
+def test_no_method_reaches_beyond_what_was_seen(method: Method, scheme: Scheme, spreads: list[float]) -> None:
+    batches = [spread * np.linspace(-1, 2, 500) for spread in spreads]
+    low, high = observed(method, scheme, *batches)
+    widest = observed("minmax", scheme, *batches)
+    assert widest[0] - 1e-6 <= low <= high <= widest[1] + 1e-6
+
+
+def test_a_channel_that_a_stride_would_miss_counts() -> None:
+    """Layer norms have few channels that dwarf the others: of 384, every 48th would be eight."""
+    values = np.random.default_rng(0).normal(size=(2048, 384))
+    values[:, 7] *= 30
+    assert observed("mse", ASYMMETRIC, values)[1] > 20
 
 
 @pytest.mark.parametrize("scheme", SCHEMES.values(), ids=list(SCHEMES))
 def test_the_range_of_least_error_clips_a_tail_and_keeps_an_even_spread(scheme: Scheme) -> None:
-    even, tail = np.linspace(-1, 1, 4001), np.append(12.0, np.random.default_rng(0).normal(size=16383))
-    assert batch_range(even.astype(np.float32), "mse", scheme) == pytest.approx((-1, 1), abs=0.03)
-    low, high = batch_range(tail.astype(np.float32), "mse", scheme)
-    assert tail.min() < low < 0 < high < tail.max()
+    even, tail = np.linspace(-1, 1, 4001), np.append(12.0, np.random.default_rng(0).normal(size=8191))
+    assert observed("mse", scheme, even) == pytest.approx((-1, 1), abs=0.03)
+    low, high = observed("mse", scheme, tail)
+    assert tail.min() <= low < 0 < high < tail.max()
 
 
 weights = hnp.arrays(np.float32, (3, 4, 2), elements=st.floats(-1e3, 1e3, width=32))
