@@ -6,6 +6,7 @@ import onnx
 
 from edgekd.backends.compiled import PLAIN, Compiled, Precision
 from edgekd.backends.onnx_file import require_float_io, tensor_specs, write_onnx
+from edgekd.onnx_graph import Graph
 from edgekd.quantization.islands import float_layers
 from edgekd.quantization.narrow import dynamic_range, int8_tables
 from edgekd.target import Target
@@ -22,6 +23,20 @@ def compile(model: onnx.ModelProto, target: Target, folder: Path, precision: Pre
     require_float_io(target)
     model = dynamic_range(model) if precision == "dynamic-range" else int8_tables(model)
     inputs, outputs = tensor_specs(model)
-    write_onnx(model, folder / MODEL)
+    write_onnx(_share_constants(model), folder / MODEL)
     notes = tuple(str(layers) for layers in float_layers(model)) if precision == "int8" else ()
     return Compiled(MODEL, (MODEL,), inputs, outputs, notes)
+
+
+def _share_constants(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Keep equal constants once: most are the scales and zero points of a Q and of its DQ."""
+    graph = Graph(model)
+    names: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+
+    def shared(edge: str) -> str:
+        value = graph.constants.get(edge)
+        return edge if value is None else names.setdefault((str(value.dtype), value.shape, value.tobytes()), edge)
+
+    for node in graph.nodes:
+        graph.set_inputs(node, [shared(edge) for edge in node.input])
+    return graph.model()

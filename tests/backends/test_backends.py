@@ -13,6 +13,7 @@ import pytest
 from onnx import helper
 
 from edgekd.backends import backend_names, find_backend
+from edgekd.backends.reference import Reference
 from edgekd.errors import BadInputError, MissingExtraError
 from edgekd.target import Target, builtin_targets, load_target
 from tests import factories
@@ -82,6 +83,16 @@ def test_weights_stay_int8_in_the_ir(tmp_path: Path) -> None:
     find_backend("openvino").compile(quantised, target("openvino"), tmp_path, "int8")
     weights = sum(int(np.prod(tensor.dims)) for tensor in quantised.graph.initializer if tensor.data_type == 3)
     assert weights < (tmp_path / "model.bin").stat().st_size < 1.3 * weights
+
+
+def test_equal_constants_are_stored_once(tmp_path: Path) -> None:
+    quantised = model("int8")
+    find_backend("onnxruntime").compile(quantised, target("onnxruntime"), tmp_path, "int8")
+    written = onnx.load(tmp_path / "model.onnx")
+    values = [(tensor.data_type, tuple(tensor.dims), tensor.raw_data) for tensor in written.graph.initializer]
+    assert len(set(values)) == len(values) < 0.7 * len(quantised.graph.initializer)
+    x = {"input": factories.inputs_for(quantised)}
+    np.testing.assert_array_equal(Reference(written).run(x)["logits"], Reference(quantised).run(x)["logits"])
 
 
 def test_nothing_of_the_exporter_is_left(tmp_path: Path) -> None:
