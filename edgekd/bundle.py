@@ -50,7 +50,9 @@ class File(Schema):
 class Manifest(Schema):
     """All that MEASURE knows of a model. `precision` says which variant of the target this is.
 
-    `footprint` is what the model takes of a microcontroller: `flash_bytes`, `arena_bytes` (RAM), `macs`.
+    `profile` are the batches that a TensorRT engine is built for: `min`, `opt` (tuned for) and `max`; without one it is
+    built for whatever batch is asked. `footprint` is what the model takes of a microcontroller: `flash_bytes`,
+    `arena_bytes` (RAM), `macs`.
     """
 
     format: Literal[1] = 1
@@ -60,6 +62,7 @@ class Manifest(Schema):
     scheme: str
     precision: Literal["int8", "float", "float16", "dynamic-range"]
     batch: PositiveInt
+    profile: dict[Literal["min", "opt", "max"], PositiveInt] | None = None
     threads: PositiveInt
     runtime: dict[str, str | int | bool] = Field(default_factory=dict)
     model: str

@@ -2,9 +2,9 @@
 
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from edgekd.errors import BadInputError
 from edgekd.plugins import nearest
@@ -20,18 +20,39 @@ class Limits(Schema):
 
 
 class Target(Schema):
-    """One device × runtime. `runtime` holds options that the runner passes to the runtime unchanged."""
+    """One device × runtime. `runtime` holds options that the runner passes to the runtime unchanged.
+
+    For TensorRT alone: `batches` are the smallest and the largest batch that its engine takes (else `batch` alone;
+    `batch` is what it is tuned for), `floats` the type of what is not int8.
+    """
 
     name: str
     title: str
     backend: str
     scheme: str
     batch: PositiveInt = 1
+    batches: tuple[PositiveInt, PositiveInt] | None = None
     threads: PositiveInt = 1
+    floats: Literal["float32", "float16"] = "float32"
     io: Literal["int8", "float"] = "float"
     runtime: dict[str, str | int | bool] = Field(default_factory=dict)
     limits: Limits = Limits()
     facts: dict[str, str | int | float] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.backend != "tensorrt" and (self.batches or self.floats != "float32"):
+            raise ValueError(
+                f"batches and floats are for the backend tensorrt; {self.backend} takes any batch in float32"
+            )
+        if self.batches and not self.batches[0] <= self.batch <= self.batches[1]:
+            raise ValueError(f"batches: {list(self.batches)} leave out the batch, {self.batch}")
+        return self
+
+    @property
+    def profile(self) -> dict[str, int] | None:
+        """Batches that an engine is built for: `min`, `opt` and `max`."""
+        return {"min": self.batches[0], "opt": self.batch, "max": self.batches[1]} if self.batches else None
 
 
 def builtin_targets() -> list[str]:

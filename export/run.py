@@ -4,7 +4,7 @@
 
     python run.py build   [BUNDLE]                                  load or compile the model; count its int8 kernels
     python run.py verify  [BUNDLE]                                  golden inputs against the reference's outputs
-    python run.py bench   [BUNDLE] --seconds 1 --count 50           latency, every sample kept (a microcontroller: bytes)
+    python run.py bench   [BUNDLE] --seconds 1 --count 50           latency, every sample kept (microcontroller: bytes)
     python run.py predict [BUNDLE] --input in.npz --output out.npz  arrays by tensor name, in the bundle's own layout
 
 BUNDLE is the folder of this file unless given. Needs Python >= 3.8, numpy and the bundle's runtime. Prints one JSON
@@ -555,7 +555,7 @@ class TensorRT(Runtime):
     def load(self, bundle: Bundle, batch: int, threads: int) -> None:
         """Reuse or build the engine, then bind device memory; `threads` does not apply to a GPU."""
         shapes = {spec["name"]: batched(spec, batch) for spec in bundle.inputs}
-        plan = self._plan(bundle, shapes, batch)
+        plan = self._plan(bundle, engine_batches(bundle.manifest, batch))
         self.runtime = self.module.Runtime(self.logger)
         self.engine = self.runtime.deserialize_cuda_engine(plan)
         if self.engine is None:
@@ -600,19 +600,23 @@ class TensorRT(Runtime):
         """Copies of the pinned host side of the outputs."""
         return [mirror.host.copy() for mirror in self.outputs]
 
-    def _plan(self, bundle: Bundle, shapes: Dict[str, Shape], batch: int) -> bytes:
+    def _plan(self, bundle: Bundle, batches: Shape) -> bytes:
+        """An engine for the smallest, the best and the largest batch."""
         identity = {
             "tensorrt": self.version,
             "gpu": self.cuda.device_name,
             "model_sha256": bundle.sha256(bundle.manifest["model"]),
-            "batch": batch,
+            "batches": list(batches),
+            "options": self.options,
         }
-        plan_path = bundle.folder / "engine" / "batch-{}.plan".format(batch)
+        plan_path = bundle.folder / "engine" / "batch-{}.plan".format("-".join(map(str, dict.fromkeys(batches))))
         sidecar = plan_path.with_suffix(".json")
-        if kept_engine_matches(plan_path, sidecar, identity):
+        self.origin = "kept" if kept_engine_matches(plan_path, sidecar, identity) else "built"
+        if self.origin == "kept":
             return plan_path.read_bytes()
         cache_path = plan_path.with_name("timing.cache")
         kept_timings = cache_path.read_bytes() if cache_path.is_file() else b""
+        shapes = {spec["name"]: [batched(spec, batch) for batch in batches] for spec in bundle.inputs}
         plan, timings = self._build(bundle.model.read_bytes(), shapes, kept_timings)
         try:
             plan_path.parent.mkdir(exist_ok=True)
@@ -624,7 +628,7 @@ class TensorRT(Runtime):
             print("the engine is not kept: {}".format(error), file=sys.stderr)
         return plan
 
-    def _build(self, model: bytes, shapes: Dict[str, Shape], kept_timings: bytes) -> Tuple[bytes, bytes]:
+    def _build(self, model: bytes, shapes: Dict[str, List[Shape]], kept_timings: bytes) -> Tuple[bytes, bytes]:
         """Serialized engine and timing cache. Strong typing: the precisions are those of the graph's own Q/DQ."""
         trt = self.module
         builder = trt.Builder(self.logger)
@@ -635,9 +639,10 @@ class TensorRT(Runtime):
             raise RunnerError("failed", "TensorRT cannot parse the model: {}".format("; ".join(reasons)))
         config = self._config(builder)
         profile = builder.create_optimization_profile()
-        for name, shape in shapes.items():
-            profile.set_shape(name, shape, shape, shape)
-        config.add_optimization_profile(profile)
+        for name, (smallest, best, largest) in shapes.items():
+            profile.set_shape(name, smallest, best, largest)
+        if config.add_optimization_profile(profile) < 0:
+            raise RunnerError("failed", "TensorRT refuses the shapes {}; its log is on stderr".format(shapes))
         timings = config.create_timing_cache(kept_timings) or config.create_timing_cache(b"")
         config.set_timing_cache(timings, False)  # False: refuse another GPU's timings
         plan = builder.build_serialized_network(network, config)
@@ -658,6 +663,24 @@ class TensorRT(Runtime):
         inspector = self.engine.create_engine_inspector()
         text = inspector.get_engine_information(self.module.LayerInformationFormat.JSON)
         return tensorrt_census(json.loads(text), self.WEIGHTED)
+
+    def details(self) -> Dict[str, str]:
+        """Whether the engine was kept from an earlier run or built now."""
+        return {"engine": self.origin}
+
+
+def engine_batches(manifest: Dict[str, Any], batch: int) -> Shape:
+    """Smallest, best and largest batch of the engine that serves a batch: the manifest's profile, or that one alone."""
+    profile = manifest.get("profile")
+    if not profile:
+        return batch, batch, batch
+    try:
+        smallest, best, largest = (int(profile[key]) for key in ("min", "opt", "max"))
+    except (KeyError, TypeError, ValueError):
+        raise RunnerError("bad-input", "manifest.json: a profile has min, opt and max") from None
+    if not 0 < smallest <= best <= largest:
+        raise RunnerError("bad-input", "manifest.json: the profile is not in order: {}".format(profile))
+    return (smallest, best, largest) if smallest <= batch <= largest else (batch, batch, batch)
 
 
 def tensorrt_census(document: Dict[str, Any], weighted: Sequence[str]) -> Dict[str, Any]:

@@ -30,6 +30,21 @@ def test_unknown_target_names_the_nearest():
         load_target("jetson-orin-nona")
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ('backend = "openvino"\nbatches = [1, 8]', "for the backend tensorrt"),
+        ('backend = "openvino"\nfloats = "float16"', "for the backend tensorrt"),
+        ('backend = "tensorrt"\nbatch = 16\nbatches = [1, 8]', "leave out the batch, 16"),
+    ],
+)
+def test_what_an_engine_is_built_for_has_to_make_sense(tmp_path, settings, words):
+    path = tmp_path / "t.toml"
+    path.write_text(f'title = "t"\nscheme = "int8-symmetric"\n{settings}\n')
+    with pytest.raises(BadInputError, match=words):
+        load_target(str(path))
+
+
 def test_unknown_key_names_the_nearest(tmp_path):
     path = tmp_path / "x.toml"
     path.write_text('title = "x"\nbackend = "tflite"\nscheme = "int8-asymmetric"\n[limits]\nmemory = 3\n')

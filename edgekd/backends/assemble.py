@@ -71,6 +71,7 @@ def write_bundle(
             metrics=dict(metrics or {}),
             footprint=dict(compiled.footprint),
             notes=compiled.notes,
+            profile=target.profile,
             **target.model_dump(include={"backend", "scheme", "batch", "threads", "runtime"}),
         )
         write_golden(scratch / GOLDEN, manifest, inputs, outputs)

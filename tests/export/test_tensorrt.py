@@ -57,7 +57,7 @@ class Ahead(runner.TensorRT):
 
 model = open(sys.argv[2], "rb").read()
 try:
-    plan, timings = Ahead()._build(model, {"input": (4, 3, 16, 16)}, b"")
+    plan, timings = Ahead()._build(model, {"input": [(batch, 3, 16, 16) for batch in map(int, sys.argv[3:])]}, b"")
 except runner.RunnerError as error:
     sys.exit("{}: {}".format(error.kind, error))
 print(len(plan), len(timings))
@@ -90,15 +90,16 @@ def _attributes() -> list[ast.Attribute]:
     return [node for node in ast.walk(body) if isinstance(node, ast.Attribute)]
 
 
-def _build(model: Path) -> "subprocess.CompletedProcess[str]":
-    argv = [sys.executable, "-c", BUILD_AHEAD_OF_TIME, str(RUNNER), str(model)]
+def _build(model: Path, *batches: int) -> "subprocess.CompletedProcess[str]":
+    argv = [sys.executable, "-c", BUILD_AHEAD_OF_TIME, str(RUNNER), str(model), *map(str, batches or (4, 4, 4))]
     return subprocess.run(argv, capture_output=True, text=True, timeout=120)
 
 
 @needs_tensorrt_rtx
-def test_nvidias_parser_and_builder_take_the_graph(tmp_path: Path) -> None:
+@pytest.mark.parametrize("batches", [(4, 4, 4), (1, 4, 32)])
+def test_nvidias_parser_and_builder_take_the_graph(tmp_path: Path, batches: tuple[int, ...]) -> None:
     (tmp_path / "model.onnx").write_bytes(factories.qdq_resnet(symmetric=True).SerializeToString())
-    finished = _build(tmp_path / "model.onnx")
+    finished = _build(tmp_path / "model.onnx", *batches)
     assert finished.returncode == 0, finished.stderr
     plan, _ = map(int, finished.stdout.split())
     assert plan > 10_000  # the weights alone
@@ -162,15 +163,55 @@ def test_a_cuda_error_is_a_failure(cuda: Any) -> None:
 def test_a_kept_engine_is_used_only_for_what_it_was_built_from(tmp_path: Path) -> None:
     runner = module()
     plan, sidecar = tmp_path / "x.plan", tmp_path / "x.json"
-    identity = {"tensorrt": "10.3", "gpu": "Orin", "model_sha256": "0" * 64, "batch": 1}
+    identity = {"tensorrt": "10.3", "gpu": "Orin", "model_sha256": "0" * 64, "batches": [1, 1, 8], "options": {}}
     assert not runner.kept_engine_matches(plan, sidecar, identity)
     plan.write_bytes(b"engine")
     sidecar.write_text(json.dumps(identity | {"sha256": runner.sha256(plan)}))
     assert runner.kept_engine_matches(plan, sidecar, identity)
-    for key, other in {"tensorrt": "10.4", "gpu": "Xavier", "model_sha256": "1" * 64, "batch": 2}.items():
+    for key, other in {"tensorrt": "10.4", "gpu": "Xavier", "model_sha256": "1" * 64, "batches": [1, 8, 8]}.items():
         assert not runner.kept_engine_matches(plan, sidecar, identity | {key: other})
     plan.write_bytes(b"damaged")
     assert not runner.kept_engine_matches(plan, sidecar, identity)
+
+
+class Drill(module().TensorRT):
+    """The runner's own keeping of engines, around a builder that says what it was asked for."""
+
+    def __init__(self, gpu: str = "Orin", version: str = "10.3") -> None:
+        self.options, self.version = {}, version
+        self.cuda = type("Device", (), {"device_name": gpu})
+        self.asked: list[Any] = []
+
+    def _build(self, model: bytes, shapes: Any, kept_timings: bytes) -> tuple[bytes, bytes]:
+        self.asked.append((shapes, kept_timings))
+        return b"an engine", b"timings"
+
+
+def test_an_engine_is_built_once_for_all_batches_of_its_profile(own_bundle: Path) -> None:
+    edit_manifest(own_bundle, profile={"min": 1, "opt": 4, "max": 8})
+    runner, drill = module(), Drill()
+    for batch, built in ((1, 1), (8, 1), (16, 2), (16, 2), (4, 2)):
+        bundle = runner.Bundle(own_bundle)
+        assert drill._plan(bundle, runner.engine_batches(bundle.manifest, batch)) == b"an engine"
+        assert len(drill.asked) == built
+    (first, none), (second, timings) = drill.asked
+    assert [shape[0] for shape in next(iter(first.values()))] == [1, 4, 8]
+    assert [shape[0] for shape in next(iter(second.values()))] == [16, 16, 16]
+    assert (none, timings) == (b"", b"timings")  # what one build measured, the next need not
+    for other in (Drill(gpu="Xavier"), Drill(version="10.4")):
+        other._plan(bundle, (1, 4, 8))
+        assert (len(other.asked), other.details()) == (1, {"engine": "built"})
+    assert drill._plan(bundle, (16, 16, 16)) == b"an engine"
+    assert drill.details() == {"engine": "kept"}
+
+
+@pytest.mark.parametrize(
+    "profile", [{"min": 1, "opt": 4}, {"min": 4, "opt": 1, "max": 8}, {"min": 0, "opt": 1, "max": 1}, 3]
+)
+def test_a_profile_that_makes_no_sense_is_refused(profile: Any) -> None:
+    runner = module()
+    with pytest.raises(runner.RunnerError, match="profile"):
+        runner.engine_batches({"profile": profile}, 1)
 
 
 def test_the_census_reads_the_engine_inspector() -> None:
