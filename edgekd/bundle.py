@@ -62,7 +62,7 @@ class Manifest(Schema):
     scheme: str
     precision: Literal["int8", "float", "float16", "dynamic-range"]
     batch: PositiveInt
-    profile: dict[Literal["min", "opt", "max"], PositiveInt] | None = None
+    profile: dict[str, PositiveInt] | None = None
     threads: PositiveInt
     runtime: dict[str, str | int | bool] = Field(default_factory=dict)
     model: str
