@@ -31,9 +31,14 @@ class FloatLayers:
 def float_layers(model: onnx.ModelProto) -> tuple[FloatLayers, ...]:
     """The layers of a QDQ model that no integer kernel can take over, in the order of the graph."""
     found: dict[tuple[str, str], list[str]] = {}
-    for node, reason in _Reader(Graph(inferred(model))).read():
+    for node, reason in float_nodes(Graph(inferred(model))):
         found.setdefault((node.op_type, reason), []).append(label(node))
     return tuple(FloatLayers(kind, reason, tuple(names)) for (kind, reason), names in found.items())
+
+
+def float_nodes(graph: Graph) -> Iterator[tuple[NodeProto, str]]:
+    """The nodes that compute in float, and why, of a graph that declares its types."""
+    return _Reader(graph).read()
 
 
 class _Reader:

@@ -8,6 +8,7 @@ import onnx
 from edgekd.backends.compiled import Compiled, Precision
 from edgekd.backends.onnx_file import require_float_io, tensor_specs, write_onnx
 from edgekd.backends.tensorrt.conformance import conformance
+from edgekd.backends.tensorrt.half import half_islands
 from edgekd.backends.tensorrt.lint import lint, notes_or_raise
 from edgekd.target import Target
 
@@ -28,5 +29,8 @@ def compile(model: onnx.ModelProto, target: Target, folder: Path, precision: Pre
     require_float_io(target)
     notes = notes_or_raise(lint(model)) if precision == "int8" else ()
     inputs, outputs = tensor_specs(model)
+    if target.floats == "float16":
+        model, layers = half_islands(model)
+        notes += (f"{layers} layers compute in float16",) if layers else ()
     write_onnx(model, folder / MODEL)
     return Compiled(MODEL, (MODEL,), inputs, outputs, notes)

@@ -197,13 +197,6 @@ def gemm_input_bare(model: onnx.ModelProto) -> str:
     return gemm.name
 
 
-def weight_bare(model: onnx.ModelProto) -> str:
-    conv = node(model, "Conv")
-    put(model, "bare", np.ones((8, 3, 3, 3), np.float32))
-    conv.input[1] = "bare"
-    return conv.name
-
-
 def identity_skip_bare(model: onnx.ModelProto) -> str:
     add = node(model, "Add", 0)
     bypass(model, add, 1)
@@ -248,7 +241,6 @@ FATAL = [
     ("bias-precision", half_conv_float_bias),
     ("input-unquantized", conv_input_bare),
     ("input-unquantized", gemm_input_bare),
-    ("input-unquantized", weight_bare),
     ("skip-unquantized", identity_skip_bare),
     ("skip-unquantized", projection_skip_bare),
     ("int8-constant", int8_without_dequantize),
@@ -283,6 +275,15 @@ def test_conv_transpose_is_a_note(clean: onnx.ModelProto) -> None:
 def test_a_layer_left_in_float_is_a_note(clean: onnx.ModelProto, tmp_path: Any) -> None:
     conv = node(clean, "Conv", 1)
     bypass(clean, conv, 0)
+    put(clean, "bare", np.ones((8, 8, 3, 3), np.float32))
+    conv.input[1] = "bare"
+    compiled = compile_tensorrt(clean, load_target("jetson-orin-nano"), tmp_path, "int8")
+    assert compiled.notes == (f"{conv.name}: Conv is not quantised: it runs in float",)
+
+
+def test_a_layer_kept_in_float_among_int8_ones_is_a_note(clean: onnx.ModelProto, tmp_path: Any) -> None:
+    """As `keep_float` leaves it: its input comes quantised to whoever reads it, its weight is stored in float."""
+    conv = node(clean, "Conv", 1)
     put(clean, "bare", np.ones((8, 8, 3, 3), np.float32))
     conv.input[1] = "bare"
     compiled = compile_tensorrt(clean, load_target("jetson-orin-nano"), tmp_path, "int8")
