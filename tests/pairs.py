@@ -1,6 +1,8 @@
 """Pairs of short sequences of tokens, as alike as the tokens that they share."""
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
 from edgekd.bundle import Preprocessing
 from edgekd.data.dataset import Dataset, Split
@@ -27,3 +29,23 @@ def split(seed: int, pairs: int) -> Split:
         tokens[2 * pair : 2 * pair + 2, :length] = rows
         scores[pair] = shared / length
     return Split(tokens, np.repeat(scores, 2))
+
+
+def lopsided() -> nn.Module:
+    """An encoder with one hidden channel of 10,000, which nothing reads."""
+    return _Lopsided()
+
+
+class _Lopsided(nn.Module):
+    offset: Tensor
+
+    def __init__(self, width: int = 16) -> None:
+        super().__init__()
+        self.table, self.up = nn.Embedding(VOCABULARY, width), nn.Linear(width, width)
+        self.down = nn.Linear(width - 1, 32)
+        self.register_buffer("offset", torch.tensor([1e4] + [0.0] * (width - 1)))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        hidden = torch.relu(self.up(self.table(tokens).mean(1)) + self.offset)
+        embedding: Tensor = self.down(hidden[:, 1:])
+        return embedding

@@ -22,8 +22,12 @@ def accuracy(logits: Array, labels: Array) -> float:
 
 
 def spearman(embeddings: Array, scores: Array) -> float:
-    """Spearman's rank correlation of the cosine of rows 2i and 2i+1 of (2P, D) with their score; `scores` are (2P,)."""
-    return float(np.corrcoef(_ranks(pair_cosines(embeddings)), _ranks(scores[::2]))[0, 1])
+    """Spearman's rank correlation of the cosine of rows 2i and 2i+1 of (2P, D) with their score; `scores` are (2P,).
+
+    0 where all cosines or all scores are equal: nothing is ranked.
+    """
+    ranks = np.stack([_ranks(pair_cosines(embeddings)), _ranks(scores[::2])])
+    return float(np.corrcoef(ranks)[0, 1]) if np.ptp(ranks, axis=1).all() else 0.0
 
 
 METRICS = {"accuracy": accuracy, "spearman": spearman}

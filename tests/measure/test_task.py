@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edgekd.bundle import TensorSpec
-from edgekd.measure.task import accuracy, agreement, calibration_error, real_values, sqnr
+from edgekd.measure.task import accuracy, agreement, calibration_error, real_values, spearman, sqnr
 
 LOGITS = np.array([[2.0, 0.0], [0.0, 1.0], [3.0, 1.0], [0.0, 5.0]])
 
@@ -51,3 +51,9 @@ def test_stored_integers_become_real_values() -> None:
     np.testing.assert_array_equal(real_values(np.array([[-128, 127]], np.int8), spec), [[0.0, 127.5]])
     unscaled = TensorSpec(name="x", dtype="float32", shape=(None, 1))
     np.testing.assert_array_equal(real_values(np.array([[1.5]], np.float32), unscaled), [[1.5]])
+
+
+def test_embeddings_that_are_all_alike_rank_nothing() -> None:
+    scores = np.repeat(np.arange(4.0), 2)
+    assert spearman(np.ones((8, 3)), scores) == 0
+    assert spearman(np.random.default_rng(0).normal(size=(8, 3)), np.ones(8)) == 0

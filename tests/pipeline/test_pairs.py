@@ -118,3 +118,22 @@ def test_a_fine_tune_is_taught_by_embeddings_with_the_students_optimiser(pairs, 
     assert cached["quantise-int8-asymmetric"] is False
     (history,) = json.loads((folder / "qat" / "int8-asymmetric" / "history.json").read_text())
     assert history["terms"].keys() == {"cross_entropy", "embedding"}
+
+
+def test_int8_that_is_not_proven_is_told_and_another_variant_shipped(tmp_path):
+    """A channel of 10,000 beside others below 1: 8 bits for all of them hold nothing else."""
+    recipe = tmp_path / "pairs.toml"
+    recipe.write_text(recipe_of(0, "[]"))
+    only = ("targets=['x86-onnxruntime']", "devices={ x86-onnxruntime = 'local:' }")
+    student = ("student.model=tests.pairs:lopsided", "student.options={}")
+    settings = [f"--set={setting}" for setting in (*only, *student)]
+    done = edgekd("run", recipe, "--out", tmp_path / "run", "--json", *settings)
+    assert done.exit_code == 1, done.stderr
+    assert "does not count" in done.stderr
+    target = json.loads(done.stdout)["targets"]["x86-onnxruntime"]
+    assert target["status"] == "fallback"
+    assert target["int8_pays"] is False
+    assert target["best"] == "dynamic-range"  # as fast as float for all that two replicates tell, and smaller
+    assert target["metric"] == target["variants"]["dynamic-range"]["metric"]
+    assert target["advice"].startswith("int8 is not proven here: ship dynamic-range")
+    assert "nt8 is not proven here: ship dynamic-range" in (tmp_path / "run" / "report.html").read_text()

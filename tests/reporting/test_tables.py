@@ -56,6 +56,12 @@ def test_tables_tell_every_target_once_with_its_reason(run: dict[str, Any]) -> N
         assert part in text
 
 
+def test_what_to_ship_has_a_line_of_its_own(run: dict[str, Any]) -> None:
+    run["targets"]["x86-tflite"] |= {"best": "int8", "advice": "ship int8, 2.2× faster than float"}
+    assert "x86-tflite: ship int8, 2.2× faster than float" in printed(summary(run))
+    assert {row["best"] for row in target_rows(run) if row["target"] == "x86-tflite"} == {"int8"}
+
+
 def test_models_are_told_with_their_spread(run: dict[str, Any]) -> None:
     assert [row["name"] for row in models(run)][:3] == ["teacher", "student, alone", "student, taught"]
     text = printed(learn_table(run))

@@ -1,6 +1,6 @@
 from typing import Any
 
-from edgekd.reporting import verdict
+from edgekd.reporting import latency, verdict
 
 
 def states(run: dict[str, Any]) -> list[tuple[str, str]]:
@@ -84,3 +84,20 @@ def test_a_student_as_good_as_its_teacher_is_called_so(run: dict[str, Any]) -> N
     run["teacher"]["metric"]["mean"] = 0.88
     assert verdict.headline(run, "") == "A student 3.5 times smaller is as good as its teacher."
     assert verdict.headline({}, "a title") == "a title"
+
+
+def test_a_fallback_breaks_a_promise_and_names_what_is_shipped(run: dict[str, Any]) -> None:
+    target = run["targets"]["x86-tflite"]
+    advice = "int8 is not proven here: ship float, 2.2× slower than int8, 3.3× larger and as accurate"
+    target |= {"status": "fallback", "reason": "7 steps", "int8_pays": False, "best": "float", "advice": advice}
+    target["variants"]["int8"]["broken"] = "7 steps"
+    assert ("broken", "x86-tflite failed: 7 steps.") in states(run)
+    assert ("broken", f"x86-tflite: {advice}.") in states(run)
+    assert ("x86-tflite", "int8") not in {(point.target, point.variant) for point in latency.points(run)}
+    assert ("x86-tflite", "float") in {(point.target, point.variant) for point in latency.points(run)}
+
+
+def test_what_to_ship_is_said_where_int8_does_not_pay(run: dict[str, Any]) -> None:
+    advice = "int8 does not pay here: ship dynamic-range, 1.4× faster than int8, no larger and as accurate"
+    run["targets"]["x86-onnxruntime"] |= {"best": "dynamic-range", "advice": advice}
+    assert ("broken", f"x86-onnxruntime: {advice}.") in states(run)
