@@ -17,6 +17,7 @@ INT8, FLOAT = "int8", "float"
 # How near the float graph's answers each precision has to come; int8 answers to its own graph, step by step.
 LEAST_SQNR_DB: dict[Precision, float] = {"float": 60.0, "float16": 40.0, "dynamic-range": 20.0}
 LEAST_AGREEMENT = 0.99
+BARELY = 0.05  # of a ratio: what two digits would print as 1
 ALIKE = 0.0005  # of a metric or of a ratio's hundredth: less than what is printed
 
 
@@ -131,11 +132,13 @@ def _speed(mine: Variant, theirs: Variant) -> str:
     if not mine.latency.differs_from(theirs.latency):
         return "as fast as"
     ratio = theirs.latency.p50 / mine.latency.p50
+    if abs(ratio - 1) < BARELY:
+        return "barely faster than" if ratio > 1 else "barely slower than"
     return f"{ratio:.2g}× faster than" if ratio > 1 else f"{1 / ratio:.2g}× slower than"
 
 
 def _size(mine: Variant, theirs: Variant) -> str:
     ratio = theirs.bytes / mine.bytes
-    if abs(ratio - 1) < 0.05:
+    if abs(ratio - 1) < BARELY:
         return "no larger"
     return f"{ratio:.2g}× smaller" if ratio > 1 else f"{1 / ratio:.2g}× larger"

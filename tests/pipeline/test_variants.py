@@ -75,6 +75,11 @@ def test_what_is_not_proven_is_never_shipped():
     assert (nothing.pays, nothing.best, nothing.advice) == (False, None, None)
 
 
+def test_a_lead_that_two_digits_would_call_1_is_said_in_words():
+    told = contest(int8=row(1, 100), float=row(1.03, 400)).advice
+    assert told == "ship int8, barely faster than float, 4× smaller and as accurate"
+
+
 def noisy(decibel: float) -> tuple[np.ndarray, np.ndarray]:
     """Answers to a reference with that much noise."""
     random = np.random.default_rng(0)
