@@ -215,12 +215,14 @@ def report(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> Non
 
 
 @app.command()
-def targets(as_json: Json = False) -> None:
+def targets(
+    name: Annotated[str | None, typer.Argument(help="One target in full: facts, how to prepare it, sources.")] = None,
+    as_json: Json = False,
+) -> None:
     """The chips and runtimes that edgekd knows."""
-    from edgekd.target import builtin_targets, load_target
+    from edgekd.target import described, listed
 
-    rows = [load_target(name) for name in builtin_targets()]
-    _print([{"target": t.name, "title": t.title, "backend": t.backend, "scheme": t.scheme} for t in rows], as_json)
+    _print(described(name) if name else listed(), as_json)
 
 
 @app.command()

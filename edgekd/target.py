@@ -1,8 +1,9 @@
 """A target: the chip, its runtime and the arithmetic that a student is trained for."""
 
+from collections.abc import Collection
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -19,8 +20,28 @@ class Limits(Schema):
     latency_ms: float | None = None
 
 
+class Facts(Schema):
+    """What a device is, as its makers say; memory is in 10^9 bytes.
+
+    `isa` are features that its CPU has, by the names of Linux's /proc/cpuinfo; `a|b` means one of the two.
+    """
+
+    cpu: str | None = None
+    cores: PositiveInt | None = None
+    isa: tuple[str, ...] = ()
+    memory_gb: float | None = None
+    accelerator: str | None = None
+    power_modes: tuple[str, ...] = ()
+
+    def lacking(self, flags: Collection[str]) -> tuple[str, ...]:
+        """Features of `isa` that a CPU with these flags does not have."""
+        return tuple(feature for feature in self.isa if not set(feature.split("|")) & set(flags))
+
+
 class Target(Schema):
     """One device × runtime. `runtime` holds options that the runner passes to the runtime unchanged.
+
+    `prepare` says, step by step, what makes a run on the device fair; `sources` where `facts` and `prepare` are from.
 
     For TensorRT alone: `batches` are the smallest and the largest batch that its engine takes (else `batch` alone;
     `batch` is what it is tuned for), `floats` the type of what is not int8.
@@ -37,7 +58,9 @@ class Target(Schema):
     io: Literal["int8", "float"] = "float"
     runtime: dict[str, str | int | bool] = Field(default_factory=dict)
     limits: Limits = Limits()
-    facts: dict[str, str | int | float] = Field(default_factory=dict)
+    facts: Facts = Facts()
+    prepare: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -58,6 +81,19 @@ class Target(Schema):
 def builtin_targets() -> list[str]:
     """Names of the targets that ship with edgekd."""
     return sorted(entry.name.removesuffix(".toml") for entry in _builtin().iterdir() if entry.name.endswith(".toml"))
+
+
+def listed() -> list[dict[str, Any]]:
+    """One row per built-in target."""
+    rows = (load_target(name) for name in builtin_targets())
+    return [{"target": t.name, "title": t.title, "backend": t.backend, "scheme": t.scheme} for t in rows]
+
+
+def described(name: str) -> dict[str, Any]:
+    """All that is known of one target; errors as in `load_target`."""
+    target = load_target(name)
+    document = target.model_dump(mode="json", exclude={"name", "facts"}, exclude_defaults=True)
+    return {"target": target.name} | document | target.facts.model_dump(mode="json", exclude_defaults=True)
 
 
 def load_target(name: str) -> Target:

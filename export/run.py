@@ -381,16 +381,22 @@ class OpenVINO(Runtime):
         self.version = package_version("openvino", self.module)
 
     def load(self, bundle: Bundle, batch: int, threads: int) -> None:
-        """Compile for one latency-optimised stream at a fixed batch."""
+        """Compile for least latency at a fixed batch, on the CPU for one stream."""
         weights = bundle.listed(str(PurePosixPath(bundle.manifest["model"]).with_suffix(".bin")))
         core = self.module.Core()
         model = core.read_model(str(bundle.model), str(weights))
         same_count(bundle, len(model.inputs), len(model.outputs))
         model.reshape({port: list(batched(spec, batch)) for port, spec in zip(model.inputs, bundle.inputs)})
-        config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
+        device, there = self.option("device", "CPU"), core.available_devices
+        if device in ("GPU", "NPU") and not any(name.partition(".")[0] == device for name in there):
+            advice = "OpenVINO finds no {} here, only {}: install its driver, and belong to the group render"
+            raise RunnerError("missing-runtime", advice.format(device, ", ".join(there) or "nothing"))
+        config = {"PERFORMANCE_HINT": "LATENCY"}
+        if device == "CPU":  # the others refuse to be told of threads
+            config.update(INFERENCE_NUM_THREADS=threads, NUM_STREAMS=1)
         if self.option("precision") == "f32":
             config["INFERENCE_PRECISION_HINT"] = "f32"
-        self.compiled = core.compile_model(model, self.option("device", "CPU"), config)
+        self.compiled = core.compile_model(model, device, config)
         self.request = self.compiled.create_infer_request()
         infer = self.request.infer
         self.step = lambda: infer(share_outputs=True)

@@ -3,7 +3,8 @@ import pytest
 from edgekd.backends import find_backend
 from edgekd.errors import BadInputError
 from edgekd.quantization.scheme import find_scheme
-from edgekd.target import builtin_targets, load_target
+from edgekd.target import Facts, builtin_targets, described, listed, load_target
+from tests.export.runner import module
 
 
 @pytest.mark.parametrize("name", builtin_targets())
@@ -12,6 +13,37 @@ def test_built_in_targets_name_a_backend_and_a_scheme_that_exist(name):
     assert target.name == name
     find_backend(target.backend)
     find_scheme(target.scheme)
+    assert target.sources
+
+
+def test_every_kind_of_device_has_a_target():
+    """Those of the issue: two Pis, three Jetsons, three phones, an NPU and a GPU of Intel's, an RTX card, Cortex-M."""
+    assert {
+        *("raspberry-pi-4", "raspberry-pi-5", "jetson-orin-nano", "jetson-agx-orin", "jetson-thor", "pixel-9"),
+        *("galaxy-s25", "galaxy-a55", "intel-npu", "intel-igpu", "rtx-4090", "tflm-cortex-m", "x86-tflite"),
+    } <= set(builtin_targets())
+
+
+@pytest.mark.parametrize("name", builtin_targets())
+def test_options_of_built_in_targets_are_the_runners(name):
+    target, runner = load_target(name), module()
+    options = {key: runner.plain(value) for key, value in target.runtime.items()}
+    runner.check_options(target.backend, runner.RUNTIMES[target.backend].OPTIONS, options)
+
+
+def test_features_that_a_device_lacks_are_named_and_one_of_two_is_enough():
+    facts = Facts(isa=("avx2", "avx512_vnni|avx_vnni"))
+    assert facts.lacking(["avx2", "avx_vnni"]) == ()
+    assert facts.lacking(["avx512_vnni"]) == ("avx2",)
+    assert facts.lacking([]) == facts.isa
+
+
+def test_one_target_is_described_in_full():
+    document = described("raspberry-pi-5")
+    assert document["isa"] == ["asimddp", "asimdhp"]
+    assert (document["target"], document["cores"], document["threads"]) == ("raspberry-pi-5", 4, 4)
+    assert any("vcgencmd" in step for step in document["prepare"])
+    assert [row["target"] for row in listed()] == builtin_targets()
 
 
 def test_lookup_order_is_path_then_folder_then_built_in(tmp_path, monkeypatch):

@@ -1,6 +1,8 @@
 """Compiling for a target; when its backend cannot take the model, the others are asked."""
 
 import tempfile
+from functools import partial
+from itertools import takewhile
 from pathlib import Path
 
 import onnx
@@ -31,12 +33,18 @@ def compile_for(model: onnx.ModelProto, target: Target, folder: Path, precision:
 
 
 def _takers(model: onnx.ModelProto, target: Target, precision: Precision) -> list[str]:
-    others = [load_target(name) for name in builtin_targets()]
-    return [
-        other.name
-        for other in others
-        if (other.scheme == target.scheme and other.backend != target.backend) and _takes(model, other, precision)
-    ]
+    """Of each other backend that takes the model, the target of the same scheme that is most like this one."""
+    nearest: dict[str, Target] = {}
+    for other in map(load_target, builtin_targets()):
+        if other.scheme == target.scheme and other.backend != target.backend:
+            nearest[other.backend] = max(nearest.get(other.backend, other), other, key=partial(_likeness, target.name))
+    return [other.name for _, other in sorted(nearest.items()) if _takes(model, other, precision)]
+
+
+def _likeness(name: str, other: Target) -> tuple[int, bool]:
+    """How far two names agree; this machine's kind where they do not at all."""
+    same = takewhile(lambda pair: pair[0] == pair[1], zip(name, other.name, strict=False))
+    return len(list(same)), other.name.startswith("x86")
 
 
 def _takes(model: onnx.ModelProto, target: Target, precision: Precision) -> bool:

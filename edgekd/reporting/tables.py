@@ -12,7 +12,7 @@ from edgekd.reporting.words import NONE, Run, count, mean, metric_name, millisec
 
 _LATENCY = ("p50", "low", "high", "p90", "p99", "n")
 _STYLES = {"ok": "green", "fallback": "bold yellow", "unverified": "yellow", "skipped": "dim", "failed": "bold red"}
-_MOST_COLUMNS = 10
+_MOST_COLUMNS, _MOST_IN_A_WORD = 10, 40
 _PAYS = {True: "yes", False: "no", None: "unknown"}
 
 
@@ -58,8 +58,14 @@ def plain(document: Any) -> RenderableType:
         if key not in nested:
             table.add_row(Text(key, "dim"), Text(_cell(value)))
     tables = [_rows_table(value) for value in nested.values() if isinstance(value[0], dict)]
-    lines = [Text(f"{key}: {', '.join(map(str, v))}") for key, v in nested.items() if not isinstance(v[0], dict)]
+    lines = [_listing(key, list(map(str, v))) for key, v in nested.items() if not isinstance(v[0], dict)]
     return Group(table, *lines, *tables)
+
+
+def _listing(key: str, words: list[str]) -> Text:
+    """Words on one line, sentences on lines of their own."""
+    sentences = any(" " in word or len(word) > _MOST_IN_A_WORD for word in words)
+    return Text(f"{key}:" + "".join(f"\n  {word}" for word in words) if sentences else f"{key}: {', '.join(words)}")
 
 
 def learn_table(run: Run) -> Table:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.export.runner import failure, run
-from tests.measure.bundles import edit_manifest, golden, rehash
+from tests.measure.bundles import MakeBundle, edit_manifest, golden, rehash
 
 
 def relist(folder: Path, name: str, source: str = "golden.npz") -> None:
@@ -158,3 +158,9 @@ def test_missing_numpy_is_a_missing_runtime(own_bundle: Path, tmp_path: Path) ->
     shadow.mkdir()
     (shadow / "numpy.py").write_text("raise ImportError('hidden')\n")
     assert failure("build", own_bundle, shadow=shadow)[:2] == (3, "missing-runtime")
+
+
+def test_a_device_that_openvino_does_not_find_here_is_a_missing_runtime(bundle: MakeBundle) -> None:
+    code, kind, message = failure("build", bundle("openvino"), "--option", "device=NPU")  # no CI has one
+    assert (code, kind) == (3, "missing-runtime")
+    assert "OpenVINO finds no NPU here, only CPU" in message
