@@ -17,6 +17,7 @@ _PYTHON = {
     "onnxruntime": ("onnxruntime", "the reference, and its own backend", "pip install edgekd"),
     "openvino": ("openvino", "OpenVINO bundles", "pip install 'edgekd[openvino]'"),
     "ai-edge-litert": ("ai_edge_litert", "TFLite bundles", "pip install 'edgekd[tflite]'"),
+    "tflite-micro": ("tflite_micro", "microcontrollers' bundles (x86-64 Linux)", "pip install 'edgekd[tflm]'"),
     "tensorrt-rtx": ("tensorrt_rtx", "TensorRT graph check without a GPU", "pip install 'edgekd[trt-check]'"),
 }
 _PROGRAMS = {

@@ -17,7 +17,9 @@ SCHEMA = 1
 Record = Mapping[str, Any]  # what a stage recorded of a network
 FLOAT_GRAPH = "onnx/float.onnx"
 _BROKEN = {"failed": 2, "fallback": 1}
-_PACKAGES = ("edgekd", "torch", "onnx", "onnxruntime", "openvino", "ai-edge-litert", "tensorrt-rtx", "numpy")
+_PACKAGES = (
+    "edgekd", "torch", "onnx", "onnxruntime", "openvino", "ai-edge-litert", "tflite-micro", "tensorrt-rtx", "numpy",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
