@@ -50,8 +50,10 @@ TARGETS = {
         "openvino": "x86-openvino",
         "onnxruntime": "x86-onnxruntime",
         "tensorrt": "jetson-orin-nano",
+        "tflm": "tflm-cortex-m",
     }.items()
 }
+DEFAULT = [name for name in TARGETS if name != "tflm"]  # most networks are not meant for a microcontroller
 WAYS = ("float", "calibrated", "fine-tuned")
 HOW = Calibration(correct_bias=True)
 SAMPLES, CALIBRATION, BATCH, STEPS, RATE = 64, 128, 16, 8, 1e-5
@@ -157,6 +159,7 @@ def deployed(graphs: Graphs, way: str, target: Target, graph: onnx.ModelProto) -
             graph, target, bundle, precision, name="network", inputs=inputs, outputs=truth, unquantized=unquantized
         )
         found: dict[str, Any] = {"bytes": manifest.model_bytes, "notes": list(manifest.notes)}
+        found |= manifest.model_dump(include={"footprint"}, exclude_defaults=True)
         if unquantized is not None:
             found["sqnr_to_float"] = {name: sqnr(truth[name], unquantized[name]) for name in truth}
         check = getattr(find_backend(target.backend), "check", None)
@@ -229,7 +232,8 @@ def sha256_of(graph: onnx.ModelProto) -> str:
 
 def table(document: dict[str, Any], ways: list[str]) -> Table:
     """A row per network, a column per backend and way."""
-    columns = [f"{backend} {way}" for backend in TARGETS for way in ways]
+    tried = {column for row in document["networks"].values() for column in row["cells"]}
+    columns = [column for backend in TARGETS for way in ways if (column := f"{backend} {way}") in tried]
     shown = Table("network", *columns, box=None)
     for name, row in document["networks"].items():
         shown.add_row(name, *(summary(row["cells"].get(column)) for column in columns))
@@ -250,7 +254,7 @@ def main() -> int:
     """Run what is missing, print all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=list(NETWORKS), default=list(NETWORKS), metavar="NET")
-    parser.add_argument("--backends", nargs="+", choices=list(TARGETS), default=list(TARGETS))
+    parser.add_argument("--backends", nargs="+", choices=list(TARGETS), default=DEFAULT)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--fresh", action="store_true", help="run cells that are done already, too")
     parser.add_argument("--threads", type=int, default=1)
