@@ -65,6 +65,9 @@ networks: install data            ## benchmarks/results/networks.json: what goes
 calibration: install data         ## benchmarks/results/calibration.json: which way to calibrate loses least, resumable
 	$(BIN)/python benchmarks/calibration.py
 
+side-by-side: install data        ## benchmarks/results/side-by-side.json: us and other quantisers, after fashion-mnist; resumable
+	$(BIN)/python benchmarks/side_by_side.py
+
 distillation-speed: install       ## benchmarks/results/distillation-speed.json
 	$(BIN)/python benchmarks/distillation_speed.py
 
