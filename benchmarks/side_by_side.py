@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from peers import bundles, floor
+from peers import bundles, floor, verdicts
 from peers.contenders import OURS, REFERENCE, bundle, contenders, graph, identity, scheme_of, truth
 from peers.students import STUDENTS, Student
 from peers.workshop import CACHE, PEERS
@@ -102,10 +102,13 @@ class Bench:
             about = {"title": student.title, "parameters": parameters, "macs": macs, "trained": student.seeds}
             self.students[student.name] = about | {"float": {}, "backends": {}}
         row: dict[str, Any] = self.students[student.name]
+        row["tests"] = len(student.dataset().test)
         return row
 
     def keep(self) -> None:
         """Write everything."""
+        for row in self.students.values():
+            row["verdicts"] = verdicts.verdicts(row)
         write_json(RESULTS, self.document)
 
     def accuracy(self, student: Student, backends: list[str]) -> None:
@@ -134,23 +137,21 @@ class Bench:
         Console().print(f"{student.name} {draw} {backend} {name}: {cell['draws'].get(str(draw), cell.get('reason'))}")
 
     def latency(self, student: Student, backends: list[str]) -> None:
-        """All contenders of a backend in turns, on the first draw."""
+        """Our calibrated model and the peers of each backend in turns, on the first draw."""
         row = self.row(student)
-        for backend in (name for name in backends if name != REFERENCE):
-            cells = row["backends"].get(backend, {})
+        for backend in (name for name in backends if name in row["backends"] and name != REFERENCE):
+            cells = {name: cell for name, cell in row["backends"][backend].items() if name in ("edgekd", *PEERS)}
             if all("latency" in cell for cell in cells.values()) and not self.fresh:
                 continue
-            before = os.getloadavg()[0]
+            load = os.getloadavg()[0]
             folders = {name: (bundle(student, 0, backend, name), {}) for name in contenders(backend) if name in cells}
             with closing(open_device("local:")) as device:
                 found = measure(device, folders, REPLICATES, SECONDS, threads=1)
             for name, measured in found.items():
-                cells[name]["latency"] = measured.latency.model_dump(mode="json") | {"load_before": before}
-                cells[name]["same"] = not measured.latency.differs_from(found["edgekd"].latency)
+                cells[name]["latency"] = measured.latency.model_dump(mode="json") | {"load": load}
             self.keep()
-            Console().print(
-                f"{student.name} {backend}: load {before}, {[(n, m.latency.p50) for n, m in found.items()]}"
-            )
+            times = ", ".join(f"{name} {measured.latency.p50:.4f}" for name, measured in found.items())
+            Console().print(f"{student.name} {backend} at load {load:.2f}: {times} ms")
 
 
 def table(document: dict[str, Any]) -> Table:
@@ -200,7 +201,7 @@ def main() -> int:
     if "floor" in arguments.parts:
         bench.document["floor"] = floor.measured(bench.students)
         bench.keep()
-    Console(width=200).print(table(bench.document))
+    Console(width=200).print(table(bench.document), "", verdicts.table(bench.document))
     return 0
 
 
