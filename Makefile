@@ -3,7 +3,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-devices check lint fuzz accuracy fashion-mnist watch-har methods minilm-sts networks calibration distillation-speed data install clean
+.PHONY: demo test test-devices check lint fuzz accuracy fashion-mnist watch-har methods minilm-sts networks side-by-side calibration distillation-speed data install clean
 
 demo: install                     ## a teacher becomes three proven int8 bundles, in six minutes
 	$(BIN)/edgekd run quickstart
