@@ -9,7 +9,7 @@ from edgekd.errors import BadInputError
 from edgekd.files import write_bytes
 from edgekd.pipeline.summary import FLOAT_GRAPH
 from edgekd.quantization.scheme import find_scheme
-from edgekd.recipe import Recipe
+from edgekd.recipe import Quantization, Recipe
 from edgekd.target import Target, load_target
 
 _STARTER = """\
@@ -70,11 +70,16 @@ def describe(recipe: Recipe) -> list[dict[str, Any]]:
         rows.append({"stage": "scratch", "what": recipe.control or student})
         rows.append({"stage": "student", "what": f"{student}, taught by {taught}"})
         rows.append({"stage": "export float", "what": FLOAT_GRAPH})
-        rows += [{"stage": f"quantise {scheme}", "what": f"{recipe.quantization.epochs} epochs"} for scheme in schemes]
+        rows += [{"stage": f"quantise {scheme}", "what": _quantised(recipe.quantization)} for scheme in schemes]
     for target in targets:
         device = recipe.devices.get(target.name, "not executed: no device in the recipe")
         rows.append({"stage": f"target {target.name}", "what": f"{target.backend}, {target.scheme}, {device}"})
     return rows
+
+
+def _quantised(settings: Quantization) -> str:
+    how = f"{settings.epochs} epochs" if settings.epochs else "calibrated"
+    return f"{how}, layers in float as {settings.max_drop:g} of the metric asks" if settings.mixed else how
 
 
 def write_starter(path: Path) -> None:

@@ -163,8 +163,13 @@ def _quantization(run: Run) -> Iterator[Promise]:
         if value is not None and taught is not None:
             yield Promise(
                 "held" if taught - value <= limit else "broken",
-                f"Quantising to {scheme}: {points(value - taught)} ({points(-limit)} allowed).",
+                f"Quantising to {scheme}: {points(value - taught)} ({points(-limit)} allowed){_kept(entry)}.",
             )
+
+
+def _kept(entry: Run) -> str:
+    """The layers that stay in float for it."""
+    return f", {listed(entry['kept'])} in float" if entry.get("kept") else ""
 
 
 def _speed(run: Run) -> Iterator[Promise]:

@@ -16,8 +16,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgekd.backends.assemble import write_bundle
+from edgekd.backends.reference import Reference
+from edgekd.quantization.calibrate import calibrate
+from edgekd.quantization.scheme import SCHEMES
+from edgekd.target import Target
 from tests import factories
-from tests.export.runner import RUNNER, failure, module
+from tests.export.runner import RUNNER, failure, module, run
 from tests.measure.bundles import edit_manifest
 
 needs_tensorrt_rtx = pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason="needs edgekd[trt-check]")
@@ -203,6 +208,28 @@ def test_an_engine_is_built_once_for_all_batches_of_its_profile(own_bundle: Path
         assert (len(other.asked), other.details()) == (1, {"engine": "built"})
     assert drill._plan(bundle, (16, 16, 16)) == b"an engine"
     assert drill.details() == {"engine": "kept"}
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("floats", ["float32", "float16"])
+def test_on_a_gpu_an_engine_is_built_once_and_computes_what_the_reference_does(tmp_path: Path, floats: Any) -> None:
+    """Needs TensorRT itself; never run on the machine that this was written on."""
+    model, inputs = factories.resnet(0)
+    quantised = calibrate(model, SCHEMES["int8-symmetric"], [{"input": inputs}], ["*conv_7"])
+    target = Target(name="gpu", title="gpu", backend="tensorrt", scheme="int8-symmetric", batches=(1, 8), floats=floats)
+    folder = tmp_path / "bundle"
+    write_bundle(
+        quantised, target, folder, "int8", name="net", inputs={"input": inputs},
+        outputs=Reference(quantised).run({"input": inputs}),
+    )  # fmt: skip
+    engines = []
+    for verb, batch in (("build", 1), ("verify", 8), ("verify", 1)):
+        code, records = run(verb, folder, "--batch", str(batch))
+        assert code == 0, records[-1]
+        engines.append(next(record for record in records if record["record"] == "load")["details"]["engine"])
+    assert engines == ["built", "kept", "kept"]
+    (folder / "engine" / "batch-1-8.plan").write_bytes(b"damaged")
+    assert run("build", folder)[1][1]["details"] == {"engine": "built"}
 
 
 @pytest.mark.parametrize(

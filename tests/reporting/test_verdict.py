@@ -34,6 +34,11 @@ def test_losses_break_promises(run: dict[str, Any]) -> None:
     assert ("broken", "Quantising to int8-symmetric: −1.0 points (−0.5 points allowed).") in states(run)
 
 
+def test_layers_kept_in_float_are_named(run: dict[str, Any]) -> None:
+    run["quantized"]["int8-symmetric"] |= {"metric": run["student"]["metric"], "kept": ["stem", "head"]}
+    assert any("allowed), stem and head in float." in text for state, text in states(run) if state == "held")
+
+
 def test_one_seed_is_named_as_such(run: dict[str, Any]) -> None:
     run["seeds"] = [0]
     for entry in ("student", "student_scratch"):
