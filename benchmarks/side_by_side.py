@@ -99,10 +99,10 @@ class Bench:
         """A student's part of the results."""
         if student.name not in self.students:
             parameters, macs = count(student.trained(0), tuple(student.example().shape[1:]))
-            about = {"title": student.title, "parameters": parameters, "macs": macs, "trained": student.seeds}
+            about = {"parameters": parameters, "macs": macs, "trained": student.seeds}
             self.students[student.name] = about | {"float": {}, "backends": {}}
         row: dict[str, Any] = self.students[student.name]
-        row["tests"] = len(student.dataset().test)
+        row |= {"title": student.title, "data": student.data, "tests": len(student.dataset().test)}
         return row
 
     def keep(self) -> None:
@@ -118,7 +118,7 @@ class Bench:
             row["float"][str(draw)] = accuracy(float_answers(student, draw), student.dataset().test.labels)
             for backend in backends:
                 for name in contenders(backend):
-                    if name not in OURS or OURS[name] or draw < student.seeds:
+                    if name not in OURS or OURS[name] or draw < student.fine_tuned:
                         self._judge(row, student, draw, backend, name)
 
     def _judge(self, row: dict[str, Any], student: Student, draw: int, backend: str, name: str) -> None:

@@ -29,13 +29,14 @@ TUNING = Training(epochs=1, learning_rate=0.003, precision="float32")
 
 @dataclass(frozen=True, eq=False)
 class Student:
-    """A network and its data; `seeds` of them were trained. without `epochs` by `fashion_mnist.py`."""
+    """A network and its data; `seeds` of them were trained, without `epochs` by `fashion_mnist.py`."""
 
     name: str
     title: str
     data: str
     model: Model
     seeds: int
+    fine_tuned: int
     epochs: int | None = None
 
     def dataset(self) -> Dataset:
@@ -111,15 +112,19 @@ def _taught(name: str, seed: int) -> Path:
     return folder
 
 
+def _resnet(depth: int) -> Model:
+    return Model(model="resnet", options={"depth": depth})
+
+
 STUDENTS = {
     student.name: student
     for student in (
-        Student("resnet8", "ResNet-8", "fashion-mnist", Model(model="resnet", options={"depth": 8}), seeds=3),
-        Student("resnet20", "ResNet-20", "fashion-mnist", Model(model="resnet", options={"depth": 20}), seeds=1),
+        Student("resnet8", "ResNet-8", "fashion-mnist", _resnet(8), seeds=3, fine_tuned=3),
+        Student("resnet20", "ResNet-20", "fashion-mnist", _resnet(20), seeds=1, fine_tuned=0),
         Student(
             "mobilenet", "MobileNetV2 × 0.35", "fashion-mnist",
-            Model(model="mobilenet", options={"width": 0.35}), seeds=1, epochs=5,
+            Model(model="mobilenet", options={"width": 0.35}), seeds=1, fine_tuned=1, epochs=5,
         ),
-        Student("cnn1d", "1-D CNN, watch-har", "watch-har", Model(model="cnn1d"), seeds=3, epochs=20),
+        Student("cnn1d", "1-D CNN", "watch-har", Model(model="cnn1d"), seeds=3, fine_tuned=3, epochs=20),
     )
 }  # fmt: skip
