@@ -177,10 +177,10 @@ def bench(
 def verify(
     bundle: Annotated[Path, typer.Argument(help="A bundle folder.")],
     device: Device = "local:",
-    data: Annotated[Path | None, typer.Option(help="npz with x and y (or x_test and y_test): task accuracy.")] = None,
+    data: Annotated[Path | None, typer.Option(help="npz with x and y (or x_test and y_test): the task's metric.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Golden parity and, with data, task accuracy on the device; exit 1 if a promise does not hold."""
+    """Golden parity and, with data, the task's metric on the device; exit 1 if a promise does not hold."""
     from edgekd.pipeline.bundles import verify_bundle
 
     verdict = verify_bundle(bundle, device, data)
@@ -234,11 +234,33 @@ def methods(as_json: Json = False) -> None:
 
 
 @app.command()
-def doctor(as_json: Json = False) -> None:
-    """What is installed, what is missing, and the command that gets it."""
-    from edgekd.doctor import diagnose
+def devices(as_json: Json = False) -> None:
+    """What `--device` could name here: this machine, what adb has attached, the hosts of your ssh_config."""
+    from edgekd.devices import discover
 
-    _print(diagnose(), as_json)
+    _print([{"device": found.uri, "state": found.state, "what": found.what} for found in discover()], as_json)
+
+
+@app.command()
+def doctor(
+    device: Annotated[str | None, typer.Option("--device", help="Examine this device instead of edgekd here.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="What the device has to run, and how to prepare it for that.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """What is installed, what is missing, and the command that gets it; exit 1 if a device is not ready."""
+    if device is None and target is None:
+        from edgekd.doctor import diagnose
+
+        _print(diagnose(), as_json)
+        return
+    from edgekd.measure.readiness import examine_device
+
+    found = examine_device(device or "local:", target)
+    _print(found, as_json)
+    if not found["ready"]:
+        raise typer.Exit(1)
 
 
 def _reporter(events: Path | None, quiet: bool, tensorboard: bool = False) -> Any:
