@@ -177,7 +177,9 @@ def bench(
 def verify(
     bundle: Annotated[Path, typer.Argument(help="A bundle folder.")],
     device: Device = "local:",
-    data: Annotated[Path | None, typer.Option(help="npz with x and y (or x_test and y_test): the task's metric.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="npz with x and y (or x_test and y_test): the task's metric.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Golden parity and, with data, the task's metric on the device; exit 1 if a promise does not hold."""
