@@ -72,6 +72,19 @@ def test_corrected_biases_take_the_mean_error_away() -> None:
     assert bias(Calibration("minmax")) < bias(Calibration("minmax", correct_bias=False)) / 4
 
 
+def test_a_bias_that_is_an_add_of_its_own_is_corrected_too() -> None:
+    """As of a linear layer on sequences; its channels are the last axis."""
+    w, b, x = random(6, 5, seed=3), random(5, seed=4), random(16, 7, 6, seed=5) + 2
+    nodes = [node("MatMul", ["x", "w"], ["product"]), node("Add", ["b", "product"], ["y"])]
+    net = model(nodes, {"w": w, "b": b}, input_shape=("N", 7, 6), output_rank=3)
+
+    def bias(correct: bool) -> float:
+        rounded = calibrate(net, COARSE, [{"x": x}], how=Calibration("minmax", correct_bias=correct))
+        return float(np.abs((Reference(rounded).run({"x": x})["y"] - (x @ w + b)).mean(axis=(0, 1))).max())
+
+    assert bias(correct=True) < bias(correct=False) / 10  # three-bit weights; activations have eight
+
+
 @pytest.mark.parametrize("culprit", ["a", "z"])
 def test_the_report_names_the_layer_that_loses_most(culprit: str) -> None:
     net = clean(chain())
