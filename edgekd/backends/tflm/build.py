@@ -41,8 +41,9 @@ def _refuse_floats(model: onnx.ModelProto, ops: list[Op], converted: Converted) 
     outputs = {spec.name for spec in converted.outputs}
     floats = next((op for op in ops if op.floats and not (op.code == "DEQUANTIZE" and op.name in outputs)), None)
     if floats is not None:
-        reason = "; ".join(converted.notes) or f"{_maker(model, floats)} computes in float"
-        raise BadInputError(f"a microcontroller's model is int8 throughout: {reason}")
+        first, *others = converted.notes or (f"{_maker(model, floats)} computes in float",)
+        more = f" (and {len(others)} more)" if others else ""
+        raise BadInputError(f"a microcontroller's model is int8 throughout: {first}{more}")
 
 
 def _culprit(refusal: str, model: onnx.ModelProto, ops: list[Op]) -> str:
