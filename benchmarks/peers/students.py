@@ -22,14 +22,14 @@ from edgekd.students import build_model
 from edgekd.training.weights import load_weights
 
 SCHEME = "int8-asymmetric"
-TAUGHT = Path("runs/fashion-mnist")  # by fashion_mnist.py
+TAUGHT = Path("runs/fashion-mnist")  # by `make fashion-mnist`
 OWN = Path("runs/side-by-side")
 TUNING = Training(epochs=1, learning_rate=0.003, precision="float32")
 
 
 @dataclass(frozen=True, eq=False)
 class Student:
-    """A network and its data; `seeds` of them were trained, without `epochs` by `fashion_mnist.py`."""
+    """A network and its data; `seeds` of them were trained, without `epochs` by `make fashion-mnist`."""
 
     name: str
     title: str
@@ -67,7 +67,7 @@ class Student:
         return edgekd.train(network, data, training=training, seed=seed, folder=OWN / f"{self.name}-{seed}").eval()
 
     def tuned(self, draw: int) -> onnx.ModelProto:
-        """The network after fine-tuning in simulated int8: by `fashion_mnist.py`, or here on labels."""
+        """The network after fine-tuning in simulated int8: by `make fashion-mnist`, or here on labels."""
         seed = draw % self.seeds
         if self.name == "resnet8":
             return onnx.load(_taught(self.name, seed).parent / "onnx" / f"{SCHEME}.onnx")
