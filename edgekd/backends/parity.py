@@ -80,7 +80,8 @@ def compare(
 ) -> Parity:
     """The row of one output, samples first.
 
-    `step` is None for a float output; `unquantized` is what the float model computes where `reference` is int8.
+    `step` is None for a float output; `unquantized` is what the float model computes where `reference` is int8. Where
+    `tolerance` asks for no agreement, as of embeddings, nothing is classified.
     """
     row = Parity(output=name, batch=batch, n=len(reference), ok=False)
     if output.shape != reference.shape:
@@ -92,7 +93,10 @@ def compare(
         return row.model_copy(update={"reason": "the output is not finite"})
     step, noise = step or float_step(reference), rms(reference, unquantized) if unquantized is not None else None
     row = _distances(row, output.astype(np.float64), reference.astype(np.float64), step, noise)
-    wrong, far = _disagreement(row, tolerance), _distance(row, is_classifier(reference), tolerance)
+    wrong, far = (
+        _disagreement(row, tolerance),
+        _distance(row, is_classifier(reference) and "agreement" in tolerance, tolerance),
+    )
     void = proves_nothing(reference, step, unquantized)
     drifts = far is not None and not (wrong or void) and row.drift is not None and row.drift <= INDEPENDENT
     reason = wrong or far or void

@@ -199,3 +199,12 @@ def test_margins_are_counted_in_noise_where_that_is_more_than_a_step() -> None:
     plain = reference + 3 * STEP * np.array([1, -1], np.float32)
     assert row(output, reference, unquantized=plain).agreement is None
     assert row(output, reference).agreement == 0
+
+
+def test_an_output_that_classifies_nothing_is_judged_by_its_signal() -> None:
+    """Noise of a tenth of the signal, 20 dB: classes far apart may agree on it, embeddings may not."""
+    reference = np.tile(100 * STEP * np.eye(10, dtype=np.float32), (60, 1))
+    output = reference + np.float32(0.1 * 100 * STEP / 10**0.5) * np.where(np.arange(10) % 2, 1, -1)
+    assert row(output, reference, {"max_steps": 99.0, "agreement": 0.99}).ok
+    result = row(output, reference, {"max_steps": 99.0})
+    assert result.reason == "SQNR is 20.0 dB, 30 required"

@@ -84,6 +84,7 @@ def test_bundles_take_as_many_tokens_as_the_recipe_says(pairs):
         manifest = load_bundle(pairs[1] / "bundles" / name)
         assert [source.shape for source in manifest.inputs] == [(None, LENGTH)]
         assert manifest.metrics.keys() == {"spearman"}
+        assert manifest.tolerance.keys() == {"max_steps"}  # nothing is classified
 
 
 @pytest.mark.parametrize("precision", ["", "-dynamic-range"])
