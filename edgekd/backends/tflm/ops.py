@@ -43,9 +43,6 @@ class Op:
     @property
     def macs(self) -> int:
         """Multiply-accumulates of one inference."""
-        if self.code == "TRANSPOSE_CONV":  # every input value meets every weight of its channel
-            weights, x = (self.inputs[place].shape for place in (1, 2))
-            return int(prod(x) * prod(weights[:3]))
         work = MACS.get(self.code)
         return int(work(self.inputs[0].shape, self.inputs[1].shape, self.output.shape)) if work else 0
 
