@@ -1,42 +1,15 @@
 """The command line: every command parses, calls one function and prints what it returned."""
 
-import json
 import os
-import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from typer.core import TyperGroup
 
 import edgekd
-from edgekd.errors import EdgekdError, MissingExtraError
-
-BAD_INPUT, OUR_BUG, INTERRUPTED = 2, 70, 130
-
-
-class Commands(TyperGroup):
-    """Maps every outcome of a command to an exit code and one line; no traceback without --debug."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command that was asked for."""
-        try:
-            return super().invoke(ctx)
-        except EdgekdError as error:
-            raise _complain(f"error: {error}", error.exit_code) from error
-        except KeyboardInterrupt as error:
-            raise _complain("interrupted; the same command resumes", INTERRUPTED) from error
-        except (typer.Exit, typer.Abort, BrokenPipeError):
-            raise
-        except OSError as error:  # a path that cannot be read or written, a full disk
-            raise _complain(f"error: {_place(error)}", BAD_INPUT) from error
-        except Exception as error:
-            if hasattr(error, "exit_code"):  # the parser's own: it shows the usage
-                raise
-            message = f"internal error: {type(error).__name__}: {error} (--debug shows where)"
-            raise _complain(message, OUR_BUG) from error
-
+from edgekd.errors import MissingExtraError
+from edgekd.terminal import Commands, say, show, speaks
 
 app = typer.Typer(
     cls=Commands,
@@ -81,7 +54,7 @@ def run(
     if dry_run:
         from edgekd.pipeline.plan import describe
 
-        _print(describe(plan), as_json)
+        show(describe(plan), as_json)
         return
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # two spinning threads make training five times slower
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
@@ -93,12 +66,12 @@ def run(
     reporter = _reporter(folder / "events.jsonl", as_json, tensorboard)
     outcome = run_recipe(plan, folder, reporter, fresh=fresh, strict=strict)
     if as_json:
-        _print(outcome.run, as_json=True)
-    elif _speaks():
+        show(outcome.run, as_json=True)
+    elif speaks():
         from edgekd.reporting.tables import summary
 
         Console().print(summary(outcome.run))
-        _say(f"report  {folder / 'report.html'}")
+        say(f"report  {folder / 'report.html'}")
     outcome.raise_for_promises()
 
 
@@ -108,7 +81,7 @@ def init(path: Annotated[Path, typer.Argument(help="Where to write the recipe.")
     from edgekd.pipeline.plan import write_starter
 
     write_starter(path)
-    _say(f"wrote {path}; next: edgekd run {path} --dry-run")
+    say(f"wrote {path}; next: edgekd run {path} --dry-run")
 
 
 @app.command()
@@ -142,7 +115,7 @@ def export(
         options={key: value for key, value in asked.items() if value is not None},
         keep_float=keep_float or (), layers=layers,
     )  # fmt: skip
-    _print(report, as_json)
+    show(report, as_json)
 
 
 @app.command()
@@ -168,7 +141,7 @@ def bench(
         replicates=replicates, seconds=seconds, count=count, by_mlperf=strict, out=out,
         reporter=_reporter(None, as_json),
     )  # fmt: skip
-    _print(rows, as_json)
+    show(rows, as_json)
     if any(row.get("strict", {}).get("broken") for row in rows):
         raise typer.Exit(1)
 
@@ -186,7 +159,7 @@ def verify(
     from edgekd.pipeline.bundles import verify_bundle
 
     verdict = verify_bundle(bundle, device, data)
-    _print(verdict, as_json)
+    show(verdict, as_json)
     if not verdict["ok"]:
         raise typer.Exit(1)
 
@@ -202,7 +175,7 @@ def compare(
     from edgekd.measure.comparison import compare_files
 
     rows, regressed = compare_files(before, after, threshold)
-    _print([row.model_dump(mode="json") for row in rows], as_json)
+    show([row.model_dump(mode="json") for row in rows], as_json)
     if regressed:
         raise typer.Exit(1)
 
@@ -213,7 +186,7 @@ def report(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> Non
     from edgekd.reporting.html import write_report
 
     write_report(folder)
-    _say(f"report  {folder / 'report.html'}")
+    say(f"report  {folder / 'report.html'}")
 
 
 @app.command()
@@ -224,7 +197,7 @@ def targets(
     """The chips and runtimes that edgekd knows."""
     from edgekd.target import described, listed
 
-    _print(described(name) if name else listed(), as_json)
+    show(described(name) if name else listed(), as_json)
 
 
 @app.command()
@@ -232,7 +205,7 @@ def methods(as_json: Json = False) -> None:
     """The ways a teacher can teach, with their parameters' defaults."""
     from edgekd.pipeline.methods import method_rows
 
-    _print(method_rows(), as_json)
+    show(method_rows(), as_json)
 
 
 @app.command()
@@ -240,7 +213,7 @@ def devices(as_json: Json = False) -> None:
     """What `--device` could name here: this machine, what adb has attached, the hosts of your ssh_config."""
     from edgekd.devices import discover
 
-    _print([{"device": found.uri, "state": found.state, "what": found.what} for found in discover()], as_json)
+    show([{"device": found.uri, "state": found.state, "what": found.what} for found in discover()], as_json)
 
 
 @app.command()
@@ -255,12 +228,12 @@ def doctor(
     if device is None and target is None:
         from edgekd.doctor import diagnose
 
-        _print(diagnose(), as_json)
+        show(diagnose(), as_json)
         return
     from edgekd.measure.readiness import examine_device
 
     found = examine_device(device or "local:", target)
-    _print(found, as_json)
+    show(found, as_json)
     if not found["ready"]:
         raise typer.Exit(1)
 
@@ -269,40 +242,6 @@ def _reporter(events: Path | None, quiet: bool, tensorboard: bool = False) -> An
     from edgekd.progress import Reporter
 
     return Reporter(events, quiet, tensorboard)
-
-
-def _speaks() -> bool:
-    """Whether this process prints: of several that train together, the main one."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def _print(document: Any, as_json: bool) -> None:
-    if not _speaks():
-        return
-    if as_json:
-        typer.echo(json.dumps(document, indent=2))
-        return
-    from edgekd.reporting.tables import plain
-
-    Console().print(plain(document))
-
-
-def _place(error: OSError) -> str:
-    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
-
-
-def _say(line: str) -> None:
-    Console(soft_wrap=True).print(line, markup=False, highlight=False)
-
-
-def _complain(message: str, code: int) -> typer.Exit:
-    if os.environ.get("EDGEKD_DEBUG"):
-        traceback.print_exc()
-    if not _speaks():
-        return typer.Exit(code)
-    style = "yellow" if code == INTERRUPTED else "red"
-    Console(stderr=True, soft_wrap=True).print(message, style=style, markup=False, highlight=False)
-    return typer.Exit(code)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from edgekd.devices._address import parse
 from edgekd.devices._leash import environment, last_words
 from edgekd.devices._remote import RemoteDevice
+from edgekd.devices.transport import Found
 from edgekd.errors import (
     DeviceError,
     DeviceNotFoundError,
@@ -20,6 +21,7 @@ from edgekd.errors import (
 )
 
 ADDRESS = r"adb://(?P<serial>(?!-)[\w.:-]+)"
+ATTACHED = re.compile(r"(?P<serial>\S+)\s+(?P<state>.*?)(?P<more>(\s+\w+:\S+)*)")
 PATIENCE, SETTLING = 30.0, 5.0  # seconds: for one answer of adb, and for a new connection to become usable
 WAITING = ("offline", "authorizing", "connecting")
 STATES: Mapping[str, tuple[type[DeviceError], str]] = {
@@ -108,3 +110,24 @@ def open_device(uri: str) -> RemoteDevice:
     client = AdbClient(uri, str(address.parts["serial"]))
     client.reach()
     return RemoteDevice(uri, client, "${TMPDIR:-/data/local/tmp}", address.python)
+
+
+def discover() -> list[Found]:
+    """What `adb devices -l` lists; DeviceError without adb."""
+    rows = _adb("adb:", "devices", "-l").splitlines()
+    attached = (ATTACHED.fullmatch(row.strip()) for row in rows if not row.startswith(("List of", "*")))
+    return [
+        Found(f"adb://{row['serial']}", _readiness(row["state"]), _model(row["more"]))
+        for row in attached
+        if row and re.fullmatch(ADDRESS, f"adb://{row['serial']}", re.ASCII)
+    ]
+
+
+def _readiness(state: str) -> str:
+    advice = next((words for name, (_, words) in STATES.items() if state.startswith(name)), None)
+    return "ready" if state == "device" else f"{state}: {advice}" if advice else state
+
+
+def _model(more: str) -> str:
+    found = re.search(r"\bmodel:(\S+)", more)
+    return found[1].replace("_", " ") if found else ""

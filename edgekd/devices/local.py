@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgekd.devices.transport import Device, Finished
+from edgekd.devices.transport import Device, Finished, Found
 from edgekd.errors import BadInputError, DeviceError, DeviceTimeoutError
 
 
@@ -80,3 +80,8 @@ def open_device(uri: str) -> Device:
     if uri != "local:":
         raise BadInputError(f"device {uri!r}: local: takes no address")
     return LocalDevice(uri)
+
+
+def discover() -> list[Found]:
+    """This machine."""
+    return [Found("local:", "ready", "this machine")]

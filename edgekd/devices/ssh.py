@@ -6,13 +6,17 @@
 import os
 import re
 import tempfile
+from pathlib import Path
 
 from edgekd.devices._address import parse
 from edgekd.devices._leash import last_words
 from edgekd.devices._remote import RemoteDevice
+from edgekd.devices._ssh_config import host_aliases
+from edgekd.devices.transport import Found
 from edgekd.errors import DeviceError, DeviceNotFoundError, DeviceOfflineError, DeviceUnauthorizedError
 
 ADDRESS = r"ssh://((?P<user>(?!-)[\w.+-]+)@)?(?P<host>(?!-)[\w.-]+|\[[\w:.%]+\])(:(?P<port>\d{1,5}))?"
+CONFIG = "EDGEKD_SSH_CONFIG"
 OPTIONS = (
     *("-T", "-a", "-x"),  # no terminal, no forwarded agent, no forwarded display
     *("-o", "BatchMode=yes", "-o", "ConnectTimeout=5", "-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"),
@@ -33,7 +37,7 @@ class SshClient:
     def __init__(self, uri: str, user: str | None, host: str, port: str | None) -> None:
         self._uri, self._host = uri, host
         self._folder = tempfile.TemporaryDirectory(prefix="edgekd-")
-        config = os.environ.get("EDGEKD_SSH_CONFIG")
+        config = os.environ.get(CONFIG)
         self._options = [*OPTIONS, "-S", f"{self._folder.name}/s"]
         self._options += ["-F", config] if config else []
         self._options += ["-l", user] if user else []
@@ -64,3 +68,13 @@ def open_device(uri: str) -> RemoteDevice:
     user, host, port = (address.parts[part] for part in ("user", "host", "port"))
     client = SshClient(uri, user, str(host).strip("[]"), port)
     return RemoteDevice(uri, client, "${TMPDIR:-/tmp}", address.python)
+
+
+def discover() -> list[Found]:
+    """The aliases of the user's ssh_config; none is called."""
+    config = Path(os.environ.get(CONFIG) or Path.home() / ".ssh/config")
+    return [
+        Found(f"ssh://{alias}", "not tried", f"in {source}")
+        for alias, source in host_aliases(config).items()
+        if re.fullmatch(ADDRESS, f"ssh://{alias}", re.ASCII)
+    ]

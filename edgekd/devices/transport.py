@@ -15,6 +15,15 @@ class Finished:
     stderr: str
 
 
+@dataclass(frozen=True)
+class Found:
+    """A device that could be opened: `uri` for `--device`, its state as far as it shows without a call, what it is."""
+
+    uri: str
+    state: str
+    what: str
+
+
 class Device(Protocol):
     """One device, open until `close`.
 

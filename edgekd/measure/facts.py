@@ -1,7 +1,5 @@
 """What a machine is: the identity without which a latency means nothing."""
 
-from collections.abc import Mapping
-
 from pydantic import Field
 
 from edgekd.devices import Device
@@ -52,31 +50,32 @@ class Machine(Schema):
 
 def machine_facts(device: Device) -> Machine:
     """Ask a device through its shell; raise DeviceError when it is lost."""
-    sections = _sections(device.run(["sh", "-c", SCRIPT, device.python], timeout=60).stdout)
-    if "python" not in sections or not sections["cores"].isdigit():
+    said = sections(device.run(["sh", "-c", SCRIPT, device.python], timeout=60).stdout)
+    if "python" not in said or not said["cores"].isdigit():
         raise DeviceError(f"{device.uri} did not say what machine it is")
     optional = {
-        "memory_mb": _memory_mb(sections[MEMINFO]),
-        "python": sections["python"] or None,
-        "governor": sections[GOVERNOR] or None,
-        "frequency_mhz": _mhz(sections[FREQUENCY]),
-        "max_frequency_mhz": _mhz(sections[MAX_FREQUENCY]),
+        "memory_mb": _memory_mb(said[MEMINFO]),
+        "python": said["python"] or None,
+        "governor": said[GOVERNOR] or None,
+        "frequency_mhz": _mhz(said[FREQUENCY]),
+        "max_frequency_mhz": _mhz(said[MAX_FREQUENCY]),
     }
     sources = dict(zip(optional, (MEMINFO, "python", GOVERNOR, FREQUENCY, MAX_FREQUENCY), strict=True))
     return Machine.model_validate(
         {
-            "cpu": _cpu(sections[BOARD], sections[CPUINFO]),
-            "arch": sections["arch"],
-            "cores": int(sections["cores"]),
-            "flags": _flags(sections[CPUINFO]),
-            "kernel": sections["kernel"],
+            "cpu": _cpu(said[BOARD], said[CPUINFO]),
+            "arch": said["arch"],
+            "cores": int(said["cores"]),
+            "flags": _flags(said[CPUINFO]),
+            "kernel": said["kernel"],
             "missing": {name: f"no {sources[name]} here" for name, value in optional.items() if value is None},
             **optional,
         }
     )
 
 
-def _sections(text: str) -> Mapping[str, str]:
+def sections(text: str) -> dict[str, str]:
+    """What a script wrote below each of its headings, which `SECTION` begins."""
     parts = (part.partition("\n") for part in text.split(SECTION)[1:])
     return {name: content.strip() for name, _, content in parts}
 

@@ -1,0 +1,73 @@
+"""What the command line says, and the exit codes that it ends with."""
+
+import json
+import os
+import traceback
+from typing import Any
+
+import typer
+from rich.console import Console
+from typer.core import TyperGroup
+
+from edgekd.errors import EdgekdError
+
+BAD_INPUT, OUR_BUG, INTERRUPTED = 2, 70, 130
+
+
+class Commands(TyperGroup):
+    """Maps every outcome of a command to an exit code and one line; no traceback without --debug."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except EdgekdError as error:
+            raise complain(f"error: {error}", error.exit_code) from error
+        except KeyboardInterrupt as error:
+            raise complain("interrupted; the same command resumes", INTERRUPTED) from error
+        except (typer.Exit, typer.Abort, BrokenPipeError):
+            raise
+        except OSError as error:  # a path that cannot be read or written, a full disk
+            raise complain(f"error: {_place(error)}", BAD_INPUT) from error
+        except Exception as error:
+            if hasattr(error, "exit_code"):  # the parser's own: it shows the usage
+                raise
+            message = f"internal error: {type(error).__name__}: {error} (--debug shows where)"
+            raise complain(message, OUR_BUG) from error
+
+
+def speaks() -> bool:
+    """Whether this process prints: of several that train together, the main one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def show(document: Any, as_json: bool) -> None:
+    """One JSON document, or tables for people."""
+    if not speaks():
+        return
+    if as_json:
+        typer.echo(json.dumps(document, indent=2))
+        return
+    from edgekd.reporting.tables import plain
+
+    Console().print(plain(document))
+
+
+def _place(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+
+
+def say(line: str) -> None:
+    """One line as it is."""
+    Console(soft_wrap=True).print(line, markup=False, highlight=False)
+
+
+def complain(message: str, code: int) -> typer.Exit:
+    """Say what went wrong, on standard error; what to raise."""
+    if os.environ.get("EDGEKD_DEBUG"):
+        traceback.print_exc()
+    if not speaks():
+        return typer.Exit(code)
+    style = "yellow" if code == INTERRUPTED else "red"
+    Console(stderr=True, soft_wrap=True).print(message, style=style, markup=False, highlight=False)
+    return typer.Exit(code)

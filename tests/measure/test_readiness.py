@@ -1,0 +1,114 @@
+"""What a device lacks, found on this machine and on one that has next to nothing."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from edgekd.cli import app
+from edgekd.devices import Device, open_device
+from edgekd.errors import BadInputError
+from edgekd.measure.readiness import RUNTIMES, examine
+from edgekd.target import Target, load_target
+from tests.export.runner import RUNNER
+
+
+@pytest.fixture
+def device() -> Iterator[Device]:
+    with closing(open_device("local:")) as opened:
+        yield opened
+
+
+def by(key: str, rows: list[dict[str, str]]) -> dict[str, dict[str, str]]:
+    return {row[key]: row for row in rows}
+
+
+def test_this_machine_is_ready_for_what_is_installed_here(device: Device) -> None:
+    found = examine(device, load_target("x86-onnxruntime"))
+    components = by("component", found["components"])
+    assert found["ready"]
+    assert list(components) == ["python", "numpy", "onnxruntime"]
+    assert components["onnxruntime"]["found"].startswith("onnxruntime 1.")
+    assert found["prepare"] == list(load_target("x86-onnxruntime").prepare)
+    assert {"governor", "load"} <= set(by("what", found["state"]))
+
+
+def test_a_runtime_and_a_feature_that_are_missing_are_named(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RUNTIMES, "onnxruntime", (("no_such_runtime",), "{pip} install no-such-runtime"))
+    facts = {"isa": ["sve2", "avx2|asimd"]}
+    target = {"name": "other", "title": "", "backend": "onnxruntime", "scheme": "int8-asymmetric", "facts": facts}
+    found = examine(device, Target.parse(target, "here"))
+    assert not found["ready"]
+    assert by("component", found["components"])["onnxruntime"] == {
+        "component": "onnxruntime", "for": "onnxruntime bundles", "found": "missing",
+        "get it": f"{device.python} -m pip install no-such-runtime",
+    }  # fmt: skip
+    assert by("what", found["state"])["CPU"]["found"] == "lacks sve2"
+
+
+def test_a_device_without_python_is_not_ready_and_told_how_to_name_one(device: Device) -> None:
+    device.python = "/no/python"
+    found = examine(device)
+    assert not found["ready"]
+    assert [row["found"] for row in found["components"]] == ["missing"] * (2 + len(RUNTIMES))
+    assert "?python=PATH" in found["components"][0]["get it"]
+
+
+def test_a_python_without_numpy_is_not_enough(tmp_path: Path, device: Device) -> None:
+    device.python = str(tmp_path / "python")
+    Path(device.python).write_text(f'#!/bin/sh\nexec {shutil.which("python3", path="/usr/bin")} -I "$@"\n')
+    Path(device.python).chmod(0o755)
+    has = subprocess.run([device.python, "-c", "import numpy"], capture_output=True).returncode == 0
+    components = by("component", examine(device)["components"])
+    assert components["python"]["found"] != "missing"
+    assert (components["numpy"]["found"] != "missing") is has
+
+
+@pytest.mark.parametrize("backend", RUNTIMES)
+def test_runtimes_are_got_as_the_runner_says(backend: str) -> None:
+    command = RUNTIMES[backend][1].partition("{pip} install ")[2] or "tensorrt"
+    modules, runner = RUNTIMES[backend][0], RUNNER.read_text()
+    assert all(module in runner for module in modules)
+    assert backend == "tensorrt" or f"pip install {command}" in runner
+
+
+def test_power_modes_and_thermal_states_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: Device
+) -> None:
+    for name, line in (("nvpmodel", "NV Power Mode: MAXN"), ("dumpsys", "Thermal Status: 0")):
+        (tmp_path / name).write_text(f"#!/bin/sh\necho '{line}'\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    state = by("what", examine(device)["state"])
+    assert state["power mode"]["found"] == "MAXN"
+    assert state["thermal status"]["found"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["--target", "x86-onnxruntime"], 0),
+        (["--device", "ssh://no-such-board.invalid"], 3),
+        (["--device", "nowhere:"], 2),
+        (["--target", "jetson-thor"], 1),  # no CI has TensorRT's full package
+    ],
+)
+def test_exit_codes(words: list[str], code: int) -> None:
+    result = CliRunner().invoke(app, ["doctor", *words, "--json"])
+    assert result.exit_code == code, result.output
+    if code in (0, 1):
+        found: dict[str, Any] = json.loads(result.stdout)
+        assert found["ready"] is (code == 0)
+
+
+def test_an_unknown_target_is_bad_input_before_anybody_is_called() -> None:
+    from edgekd.measure.readiness import examine_device
+
+    with pytest.raises(BadInputError, match="unknown target"):
+        examine_device("ssh://no-such-board.invalid", "no-such-target")
