@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from edgekd.onnx_graph import Array, Graph
+from edgekd.onnx_graph import Array, Graph, attribute
 from edgekd.quantization.clean import clean
 from edgekd.quantization.fold import layer_name
 from edgekd.quantization.reference import Reference
@@ -36,8 +36,11 @@ class LayerError:
 def layer_errors(
     model: onnx.ModelProto, quantized: onnx.ModelProto, batches: Iterable[dict[str, Array]]
 ) -> tuple[LayerError, ...]:
-    """The layers of a QDQ model beside its float original over `batches`, those that lose most first."""
-    plain, edges = clean(model), _dequantized(quantized)
+    """The layers of a QDQ model beside its float original over `batches`, those that lose most first.
+
+    The original may be the QDQ model itself with float activations; its stored weights are read as floats.
+    """
+    plain, edges = clean(_with_float_weights(model)), _dequantized(quantized)
     exact, rounded = Reference(plain, list(edges)), Reference(quantized, list(edges.values()))
     signal, noise = dict.fromkeys(edges, 0.0), dict.fromkeys(edges, 0.0)
     for batch in batches:
@@ -47,6 +50,25 @@ def layer_errors(
             noise[edge] += float(np.sum((real[edge].astype(np.float64) - ours[result]) ** 2))
     ratios = {edge: _decibel(signal[edge], noise[edge]) for edge in edges}
     return tuple(sorted(_attributed(Graph(plain), ratios), key=lambda error: -error.lost))
+
+
+def _with_float_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    graph = Graph(model)
+    for node in graph.nodes:
+        if node.op_type == "DequantizeLinear" and node.input[0] in graph.constants:
+            stored, scale = (graph.constants[name].astype(np.float32) for name in node.input[:2])
+            zero_point = graph.constant(node, 2)
+            axis = attribute(node, "axis", 1) if scale.ndim else 0
+            along = [-1 if other == axis % max(stored.ndim, 1) else 1 for other in range(stored.ndim)]
+            shifted = stored if zero_point is None else stored - _spread(zero_point.astype(np.float32), along)
+            name = graph.add_constant(node.input[0].removesuffix("_quantized"), shifted * _spread(scale, along))
+            graph.reroute(node.output[0], name)
+            graph.remove(node)
+    return graph.model()
+
+
+def _spread(value: Array, along: list[int]) -> Array:
+    return value.reshape(along) if value.ndim else value
 
 
 def _dequantized(quantized: onnx.ModelProto) -> dict[str, str]:

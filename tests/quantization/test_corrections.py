@@ -10,6 +10,7 @@ from edgekd.quantization.calibrate import Calibration, calibrate, plain
 from edgekd.quantization.clean import clean
 from edgekd.quantization.equalize import equalize
 from edgekd.quantization.errors_by_layer import layer_errors
+from edgekd.quantization.qdq import strip_activations
 from edgekd.quantization.scheme import SCHEMES, Scheme
 from tests.quantization.onnx_models import constants, model, random
 
@@ -105,3 +106,10 @@ def test_the_report_knows_what_was_equalised() -> None:
     quantized = calibrate(chain(), SCHEMES["int8-asymmetric"], [{"x": X}], how=how)
     assert min(each.sqnr for each in layer_errors(plain(chain(), how), quantized, [{"x": X}])) > 30
     assert min(each.sqnr for each in layer_errors(chain(), quantized, [{"x": X}])) < 20
+
+
+def test_beside_its_own_weights_the_layers_have_the_same_names() -> None:
+    quantized = calibrate(chain(), SCHEMES["int8-asymmetric"], [{"x": X}])
+    ours = layer_errors(strip_activations(quantized)[0], quantized, [{"x": X}])
+    assert {(each.layer, each.kind) for each in ours} == {(name, "Conv") for name in ("a", "d", "z")}
+    assert next(each.sqnr for each in ours if each.layer == "a") > 30  # eight bits of the input and of the output
