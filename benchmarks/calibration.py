@@ -39,9 +39,10 @@ def label(how: Calibration) -> str:
     return " ".join(words)
 
 
-def rows(network: Network, done: dict[str, Any]) -> Any:
+def rows(network: Network, ways: list[str], done: dict[str, Any]) -> Any:
     """Decibels by scheme and way, those that are missing."""
-    missing = [(s, how) for s in TARGETED for how in WAYS if f"{s} {label(how)}" not in done]
+    asked = [how for how in WAYS if label(how) in ways]
+    missing = [(scheme, how) for scheme in TARGETED for how in asked if f"{scheme} {label(how)}" not in done]
     if not missing:
         return
     model = network.ready()
@@ -76,11 +77,14 @@ def main() -> int:
     """Run what is missing, print all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=list(NETWORKS), default=list(DEFAULT), metavar="NET")
+    labels = [label(how) for how in WAYS]
+    parser.add_argument("--ways", nargs="+", choices=labels, default=labels, metavar="WAY")
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
     document = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {"samples": SAMPLES, "networks": {}}
-    for name in parser.parse_args().only:
+    for name in arguments.only:
         done = document["networks"].setdefault(name, {})
-        for key, decibels in rows(NETWORKS[name], done):
+        for key, decibels in rows(NETWORKS[name], arguments.ways, done):
             done[key] = decibels
             write_json(RESULTS, document)
     Console(width=200).print(table(document))
