@@ -19,7 +19,7 @@ from peers.workshop import CACHE, PEERS
 
 OURS = {
     "edgekd": Calibration(),
-    "edgekd corrected": Calibration(equalize=True, correct_bias=True),
+    "edgekd min-max": Calibration("minmax", correct_bias=False),
     "edgekd fine-tuned": None,
 }
 REFERENCE = "reference"  # accuracy alone, for TensorRT's scheme: no engine runs here

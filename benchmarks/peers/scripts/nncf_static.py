@@ -11,6 +11,8 @@ import nncf
 import numpy as np
 import openvino
 
+KEEP_BIASES = nncf.AdvancedQuantizationParameters(disable_bias_correction=True)
+
 
 def main() -> None:
     """Write model.xml and model.bin."""
@@ -29,7 +31,7 @@ def main() -> None:
         nncf.Dataset(batches),
         preset=nncf.QuantizationPreset(arguments.preset),
         subset_size=len(batches),
-        advanced_parameters=nncf.AdvancedQuantizationParameters(disable_bias_correction=arguments.keep_biases),
+        **({"advanced_parameters": KEEP_BIASES} if arguments.keep_biases else {}),  # it writes them into the model
     )
     openvino.save_model(quantized, arguments.out / "model.xml")
 
