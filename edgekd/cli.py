@@ -9,7 +9,7 @@ from rich.console import Console
 
 import edgekd
 from edgekd.errors import MissingExtraError
-from edgekd.terminal import Commands, say, show, speaks
+from edgekd.terminal import DEVICE_LOST, Commands, say, show, speaks
 
 app = typer.Typer(
     cls=Commands,
@@ -21,9 +21,13 @@ app = typer.Typer(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
-Device = Annotated[
-    str, typer.Option("--device", help="Where to run: local:, ssh://host, adb://serial or adb://host:port.")
+Devices = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--device", help="Where to run: local:, ssh://host, adb://serial or adb://host:port; again for more at once."
+    ),
 ]
+Fleet = Annotated[Path | None, typer.Option(help="A TOML file of [[devices]], each with a uri and perhaps a host.")]
 
 
 @app.callback()
@@ -121,7 +125,8 @@ def export(
 @app.command()
 def bench(
     bundle: Annotated[Path, typer.Argument(help="A bundle folder.")],
-    device: Device = "local:",
+    device: Devices = None,
+    fleet: Fleet = None,
     against: Annotated[Path | None, typer.Option(help="A second bundle, measured interleaved with the first.")] = None,
     batch: Annotated[int | None, typer.Option(min=1)] = None,
     threads: Annotated[int | None, typer.Option(min=1)] = None,
@@ -135,13 +140,17 @@ def bench(
 ) -> None:
     """Latency, throughput and memory of a bundle on a device, in fresh-process replicates."""
     from edgekd.pipeline.bundles import bench_bundles
+    from edgekd.pipeline.fleet import muster
 
     rows = bench_bundles(
-        [bundle, *([against] if against else [])], device, batch=batch, threads=threads, options=option or [],
+        [bundle, *([against] if against else [])], muster(device or (), fleet),
+        batch=batch, threads=threads, options=option or [],
         replicates=replicates, seconds=seconds, count=count, by_mlperf=strict, out=out,
         reporter=_reporter(None, as_json),
     )  # fmt: skip
     show(rows, as_json)
+    if any("error" in row for row in rows):
+        raise typer.Exit(DEVICE_LOST)
     if any(row.get("strict", {}).get("broken") for row in rows):
         raise typer.Exit(1)
 
@@ -149,18 +158,24 @@ def bench(
 @app.command()
 def verify(
     bundle: Annotated[Path, typer.Argument(help="A bundle folder.")],
-    device: Device = "local:",
+    device: Devices = None,
+    fleet: Fleet = None,
     data: Annotated[
         Path | None, typer.Option(help="npz with x and y (or x_test and y_test): the task's metric.")
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Golden parity and, with data, the task's metric on the device; exit 1 if a promise does not hold."""
-    from edgekd.pipeline.bundles import verify_bundle
+    from edgekd.pipeline.bundles import verify_on_each
+    from edgekd.pipeline.fleet import muster
 
-    verdict = verify_bundle(bundle, device, data)
-    show(verdict, as_json)
-    if not verdict["ok"]:
+    members = muster(device or (), fleet)
+    verdicts = verify_on_each(bundle, members, data, reporter=_reporter(None, as_json))
+    for document in verdicts if len(members) == 1 or not as_json else [verdicts]:
+        show(document, as_json)
+    if any("error" in verdict for verdict in verdicts):
+        raise typer.Exit(DEVICE_LOST)
+    if not all(verdict["ok"] for verdict in verdicts):
         raise typer.Exit(1)
 
 

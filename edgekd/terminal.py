@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from edgekd.errors import EdgekdError
 
-BAD_INPUT, OUR_BUG, INTERRUPTED = 2, 70, 130
+BAD_INPUT, DEVICE_LOST, OUR_BUG, INTERRUPTED = 2, 3, 70, 130
 
 
 class Commands(TyperGroup):

@@ -21,6 +21,7 @@ class Leash:
     def __init__(self, argv: Sequence[str], script: bytes) -> None:
         self._stdout, self._stderr = _files()
         self._final: tuple[bytes, bytes] | None = None
+        self._letting_go = threading.Lock()
         reader, self._hold = os.pipe()
         try:
             self._process = subprocess.Popen(
@@ -70,9 +71,12 @@ class Leash:
         return self.ended
 
     def let_go(self) -> None:
-        """End it, the far end first."""
-        if self._final:
-            return
+        """End it, the far end first; any thread may."""
+        with self._letting_go:
+            if not self._final:
+                self._end()
+
+    def _end(self) -> None:
         if self._hold >= 0:
             os.close(self._hold)
             self._hold = -1

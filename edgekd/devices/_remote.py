@@ -48,6 +48,8 @@ class RemoteDevice:
         self._client, self._token = client, secrets.token_hex(8)
         self._sent: set[str] = set()
         self._placed: set[str] = set()
+        self._running: set[Leash] = set()
+        self._closed = False
         try:
             self._keeper = Leash(client.argv("sh", first=True), _scripts.keep(self._token, temporary))
         except BaseException:
@@ -92,7 +94,9 @@ class RemoteDevice:
 
     def close(self) -> None:
         """End what runs there and remove the folder; silent, for a lost device does both by itself."""
-        self._keeper.let_go()
+        self._closed = True
+        for leash in (*self._running, self._keeper):
+            leash.let_go()
         self._client.close()
 
     def _await_folder(self) -> str:
@@ -114,10 +118,13 @@ class RemoteDevice:
         """A script's answer, what it wrote before that, and its complaints."""
         self._check_alive()
         leash = Leash(self._client.argv("sh"), script)
+        self._running.add(leash)
         try:
             in_time = leash.wait(timeout)
         finally:
             leash.let_go()
+            self._running.discard(leash)
+        self._check_open()
         if not in_time:
             raise DeviceTimeoutError(f"{self.uri}: no answer within {timeout:g} s")
         found = self._split(leash.output)
@@ -157,7 +164,12 @@ class RemoteDevice:
                 raise DeviceTimeoutError(f"{self.uri}: files did not arrive within {timeout:.0f} s") from error
         return done.stderr.decode(errors="replace")
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise DeviceLostError(f"{self.uri} was closed")
+
     def _check_alive(self) -> None:
+        self._check_open()
         if self._keeper.ended:
             raise self._lost(self._keeper.complaints)
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgekd.devices.transport import Device, Finished, Found
-from edgekd.errors import BadInputError, DeviceError, DeviceTimeoutError
+from edgekd.errors import BadInputError, DeviceError, DeviceLostError, DeviceTimeoutError
 
 
 class LocalDevice:
@@ -23,6 +23,8 @@ class LocalDevice:
         self.python = sys.executable
         self._folder = tempfile.TemporaryDirectory(prefix="edgekd-")
         self.workspace = self._folder.name
+        self._running: set[subprocess.Popen[str]] = set()
+        self._closed = False
 
     def run(self, argv: Sequence[str], timeout: float) -> Finished:
         """Run in a session of its own, so that a timeout or Ctrl-C also ends the command's children."""
@@ -39,13 +41,19 @@ class LocalDevice:
             )
         except OSError as error:
             raise DeviceError(f"{self.uri} cannot run {argv[0]}: {error.strerror}") from error
+        self._running.add(process)
         try:
+            self._check_open()
             stdout, stderr = process.communicate(timeout=timeout)
         except BaseException as error:
             _kill_session(process)
+            process.communicate()
             if isinstance(error, subprocess.TimeoutExpired):
                 raise DeviceTimeoutError(f"{self.uri}: no answer within {timeout:g} s") from error
             raise
+        finally:
+            self._running.discard(process)
+        self._check_open()
         return Finished(process.returncode, stdout, stderr)
 
     def push(self, path: Path) -> str:
@@ -65,14 +73,20 @@ class LocalDevice:
         return {"transport": "local", "system": platform.system()}
 
     def close(self) -> None:
-        """Remove the workspace."""
+        """End what runs and remove the workspace."""
+        self._closed = True
+        for process in tuple(self._running):
+            _kill_session(process)
         self._folder.cleanup()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise DeviceLostError(f"{self.uri} was closed")
 
 
 def _kill_session(process: subprocess.Popen[str]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
 
 
 def open_device(uri: str) -> Device:

@@ -55,5 +55,5 @@ class Device(Protocol):
         ...
 
     def close(self) -> None:
-        """Release the device and remove the workspace."""
+        """End what runs there, from whatever thread, and remove the workspace; afterwards the device counts as lost."""
         ...

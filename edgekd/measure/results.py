@@ -1,5 +1,6 @@
 """`results.jsonl`: one measured row per line, each complete in itself."""
 
+import fcntl
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -9,7 +10,7 @@ from pydantic import Field, PositiveInt
 
 from edgekd.bundle import Manifest
 from edgekd.errors import BadInputError
-from edgekd.files import digest, write_bytes
+from edgekd.files import digest
 from edgekd.measure.benchmark import Measurement
 from edgekd.measure.facts import Machine
 from edgekd.measure.protocol import Options
@@ -87,15 +88,15 @@ def artifact(manifest: Manifest) -> str:
 
 
 def append_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Add rows at the end of a file; what a killed process left of its last line goes."""
+    """Add rows at the end of a file, whoever else does; what a killed process left of its last line goes."""
+    lines = "".join(row.model_dump_json() + "\n" for row in rows).encode()
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists():
-        before = path.read_bytes()
-        whole = before[: before.rfind(b"\n") + 1]
-        if whole != before:
-            write_bytes(path, whole)
-    with path.open("a", encoding="utf-8") as stream:
-        stream.writelines(row.model_dump_json() + "\n" for row in rows)
+    with path.open("a+b") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)  # released when it is closed
+        stream.seek(0)
+        before = stream.read()
+        stream.truncate(before.rfind(b"\n") + 1)
+        stream.write(lines)
 
 
 def read_rows(path: Path) -> list[Row]:

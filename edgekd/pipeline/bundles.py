@@ -1,6 +1,7 @@
 """Bundles that exist already: verified and timed on a device."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ from edgekd.backends import stand_in
 from edgekd.bundle import Manifest, Preprocessing, load_bundle
 from edgekd.data.dataset import Split, is_tokens, resized
 from edgekd.data.npz import read_npz
-from edgekd.devices import Device, open_device
+from edgekd.devices import Device
 from edgekd.errors import BadInputError
 from edgekd.measure import census, footprint, measure, verify
 from edgekd.measure.facts import machine_facts
-from edgekd.measure.results import append_rows, row
+from edgekd.measure.results import Row, append_rows, row
 from edgekd.measure.strict import COUNT, SECONDS, strict
+from edgekd.pipeline.fleet import Member, OneBar, Outcome, Result, muster, on_each
 from edgekd.pipeline.proof import metric_on
 from edgekd.progress import SILENT, Reporter
 
@@ -26,21 +28,33 @@ _SHOWN = ("p50", "low", "high", "p90", "p99", "n", "load_ms", "first_ms", "peak_
 
 def verify_bundle(bundle: Path, uri: str = "local:", data: Path | None = None) -> dict[str, Any]:
     """Golden parity, the census of kernels and, with data, the metric; `ok` says whether parity holds."""
-    manifest, device = load_bundle(bundle), open_device(uri)
-    try:
-        golden = [verdict.model_dump(mode="json") for verdict in verify(device, bundle)]
-        kernels = census(device, bundle)
-        report: dict[str, Any] = {"bundle": str(bundle), "device": uri, "ok": all(row["ok"] for row in golden)}
-        report |= {"golden": golden, "kernels": {"int8": kernels.int8, "total": kernels.total}}
-        report |= {"warning": kernels.warning} if kernels.warning else {}
-        return report | (_metric(manifest, bundle, device, data) if data else {})
-    finally:
-        device.close()
+    return verify_on_each(bundle, muster([uri]), data)[0]
+
+
+def verify_on_each(
+    bundle: Path, members: Sequence[Member], data: Path | None = None, reporter: Reporter = SILENT
+) -> list[dict[str, Any]]:
+    """The same on several devices at once. One that fails has its error in its row, unless all do: that is raised."""
+    manifest = load_bundle(bundle)
+    outcomes = on_each(members, lambda device: _verdict(bundle, manifest, device, data), reporter)
+    return [
+        outcome.result or {"device": outcome.uri, "ok": False, "error": str(outcome.error)}
+        for outcome in _some(outcomes)
+    ]
+
+
+def _verdict(bundle: Path, manifest: Manifest, device: Device, data: Path | None) -> dict[str, Any]:
+    golden = [verdict.model_dump(mode="json") for verdict in verify(device, bundle)]
+    kernels = census(device, bundle)
+    report: dict[str, Any] = {"bundle": str(bundle), "device": device.uri, "ok": all(row["ok"] for row in golden)}
+    report |= {"golden": golden, "kernels": {"int8": kernels.int8, "total": kernels.total}}
+    report |= {"warning": kernels.warning} if kernels.warning else {}
+    return report | (_metric(manifest, bundle, device, data) if data else {})
 
 
 def bench_bundles(
     bundles: Sequence[Path],
-    uri: str = "local:",
+    devices: str | Sequence[Member] = "local:",
     *,
     batch: int | None = None,
     threads: int | None = None,
@@ -52,39 +66,61 @@ def bench_bundles(
     out: Path | None = None,
     reporter: Reporter = SILENT,
 ) -> list[dict[str, Any]]:
-    """One row per bundle, their replicates interleaved; `out` receives the full rows with every sample.
+    """One row per bundle and device, a device's replicates interleaved; `out` receives the full rows with every sample.
 
     `by_mlperf` measures for as long as MLPerf Mobile asks for and says whether its rules were kept. What only stands in
-    for its device has a row of bytes instead: its time is not the device's.
+    for its device has a row of bytes instead: its time is not the device's. Devices are at work at the same time, those
+    on one machine in turn; a device that fails has one row with its error, unless all do: that is raised.
     """
-    if by_mlperf:
-        seconds, count = (
-            max(seconds, 1.01 * SECONDS),
-            max(count, COUNT),
-        )  # the clock also sees what is between inferences
+    if by_mlperf:  # the clock also sees what is between inferences
+        seconds, count = max(seconds, 1.01 * SECONDS), max(count, COUNT)
+    members = muster([devices]) if isinstance(devices, str) else devices
     manifests = {str(bundle): load_bundle(bundle) for bundle in bundles}
-    chosen, device = parse_options(options), open_device(uri)
-    try:
-        sizes = [_size(device, name, manifest) for name, manifest in manifests.items() if stand_in(manifest.backend)]
-        timed = [name for name, manifest in manifests.items() if not stand_in(manifest.backend)]
-        candidates = {name: (Path(name), chosen) for name in timed}
-        measured = measure(device, candidates, replicates, seconds, count, batch, threads, reporter) if timed else {}
+    sized = [name for name, manifest in manifests.items() if stand_in(manifest.backend)]
+    chosen = parse_options(options)
+    candidates = {name: (Path(name), chosen) for name in manifests if name not in sized}
+
+    def job(device: Device, voice: Reporter) -> list[dict[str, Any]]:
+        sizes = [_size(device, name, manifests[name]) for name in sized]
+        if not candidates:
+            return sizes
+        measured = measure(device, candidates, replicates, seconds, count, batch, threads, voice)
         machine = machine_facts(device)
-    finally:
-        device.close()
-    rows = {
-        name: row(machine, manifests[name], manifests[name].precision, measurement, chosen)
-        for name, measurement in measured.items()
-    }
-    if out is not None:
-        append_rows(out, rows.values())
-    return sizes + [
+        rows = {
+            name: row(machine, manifests[name], manifests[name].precision, measured[name], chosen) for name in measured
+        }
+        if out is not None:
+            append_rows(out, rows.values())
+        return sizes + [_shown(name, found, by_mlperf) for name, found in rows.items()]
+
+    if len(members) == 1:
+        outcomes = on_each(members, partial(job, voice=reporter), reporter, timed=True)
+    else:
+        with reporter.track("measuring", total=replicates * len(candidates) * len(members)) as bar:
+            outcomes = on_each(members, partial(job, voice=OneBar(bar)), reporter, timed=True)
+    return [line for outcome in _some(outcomes) for line in _lines(outcome, several=len(members) > 1)]
+
+
+def _lines(outcome: Outcome[list[dict[str, Any]]], several: bool) -> list[dict[str, Any]]:
+    lines = [{"error": str(outcome.error)}] if outcome.result is None else outcome.result
+    return [{"device": outcome.uri} | line for line in lines] if several else lines
+
+
+def _some(outcomes: list[Outcome[Result]]) -> list[Outcome[Result]]:
+    """Outcomes of which one at least is no failure."""
+    first = outcomes[0].error
+    if first is not None and all(outcome.error for outcome in outcomes):
+        raise first
+    return outcomes
+
+
+def _shown(name: str, found: Row, by_mlperf: bool) -> dict[str, Any]:
+    return (
         {"bundle": name, "runtime": f"{found.runtime} {found.runtime_version}", "batch": found.batch}
         | {key: getattr(found.latency, key) for key in _SHOWN}
         | {"flags": list(found.latency.flags if found.latency else ())}
         | ({"strict": strict(found.samples).model_dump(mode="json")} if by_mlperf else {})
-        for name, found in rows.items()
-    ]
+    )
 
 
 def _size(device: Device, name: str, manifest: Manifest) -> dict[str, Any]:

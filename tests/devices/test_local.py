@@ -1,12 +1,14 @@
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from edgekd.devices import open_device
-from edgekd.errors import BadInputError, DeviceError
+from edgekd.errors import BadInputError, DeviceError, DeviceLostError
+from tests.devices.processes import until
 
 
 @pytest.mark.parametrize("uri", ["", "local", "locale:", "transport:", "serial:/dev/ttyUSB0", "local:somewhere"])
@@ -62,6 +64,16 @@ def test_a_hung_command_is_killed_with_its_children(tmp_path: Path) -> None:
     assert time.monotonic() - begin < 10  # far below the sleep: nothing waited for it
     child = int((tmp_path / "pid").read_text())
     assert _ends(child)
+
+
+def test_closing_in_another_thread_ends_what_runs_and_nothing_runs_after() -> None:
+    device = open_device("local:")
+    threading.Thread(target=lambda: until(True, "7108") and device.close()).start()
+    with pytest.raises(DeviceLostError, match="was closed"):
+        device.run(["sleep", "7108"], timeout=60)
+    assert until(False, "7108")
+    with pytest.raises(DeviceLostError):
+        device.run(["true"], timeout=10)
 
 
 def _ends(pid: int) -> bool:

@@ -143,6 +143,15 @@ def test_a_cut_connection_is_loss_and_leaves_no_orphan(own_board: Board) -> None
         open_device(board.uri)
 
 
+def test_closing_in_another_thread_ends_what_runs(board: Board) -> None:
+    device = open_device(board.uri)
+    threading.Thread(target=lambda: until(True, "7107") and device.close()).start()
+    with pytest.raises(DeviceLostError, match="was closed"):
+        device.run(["sleep", "7107"], timeout=60)
+    assert until(False, "7107")
+    assert _cleans_up(board)
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_or_killed_host_leaves_nothing_there(board: Board, how: signal.Signals) -> None:
     code = "import sys; from edgekd.devices import open_device as o; o(sys.argv[1]).run(['sleep', '7105'], 60)"

@@ -1,4 +1,5 @@
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from edgekd.measure import measure
 from edgekd.measure.facts import machine_facts
 from edgekd.measure.results import append_rows, artifact, read_rows, row
 from tests.measure.bundles import MakeBundle
+from tests.measure.test_comparison import measured
 
 
 def test_a_measurement_survives_the_file(bundle: MakeBundle, tmp_path: Path) -> None:
@@ -60,3 +62,14 @@ def test_facts_that_are_not_there_have_a_reason() -> None:
     assert machine.cores >= 1
     assert machine.python is not None
     assert machine.memory_mb is None or machine.memory_mb > 100
+
+
+def test_whoever_adds_at_the_same_time_loses_no_row_and_a_torn_line_goes(tmp_path: Path) -> None:
+    path, one = tmp_path / "results.jsonl", measured(1.0)
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(64):
+            pool.submit(append_rows, path, [one, one])
+    with path.open("a") as stream:
+        stream.write('{"time": "2026')  # a process that was killed
+    append_rows(path, [one])
+    assert read_rows(path) == [one] * 129

@@ -1,0 +1,117 @@
+"""Several devices at once, some of which are the same machine or go away."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from edgekd.cli import app
+from edgekd.devices import Device
+from edgekd.errors import BadInputError, DeviceLostError, DeviceNotFoundError
+from edgekd.measure.results import read_rows
+from edgekd.pipeline.fleet import Member, muster, on_each
+from tests.devices.loopback import Loopback
+from tests.devices.processes import until
+from tests.measure.bundles import MakeBundle, bundle
+
+__all__ = ["bundle"]
+
+ABSENT = "ssh://no-such-board.invalid"
+Span = tuple[float, float]
+
+
+def nap(device: Device) -> Span:
+    begin = time.monotonic()
+    device.run(["sleep", "0.6"], timeout=30)
+    return begin, time.monotonic()
+
+
+def overlap(*spans: Span | None) -> bool:
+    first, second = sorted(span for span in spans if span is not None)
+    return second[0] < first[1]
+
+
+def test_devices_are_named_once_and_checked_before_any_is_called(tmp_path: Path) -> None:
+    fleet = tmp_path / "fleet.toml"
+    fleet.write_text('[[devices]]\nuri = "adb://emu-1"\nhost = "rack"\n[[devices]]\nuri = "ssh://pi"\n')
+    assert muster() == (Member(uri="local:"),)
+    assert muster(["local:"], fleet) == (
+        Member(uri="local:"), Member(uri="adb://emu-1", host="rack"), Member(uri="ssh://pi")
+    )  # fmt: skip
+    with pytest.raises(BadInputError, match="ssh://pi is named twice"):
+        muster(["ssh://pi"], fleet)
+    with pytest.raises(BadInputError, match="unknown device 'shh://pi'; did you mean 'ssh:'"):
+        muster(["shh://pi"])
+    fleet.write_text('[[devices]]\nurl = "ssh://pi"\n')
+    with pytest.raises(BadInputError, match=r"fleet\.toml: missing key 'devices\.0\.uri'"):
+        muster(fleet=fleet)
+
+
+def test_two_names_of_one_machine_are_timed_in_turn(sshd: Loopback) -> None:
+    pair = muster(["local:", sshd.uri])
+    in_turn = on_each(pair, nap, timed=True)
+    assert [outcome.uri for outcome in in_turn] == ["local:", sshd.uri]
+    assert not overlap(*(outcome.result for outcome in in_turn))
+    assert overlap(*(outcome.result for outcome in on_each(pair, nap)))
+    apart = [Member(uri=member.uri, host=member.uri) for member in pair]  # whoever says so knows better
+    assert overlap(*(outcome.result for outcome in on_each(apart, nap, timed=True)))
+    assert sshd.leftovers() == []
+
+
+def test_what_is_lost_or_absent_loses_nobody_elses(sshd: Loopback) -> None:
+    def job(device: Device) -> str:
+        if device.uri == sshd.uri:
+            sshd.cut()
+        return device.run(["echo", "here"], timeout=20).stdout
+
+    absent, lost, kept = on_each(muster([ABSENT, sshd.uri, "local:"]), job)
+    assert isinstance(absent.error, DeviceNotFoundError)
+    assert isinstance(lost.error, DeviceLostError)
+    assert (kept.result, kept.error) == ("here\n", None)
+
+
+def test_rows_of_the_others_are_kept_and_the_exit_code_says_that_one_is_missing(
+    bundle: MakeBundle, tmp_path: Path
+) -> None:
+    out, both = tmp_path / "results.jsonl", ["--device", ABSENT, "--device", "local:", "--json"]
+    quick = ["--replicates", "1", "--seconds", "0.02", "--count", "3", "--out", str(out)]
+    result = CliRunner().invoke(app, ["bench", str(bundle("onnxruntime")), *both, *quick])
+    absent, kept = json.loads(result.stdout)
+    assert result.exit_code == 3
+    assert absent["device"] == ABSENT
+    assert "Could not resolve hostname" in absent["error"]
+    assert kept["device"] == "local:"
+    assert kept["p50"] > 0
+    assert len(read_rows(out)) == 1
+    result = CliRunner().invoke(app, ["verify", str(bundle("onnxruntime")), *both])
+    absent, kept = json.loads(result.stdout)
+    assert (result.exit_code, absent["ok"], kept["ok"]) == (3, False, True)
+
+
+def test_all_lost_is_one_line(bundle: MakeBundle) -> None:
+    result = CliRunner().invoke(app, ["bench", str(bundle("onnxruntime")), "--device", ABSENT, "--json"])
+    assert result.exit_code == 3
+    assert len(result.output.strip().splitlines()) == 1
+
+
+def test_an_interrupt_ends_what_runs_on_all_and_leaves_nothing(bundle: MakeBundle, sshd: Loopback) -> None:
+    board = f"{sshd.uri}?python={sys.executable}"
+    command = ["bench", str(bundle("onnxruntime")), "--device", board, "--device", "local:", "--seconds", "71.07"]
+    host = subprocess.Popen(
+        [sys.executable, "-m", "edgekd.cli", *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    assert until(True, "71.07", seconds=60)  # the runner's own argument
+    while not sshd.leftovers():
+        time.sleep(0.05)
+    time.sleep(1)
+    host.send_signal(signal.SIGINT)
+    _, complaint = host.communicate(timeout=60)
+    assert host.returncode == 130, complaint
+    assert "interrupted" in complaint
+    assert sshd.leftovers() == []
+    assert until(False, "71.07")
