@@ -6,13 +6,16 @@ MobileNetV2 at 224 x 224 in float32, one thread, batch 1:
   loadgen   percentiles and early stopping from the trace that MLPerf's LoadGen leaves (goal: equal to LoadGen's own)
   overhead  what the runner's loop adds to an inference beyond a bare loop (goal: at most 2 µs)
   alarms    a bundle against itself, 40 times (goal: at most 2 differences claimed)
-Needs `pip install mlcommons-loadgen ml_dtypes`. Each part is written to `results/fidelity.json` as soon as it is done.
+  orchestration  eight devices behind a loopback sshd, each asleep for 5 s, over one alone (goal: at most 1.2 times)
+Needs `pip install mlcommons-loadgen ml_dtypes`, and an sshd for the last. Each part is written to
+`results/fidelity.json` as soon as it is done.
 Takes ten minutes on an idle machine.
 """
 
 import argparse
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
@@ -36,6 +39,7 @@ from edgekd.files import write_json
 from edgekd.measure import Session, measure
 from edgekd.measure.facts import machine_facts
 from edgekd.measure.statistics import early_stopping, interval, order_statistic, percentile
+from edgekd.pipeline.fleet import Member, on_each
 from edgekd.pipeline.summary import versions
 from edgekd.quantization.qat import export_float
 from edgekd.recipe import Model
@@ -181,6 +185,32 @@ def alarms(device: Device, pairs: int = 40) -> dict[str, Any]:
     return {"pairs": pairs, "claimed": claimed, "holds": claimed <= pairs / 20}
 
 
+def orchestration(devices: int = 8, seconds: float = 5.0, rounds: int = 3) -> dict[str, Any]:
+    """From the first call to the last folder removed: how much longer a fleet takes than one of it."""
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from tests.devices.loopback import Loopback
+
+    fleet = [Member(uri=f"ssh://board{place}", host=str(place)) for place in range(devices)]
+
+    def took(members: list[Member]) -> float:
+        begin = time.perf_counter()
+        outcomes = on_each(members, lambda device: device.run(["sleep", str(seconds)], 60).code, timed=True)
+        assert [outcome.result for outcome in outcomes] == [0] * len(members), outcomes
+        return time.perf_counter() - begin
+
+    with TemporaryDirectory() as scratch:
+        board = Loopback(Path(scratch))
+        config = Path(board.environment["EDGEKD_SSH_CONFIG"])
+        config.write_text(config.read_text().replace("Host board\n", "Host board*\n"))
+        os.environ |= board.environment
+        try:
+            pairs = [(took(fleet[:1]), took(fleet)) for _ in range(rounds)]
+        finally:
+            board.stop()
+    ratio = median(all_of_them / alone for alone, all_of_them in pairs)
+    return {"devices": devices, "alone_s": median(pair[0] for pair in pairs), "ratio": ratio, "holds": ratio <= 1.2}
+
+
 def keep(part: str, found: dict[str, Any]) -> None:
     """Write a part beside the others."""
     document = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
@@ -192,7 +222,7 @@ def keep(part: str, found: dict[str, Any]) -> None:
 def main() -> int:
     """Run, print, write; 1 if a goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = ("vendors", "loadgen", "overhead", "alarms")
+    names = ("vendors", "loadgen", "overhead", "alarms", "orchestration")
     parser.add_argument("--parts", nargs="+", choices=names, default=names)
     parser.add_argument("--rounds", type=int, default=9, help="of `vendors`")
     arguments = parser.parse_args()
@@ -200,7 +230,7 @@ def main() -> int:
     with closing(open_device("local:")) as device:
         parts: dict[str, Callable[[], dict[str, Any]]] = {
             "vendors": lambda: vendors(device, arguments.rounds), "loadgen": loadgen,
-            "overhead": overhead, "alarms": lambda: alarms(device),
+            "overhead": overhead, "alarms": lambda: alarms(device), "orchestration": orchestration,
         }  # fmt: skip
         for part in arguments.parts:
             found = parts[part]()
