@@ -1,5 +1,11 @@
 """x86 without VNNI: its instruction saturates, scheme `int8-asymmetric-w7` never lets it, and the runner warns."""
 
+import json
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,7 +17,7 @@ from edgekd.quantization.calibrate import calibrate
 from edgekd.quantization.scheme import SCHEMES
 from edgekd.target import load_target
 from tests import factories
-from tests.export.runner import module
+from tests.export.runner import RUNNER, module
 
 AVX2 = {"sse4_2", "avx", "avx2", "fma"}
 PAIRS = 8
@@ -68,6 +74,26 @@ def warning(arch: str = "x86_64", flags: set[str] = AVX2, **changes: str) -> str
     manifest = {"backend": "onnxruntime", "precision": "int8", "scheme": "int8-asymmetric"}
     found: str | None = module().unfit_cpu(manifest | changes, arch, flags)
     return found
+
+
+OLD_CPU = """
+import importlib.util, sys
+specification = importlib.util.spec_from_file_location("runner", sys.argv[1])
+runner = importlib.util.module_from_spec(specification)
+specification.loader.exec_module(runner)
+runner.cpu_flags = lambda: {"avx2"}
+sys.exit(runner.main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="x86 only")
+@pytest.mark.parametrize(("verb", "record", "key"), [("verify", "warning", "text"), ("build", "kernels", "warning")])
+def test_the_warning_is_among_the_records(own_bundle: Path, verb: str, record: str, key: str) -> None:
+    argv = [sys.executable, "-c", OLD_CPU, str(RUNNER), verb, str(own_bundle)]
+    finished = subprocess.run(argv, capture_output=True, text=True, timeout=120)
+    records = [json.loads(line) for line in finished.stdout.splitlines()]
+    assert finished.returncode == 0
+    assert "no VNNI" in next(entry for entry in records if entry["record"] == record)[key]
 
 
 def test_the_runner_warns_where_cpu_and_scheme_do_not_fit() -> None:

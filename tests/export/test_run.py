@@ -120,7 +120,7 @@ def test_a_different_output_is_a_mismatch(own_bundle: Path) -> None:
 
 @pytest.mark.parametrize(("noise", "holds"), [(4.5, True), (0.5, False)])
 def test_a_distance_that_roundings_explain_holds(own_bundle: Path, noise: float, holds: bool) -> None:
-    """Six steps everywhere are 1.33 times a noise of 4.5 steps, which two roundings may be apart, or 12 times one of 0.5."""
+    """Six steps are 1.33 times a noise of 4.5 steps, as two roundings may be apart, or 12 times one of 0.5."""
     outputs = golden(own_bundle, "output:logits")
     specs = json.loads((own_bundle / "manifest.json").read_text())["outputs"]
     stored = specs[0]["step"] / (specs[0]["scale"] or 1)
