@@ -10,7 +10,7 @@ from edgekd.errors import BadInputError
 from edgekd.files import sha256
 from edgekd.schema import Schema
 
-MANIFEST = "manifest.json"
+MANIFEST, GOLDEN = "manifest.json", "golden.npz"
 
 
 class Preprocessing(Schema):

@@ -18,14 +18,14 @@ from edgekd.backends.compiled import PLAIN, Backend, Compiled, Precision
 from edgekd.backends.conversion import to_bundle
 from edgekd.backends.parity import float_step, rms
 from edgekd.backends.reference import output_steps
-from edgekd.bundle import MANIFEST, Manifest, Preprocessing, TensorSpec, identify
+from edgekd.bundle import GOLDEN, MANIFEST, Manifest, Preprocessing, TensorSpec, identify
 from edgekd.errors import BadInputError
 from edgekd.files import write_json
 from edgekd.target import Target
 
 Array = NDArray[Any]
 
-GOLDEN, RUNNER, README = "golden.npz", "run.py", "README.md"
+RUNNER, README = "run.py", "README.md"
 GOLDEN_SAMPLES = 32
 GOLDEN_BYTES = 4_000_000
 NPZ_OVERHEAD = 1_000  # headers of one array, bytes

@@ -1,5 +1,6 @@
 """Two result files, row by row: a difference is claimed only where the intervals leave no room for chance."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -9,22 +10,30 @@ from edgekd.schema import Schema
 
 Verdict = Literal["same", "faster", "slower", "regression", "metric drop", "missing", "new"]
 FAILURES: frozenset[Verdict] = frozenset({"regression", "metric drop", "missing"})
+WHAT_MAY_DIFFER = ("artifact", "inputs", "precision", "runtime_version", "runner")
 Key = tuple[str, str, int, int]
+Identity = tuple[str, str, int]
+Place = tuple[Key, Identity]
 
 
 class Difference(Schema):
-    """One target and variant before and after; `change` is after / before - 1 of the median latency."""
+    """One target and variant on one machine before and after; `change` is after / before - 1 of the median latency.
+
+    `changed` names what else is not as it was, and may be the reason. `machine` is told where there are several.
+    """
 
     target: str
     label: str
     batch: int
     threads: int
+    machine: str | None = None
     before_ms: float | None = None
     after_ms: float | None = None
     change: float | None = None
     before_metric: float | None = None
     after_metric: float | None = None
     verdict: Verdict
+    changed: tuple[str, ...] = ()
 
 
 def compare_files(
@@ -37,38 +46,52 @@ def compare_files(
     or rows from different machines.
     """
     old, new = _latest(before), _latest(after)
-    shared = [key for key in old if key in new]
+    shared = {key for key, _ in old} & {key for key, _ in new}
     if not shared:
         raise BadInputError(f"{before} and {after} measure nothing in common: {_names(old)}; {_names(new)}")
     for key in shared:
-        _same_machine(old[key], new[key])
-    keys = [*old, *(key for key in new if key not in old)]
-    rows = [_difference(key, old.get(key), new.get(key), threshold, metric_drop) for key in keys]
+        _same_machine(key, [machine for k, machine in old if k == key], [machine for k, machine in new if k == key])
+    places = dict.fromkeys((*old, *new))
+    several = len({machine for _, machine in places}) > 1
+    rows = [_difference(place, old.get(place), new.get(place), threshold, metric_drop, several) for place in places]
     return rows, any(row.verdict in FAILURES for row in rows)
 
 
-def _latest(path: Path) -> dict[Key, Row]:
-    """A later row replaces an earlier one of the same key."""
-    rows = {row.key: row for row in read_rows(path)}
+def _latest(path: Path) -> dict[Place, Row]:
+    """A later row replaces an earlier one of the same key and machine."""
+    rows = {(row.key, row.machine.identity): row for row in read_rows(path)}
     if not rows:
         raise BadInputError(f"{path}: no rows")
+    for row in rows.values():
+        if row.unidentified:
+            lacking = ", ".join(row.unidentified)
+            raise BadInputError(
+                f"{path}: {row.target} {row.label} does not say {lacking}: measure it again to compare it"
+            )
     return rows
 
 
-def _names(rows: dict[Key, Row]) -> str:
-    return ", ".join(f"{target} {label} (batch {batch}, threads {threads})" for target, label, batch, threads in rows)
+def _names(rows: Iterable[Place]) -> str:
+    keys = dict.fromkeys(key for key, _ in rows)
+    return ", ".join(f"{target} {label} (batch {batch}, threads {threads})" for target, label, batch, threads in keys)
 
 
-def _same_machine(before: Row, after: Row) -> None:
-    if before.machine.identity != after.machine.identity:
-        names = (
-            f"{cpu} ({arch}, {cores} cores)" for cpu, arch, cores in (before.machine.identity, after.machine.identity)
-        )
-        raise BadInputError(f"{before.target} {before.label}: measured on different machines: {' and '.join(names)}")
+def _same_machine(key: Key, before: list[Identity], after: list[Identity]) -> None:
+    if not set(before) & set(after):
+        names = (f"{cpu} ({arch}, {cores} cores)" for cpu, arch, cores in (before[0], after[0]))
+        raise BadInputError(f"{key[0]} {key[1]}: measured on different machines: {' and '.join(names)}")
 
 
-def _difference(key: Key, before: Row | None, after: Row | None, threshold: float, metric_drop: float) -> Difference:
-    target, label, batch, threads = key
+def _changed(before: Row | None, after: Row | None) -> tuple[str, ...]:
+    if before is None or after is None:
+        return ()
+    return tuple(name for name in WHAT_MAY_DIFFER if getattr(before, name) != getattr(after, name))
+
+
+def _difference(
+    place: Place, before: Row | None, after: Row | None, threshold: float, metric_drop: float, several: bool
+) -> Difference:
+    (target, label, batch, threads), machine = place
     before_ms = before.latency.p50 if before and before.latency else None
     after_ms = after.latency.p50 if after and after.latency else None
     return Difference(
@@ -76,12 +99,14 @@ def _difference(key: Key, before: Row | None, after: Row | None, threshold: floa
         label=label,
         batch=batch,
         threads=threads,
+        machine=machine[0] if several else None,
         before_ms=before_ms,
         after_ms=after_ms,
         change=after_ms / before_ms - 1 if before_ms and after_ms else None,
         before_metric=before.metric if before else None,
         after_metric=after.metric if after else None,
         verdict=_verdict(before, after, threshold, metric_drop),
+        changed=_changed(before, after),
     )
 
 

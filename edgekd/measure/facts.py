@@ -1,5 +1,7 @@
 """What a machine is: the identity without which a latency means nothing."""
 
+import re
+
 from pydantic import Field
 
 from edgekd.devices import Device
@@ -15,6 +17,10 @@ BOARD, CPUINFO, MEMINFO = "/proc/device-tree/model", "/proc/cpuinfo", "/proc/mem
 GOVERNOR, FREQUENCY, MAX_FREQUENCY = (
     f"{CPUFREQ}{name}" for name in ("scaling_governor", "scaling_cur_freq", "cpuinfo_max_freq")
 )
+ANDROID = (  # no serial number, nothing of the owner's: results are published
+    *("ro.product.manufacturer", "ro.product.model", "ro.soc.manufacturer", "ro.soc.model", "ro.board.platform"),
+    *("ro.build.version.release", "ro.build.version.sdk", "ro.build.version.security_patch", "ro.build.fingerprint"),
+)
 SECTION = "====edgekd "
 SCRIPT = f"""
 for path in {" ".join((BOARD, CPUINFO, MEMINFO, GOVERNOR, FREQUENCY, MAX_FREQUENCY))}
@@ -22,13 +28,18 @@ do echo; echo "{SECTION}$path"; cat "$path" 2>/dev/null | tr -d '\\000'; done
 echo; echo "{SECTION}kernel"; uname -r
 echo; echo "{SECTION}arch"; uname -m
 echo; echo "{SECTION}cores"; nproc 2>/dev/null || getconf _NPROCESSORS_ONLN
+echo; echo "{SECTION}android"; for name in {" ".join(ANDROID)}
+do value=$(getprop "$name" 2>/dev/null); [ -z "$value" ] || echo "$name: $value"; done
 echo; echo "{SECTION}python"; "$0" -c 'import platform; print(platform.python_version())' 2>/dev/null
 true
 """
 
 
 class Machine(Schema):
-    """Identity and state of a machine; every None has its reason in `missing`. Memory is in 10^6 bytes."""
+    """Identity and state of a machine; every None has its reason in `missing`. Memory is in 10^6 bytes.
+
+    `parts` are the numbers of ARM cores ("0xd0b" is a Cortex-A76), `android` are properties of the system by name.
+    """
 
     cpu: str
     arch: str
@@ -40,6 +51,8 @@ class Machine(Schema):
     governor: str | None
     frequency_mhz: float | None
     max_frequency_mhz: float | None
+    parts: tuple[str, ...] = ()
+    android: dict[str, str] = Field(default_factory=dict)
     missing: dict[str, str] = Field(default_factory=dict)
 
     @property
@@ -53,6 +66,7 @@ def machine_facts(device: Device) -> Machine:
     said = sections(device.run(["sh", "-c", SCRIPT, device.python], timeout=60).stdout)
     if "python" not in said or not said["cores"].isdigit():
         raise DeviceError(f"{device.uri} did not say what machine it is")
+    android = _fields(said["android"])
     optional = {
         "memory_mb": _memory_mb(said[MEMINFO]),
         "python": said["python"] or None,
@@ -63,10 +77,12 @@ def machine_facts(device: Device) -> Machine:
     sources = dict(zip(optional, (MEMINFO, "python", GOVERNOR, FREQUENCY, MAX_FREQUENCY), strict=True))
     return Machine.model_validate(
         {
-            "cpu": _cpu(said[BOARD], said[CPUINFO]),
+            "cpu": _cpu(said[BOARD] or _phone(android), said[CPUINFO]),
             "arch": said["arch"],
             "cores": int(said["cores"]),
             "flags": _flags(said[CPUINFO]),
+            "parts": tuple(sorted(set(re.findall(r"^CPU part\s*:\s*(\w+)", said[CPUINFO], re.MULTILINE)))),
+            "android": android,
             "kernel": said["kernel"],
             "missing": {name: f"no {sources[name]} here" for name, value in optional.items() if value is None},
             **optional,
@@ -84,6 +100,12 @@ def _cpu(board: str, cpuinfo: str) -> str:
     """The board's name if there is one: ARM's cpuinfo often names neither CPU nor board."""
     fields = _fields(cpuinfo)
     return board or next((fields[key] for key in ("model name", "Hardware", "Model") if fields.get(key)), "unknown")
+
+
+def _phone(android: dict[str, str]) -> str:
+    """Such as `Google Pixel 9, Tensor G4`; nothing elsewhere."""
+    name = f"{android.get('ro.product.manufacturer', '')} {android.get('ro.product.model', '')}".strip()
+    return ", ".join(filter(None, (name, android.get("ro.soc.model"))))
 
 
 def _flags(cpuinfo: str) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from edgekd.schema import Schema
 
 Array = np.ndarray[Any, Any]
 Options = Mapping[str, str | int | bool]
+RUNNER = Path(str(files("edgekd._export") / "run.py"))
 Record = TypeVar("Record", bound=Schema)
 
 
@@ -91,7 +92,7 @@ class Session:
                 return {name: archive[name] for name in archive.files}
 
     def _run(self, verb: str, *arguments: str, accept_mismatch: bool = False, longer: float = 0.0) -> Answer:
-        runner = self.device.push(Path(str(files("edgekd._export") / "run.py")))
+        runner = self.device.push(RUNNER)
         argv = [self.device.python, runner, verb, self.device.push(self.bundle), *arguments]
         argv += [f"--batch={self.batch}"] if self.batch else []
         argv += [f"--threads={self.threads}"] if self.threads else []

@@ -8,22 +8,26 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import Field, PositiveInt
 
-from edgekd.bundle import Manifest
+from edgekd.bundle import GOLDEN, Manifest
 from edgekd.errors import BadInputError
-from edgekd.files import digest
+from edgekd.files import digest, sha256
 from edgekd.measure.benchmark import Measurement
 from edgekd.measure.facts import Machine
-from edgekd.measure.protocol import Options
+from edgekd.measure.protocol import RUNNER, Options
 from edgekd.measure.statistics import Latency
 from edgekd.measure.telemetry import Telemetry
 from edgekd.schema import Schema
+
+SHA256 = r"^[0-9a-f]{64}$"
+IDENTITY = ("runner", "inputs", "precision")
 
 
 class Row(Schema):
     """What was measured, of which artifact, with what, on what.
 
-    `artifact` is the SHA-256 over the model's files. `metric` is a fraction, higher is better. `samples` are ms, by
-    replicate, in order.
+    `artifact` is the SHA-256 over the model's files, `runner` that of what timed it, `inputs` of the file with what it
+    was fed; `precision` is what the runtime says of its float arithmetic. `metric` is a fraction, higher is better.
+    `samples` are ms, by replicate, in order.
     """
 
     format: int = 1
@@ -35,7 +39,10 @@ class Row(Schema):
     runtime: str
     runtime_version: str
     options: dict[str, str | int | bool] = Field(default_factory=dict)
-    artifact: str = Field(pattern=r"^[0-9a-f]{64}$")
+    artifact: str = Field(pattern=SHA256)
+    runner: str | None = Field(default=None, pattern=SHA256)
+    inputs: str | None = Field(default=None, pattern=SHA256)
+    precision: str | None = None
     batch: PositiveInt
     threads: PositiveInt
     latency: Latency | None = None
@@ -48,6 +55,11 @@ class Row(Schema):
     def key(self) -> tuple[str, str, int, int]:
         """Rows of two files with equal keys measure the same thing."""
         return self.target, self.label, self.batch, self.threads
+
+    @property
+    def unidentified(self) -> tuple[str, ...]:
+        """What a row of an older edgekd does not say, and without which it cannot be compared."""
+        return tuple(name for name in IDENTITY if getattr(self, name) is None)
 
 
 def row(
@@ -70,6 +82,9 @@ def row(
         runtime_version=first.start.runtime_version,
         options={**manifest.runtime, **(options or {}), **first.load.details},
         artifact=artifact(manifest),
+        runner=sha256(RUNNER),
+        inputs=manifest.files[GOLDEN].sha256,
+        precision=first.load.details.get("precision", "not told"),
         batch=first.timing.batch,
         threads=first.timing.threads,
         latency=measurement.latency,

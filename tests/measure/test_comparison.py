@@ -22,6 +22,7 @@ def measured(milliseconds: float, spread: float = 0.01, replicates: int = 5, **c
     fields: dict[str, Any] = {
         "time": "2026-01-01T00:00:00+00:00", "machine": MACHINE, "target": "t", "label": "int8",
         "backend": "openvino", "runtime": "OpenVINO", "runtime_version": "1", "artifact": "0" * 64, "batch": 1,
+        "runner": "1" * 64, "inputs": "2" * 64, "precision": "f32",
         "threads": 1, "latency": summarise([[median] * 4 for median in medians], 1, ones, ones, ones),
     }  # fmt: skip
     return Row(**(fields | changes))
@@ -106,3 +107,23 @@ def test_an_empty_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "after.jsonl").write_text("\n")
     with pytest.raises(BadInputError, match="no rows"):
         compare_files(tmp_path / "before.jsonl", tmp_path / "after.jsonl")
+
+
+def test_rows_of_an_older_edgekd_are_refused_by_what_they_do_not_say(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match=r"before\.jsonl: t int8 does not say runner, inputs: measure it again"):
+        compared(tmp_path, [measured(1.0, runner=None, inputs=None)], [measured(1.0)])
+
+
+def test_what_else_changed_is_named(tmp_path: Path) -> None:
+    after = measured(1.5, precision="bf16", runtime_version="2", inputs="3" * 64)
+    (row,), regressed = compared(tmp_path, [measured(1.0)], [after])
+    assert regressed
+    assert row.changed == ("inputs", "precision", "runtime_version")
+
+
+def test_the_same_target_on_several_machines_is_compared_machine_by_machine(tmp_path: Path) -> None:
+    other = MACHINE.model_copy(update={"cpu": "d"})
+    before = [measured(1.0), measured(3.0, machine=other)]
+    rows, regressed = compared(tmp_path, before, [measured(3.0, machine=other), measured(1.5)])
+    assert regressed
+    assert {row.machine: row.verdict for row in rows} == {"c": "regression", "d": "same"}

@@ -8,9 +8,11 @@ import pytest
 from edgekd.bundle import File, load_bundle
 from edgekd.devices import open_device
 from edgekd.errors import BadInputError
+from edgekd.files import sha256
 from edgekd.measure import measure
 from edgekd.measure.facts import machine_facts
 from edgekd.measure.results import append_rows, artifact, read_rows, row
+from tests.export.runner import RUNNER
 from tests.measure.bundles import MakeBundle
 from tests.measure.test_comparison import measured
 
@@ -27,6 +29,10 @@ def test_a_measurement_survives_the_file(bundle: MakeBundle, tmp_path: Path) -> 
     assert written.runtime == "OpenVINO"
     assert written.options["precision"] in ("bf16", "f16", "f32")  # what ran, not what was asked for
     assert len(written.samples) == 2
+    assert written.precision == written.options["precision"]
+    assert written.runner == sha256(RUNNER)
+    assert written.inputs == sha256(folder / "golden.npz")
+    assert written.unidentified == ()
 
 
 def test_the_artifact_is_the_model_and_nothing_else(bundle: MakeBundle) -> None:
@@ -73,3 +79,21 @@ def test_whoever_adds_at_the_same_time_loses_no_row_and_a_torn_line_goes(tmp_pat
         stream.write('{"time": "2026')  # a process that was killed
     append_rows(path, [one])
     assert read_rows(path) == [one] * 129
+
+
+def test_a_phone_is_named_by_its_properties_and_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = {"ro.product.manufacturer": "Google", "ro.product.model": "Pixel 9", "ro.soc.model": "Tensor G4"}
+    cases = "".join(f"{name}) echo '{value}';; " for name, value in said.items())
+    (tmp_path / "getprop").write_text(f'#!/bin/sh\ncase "$1" in {cases}esac\n')
+    (tmp_path / "cat").write_text(
+        '#!/bin/sh\ncase "$1" in */cpuinfo) printf "CPU part\t: 0xd82\nCPU part\t: 0xd80\nCPU part\t: 0xd82\n";; esac\n'
+    )
+    for program in tmp_path.iterdir():
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    device = open_device("local:")
+    machine = machine_facts(device)
+    device.close()
+    assert machine.android == said
+    assert machine.parts == ("0xd80", "0xd82")
+    assert machine.cpu == "Google Pixel 9, Tensor G4"
