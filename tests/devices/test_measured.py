@@ -62,6 +62,16 @@ def test_bench_gives_a_row_with_the_devices_facts(uri: str, bundle: MakeBundle, 
     assert row["machine"]["python"] == sys.version.split()[0]
 
 
+def test_doctor_finds_there_what_is_here_and_says_what_is_missing(board: Board, uri: str) -> None:
+    code, there = edgekd("doctor", "--device", uri, "--target", "x86-onnxruntime", "--json")
+    found = json.loads(there)
+    assert (code, found["ready"], found["device"]) == (0, True, uri)
+    assert all(row["found"] != "missing" for row in found["components"])
+    code, there = edgekd("doctor", "--device", f"{board.uri}?python=/no/python", "--json")
+    assert (code, json.loads(there)["ready"]) == (1, False)
+    assert board.leftovers() == []
+
+
 def test_what_is_missing_there_is_one_line(board: Board, uri: str, bundle: MakeBundle, own_bundle: Path) -> None:
     code, output = edgekd("verify", str(bundle("onnxruntime")), "--device", f"{board.uri}?python=/no/python")
     assert (code, len(output.strip().splitlines())) == (3, 1)
