@@ -15,6 +15,7 @@ from edgekd.devices import Device
 from edgekd.errors import BadInputError, DeviceLostError, DeviceNotFoundError
 from edgekd.measure.results import read_rows
 from edgekd.pipeline.fleet import Member, muster, on_each
+from tests.devices.conftest import Board
 from tests.devices.loopback import Loopback
 from tests.devices.processes import until
 from tests.measure.bundles import MakeBundle, bundle
@@ -99,9 +100,9 @@ def test_all_lost_is_one_line(bundle: MakeBundle) -> None:
     assert len(result.output.strip().splitlines()) == 1
 
 
-def test_an_interrupt_ends_what_runs_on_all_and_leaves_nothing(bundle: MakeBundle, sshd: Loopback) -> None:
-    board = f"{sshd.uri}?python={sys.executable}"
-    command = ["bench", str(bundle("onnxruntime")), "--device", board, "--device", "local:", "--seconds=71.07"]
+def test_an_interrupt_ends_what_runs_on_all_and_leaves_nothing(bundle: MakeBundle, own_board: Board) -> None:
+    uri = f"{own_board.uri}?python={sys.executable}"
+    command = ["bench", str(bundle("onnxruntime")), "--device", uri, "--device", "local:", "--seconds=71.07"]
     host = subprocess.Popen(
         [sys.executable, "-m", "edgekd.cli", *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
@@ -110,5 +111,5 @@ def test_an_interrupt_ends_what_runs_on_all_and_leaves_nothing(bundle: MakeBundl
     _, complaint = host.communicate(timeout=60)
     assert host.returncode == 130, complaint
     assert "interrupted" in complaint
-    assert sshd.leftovers() == []
+    assert own_board.leftovers() == []
     assert until(False, "71.07")
