@@ -1,8 +1,9 @@
 """Networks that people deploy × backends × precisions: what goes through, how exactly, in how many int8 kernels.
 
 Each network is quantised twice for each scheme, calibration only and fine-tuned for a few steps, and sent to every
-backend; what can run here is held against the reference. Each cell is written to `results/networks.json` as soon as it
-is done; one whose graph, target and backend have not changed is not run again; interrupted, the same command goes on.
+backend; where int8 throughout would be noise, mixed precision leaves the layers that it hurts most in float. What can
+run here is held against the reference. Each cell is written to `results/networks.json` as soon as it is done; one whose
+graph, target and backend have not changed is not run again; interrupted, the same command goes on.
 """
 
 import argparse
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
+from glob import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,7 +28,7 @@ from torch import nn
 
 from edgekd.backends import find_backend
 from edgekd.backends.assemble import write_bundle
-from edgekd.backends.parity import sqnr
+from edgekd.backends.parity import LEAST_REFERENCE_SQNR_DB, sqnr
 from edgekd.backends.reference import Reference
 from edgekd.devices import open_device
 from edgekd.errors import BadInputError, DeviceError, EdgekdError, MissingExtraError
@@ -35,8 +37,8 @@ from edgekd.measure.facts import machine_facts
 from edgekd.pipeline.proof import Expected, gather_evidence
 from edgekd.pipeline.summary import git_commit, versions
 from edgekd.quantization import qat
-from edgekd.quantization.calibrate import Calibration, calibrate
 from edgekd.quantization.islands import float_layers
+from edgekd.quantization.mixed_precision import Mixed, mix
 from edgekd.quantization.qdq import strip_activations
 from edgekd.quantization.scheme import find_scheme
 from edgekd.target import Target, load_target
@@ -55,7 +57,7 @@ TARGETS = {
 }
 DEFAULT = [name for name in TARGETS if name != "tflm"]  # most networks are not meant for a microcontroller
 WAYS = ("float", "calibrated", "fine-tuned")
-HOW = Calibration(correct_bias=True)
+LIKENESS, JUDGES = LEAST_REFERENCE_SQNR_DB + 1, 2  # dB that a calibrated network needs on so many calibration batches
 SAMPLES, CALIBRATION, BATCH, STEPS, RATE = 64, 128, 16, 8, 1e-5
 
 
@@ -65,6 +67,7 @@ class Graphs:
 
     network: Network
     _made: dict[tuple[str, str], onnx.ModelProto] = field(default_factory=dict)
+    _mixed: dict[str, Mixed] = field(default_factory=dict)
 
     @cached_property
     def model(self) -> nn.Module:
@@ -98,12 +101,29 @@ class Graphs:
         if way == "float":
             return qat.export_float(self.model, self.samples[:2], fixed_length=fixed)
         if way == "calibrated":
-            batches = ({"input": batch.numpy()} for batch in self.batches)
-            return calibrate(self.graph("float", ""), find_scheme(scheme), batches, how=HOW)
-        prepared = qat.prepare(self.model, find_scheme(scheme), self.samples[:2])
+            return self.mixed(scheme).model
+        prepared = qat.prepare(self.model, find_scheme(scheme), self.samples[:2], map(escape, self.mixed(scheme).kept))
         qat.calibrate(prepared, self.batches)
         fine_tune(prepared, self.model, self.batches)
         return qat.export_qdq(prepared, self.samples[:2], find_scheme(scheme), fixed_length=fixed)
+
+    def mixed(self, scheme: str) -> Mixed:
+        """Calibrated, with as few layers in float as leave it a likeness of the float network."""
+        if scheme not in self._mixed:
+            batches = [{"input": batch.numpy()} for batch in self.batches]
+            plain = self.graph("float", "")
+            wanted = [Reference(plain).run(batch) for batch in batches[:JUDGES]]
+
+            def alike(model: onnx.ModelProto) -> bool:
+                found = [Reference(model).run(batch) for batch in batches[:JUDGES]]
+                return all(
+                    (sqnr(ours[name], theirs[name]) or LIKENESS) >= LIKENESS
+                    for ours, theirs in zip(found, wanted, strict=True)
+                    for name in ours
+                )
+
+            self._mixed[scheme] = mix(plain, find_scheme(scheme), batches, alike)
+        return self._mixed[scheme]
 
 
 def fine_tune(prepared: nn.Module, model: nn.Module, batches: Iterator[torch.Tensor]) -> None:
@@ -194,7 +214,7 @@ class Bench:
             self.document = json.loads(RESULTS.read_text())
         with closing(open_device("local:")) as device:
             machine = machine_facts(device).model_dump(mode="json")
-        self.document |= {"machine": machine, "versions": versions(), "commit": git_commit(), "samples": SAMPLES}
+        self.document |= {"machine": machine, "versions": versions(), "samples": SAMPLES}
         self.document.setdefault("networks", {})
 
     def run(self, name: str, backends: list[str], ways: list[str]) -> None:
@@ -209,7 +229,8 @@ class Bench:
                     continue
                 started = time.monotonic()
                 found = cell(graphs, way, TARGETS[backend])
-                row["cells"][label] = found | {"key": key, "seconds": round(time.monotonic() - started, 1)}
+                seconds = round(time.monotonic() - started, 1)
+                row["cells"][label] = found | {"key": key, "seconds": seconds, "commit": git_commit()}
                 row["parameters"] = sum(parameter.numel() for parameter in graphs.model.parameters())
                 write_json(RESULTS, self.document)
                 Console().print(f"{name}, {label}: {found['status']} {found.get('reason') or ''}"[:300])

@@ -17,10 +17,6 @@ BLOCKS = (
     (5, 576, 96, True, True, 1),
 )
 
-# Of a branch beside a skip: small at the start, as in Goyal et al., arXiv:1706.02677. With 1, what random weights make
-# of a rounding grows until int8 is noise, which trained ones do not do.
-RESIDUAL_GAIN = 0.25
-
 
 def conv(inputs: int, outputs: int, kernel: int, act: nn.Module | None, stride: int = 1, groups: int = 1) -> nn.Module:
     """Convolution, batch norm and, if given, an activation."""
@@ -57,8 +53,6 @@ class InvertedResidual(nn.Module):
         layers += [SqueezeExcite(hidden)] if excite else []
         self.branch = nn.Sequential(*layers, conv(hidden, outputs, 1, None))
         self.skip = stride == 1 and inputs == outputs
-        if self.skip:
-            nn.init.constant_(self.branch[-1][1].weight, RESIDUAL_GAIN)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, H, W) to (N, outputs, H/stride, W/stride)."""

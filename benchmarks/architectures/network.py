@@ -14,6 +14,7 @@ Inputs = Callable[[int, int], Array]
 """(count, seed) → samples as the network takes them."""
 
 SETTLING = 128  # samples that batch norms and heads are fitted to
+GAIN = 0.1  # of a branch beside a skip, small as where training starts (Goyal et al., arXiv:1706.02677)
 SPREAD = 5.0  # a settled head's outputs have a standard deviation of 1, around means from -SPREAD to SPREAD
 
 
@@ -40,8 +41,18 @@ class Network:
         torch.manual_seed(seed)
         model = self.build().eval()
         if self.heads:
+            calm(model)
             settle(model, torch.from_numpy(self.inputs(SETTLING, seed)), self.heads)
         return model
+
+
+def calm(model: nn.Module) -> None:
+    """Let skips outweigh their branches, in place: else what random weights make of a rounding grows into noise."""
+    for block in model.modules():
+        branch = getattr(block, "branch", None)
+        if isinstance(branch, nn.Sequential) and getattr(block, "skip", True):
+            norms = [layer for layer in branch.modules() if isinstance(layer, nn.BatchNorm2d)]
+            nn.init.constant_(norms[-1].weight, GAIN)
 
 
 def settle(model: nn.Module, x: Tensor, heads: Sequence[str]) -> None:

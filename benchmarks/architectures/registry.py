@@ -14,7 +14,7 @@ LENGTH, VOCABULARY = 32, 30522
 NETWORKS = {
     "resnet18": Network("ResNet-18, 64×64", lambda: ResNet(18, 10), blobs(3, 64, 64), ("fc",)),
     "resnet50": Network("ResNet-50, 64×64", lambda: ResNet(50, 10), blobs(3, 64, 64), ("fc",)),
-    "mobilenet-v2": Network("MobileNetV2, 32×32", lambda: mobilenet.build(10, 3), blobs(3, 32, 32), ("head.2",)),
+    "mobilenet-v2": Network("MobileNetV2, 64×64", lambda: mobilenet.build(10, 3), blobs(3, 64, 64), ("head.2",)),
     "mobilenet-v3-small": Network("MobileNetV3-small, 64×64", lambda: MobileNetV3Small(10), blobs(3, 64, 64), ("fc",)),
     "efficientnet-lite0": Network("EfficientNet-Lite0, 224×224, ImageNet weights", pretrained, photographs),
     "minilm": Network(

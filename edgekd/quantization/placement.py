@@ -16,6 +16,7 @@ ELEMENTWISE = frozenset({"Add", "Mul"})
 POOLS = frozenset({"AveragePool", "GlobalAveragePool"})
 ACTIVATIONS = frozenset({"Relu", "Clip"})
 FIXED = frozenset({"Softmax", "Sigmoid", "Tanh"})
+FLOAT = frozenset({"Attention", "LayerNormalization"})
 PASS_THROUGH = frozenset(
     {
         "DepthToSpace",
@@ -103,7 +104,8 @@ def place(view: View, scheme: Scheme, keep_float: Iterable[str] = ()) -> Placeme
     floats = _kept(view, list(keep_float))
     ends = _chain_ends(view)
     depths = _depths(view)
-    layers = [op for op in view.ops if op.name not in floats]
+    idle = _idle(view)
+    layers = [op for op in view.ops if op.name not in floats | idle]
     excluded = floats | {edge for op in layers for edge in _fused_branch(view, op, scheme, depths)}
     placed = {edge for op in layers for edge in _needs(op, ends, scheme)} - excluded
     _spread(view, ends, placed, excluded)
@@ -125,6 +127,29 @@ def _kept(view: View, globs: list[str]) -> set[str]:
         if not any(fnmatchcase(name, glob) for name in names):
             raise BadInputError(f"keep_float: {glob!r} matches no layer{nearest(glob, {op.name for op in view.ops})}")
     return {name for name in names if any(fnmatchcase(name, glob) for glob in globs)}
+
+
+def _idle(view: View) -> set[str]:
+    """Sums, products and softmaxes that no integer kernel reads: those of attention, and a transformer's residual ones.
+
+    In integers they would gain nothing, and a residual stream, whose outliers are many times its values, loses most.
+    """
+    idle = {op.name for op in view.ops if _joins(op) or op.kind == "Softmax"}
+    busy = {""}
+    while busy:
+        busy = {op.name for op in view.ops if op.name in idle and not _only_floats_read(view, op.outputs[0], idle)}
+        idle -= busy
+    return idle
+
+
+def _only_floats_read(view: View, edge: str, idle: set[str]) -> bool:
+    def in_float(op: Op) -> bool:
+        if op.kind in PASS_THROUGH:
+            return all(_only_floats_read(view, output, idle) for output in op.outputs)
+        product = op.kind == "MatMul" and not op.constant
+        return product or op.kind in FLOAT or op.name in idle
+
+    return edge not in view.outputs and all(in_float(op) for op in view.consumers.get(edge, []))
 
 
 def _weighted(op: Op) -> bool:
