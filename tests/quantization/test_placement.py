@@ -163,3 +163,34 @@ def test_transposed_convolutions_are_kernels_where_the_target_has_them() -> None
     assert edges(place(net, ASYMMETRIC)) == {"x", "a", "y"}
     assert place(net, SYMMETRIC).weights == {"a"}
     assert edges(place(net, SYMMETRIC)) == {"x", "a"}
+
+
+def attention_block(reader: str) -> View:
+    """A float product, its mask and softmax, another product, a layer, the residual sum, a norm and `reader`."""
+    return view(
+        op("MatMul", "q k", "scores"),
+        op("Add", "scores mask", "masked"),
+        op("Softmax", "masked", "shares"),
+        op("Transpose", "shares", "moved"),
+        op("MatMul", "moved v", "context"),
+        op("Gemm", "context", "projected"),
+        op("Add", "projected x", "sum"),
+        op("LayerNormalization", "sum", "normal"),
+        op(reader, "sum normal", "next"),
+        op("LayerNormalization", "next", "y"),
+    )
+
+
+def test_sums_and_softmaxes_between_float_operations_stay_in_float() -> None:
+    """The second sum is read by a norm alone, so the first one is read by floats alone, too."""
+    assert edges(place(attention_block("Add"), ASYMMETRIC)) == {"context", "projected"}
+
+
+def test_a_sum_that_an_integer_kernel_reads_is_quantised() -> None:
+    assert {"projected", "x", "sum"} <= edges(place(attention_block("Concat"), ASYMMETRIC))
+
+
+@pytest.mark.parametrize("outputs", ["shares", "masked"])
+def test_what_leaves_the_network_is_quantised(outputs: str) -> None:
+    block = view(op("Add", "x mask", "masked"), op("Softmax", "masked", "shares"), outputs=outputs)
+    assert outputs in edges(place(block, ASYMMETRIC))
