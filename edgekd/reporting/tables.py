@@ -13,6 +13,7 @@ from edgekd.reporting.words import NONE, Run, count, mean, metric_name, millisec
 _LATENCY = ("p50", "low", "high", "p90", "p99", "n")
 _STYLES = {"ok": "green", "fallback": "bold yellow", "unverified": "yellow", "skipped": "dim", "failed": "bold red"}
 _MOST_COLUMNS, _MOST_IN_A_WORD = 10, 40
+_LONGEST_NAME = 32  # kept on one line, to be copied
 _PAYS = {True: "yes", False: "no", None: "unknown"}
 
 
@@ -184,7 +185,8 @@ def _rows_table(rows: list[dict[str, Any]]) -> Table:
         return table
     for key in keys:
         numeric = all(isinstance(row.get(key), int | float | None) for row in rows)
-        table.add_column(_spoken(key), justify="right" if numeric else "left", overflow="fold")
+        name = key == keys[0] and all(len(_cell(row.get(key))) <= _LONGEST_NAME for row in rows)
+        table.add_column(_spoken(key), justify="right" if numeric else "left", overflow="fold", no_wrap=name)
     for row in rows:
         table.add_row(*(Text(_cell(row.get(key))) for key in keys))
     return table
