@@ -32,10 +32,13 @@ def weight_axis(graph: Graph) -> Iterator[Finding]:
 
 
 def input_unquantized(graph: Graph) -> Iterator[Finding]:
-    """A layer is int8 with a DequantizeLinear at both inputs, else float: on purpose where its weight is stored so."""
+    """A layer is int8 with a DequantizeLinear at both inputs, else float: on purpose where its weight is stored so.
+
+    So is a product of two activations, where int8 would gain nothing.
+    """
     for layer in _layers(graph):
         bare = [name for name in layer.input[:2] if not _is_quantized(graph, name)]
-        if len(bare) == 1 and bare[0] not in graph.constants:
+        if len(bare) == 1 and bare[0] not in graph.constants and not _is_product(graph, layer):
             message = f"{layer.op_type} input {bare[0]} has no DequantizeLinear: the layer would run in float"
             yield found("input-unquantized", layer, message)
         elif bare:
@@ -50,9 +53,12 @@ def conv_transpose(graph: Graph) -> Iterator[Finding]:
 
 
 def residual_add(graph: Graph) -> Iterator[Finding]:
-    """A layer fuses the Add behind it when the other summand, the skip, is quantised: one of the two, not both."""
+    """A layer fuses the Add behind it when the other summand, the skip, is quantised: one of the two, not both.
+
+    A sum that nothing quantises, as between two layer norms, is float on purpose.
+    """
     for add in graph.nodes:
-        if add.op_type != "Add" or any(_is_constant(graph, name) for name in add.input):
+        if add.op_type != "Add" or any(_is_constant(graph, name) for name in add.input) or _stays_float(graph, add):
             continue
         bare = [name for name in add.input if not _is_quantized(graph, name)]
         fused = [name for name in bare if _ends_layer(graph, name, int8=True)]
@@ -73,6 +79,18 @@ def bias_precision(graph: Graph) -> Iterator[Finding]:
             if weight is not None and weight != bias and np.float16 in (weight, bias):
                 message = f"{weight} weights with a {bias} bias: TensorRT wants one type"
                 yield found("bias-precision", layer, message)
+
+
+def _is_product(graph: Graph, layer: onnx.NodeProto) -> bool:
+    """Whether both operands of a MatMul are computed."""
+    return layer.op_type == "MatMul" and not any(_is_constant(graph, name) for name in layer.input)
+
+
+def _stays_float(graph: Graph, node: onnx.NodeProto) -> bool:
+    readers = graph.consumers(node.output[0])
+    fused = [reader for reader in readers if reader.op_type in ("Clip", "Relu")]
+    quantized = any(reader.op_type == "QuantizeLinear" for reader in readers)
+    return not quantized and all(_stays_float(graph, reader) for reader in fused)
 
 
 def _layers(graph: Graph) -> Iterator[onnx.NodeProto]:

@@ -6,13 +6,16 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import helper, numpy_helper
 
 from edgekd.backends.tensorrt import compile as compile_tensorrt
 from edgekd.backends.tensorrt.lint import lint
 from edgekd.errors import BadInputError
+from edgekd.quantization import qat
 from edgekd.quantization.calibrate import calibrate
 from edgekd.quantization.scheme import find_scheme
+from edgekd.students import transformer
 from edgekd.target import load_target
 from tests import factories
 
@@ -344,3 +347,12 @@ def test_a_bias_behind_a_product_does_not_hide_the_layer_that_an_add_fuses_with(
     x = rng.normal(size=(8, 4, 6)).astype(np.float32)
     quantised = calibrate(net, find_scheme("int8-symmetric"), [{"input": x}])
     assert not [finding for finding in lint(quantised) if finding.fatal]
+
+
+def test_attention_and_residual_sums_are_float_on_purpose() -> None:
+    """A transformer's products of two activations have one quantised operand at most, its sums none that counts."""
+    tokens = np.random.default_rng(0).integers(1, 50, (4, 8))
+    plain = qat.export_float(transformer.build(3, vocabulary=50, positions=8).eval(), torch.from_numpy(tokens))
+    findings = lint(calibrate(plain, find_scheme("int8-symmetric"), [{"input": tokens}]))
+    assert {finding.rule for finding in findings} == {"float-layer"}
+    assert not any(finding.fatal for finding in findings)
