@@ -28,12 +28,13 @@ from torch import nn
 
 from edgekd.backends import find_backend
 from edgekd.backends.assemble import write_bundle
-from edgekd.backends.parity import LEAST_REFERENCE_SQNR_DB, sqnr
+from edgekd.backends.parity import LEAST_REFERENCE_SQNR_DB, is_classifier, sqnr
 from edgekd.backends.reference import Reference
 from edgekd.devices import open_device
 from edgekd.errors import BadInputError, DeviceError, EdgekdError, MissingExtraError
 from edgekd.files import digest, sha256, write_json
 from edgekd.measure.facts import machine_facts
+from edgekd.measure.task import agreement
 from edgekd.pipeline.proof import Expected, gather_evidence
 from edgekd.pipeline.summary import git_commit, versions
 from edgekd.quantization import qat
@@ -182,6 +183,9 @@ def deployed(graphs: Graphs, way: str, target: Target, graph: onnx.ModelProto) -
         found |= manifest.model_dump(include={"footprint"}, exclude_defaults=True)
         if unquantized is not None:
             found["sqnr_to_float"] = {name: sqnr(truth[name], unquantized[name]) for name in truth}
+            found["same_class_as_float"] = {
+                name: agreement(truth[name], unquantized[name]) for name in truth if is_classifier(truth[name])
+            }
         check = getattr(find_backend(target.backend), "check", None)
         if check is not None:
             kernels = check(graph)
