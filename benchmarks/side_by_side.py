@@ -40,7 +40,7 @@ from edgekd.students import count
 
 RESULTS = Path(__file__).parent / "results" / "side-by-side.json"
 DRAWS, PARITY = 3, 512
-REPLICATES, SECONDS = 9, 0.5
+REPLICATES, SECONDS = 7, 0.4
 
 
 @cache
