@@ -1,5 +1,6 @@
 """The teacher's answers: once per distinct input, and the same as on the spot."""
 
+import copy
 import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 
@@ -218,11 +219,12 @@ def test_top_logits_of_embeddings_are_one_clear_line(tmp_path, sentences):
 
 
 def test_of_two_processes_one_asks_and_the_other_waits(tmp_path, blobs, recipe_data, teacher):
-    data = blobs(samples=1500)
-    sources = [cached(teacher, tmp_path) for _ in range(2)]
+    """Each has a teacher of its own, as processes do: what taps see of one must not reach the other."""
+    data, teachers = blobs(samples=1500), (teacher, copy.deepcopy(teacher))
+    sources = [cached(each, tmp_path) for each in teachers]
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda source: source.prepare(batches(data, recipe_data), [0]), sources))
-    assert teacher.seen == 1500
+    assert sorted(each.seen for each in teachers) == [0, 1500]
 
 
 def test_a_damaged_cache_is_one_clear_line(tmp_path, blobs, recipe_data, teacher):
