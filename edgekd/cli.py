@@ -27,7 +27,7 @@ Devices = Annotated[
         "--device", help="Where to run: local:, ssh://host, adb://serial or adb://host:port; again for more at once."
     ),
 ]
-Fleet = Annotated[Path | None, typer.Option(help="A TOML file of [[devices]], each with a uri and perhaps a host.")]
+Fleet = Annotated[Path | None, typer.Option(help="A TOML file of devices, each with a uri and perhaps a host.")]
 
 
 @app.callback()

@@ -131,6 +131,7 @@ def _judged(shown: onnx.ModelProto, makers: Mapping[str, str], inputs: Arrays, s
 
 def _layer(tensor: str, node: str, seen: Array, expected: Array, step: float | None) -> Layer:
     distance = np.abs(seen.astype(np.float64) - expected) / (step or float_step(expected))
+    distance = np.where(np.isnan(distance), np.inf, distance)  # what is no number is not near
     return Layer(tensor=tensor, node=node, max=float(distance.max()), exact=float(np.mean(distance < 0.5)))
 
 

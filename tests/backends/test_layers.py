@@ -1,5 +1,8 @@
 """Each layer alone: depth does not hide a fault, and does not make one."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
@@ -49,6 +52,22 @@ def test_every_layer_of_a_faithful_bundle_is_within_one_step(backend: str, resne
     assert found.tensors == len(watch(resnet.int8)[1])
     assert found.worst.max <= 1 + 1e-3
     assert found.exact > 0.99
+
+
+def test_what_is_no_number_is_a_fault(resnet: Case) -> None:
+    """NaN is neither near nor far, and would pass a comparison."""
+    spoiled = next(iter(watch(resnet.int8)[1]))
+
+    def spoiling(bundle: Path, arrays: dict[str, Any], batch: int) -> dict[str, Any]:
+        answers = predict(bundle, arrays, batch)
+        if spoiled + WATCHED in answers:
+            answers[spoiled + WATCHED] = answers[spoiled + WATCHED] * np.float32("nan")
+        return answers
+
+    found = prove_layers(resnet.int8, load_target("x86-onnxruntime"), resnet.inputs, spoiling)
+    assert found is not None
+    assert found.fault is not None
+    assert found.fault.tensor == spoiled
 
 
 def test_a_severed_graph_starts_anew_at_every_tensor(resnet: Case) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgekd.backends import parity
 from tests.export.runner import RUNNER, module, run
 from tests.measure.bundles import BACKENDS, MakeBundle, edit_manifest, golden, rehash
 
@@ -163,3 +164,9 @@ def test_the_clock_costs_less_than_two_microseconds() -> None:
     assert min(clocked() for _ in range(5)) - min(bare() for _ in range(5)) < 2e-6
     wall, _ = timed(step, 1e-9, count)
     assert np.median(wall) < 1000  # ns inside the clock, of which the call itself is a part
+
+
+def test_drift_is_judged_alike_here_and_on_the_device() -> None:
+    """The runner leaves alone, so it has the gate's numbers a second time."""
+    runner = module()
+    assert (runner.INDEPENDENT, runner.CLEAR_MARGIN_STEPS) == (parity.INDEPENDENT, parity.CLEAR_MARGIN_STEPS)
