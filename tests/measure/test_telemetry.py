@@ -1,5 +1,8 @@
 """What a device tells of itself while it is timed: the real script, on this machine and on made-up ones."""
 
+import os
+import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,17 +10,22 @@ from pathlib import Path
 import pytest
 
 from edgekd.devices import Device, open_device
+from edgekd.measure.snapshot import SCRIPT
 from edgekd.measure.telemetry import telemetry, watch
+from tests.devices.conftest import _miss as miss
 
 Files = dict[str, str]
 MakeRoot = Callable[[Files], Path]
+MakeTool = Callable[[str, str], None]
 CPU = "sys/devices/system/cpu/cpu"
 PI = {
     "proc/uptime": "100.00 50.00",
     f"{CPU}0/cpufreq/scaling_cur_freq": "600000",
+    f"{CPU}0/cpufreq/scaling_governor": "powersave",
     f"{CPU}0/cpufreq/cpuinfo_max_freq": "1800000",
     f"{CPU}1/cpufreq/scaling_cur_freq": "1200000",
     f"{CPU}1/cpufreq/cpuinfo_max_freq": "1800000",
+    f"{CPU}1/cpufreq/scaling_governor": "ondemand",
     "sys/class/thermal/thermal_zone0/temp": "48300",
     "sys/class/thermal/thermal_zone1/temp": "61200",
     "sys/devices/platform/soc/soc:firmware/get_throttled": "50005",
@@ -38,6 +46,20 @@ def root(tmp_path: Path) -> MakeRoot:
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_text(content + "\n")
         return tmp_path
+
+    return make
+
+
+@pytest.fixture
+def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeTool:
+    """`tool(name, script)`: a program that the device's shell finds first."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+    def make(name: str, script: str) -> None:
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
 
     return make
 
@@ -64,7 +86,9 @@ def test_a_raspberry_pi_that_held_back_says_so(device: Device, root: MakeRoot) -
     assert (found.temperature_before, found.temperature_highest) == (61.2, 61.2)
     assert found.capped is True
     assert found.throttled
-    assert found.missing.keys() == {"steal", "waiting", "power_w"}
+    assert found.governor_before == found.governor_after == "ondemand, powersave"
+    absent = {"steal", "waiting", "memory_waiting", "power_w", "charging", "power_mode", "thermal_status", "gpu"}
+    assert found.missing.keys() == absent
 
 
 def test_what_a_pi_did_before_is_no_throttling_now(device: Device, root: MakeRoot) -> None:
@@ -88,16 +112,18 @@ def test_the_rails_of_a_jetson_add_up(device: Device, root: MakeRoot) -> None:
     assert watched.telemetry.power_w == pytest.approx(12.0)  # 2 A · 5 V + 0.5 A · 4 V; a rail without volts is none
 
 
-@pytest.mark.parametrize(("status", "watts"), [("Discharging", 2.0), ("Charging", None)])
+@pytest.mark.parametrize(("status", "watts"), [("Discharging", 2.0), ("Charging", None), ("Full", None)])
+@pytest.mark.parametrize("name", ["battery", "BAT0"])
 def test_a_battery_tells_power_unless_it_is_charged(
-    device: Device, root: MakeRoot, status: str, watts: float | None
+    device: Device, root: MakeRoot, name: str, status: str, watts: float | None
 ) -> None:
     battery = {"status": status, "current_now": "-500000", "voltage_now": "4000000"}
-    files = {f"sys/class/power_supply/battery/{name}": value for name, value in battery.items()}
+    files = {f"sys/class/power_supply/{name}/{entry}": value for entry, value in battery.items()}
     with watch(device, str(root(files))) as watched:
         pass
     assert watched.telemetry is not None
     assert watched.telemetry.power_w == watts
+    assert watched.telemetry.charging is (watts is None)
 
 
 def test_energy_counters_wrap_each_by_itself() -> None:
@@ -119,6 +145,75 @@ def test_a_hypervisor_that_steals_is_caught() -> None:
     )
     found = telemetry(text)
     assert (found.steal, found.waiting) == (0.25, 0.5)
+
+
+def test_a_lack_of_memory_is_told_apart_from_one_of_time() -> None:
+    """Tasks waited 0.25 s of 2 s for memory."""
+    found = telemetry(
+        "snapshot\nuptime 1.0 0\nmemory_pressure some avg10=0.0 total=0\n"
+        "snapshot\nuptime 3.0 0\nmemory_pressure some avg10=0.0 total=250000\n"
+    )
+    assert (found.memory_waiting, found.waiting) == (0.125, None)
+
+
+def test_a_governor_that_changed_meanwhile_shows() -> None:
+    found = telemetry("snapshot\ngovernor performance\nsnapshot\ngovernor powersave\n")
+    assert (found.governor_before, found.governor_after) == ("performance", "powersave")
+
+
+@pytest.mark.parametrize("status", [0, 2])
+def test_an_android_that_holds_back_says_so(device: Device, root: MakeRoot, tool: MakeTool, status: int) -> None:
+    tool("dumpsys", f"echo 'IsStatusOverride: false'; echo 'Thermal Status: {status}'")
+    with watch(device, str(root({}))) as watched:
+        pass
+    assert watched.telemetry is not None
+    assert watched.telemetry.thermal_status == status
+    assert watched.telemetry.throttled is bool(status)
+
+
+def test_a_jetson_tells_its_power_mode_and_the_clock_of_its_gpu(device: Device, root: MakeRoot, tool: MakeTool) -> None:
+    """The GPU's clock is that of the samples in which it computes: here all, at 90 %."""
+    gpu = {"cur_freq": "918000000", "max_freq": "1020000000", "device/load": "900"}
+    others = {"17000000.gpu": gpu, "1f000000.memory": {"cur_freq": "1", "max_freq": "3000000000"}}
+    tool("nvpmodel", "echo 'NV Power Mode: MAXN'; echo 0")
+    tool("nvidia-smi", 'echo "0, [N/A], [N/A], [N/A], [N/A], [N/A], [N/A]"')  # a Jetson's knows nothing of its GPU
+    files = {f"sys/class/devfreq/{name}/{key}": value for name, entry in others.items() for key, value in entry.items()}
+    with watch(device, str(root(files))) as watched:
+        pass
+    found = watched.telemetry
+    assert found is not None
+    assert found.power_mode == "MAXN"
+    assert found.gpu is not None
+    assert (found.gpu.frequency_mhz, found.gpu.max_frequency_mhz, found.gpu.busy) == (918, 1020, 0.9)
+    assert found.gpu.missing.keys() == {"temperature_before", "temperature_highest", "power_w", "capped"}
+
+
+SHELLS = {
+    "dash": (["dash"], None),
+    "bash": (["bash", "--posix"], None),
+    "busybox": (["busybox", "sh"], "busybox"),
+    "android": (["mksh"], "toybox"),  # its shell and its tools
+}
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_the_script_runs_on_every_shell(name: str, tmp_path: Path, root: MakeRoot) -> None:
+    shell, tools = SHELLS[name]
+    for program in filter(None, (shell[0], tools)):
+        if shutil.which(program) is None:
+            miss(f"no {program} here: tests/devices/install")
+    path = tmp_path / "bin"
+    path.mkdir()
+    for applet in ("sleep", "head", "grep", "timeout", "rm") if tools else ():
+        (path / applet).symlink_to(shutil.which(tools) or "")
+    (path / "dumpsys").write_text("#!/bin/sh\necho 'Thermal Status: 1'\n")
+    (path / "dumpsys").chmod(0o755)
+    argv = [shutil.which(shell[0]) or "", *shell[1:], "-c", SCRIPT, str(root(PI)), "3", str(tmp_path / "stop"), "0.05"]
+    where = str(path) if tools else f"{path}:{os.environ['PATH']}"
+    done = subprocess.run(argv, env={"PATH": where}, capture_output=True, text=True, timeout=60)
+    found = telemetry(done.stdout)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (found.samples, found.frequency_mhz, found.thermal_status) == (5, 1200, 1)
 
 
 def test_silence_is_no_telemetry() -> None:
