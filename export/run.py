@@ -19,6 +19,7 @@ import gc
 import hashlib
 import importlib
 import json
+import mmap
 import os
 import platform
 import re
@@ -30,6 +31,10 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, Callable, ClassVar, Dict, Iterator, List, NoReturn, Optional, Sequence, Set, TextIO, Tuple, Type
 
+try:
+    import resource
+except ImportError:  # not on Windows
+    resource = None  # type: ignore[assignment]
 try:
     import numpy as np
 except ImportError:
@@ -875,20 +880,24 @@ class Job:
             python=platform.python_version(),
             machine=machine(),
         )
-        begin = time.perf_counter_ns()
-        self.runtime.load(self.bundle, self.batch, self.threads)
-        self.emit("load", ms=milliseconds(time.perf_counter_ns() - begin), details=self.runtime.details())
+        cold = uncached(self.bundle) if self.arguments.verb == "bench" else None
+        self.memory = Memory()
+        self.emit("load", ms=clocked(self.load), cold=cold, details=self.runtime.details())
         verbs = {"build": self.build, "verify": self.verify, "bench": self.bench, "predict": self.predict}
         return verbs[self.arguments.verb]()
+
+    def load(self) -> None:
+        """Load the model; a second time, it takes the place of the first."""
+        self.runtime.load(self.bundle, self.batch, self.threads)
 
     def build(self) -> bool:
         """Loading was the work; report what it made."""
         unfit = unfit_cpu(self.bundle.manifest, platform.machine(), cpu_flags())
         self.emit("kernels", **self.runtime.census(), **({"warning": unfit} if unfit else {}))
-        self.memory()
+        self.sized()
         return True
 
-    def memory(self) -> bool:
+    def sized(self) -> bool:
         """Report what the model takes of a device that this host stands in for; False where it is the device."""
         footprint = self.runtime.footprint()
         if footprint is not None:
@@ -928,26 +937,27 @@ class Job:
 
     def bench(self) -> bool:
         """Latency of `step` on fixed inputs, nothing else inside the clock. A stand-in's time is no device's."""
-        if self.memory():
+        if self.sized():
             return True
         arguments, step = self.arguments, self.runtime.step
         self.runtime.feed([filled(array[: self.batch], self.batch) for array in self.bundle.golden("input")])
-        begin = time.perf_counter_ns()
-        step()
-        first = time.perf_counter_ns() - begin
+        first = clocked(step)
         gc.collect()
         gc.disable()
         warm, _ = timed(step, arguments.seconds / 5, arguments.warmup)
+        memory, switches = self.memory.fields(), involuntary_switches()
         wall, cpu = timed(step, arguments.seconds, arguments.count, block=max(1, CPU_CLOCK_NS // min(warm)))
         self.emit(
             "latency",
-            first_ms=milliseconds(first),
-            samples_ms=[milliseconds(sample) for sample in wall],
-            cpu_ms_min=milliseconds(min(cpu)),
+            first_ms=first,
+            samples_ms=[sample / 1e6 for sample in wall],
+            cpu_ms_min=min(cpu) / 1e6,
+            involuntary_switches=involuntary_switches() - switches if resource else None,
             load_average=load_average(),
-            peak_rss_mb=peak_rss_mb(),
+            warm_load_ms=clocked(self.load),
             batch=self.batch,
             threads=self.threads,
+            **memory,
         )
         return True
 
@@ -972,6 +982,13 @@ class Job:
 def filled(array: Any, batch: int) -> Any:
     """`batch` samples: the array's own, then its samples again from the first."""
     return array if len(array) == batch else np.ascontiguousarray(np.resize(array, (batch, *array.shape[1:])))
+
+
+def clocked(work: Callable[[], Any]) -> float:
+    """Milliseconds that a call takes."""
+    begin = time.perf_counter_ns()
+    work()
+    return (time.perf_counter_ns() - begin) / 1e6
 
 
 def timed(step: Callable[[], Any], seconds: float, count: int, block: int = 1) -> Tuple[List[int], List[float]]:
@@ -1035,11 +1052,6 @@ def agreement(expected: Any, found: Any, unit: float) -> Optional[float]:
 # ----------------------------------------------------------------------------------------------- the machine, the clock
 
 
-def milliseconds(nanoseconds: float) -> float:
-    """Nanoseconds as milliseconds, unrounded."""
-    return nanoseconds / 1e6
-
-
 def machine() -> Dict[str, Any]:
     """What this runs on."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -1080,12 +1092,63 @@ def unfit_cpu(manifest: Dict[str, Any], arch: str, flags: Set[str]) -> Optional[
     )
 
 
-def peak_rss_mb() -> Optional[float]:
-    """Most memory that this process ever held, in MB (10^6 bytes)."""
+class Memory:
+    """What this process holds, in MB (10^6 bytes), and how much of its peak came after this was made."""
+
+    def __init__(self) -> None:
+        self.earlier, self.refused = status_mb("VmHWM"), ""
+        try:
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # VmHWM starts again from VmRSS
+        except OSError as error:
+            self.refused = "the kernel does not reset a peak: {}".format(error.strerror)
+        self.before = status_mb("VmRSS")
+
+    def fields(self) -> Dict[str, Any]:
+        """Of a `latency` record."""
+        peak = status_mb("VmHWM")
+        if peak is None or self.earlier is None or self.before is None:
+            return {"peak_rss_mb": None, "model_rss_mb": None, "missing": {"model_rss_mb": "no /proc/self/status here"}}
+        added, missing = (None, {"model_rss_mb": self.refused}) if self.refused else (max(0.0, peak - self.before), {})
+        return {"peak_rss_mb": max(peak, self.earlier), "model_rss_mb": added, "missing": missing}
+
+
+def status_mb(field: str) -> Optional[float]:
+    """VmRSS, what this process holds, or VmHWM, the most that it held, in MB."""
     for line in read_text("/proc/self/status").splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(field + ":"):
             return int(line.split()[1]) * 1024 / 1e6
     return None
+
+
+def uncached(bundle: Bundle) -> Optional[bool]:
+    """Ask the kernel to forget the bundle's files, so that loading reads storage; None where nobody can tell."""
+    cold = True
+    for path in [bundle.folder / name for name in bundle.manifest["files"]] + [*bundle.folder.glob("engine/*")]:
+        try:
+            with path.open("rb") as stream:
+                os.fsync(stream.fileno())  # what is not yet written would stay
+                os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                cold = cold and not any(resident_pages(stream.fileno()))
+        except (AttributeError, OSError, ValueError):
+            return None
+    return cold
+
+
+def resident_pages(descriptor: int) -> bytes:
+    """For each page of a file, whether it lies in the kernel's page cache."""
+    with mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY) as view:
+        there = (ctypes.c_ubyte * -(-len(view) // mmap.PAGESIZE))()
+        begin = ctypes.c_ubyte.from_buffer(view)
+        status = ctypes.CDLL(None).mincore(ctypes.byref(begin), ctypes.c_size_t(len(view)), there)
+        del begin  # the view closes only when nothing points into it
+    if status != 0:
+        raise OSError("mincore")
+    return bytes(there)
+
+
+def involuntary_switches() -> int:
+    """How often another process took this one's CPU; 0 where nobody counts."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw if resource else 0
 
 
 def load_average() -> Optional[float]:

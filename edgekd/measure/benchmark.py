@@ -53,13 +53,7 @@ def measure(
 
 def _latency(replicates: list[Replicate], state: Telemetry | None) -> Latency:
     timings = [replicate.timing for replicate in replicates]
-    latency = summarise(
-        [timing.samples_ms for timing in timings],
-        timings[0].batch,
-        [timing.first_ms for timing in timings],
-        [replicate.load.ms for replicate in replicates],
-        [timing.peak_rss_mb for timing in timings],
-    )
+    latency = summarise(timings, [replicate.load.ms for replicate in replicates])
     if not (state and state.throttled) or "throttled" in latency.flags:
         return latency
     return latency.model_copy(update={"flags": (*latency.flags, "throttled")})

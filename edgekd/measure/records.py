@@ -20,9 +20,13 @@ class Start(Schema):
 
 
 class Load(Schema):
-    """Milliseconds to make the model ready, and what the runtime chose by itself."""
+    """Milliseconds to make the model ready for the first time in a process, and what the runtime chose by itself.
+
+    `cold` says whether the bundle's files had left the page cache before; None where nobody asked for it or can tell.
+    """
 
     ms: float
+    cold: bool | None = None
     details: dict[str, str] = Field(default_factory=dict)
 
 
@@ -54,15 +58,25 @@ class Golden(Schema):
 
 
 class Timing(Schema):
-    """One process's latencies in ms: the first inference, then every timed one in order. Memory is in 10^6 bytes."""
+    """One process's latencies in ms: the first inference, then every timed one in order. Memory is in 10^6 bytes.
+
+    `warm_load_ms` is what loading the model a second time took, `model_rss_mb` by how much loading and the first
+    inferences raised the process's memory above what it held with the runtime imported. `involuntary_switches` counts
+    how often it lost a CPU while it was timed. What is None has its reason in `missing`, unless the runner is an older
+    one.
+    """
 
     first_ms: float
     samples_ms: tuple[float, ...] = Field(min_length=1)
     cpu_ms_min: float
     load_average: float | None
     peak_rss_mb: float | None
+    model_rss_mb: float | None = None
+    warm_load_ms: float | None = None
+    involuntary_switches: int | None = None
     batch: int
     threads: int
+    missing: dict[str, str] = Field(default_factory=dict)
 
 
 class Footprint(Schema):

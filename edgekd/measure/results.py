@@ -27,7 +27,8 @@ class Row(Schema):
 
     `artifact` is the SHA-256 over the model's files, `runner` that of what timed it, `inputs` of the file with what it
     was fed; `precision` is what the runtime says of its float arithmetic. `metric` is a fraction, higher is better.
-    `samples` are ms, by replicate, in order.
+    `samples` are ms, by replicate, in order. `missing` says why a number of the latency is absent, or not what it
+    should be.
     """
 
     format: int = 1
@@ -50,6 +51,7 @@ class Row(Schema):
     metric_name: str | None = None
     metric: float | None = None
     samples: tuple[tuple[float, ...], ...] = ()
+    missing: dict[str, str] = Field(default_factory=dict)
 
     @property
     def key(self) -> tuple[str, str, int, int]:
@@ -92,7 +94,14 @@ def row(
         metric_name=metric[0] if metric else None,
         metric=metric[1] if metric else None,
         samples=measurement.samples,
+        missing=_missing(measurement),
     )
+
+
+def _missing(measurement: Measurement) -> dict[str, str]:
+    cold = all(replicate.load.cold for replicate in measurement.replicates)
+    reasons = {} if cold else {"load_ms": "from memory: the page cache was not emptied before"}
+    return reasons | measurement.replicates[0].timing.missing
 
 
 def artifact(manifest: Manifest) -> str:

@@ -1,25 +1,29 @@
 """Latency statistics: pure functions of samples in ms."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import Literal
 
 import numpy as np
 
+from edgekd.measure.records import Timing
 from edgekd.schema import Schema
 
 Flag = Literal["noisy", "throttled", "drifting"]
 FALSE_ALARMS = 0.05
 MIN_REPLICATES = 5
 NOISY_WIDTH = 0.10
+NOISY_SWITCHES = 100  # per second
 SLOWDOWN = 1.05
 
 
 class Latency(Schema):
     """A latency in ms: percentiles of all samples, and an interval over the medians of fresh-process replicates.
 
-    `n` counts samples, `throughput` is in samples of the batch per second, `peak_rss_mb` in 10^6 bytes.
+    `n` counts samples, `throughput` is in samples of the batch per second, memory in 10^6 bytes. `load_ms` is the first
+    load of a fresh process, from storage where the page cache can be emptied, `warm_load_ms` the second one.
+    `switches_per_s` counts how often other processes took the CPU.
     """
 
     p50: float
@@ -31,7 +35,10 @@ class Latency(Schema):
     replicates: int
     first_ms: float
     load_ms: float
+    warm_load_ms: float | None = None
     peak_rss_mb: float | None
+    model_rss_mb: float | None = None
+    switches_per_s: float | None = None
     throughput: float
     flags: tuple[Flag, ...] = ()
 
@@ -99,18 +106,12 @@ def _log_binomial(n: int, k: int, p: float) -> float:
     return ways + k * math.log(p) + (n - k) * math.log1p(-p)
 
 
-def summarise(
-    replicates: Sequence[Sequence[float]],
-    batch: int,
-    first_ms: Sequence[float],
-    load_ms: Sequence[float],
-    peak_rss_mb: Sequence[float | None],
-) -> Latency:
-    """One latency from each replicate's samples in order; first and load are medians, memory is the largest."""
+def summarise(timings: Sequence[Timing], load_ms: Sequence[float]) -> Latency:
+    """One latency from its replicates: first and loads are medians, memory is the largest."""
+    replicates = [timing.samples_ms for timing in timings]
     pooled = sorted(sample for samples in replicates for sample in samples)
-    medians = [percentile(samples, 0.5) for samples in replicates]
-    low, high = interval(medians)
-    peaks = [peak for peak in peak_rss_mb if peak is not None]
+    low, high = interval([percentile(samples, 0.5) for samples in replicates])
+    switches = _middle(_switches_per_second(timing) for timing in timings)
     return Latency(
         p50=percentile(pooled, 0.5),
         p90=percentile(pooled, 0.9),
@@ -119,18 +120,36 @@ def summarise(
         high=high,
         n=len(pooled),
         replicates=len(replicates),
-        first_ms=percentile(first_ms, 0.5),
+        first_ms=percentile([timing.first_ms for timing in timings], 0.5),
         load_ms=percentile(load_ms, 0.5),
-        peak_rss_mb=max(peaks, default=None),
-        throughput=1000 * batch * len(pooled) / sum(pooled),
-        flags=flags(replicates),
+        warm_load_ms=_middle(timing.warm_load_ms for timing in timings),
+        peak_rss_mb=max(_known(timing.peak_rss_mb for timing in timings), default=None),
+        model_rss_mb=max(_known(timing.model_rss_mb for timing in timings), default=None),
+        switches_per_s=switches,
+        throughput=1000 * timings[0].batch * len(pooled) / sum(pooled),
+        flags=flags(replicates, switches),
     )
 
 
-def flags(replicates: Sequence[Sequence[float]]) -> tuple[Flag, ...]:
+def _switches_per_second(timing: Timing) -> float | None:
+    switches = timing.involuntary_switches
+    return None if switches is None else 1000 * switches / sum(timing.samples_ms)
+
+
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
+
+
+def _middle(values: Iterable[float | None]) -> float | None:
+    known = _known(values)
+    return percentile(known, 0.5) if known else None
+
+
+def flags(replicates: Sequence[Sequence[float]], switches_per_s: float | None = None) -> tuple[Flag, ...]:
     """Reasons to mistrust a latency.
 
-    noisy: the interval is wider than 10 % of its middle. throttled: within replicates, the last quarter's median is
+    noisy: the interval is wider than 10 % of its middle, or other processes took the CPU so often that, at a
+    millisecond each time, it was theirs for 10 % of the time. throttled: within replicates, the last quarter's median is
     typically 5 % above the first's. drifting: the later half of the replicates is 5 % off the earlier half.
     """
     medians = [percentile(samples, 0.5) for samples in replicates]
@@ -139,7 +158,7 @@ def flags(replicates: Sequence[Sequence[float]]) -> tuple[Flag, ...]:
     half = len(medians) // 2
     drift = percentile(medians[-half:], 0.5) / percentile(medians[:half], 0.5) if half else 1.0
     checks: tuple[tuple[Flag, bool], ...] = (
-        ("noisy", high - low > NOISY_WIDTH * percentile(medians, 0.5)),
+        ("noisy", high - low > NOISY_WIDTH * percentile(medians, 0.5) or (switches_per_s or 0) > NOISY_SWITCHES),
         ("throttled", slowdown > SLOWDOWN),
         ("drifting", max(drift, 1 / drift) > SLOWDOWN),
     )

@@ -23,7 +23,10 @@ from edgekd.pipeline.proof import metric_on
 from edgekd.progress import SILENT, Reporter
 
 Array = NDArray[Any]
-_SHOWN = ("p50", "low", "high", "p90", "p99", "n", "load_ms", "first_ms", "peak_rss_mb", "throughput")
+_SHOWN = (
+    *("p50", "low", "high", "p90", "p99", "n", "throughput"),
+    *("load_ms", "warm_load_ms", "first_ms", "peak_rss_mb", "model_rss_mb"),
+)
 
 
 def verify_bundle(bundle: Path, uri: str = "local:", data: Path | None = None) -> dict[str, Any]:

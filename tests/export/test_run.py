@@ -4,6 +4,7 @@ import ast
 import json
 import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -64,6 +65,62 @@ def test_bench_keeps_every_sample(bundle: MakeBundle, backend: str) -> None:
     assert min(latency["samples_ms"]) > 0
     assert latency["first_ms"] > 0
     assert latency["peak_rss_mb"] > 10  # numpy alone takes more
+    assert 0 < latency["model_rss_mb"] < latency["peak_rss_mb"]
+    assert latency["missing"] == {}
+    assert latency["involuntary_switches"] >= 0
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_model_is_loaded_cold_and_then_warm(bundle: MakeBundle, backend: str) -> None:
+    _, records = run("bench", bundle(backend), "--seconds", "0.01", "--count", "5")
+    load, latency = records[1:3]
+    assert load["cold"] is True
+    # no order is asserted: a small file on a fast disk is read within the scatter of two loads
+    assert load["ms"] > 0
+    assert latency["warm_load_ms"] > 0
+    assert run("build", bundle(backend))[1][1]["cold"] is None
+
+
+def test_a_bundle_is_dropped_from_the_page_cache(own_bundle: Path) -> None:
+    runner = module()
+    with (own_bundle / "model.onnx").open("rb") as stream:
+        stream.read()
+        assert all(runner.resident_pages(stream.fileno()))
+        assert runner.uncached(runner.Bundle(own_bundle))
+        assert not any(runner.resident_pages(stream.fileno()))
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a file system in memory")
+def test_a_bundle_in_memory_is_never_cold(own_bundle: Path) -> None:
+    runner = module()
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as memory:
+        folder = Path(shutil.copytree(own_bundle, f"{memory}/bundle"))
+        assert runner.uncached(runner.Bundle(folder)) is False
+
+
+def test_the_models_memory_is_told_apart_from_the_processes() -> None:
+    """100 MB held before count for the process alone, 50 MB held after for both; 5 MB are the interpreter's own."""
+    runner = module()
+    before = np.ones(100_000_000, np.uint8)
+    del before
+    memory = runner.Memory()
+    after = np.ones(50_000_000, np.uint8)
+    fields = memory.fields()
+    assert fields["peak_rss_mb"] > 100
+    assert fields["model_rss_mb"] == pytest.approx(after.nbytes / 1e6, abs=5)
+
+
+def test_a_peak_that_the_kernel_does_not_reset_has_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = module()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(runner.Path, "write_text", refuse)
+    fields = runner.Memory().fields()
+    assert fields["peak_rss_mb"] > 10
+    assert fields["model_rss_mb"] is None
+    assert fields["missing"] == {"model_rss_mb": "the kernel does not reset a peak: Permission denied"}
 
 
 def test_start_says_who_answers(bundle: MakeBundle) -> None:

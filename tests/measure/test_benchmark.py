@@ -45,3 +45,9 @@ def test_the_same_bundle_under_two_options_is_two_candidates(bundle: MakeBundle)
         assert latency.p50 <= latency.p90 <= latency.p99
         assert latency.replicates == 2
         assert latency.throughput > 0
+        assert latency.load_ms > 0
+        assert latency.warm_load_ms is not None
+        assert latency.model_rss_mb is not None
+        assert latency.peak_rss_mb is not None
+        assert latency.warm_load_ms > 0
+        assert latency.model_rss_mb < latency.peak_rss_mb

@@ -9,6 +9,7 @@ from edgekd.measure.comparison import Difference, compare_files
 from edgekd.measure.facts import Machine
 from edgekd.measure.results import Row, append_rows
 from edgekd.measure.statistics import summarise
+from tests.measure.timings import timings
 
 MACHINE = Machine(
     cpu="c", arch="x86_64", cores=2, flags=(), memory_mb=None, kernel="6", python="3.11", governor=None,
@@ -18,12 +19,11 @@ MACHINE = Machine(
 
 def measured(milliseconds: float, spread: float = 0.01, replicates: int = 5, **changes: Any) -> Row:
     medians = [milliseconds * (1 + spread * offset) for offset in range(-(replicates // 2), replicates // 2 + 1)]
-    ones = [1.0] * len(medians)
     fields: dict[str, Any] = {
         "time": "2026-01-01T00:00:00+00:00", "machine": MACHINE, "target": "t", "label": "int8",
         "backend": "openvino", "runtime": "OpenVINO", "runtime_version": "1", "artifact": "0" * 64, "batch": 1,
         "runner": "1" * 64, "inputs": "2" * 64, "precision": "f32",
-        "threads": 1, "latency": summarise([[median] * 4 for median in medians], 1, ones, ones, ones),
+        "threads": 1, "latency": summarise(timings([[median] * 4 for median in medians]), [1.0]),
     }  # fmt: skip
     return Row(**(fields | changes))
 

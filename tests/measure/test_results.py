@@ -33,6 +33,7 @@ def test_a_measurement_survives_the_file(bundle: MakeBundle, tmp_path: Path) -> 
     assert written.runner == sha256(RUNNER)
     assert written.inputs == sha256(folder / "golden.npz")
     assert written.unidentified == ()
+    assert written.missing == {}
 
 
 def test_the_artifact_is_the_model_and_nothing_else(bundle: MakeBundle) -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekd.measure.statistics import Latency, early_stopping, false_alarm_rate, flags, interval, percentile, summarise
+from tests.measure.timings import timings
 
 positive = st.floats(1e-3, 1e4)
 
@@ -81,8 +82,7 @@ def _drifting_medians(rng: np.random.Generator, pairs: int, effect: float = 1.0)
 
 
 def _latency(medians: list[float]) -> Latency:
-    ones = [1.0] * len(medians)
-    return summarise([[median] * 3 for median in medians], 1, ones, ones, ones)
+    return summarise(timings([[median] * 3 for median in medians]), [1.0])
 
 
 @pytest.mark.parametrize("replicates", [5, 7, 10])
@@ -107,14 +107,26 @@ def test_fewer_than_five_replicates_claim_nothing() -> None:
 
 @given(st.lists(st.lists(positive, min_size=1, max_size=30), min_size=1, max_size=9))
 def test_a_summary_is_consistent(replicates: list[list[float]]) -> None:
-    some = [1.0] * len(replicates)
-    latency = summarise(replicates, 4, some, some, [None] * len(replicates))
+    latency = summarise(timings(replicates, batch=4, peak_rss_mb=None), [1.0])
     assert latency.p50 <= latency.p90 <= latency.p99
     assert latency.low <= latency.high
     assert latency.n == sum(map(len, replicates))
     assert latency.peak_rss_mb is None
     mean = sum(map(sum, replicates)) / latency.n
     assert latency.throughput == pytest.approx(4000 / mean)
+
+
+def test_what_a_runner_does_not_tell_is_none_and_what_it_tells_is_summed_up() -> None:
+    quiet = summarise(timings([[1.0] * 9] * 5), [3.0, 1.0, 2.0])
+    assert (quiet.load_ms, quiet.warm_load_ms, quiet.model_rss_mb, quiet.switches_per_s) == (2.0, None, None, None)
+    told = [
+        *timings([[10.0] * 10], warm_load_ms=1.0, model_rss_mb=5.0, involuntary_switches=20),
+        *timings([[10.0] * 10] * 2, warm_load_ms=2.0, model_rss_mb=4.0, involuntary_switches=30),
+    ]
+    latency = summarise(told, [1.0])
+    assert (latency.warm_load_ms, latency.model_rss_mb) == (2.0, 5.0)
+    assert latency.switches_per_s == pytest.approx(300)  # 30 in 0.1 s
+    assert latency.flags == ("noisy",)
 
 
 def test_a_steady_machine_raises_no_flag() -> None:
@@ -125,4 +137,6 @@ def test_flags_name_what_happened() -> None:
     slowing = [list(np.linspace(1.0, 1.2, 100))] * 5
     assert flags(slowing) == ("throttled",)
     assert flags([[value] * 9 for value in (1.0, 1.0, 1.15, 1.0, 1.0)]) == ("noisy",)
+    assert flags([[1.0] * 100] * 5, switches_per_s=120) == ("noisy",)
+    assert flags([[1.0] * 100] * 5, switches_per_s=80) == ()
     assert flags([[value] * 9 for value in (1.0, 1.0, 1.05, 1.08, 1.08)]) == ("drifting",)
