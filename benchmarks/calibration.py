@@ -7,6 +7,7 @@ as it is done; interrupted, the same command goes on.
 
 import argparse
 import json
+import math
 import sys
 from itertools import product
 from pathlib import Path
@@ -19,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from edgekd.backends.reference import Reference
+from edgekd.distance import sqnr
 from edgekd.files import write_json
-from edgekd.measure.task import sqnr
 from edgekd.quantization import qat
 from edgekd.quantization.calibrate import Calibration, calibrate
 from edgekd.quantization.ranges import METHODS
@@ -52,7 +53,7 @@ def rows(network: Network, ways: list[str], done: dict[str, Any]) -> Any:
     batches = [{"input": seen[start : start + BATCH]} for start in range(0, len(seen), BATCH)]
     for scheme, how in missing:
         rounded = Reference(calibrate(graph, SCHEMES[scheme], batches, how=how)).run({"input": samples}, batch=BATCH)
-        yield f"{scheme} {label(how)}", round(min(sqnr(exact[name], rounded[name]) for name in exact), 2)
+        yield f"{scheme} {label(how)}", round(min(sqnr(rounded[name], exact[name]) or math.inf for name in exact), 2)
 
 
 def table(document: dict[str, Any]) -> Table:

@@ -28,9 +28,10 @@ from torch import nn
 
 from edgekd.backends import find_backend
 from edgekd.backends.assemble import write_bundle
-from edgekd.backends.parity import LEAST_REFERENCE_SQNR_DB, is_classifier, sqnr
+from edgekd.backends.parity import LEAST_REFERENCE_SQNR_DB
 from edgekd.backends.reference import Reference
 from edgekd.devices import open_device
+from edgekd.distance import is_classifier, sqnr
 from edgekd.errors import BadInputError, DeviceError, EdgekdError, MissingExtraError
 from edgekd.files import digest, sha256, write_json
 from edgekd.measure.facts import machine_facts

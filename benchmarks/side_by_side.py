@@ -17,7 +17,6 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-import numpy as np
 import onnx
 import torch
 from peers import bundles, floor, verdicts
@@ -30,11 +29,12 @@ from rich.table import Table
 from edgekd.backends.reference import Reference
 from edgekd.bundle import load_bundle
 from edgekd.devices import open_device
+from edgekd.distance import sqnr
 from edgekd.errors import EdgekdError
 from edgekd.files import write_json
 from edgekd.measure import measure
 from edgekd.measure.facts import machine_facts
-from edgekd.measure.task import accuracy, agreement, sqnr
+from edgekd.measure.task import accuracy, agreement
 from edgekd.pipeline.summary import git_commit, versions
 from edgekd.students import count
 
@@ -57,7 +57,7 @@ def judged(student: Student, draw: int, backend: str, name: str) -> dict[str, An
     drop = 100 * (accuracy(wanted, labels) - accuracy(given, labels))
     return {
         "accuracy": accuracy(given, labels), "drop": drop,
-        "agreement": agreement(given, wanted), "sqnr": sqnr(wanted, given), **found,
+        "agreement": agreement(given, wanted), "sqnr": sqnr(given, wanted), **found,
     }  # fmt: skip
 
 
@@ -76,10 +76,8 @@ def deployed(student: Student, draw: int, backend: str, name: str) -> tuple[bund
     }
     expected = truth(student, draw, backend, name, folder, samples[:PARITY])
     if expected is not None:
-        close = sqnr(expected, given[:PARITY])
-        found["parity"] = {
-            "agreement": agreement(expected, given[:PARITY]), "sqnr": close if np.isfinite(close) else None,
-        }  # fmt: skip
+        given_there = given[:PARITY]
+        found["parity"] = {"agreement": agreement(expected, given_there), "sqnr": sqnr(given_there, expected)}
     return given, found
 
 

@@ -16,9 +16,9 @@ from edgekd.backends import find_backend
 from edgekd.backends.alternatives import compile_for
 from edgekd.backends.compiled import PLAIN, Backend, Compiled, Precision
 from edgekd.backends.conversion import to_bundle
-from edgekd.backends.parity import float_step, rms
 from edgekd.backends.reference import output_steps
 from edgekd.bundle import GOLDEN, MANIFEST, Manifest, Preprocessing, TensorSpec, identify
+from edgekd.distance import float_step, rms
 from edgekd.errors import BadInputError
 from edgekd.files import write_json
 from edgekd.target import Target

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from edgekd.backends.assemble import write_bundle
 from edgekd.backends.conversion import from_bundle, to_bundle
-from edgekd.backends.parity import ROUNDING_STEPS, float_step
+from edgekd.backends.parity import ROUNDING_STEPS
 from edgekd.backends.proof import Predict
 from edgekd.backends.reference import Reference, output_steps
+from edgekd.distance import float_step, steps_apart
 from edgekd.onnx_graph import Graph, inferred, label
 from edgekd.schema import Schema
 from edgekd.target import Limits, Target
@@ -130,7 +131,7 @@ def _judged(shown: onnx.ModelProto, makers: Mapping[str, str], inputs: Arrays, s
 
 
 def _layer(tensor: str, node: str, seen: Array, expected: Array, step: float | None) -> Layer:
-    distance = np.abs(seen.astype(np.float64) - expected) / (step or float_step(expected))
+    distance = steps_apart(seen, expected, step or float_step(expected))
     distance = np.where(np.isnan(distance), np.inf, distance)  # what is no number is not near
     return Layer(tensor=tensor, node=node, max=float(distance.max()), exact=float(np.mean(distance < 0.5)))
 

@@ -10,16 +10,17 @@ roundings have become independent. That distance, the drift, is told apart from 
 """
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekd.distance import Steps, agreement, float_step, is_classifier, rms, sqnr, steps_apart
 from edgekd.schema import Schema
 
 Array = NDArray[Any]
 
-CLEAR_MARGIN_STEPS = 4.0  # a classification counts where the reference's two best are further apart than this
 INDEPENDENT = 1.6  # drift: √2 where two roundings have nothing in common, and what chance adds in a small set
 LEAST_SQNR_DB = 30.0  # of an output that classifies nothing
 LEAST_MOVEMENT_STEPS = 8.0  # a reference that hardly moves would agree with anything
@@ -92,7 +93,7 @@ def compare(
     if not np.isfinite(output).all():
         return row.model_copy(update={"reason": "the output is not finite"})
     step, noise = step or float_step(reference), rms(reference, unquantized) if unquantized is not None else None
-    row = _distances(row, output.astype(np.float64), reference.astype(np.float64), step, noise)
+    row = _distances(row, output, reference.astype(np.float64), step, noise)
     wrong, far = (
         _disagreement(row, tolerance),
         _distance(row, is_classifier(reference) and "agreement" in tolerance, tolerance),
@@ -101,37 +102,6 @@ def compare(
     drifts = far is not None and not (wrong or void) and row.drift is not None and row.drift <= INDEPENDENT
     reason = wrong or far or void
     return row.model_copy(update={"ok": reason is None, "reason": reason, "drifts": drifts})
-
-
-def float_step(reference: Array) -> float:
-    """Step of an output that no quantiser makes; 1 for a constant one, which does not count anyway."""
-    return float(np.ptp(reference)) / 255 or 1.0
-
-
-def is_classifier(reference: Array) -> bool:
-    """Whether an output is one score per class: (N, C), C ≥ 2."""
-    return reference.ndim == 2 and reference.shape[1] >= 2
-
-
-def agreement(output: Array, reference: Array, unit: float) -> float | None:
-    """Share of equal argmaxes among inputs that the reference decides by more than 4 units; None if there are none."""
-    if not is_classifier(reference):
-        return None
-    best = np.sort(reference, axis=1)
-    clear = best[:, -1] - best[:, -2] > CLEAR_MARGIN_STEPS * unit
-    return float(np.mean(output.argmax(1)[clear] == reference.argmax(1)[clear])) if clear.any() else None
-
-
-def sqnr(output: Array, reference: Array) -> float | None:
-    """Signal to quantisation noise in dB; None for equal arrays."""
-    noise = float(np.sum((output.astype(np.float64) - reference) ** 2))
-    signal = float(np.sum(reference.astype(np.float64) ** 2))
-    return 10 * float(np.log10(max(signal, 1e-300) / noise)) if noise else None
-
-
-def rms(output: Array, reference: Array) -> float:
-    """Root mean square of a difference."""
-    return float(np.sqrt(np.mean((output.astype(np.float64) - reference) ** 2)))
 
 
 def proves_nothing(reference: Array, step: float, unquantized: Array | None) -> str | None:
@@ -170,19 +140,14 @@ def _equality(row: Parity, output: Array, reference: Array) -> tuple[Parity, str
     return row.model_copy(update={"exact": exact}), reason
 
 
-def _distances(
-    row: Parity, output: NDArray[np.float64], reference: NDArray[np.float64], step: float, noise: float | None
-) -> Parity:
-    steps = np.abs(output - reference) / step
-    figures = {
+def _distances(row: Parity, output: Array, reference: NDArray[np.float64], step: float, noise: float | None) -> Parity:
+    apart = steps_apart(output, reference, step)
+    figures = asdict(Steps.of(apart)) | {
         "step": step,
-        "max": float(steps.max()),
-        "p999": float(np.quantile(steps, 0.999, method="lower")),  # of few elements, one outlier is forgiven
-        "exact": float(np.mean(steps < 0.5)),
         "agreement": agreement(output, reference, max(step, noise or 0)),
         "sqnr": sqnr(output, reference),
         "drift": rms(output, reference) / noise if noise else None,
-        "histogram": _histogram(steps),
+        "histogram": _histogram(apart),
     }
     return row.model_copy(update=figures)
 

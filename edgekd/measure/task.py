@@ -4,16 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from edgekd.bundle import TensorSpec
-
 Array = np.ndarray[Any, Any]
-
-
-def real_values(stored: Array, spec: TensorSpec) -> Array:
-    """Stored values as float32: (stored - zero_point) * scale for an integer tensor that has a scale."""
-    if spec.scale is None:
-        return stored.astype(np.float32)
-    return ((stored.astype(np.float64) - (spec.zero_point or 0)) * spec.scale).astype(np.float32)
 
 
 def accuracy(logits: Array, labels: Array) -> float:
@@ -60,13 +51,3 @@ def calibration_error(logits: Array, labels: Array, bins: int = 15) -> float:
     which = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)  # bins are (low, high]
     gap = np.bincount(which, weights=correct - confidence, minlength=bins)
     return float(np.abs(gap).sum() / len(labels))
-
-
-def sqnr(reference: Array, measured: Array) -> float:
-    """Signal-to-quantisation-noise ratio in dB; infinite for equal arrays."""
-    signal = reference.astype(np.float64)
-    noise = float(np.sum((measured.astype(np.float64) - signal) ** 2))
-    power = float(np.sum(signal**2))
-    if noise == 0:
-        return float("inf")
-    return float(10 * np.log10(power / noise)) if power else float("-inf")

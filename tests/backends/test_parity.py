@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekd.backends.parity import Parity, agreement, compare, sqnr
+from edgekd.backends.parity import Parity, compare
+from edgekd.distance import agreement
 
 STEP = 0.05
 EXACT = {"max_steps": 2.0, "agreement": 0.99}
@@ -137,13 +138,6 @@ def test_a_reference_far_from_the_float_model_does_not_count() -> None:
 
 def test_integers_that_never_change_do_not_count() -> None:
     assert not row(np.zeros(50, np.int64), np.zeros(50, np.int64), step=None).counts
-
-
-@given(st.floats(1e-3, 1e3), st.floats(1e-4, 0.5))
-def test_sqnr_is_the_ratio_of_powers(scale: float, noise: float) -> None:
-    """An error proportional to the signal has a known ratio; float64 holds it to 1e-6 dB."""
-    reference = logits(20).astype(np.float64) * scale
-    assert sqnr(reference * (1 + noise), reference) == pytest.approx(-20 * np.log10(noise), abs=1e-6)
 
 
 @given(st.floats(1e-3, 1e3))

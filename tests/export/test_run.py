@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgekd import distance
 from edgekd.backends import parity
 from tests.export.runner import RUNNER, module, run
 from tests.measure.bundles import BACKENDS, MakeBundle, edit_manifest, golden, rehash
@@ -226,4 +227,4 @@ def test_the_clock_costs_less_than_two_microseconds() -> None:
 def test_drift_is_judged_alike_here_and_on_the_device() -> None:
     """The runner leaves alone, so it has the gate's numbers a second time."""
     runner = module()
-    assert (runner.INDEPENDENT, runner.CLEAR_MARGIN_STEPS) == (parity.INDEPENDENT, parity.CLEAR_MARGIN_STEPS)
+    assert (runner.INDEPENDENT, runner.CLEAR_MARGIN_STEPS) == (parity.INDEPENDENT, distance.CLEAR_MARGIN_STEPS)

@@ -1,13 +1,10 @@
-import math
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from edgekd.bundle import TensorSpec
-from edgekd.measure.task import accuracy, agreement, calibration_error, real_values, spearman, sqnr
+from edgekd.measure.task import accuracy, agreement, calibration_error, spearman
 
 LOGITS = np.array([[2.0, 0.0], [0.0, 1.0], [3.0, 1.0], [0.0, 5.0]])
 
@@ -37,20 +34,6 @@ def test_calibration_error_is_its_definition(logits: np.ndarray, bins: int) -> N
             total += inside.sum() / 40 * abs(correct.mean() - confidence[inside].mean())
     # a confidence on a bin's edge may round to either side: one sample of 40 moves at most 2/40
     assert calibration_error(logits, labels, bins) == pytest.approx(total, abs=0.05)
-
-
-def test_sqnr_of_known_noise() -> None:
-    signal = np.full(100, 10.0)
-    assert sqnr(signal, signal + 1) == pytest.approx(20.0)
-    assert sqnr(signal, signal) == math.inf
-    assert sqnr(0 * signal, signal) == -math.inf
-
-
-def test_stored_integers_become_real_values() -> None:
-    spec = TensorSpec(name="x", dtype="int8", shape=(None, 2), scale=0.5, zero_point=-128)
-    np.testing.assert_array_equal(real_values(np.array([[-128, 127]], np.int8), spec), [[0.0, 127.5]])
-    unscaled = TensorSpec(name="x", dtype="float32", shape=(None, 1))
-    np.testing.assert_array_equal(real_values(np.array([[1.5]], np.float32), unscaled), [[1.5]])
 
 
 def test_embeddings_that_are_all_alike_rank_nothing() -> None:
