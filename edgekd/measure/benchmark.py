@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekd.devices import Device
+from edgekd.measure.facts import Machine, machine_facts
 from edgekd.measure.protocol import Options, Replicate, Session
-from edgekd.measure.statistics import Latency, summarise
+from edgekd.measure.statistics import Flag, Latency, summarise
 from edgekd.measure.telemetry import Telemetry, watch
 from edgekd.progress import SILENT, Reporter
 
@@ -15,10 +16,11 @@ Candidates = Mapping[str, tuple[Path, Options]]
 
 @dataclass(frozen=True)
 class Measurement:
-    """A latency, the replicates that it sums up, and what the device was like meanwhile."""
+    """A latency, the replicates that it sums up, on what machine, and what that was like meanwhile."""
 
     latency: Latency
     replicates: tuple[Replicate, ...]
+    machine: Machine
     telemetry: Telemetry | None = None
 
     @property
@@ -47,13 +49,13 @@ def measure(
             for label in list(sessions)[:: -1 if turn % 2 else 1]:
                 runs[label].append(sessions[label].bench(seconds, count))
                 bar.advance(note=label)
-    state = watched.telemetry
-    return {label: Measurement(_latency(done, state), tuple(done), state) for label, done in runs.items()}
+    machine, state = machine_facts(device), watched.telemetry
+    seen: dict[Flag, bool] = {"throttled": bool(state and state.throttled), "emulated": machine.emulated}
+    flags = tuple(flag for flag, raised in seen.items() if raised)
+    return {label: Measurement(_latency(done, flags), tuple(done), machine, state) for label, done in runs.items()}
 
 
-def _latency(replicates: list[Replicate], state: Telemetry | None) -> Latency:
+def _latency(replicates: list[Replicate], seen: tuple[Flag, ...]) -> Latency:
     timings = [replicate.timing for replicate in replicates]
     latency = summarise(timings, [replicate.load.ms for replicate in replicates])
-    if not (state and state.throttled) or "throttled" in latency.flags:
-        return latency
-    return latency.model_copy(update={"flags": (*latency.flags, "throttled")})
+    return latency.model_copy(update={"flags": tuple(dict.fromkeys((*latency.flags, *seen)))})

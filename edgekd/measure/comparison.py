@@ -8,7 +8,7 @@ from edgekd.errors import BadInputError
 from edgekd.measure.results import Row, read_rows
 from edgekd.schema import Schema
 
-Verdict = Literal["same", "faster", "slower", "regression", "metric drop", "missing", "new"]
+Verdict = Literal["same", "faster", "slower", "regression", "metric drop", "missing", "new", "no evidence"]
 FAILURES: frozenset[Verdict] = frozenset({"regression", "metric drop", "missing"})
 WHAT_MAY_DIFFER = ("artifact", "inputs", "precision", "runtime_version", "runner")
 Key = tuple[str, str, int, int]
@@ -20,6 +20,7 @@ class Difference(Schema):
     """One target and variant on one machine before and after; `change` is after / before - 1 of the median latency.
 
     `changed` names what else is not as it was, and may be the reason. `machine` is told where there are several.
+    Times of an emulated device are no evidence: they are not told, and only the metric is compared.
     """
 
     target: str
@@ -92,8 +93,7 @@ def _difference(
     place: Place, before: Row | None, after: Row | None, threshold: float, metric_drop: float, several: bool
 ) -> Difference:
     (target, label, batch, threads), machine = place
-    before_ms = before.latency.p50 if before and before.latency else None
-    after_ms = after.latency.p50 if after and after.latency else None
+    before_ms, after_ms = _p50(before), _p50(after)
     return Difference(
         target=target,
         label=label,
@@ -110,6 +110,10 @@ def _difference(
     )
 
 
+def _p50(row: Row | None) -> float | None:
+    return row.latency.p50 if row and row.latency and row.latency.counts else None
+
+
 def _verdict(before: Row | None, after: Row | None, threshold: float, metric_drop: float) -> Verdict:
     if before is None:
         return "new"
@@ -117,7 +121,11 @@ def _verdict(before: Row | None, after: Row | None, threshold: float, metric_dro
         return "missing"
     if before.metric is not None and after.metric is not None and before.metric - after.metric > metric_drop:
         return "metric drop"
-    if not (before.latency and after.latency and before.latency.differs_from(after.latency)):
+    if not (before.latency and after.latency):
+        return "same"
+    if not (before.latency.counts and after.latency.counts):
+        return "no evidence"
+    if not before.latency.differs_from(after.latency):
         return "same"
     change = after.latency.p50 / before.latency.p50 - 1
     if change < 0:

@@ -1,6 +1,7 @@
 """What a machine is: the identity without which a latency means nothing."""
 
 import re
+from collections.abc import Mapping
 
 from pydantic import Field
 
@@ -17,18 +18,22 @@ BOARD, CPUINFO, MEMINFO = "/proc/device-tree/model", "/proc/cpuinfo", "/proc/mem
 GOVERNOR, FREQUENCY, MAX_FREQUENCY = (
     f"{CPUFREQ}{name}" for name in ("scaling_governor", "scaling_cur_freq", "cpuinfo_max_freq")
 )
+KERNEL_ARCH, BINARY = "/proc/sys/kernel/arch", "/proc/thread-self/exe"  # qemu-user shows another /proc/self/exe
+EMULATORS, VIRTUAL_CPUS = ("qemu-",), ("QEMU TCG CPU", "QEMU Virtual CPU")
+SIMULATED = ("ro.kernel.qemu", "ro.boot.qemu")
 ANDROID = (  # no serial number, nothing of the owner's: results are published
     *("ro.product.manufacturer", "ro.product.model", "ro.soc.manufacturer", "ro.soc.model", "ro.board.platform"),
     *("ro.build.version.release", "ro.build.version.sdk", "ro.build.version.security_patch", "ro.build.fingerprint"),
 )
 SECTION = "====edgekd "
 SCRIPT = f"""
-for path in {" ".join((BOARD, CPUINFO, MEMINFO, GOVERNOR, FREQUENCY, MAX_FREQUENCY))}
+for path in {" ".join((BOARD, CPUINFO, MEMINFO, GOVERNOR, FREQUENCY, MAX_FREQUENCY, KERNEL_ARCH))}
 do echo; echo "{SECTION}$path"; cat "$path" 2>/dev/null | tr -d '\\000'; done
 echo; echo "{SECTION}kernel"; uname -r
 echo; echo "{SECTION}arch"; uname -m
+echo; echo "{SECTION}binary"; readlink {BINARY} 2>/dev/null
 echo; echo "{SECTION}cores"; nproc 2>/dev/null || getconf _NPROCESSORS_ONLN
-echo; echo "{SECTION}android"; for name in {" ".join(ANDROID)}
+echo; echo "{SECTION}android"; for name in {" ".join((*ANDROID, *SIMULATED))}
 do value=$(getprop "$name" 2>/dev/null); [ -z "$value" ] || echo "$name: $value"; done
 echo; echo "{SECTION}python"; "$0" -c 'import platform; print(platform.python_version())' 2>/dev/null
 true
@@ -39,6 +44,7 @@ class Machine(Schema):
     """Identity and state of a machine; every None has its reason in `missing`. Memory is in 10^6 bytes.
 
     `parts` are the numbers of ARM cores ("0xd0b" is a Cortex-A76), `android` are properties of the system by name.
+    `emulated`: another processor plays its instructions, so that what it computes counts, and how fast does not.
     """
 
     cpu: str
@@ -53,6 +59,7 @@ class Machine(Schema):
     max_frequency_mhz: float | None
     parts: tuple[str, ...] = ()
     android: dict[str, str] = Field(default_factory=dict)
+    emulated: bool = False
     missing: dict[str, str] = Field(default_factory=dict)
 
     @property
@@ -84,10 +91,22 @@ def machine_facts(device: Device) -> Machine:
             "parts": tuple(sorted(set(re.findall(r"^CPU part\s*:\s*(\w+)", said[CPUINFO], re.MULTILINE)))),
             "android": android,
             "kernel": said["kernel"],
+            "emulated": _emulated(said, android),
             "missing": {name: f"no {sources[name]} here" for name, value in optional.items() if value is None},
             **optional,
         }
     )
+
+
+def _emulated(said: Mapping[str, str], android: Mapping[str, str]) -> bool:
+    """By the program that runs the device's programs, a kernel of another family, or what a simulator says of itself.
+
+    A virtual machine whose instructions the processor itself runs is no emulation.
+    """
+    program, kernel = said["binary"].rpartition("/")[2], said[KERNEL_ARCH]
+    foreign = bool(kernel) and ("86" in kernel) != ("86" in said["arch"])
+    simulated = any(android.get(name) == "1" for name in SIMULATED)
+    return foreign or simulated or program.startswith(EMULATORS) or any(name in said[CPUINFO] for name in VIRTUAL_CPUS)
 
 
 def sections(text: str) -> dict[str, str]:

@@ -65,7 +65,6 @@ class Row(Schema):
 
 
 def row(
-    machine: Machine,
     manifest: Manifest,
     label: str,
     measurement: Measurement,
@@ -76,7 +75,7 @@ def row(
     first = measurement.replicates[0]
     return Row(
         time=datetime.now(UTC).isoformat(timespec="seconds"),
-        machine=machine,
+        machine=measurement.machine,
         target=manifest.target,
         label=label,
         backend=manifest.backend,

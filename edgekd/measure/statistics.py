@@ -10,7 +10,7 @@ import numpy as np
 from edgekd.measure.records import Timing
 from edgekd.schema import Schema
 
-Flag = Literal["noisy", "throttled", "drifting"]
+Flag = Literal["noisy", "throttled", "drifting", "emulated"]
 FALSE_ALARMS = 0.05
 MIN_REPLICATES = 5
 NOISY_WIDTH = 0.10
@@ -42,9 +42,14 @@ class Latency(Schema):
     throughput: float
     flags: tuple[Flag, ...] = ()
 
+    @property
+    def counts(self) -> bool:
+        """Whether it says something of the device: an emulated one's says how fast the emulator is."""
+        return "emulated" not in self.flags
+
     def differs_from(self, other: "Latency") -> bool:
-        """Whether a difference may be claimed: the intervals are disjoint, from at least 5 replicates each."""
-        enough = min(self.replicates, other.replicates) >= MIN_REPLICATES
+        """Whether a difference may be claimed: real devices, at least 5 replicates each, disjoint intervals."""
+        enough = min(self.replicates, other.replicates) >= MIN_REPLICATES and self.counts and other.counts
         return enough and (self.high < other.low or other.high < self.low)
 
 
@@ -149,8 +154,8 @@ def flags(replicates: Sequence[Sequence[float]], switches_per_s: float | None = 
     """Reasons to mistrust a latency.
 
     noisy: the interval is wider than 10 % of its middle, or other processes took the CPU so often that, at a
-    millisecond each time, it was theirs for 10 % of the time. throttled: within replicates, the last quarter's median is
-    typically 5 % above the first's. drifting: the later half of the replicates is 5 % off the earlier half.
+    millisecond each time, it was theirs for 10 % of the time. throttled: within replicates, the last quarter's median
+    is typically 5 % above the first's. drifting: the later half of the replicates is 5 % off the earlier half.
     """
     medians = [percentile(samples, 0.5) for samples in replicates]
     low, high = interval(medians)

@@ -15,7 +15,6 @@ from edgekd.data.npz import read_npz
 from edgekd.devices import Device
 from edgekd.errors import BadInputError
 from edgekd.measure import census, footprint, measure, verify
-from edgekd.measure.facts import machine_facts
 from edgekd.measure.results import Row, append_rows, row
 from edgekd.measure.strict import COUNT, SECONDS, strict
 from edgekd.pipeline.fleet import Member, OneBar, Outcome, Result, muster, on_each
@@ -88,10 +87,7 @@ def bench_bundles(
         if not candidates:
             return sizes
         measured = measure(device, candidates, replicates, seconds, count, batch, threads, voice)
-        machine = machine_facts(device)
-        rows = {
-            name: row(machine, manifests[name], manifests[name].precision, measured[name], chosen) for name in measured
-        }
+        rows = {name: row(manifests[name], manifests[name].precision, measured[name], chosen) for name in measured}
         if out is not None:
             append_rows(out, rows.values())
         return sizes + [_shown(name, found, by_mlperf) for name, found in rows.items()]

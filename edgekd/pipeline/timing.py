@@ -8,7 +8,6 @@ from edgekd.bundle import MANIFEST, load_bundle
 from edgekd.devices import Device
 from edgekd.files import sha256
 from edgekd.measure import measure
-from edgekd.measure.facts import machine_facts
 from edgekd.measure.protocol import Options
 from edgekd.measure.results import append_rows, row
 from edgekd.pipeline.stages import Stages
@@ -28,10 +27,10 @@ def time_variants(
     def work(_: str) -> dict[str, Any]:
         reporter.say(f"measuring {target.name}")
         measured = measure(device, candidates, settings.replicates, settings.seconds, settings.count, reporter=reporter)
-        machine, found = machine_facts(device), {}
+        found = {}
         for name, (folder, options) in candidates.items():
             label = measured[name].replicates[0].load.details.get("precision", name) if options else name
-            append_rows(stages.folder / RESULTS, [row(machine, load_bundle(folder), label, measured[name], options)])
+            append_rows(stages.folder / RESULTS, [row(load_bundle(folder), label, measured[name], options)])
             found[name] = {"label": label, "latency": measured[name].latency.model_dump(mode="json")}
         return found
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekd.backends.compiled import Precision
-from edgekd.backends.parity import agreement, float_step, sqnr
+from edgekd.distance import agreement, float_step, sqnr
 from edgekd.measure.statistics import Latency
 
 Array = NDArray[Any]
@@ -45,9 +45,9 @@ class Variant:
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> "Variant":
-        """A variant from its row of run.json."""
-        latency = row.get("latency_ms")
-        return cls(row["bytes"], row["val"], Latency.parse(latency, "latency_ms") if latency else None, row["broken"])
+        """A variant from its row of run.json; the latency of an emulated device decides nothing."""
+        latency = Latency.parse(row["latency_ms"], "latency_ms") if row.get("latency_ms") else None
+        return cls(row["bytes"], row["val"], latency if latency and latency.counts else None, row["broken"])
 
     def is_faster_than(self, other: "Variant") -> bool:
         """Whether that may be claimed; what was not timed is not faster."""

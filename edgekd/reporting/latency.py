@@ -8,7 +8,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from edgekd.reporting.svg import ACCENT, INK, MUTED, PAPER, Plot, plot
 from edgekd.reporting.verdict import DELIVERED
-from edgekd.reporting.words import Run, milliseconds, size, three_digits
+from edgekd.reporting.words import Run, latency, milliseconds, size, three_digits
 
 _SHAPES = "osD^vPX*"
 
@@ -31,10 +31,10 @@ def points(run: Run) -> list[Point]:
     passed = {name: entry for name, entry in (run.get("targets") or {}).items() if entry.get("status") in DELIVERED}
     for target, entry in passed.items():
         for variant, row in (entry.get("variants") or {}).items():
-            latency, weight = row.get("latency_ms") or {}, row.get("bytes")
-            if latency.get("p50") and weight and not row.get("broken"):
-                low, high = latency.get("low"), latency.get("high")
-                p50 = float(latency["p50"])
+            time, weight = latency(row), row.get("bytes")
+            if time.get("p50") and weight and not row.get("broken"):
+                low, high = time.get("low"), time.get("high")
+                p50 = float(time["p50"])
                 found.append(Point(target, variant, float(weight), p50, float(low or p50), float(high or p50)))
     return found
 

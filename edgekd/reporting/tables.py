@@ -8,7 +8,18 @@ from rich.table import Table
 from rich.text import Text
 
 from edgekd.reporting.teaching import deviation, facts, models
-from edgekd.reporting.words import NONE, Run, count, mean, metric_name, milliseconds, percent, size, three_digits
+from edgekd.reporting.words import (
+    NONE,
+    Run,
+    count,
+    latency,
+    mean,
+    metric_name,
+    milliseconds,
+    percent,
+    size,
+    three_digits,
+)
 
 _LATENCY = ("p50", "low", "high", "p90", "p99", "n")
 _STYLES = {"ok": "green", "fallback": "bold yellow", "unverified": "yellow", "skipped": "dim", "failed": "bold red"}
@@ -144,8 +155,8 @@ def _target(name: str, target: Run) -> dict[str, Any]:
 
 def _speedup(variants: Run) -> dict[str, Any]:
     """How many times faster int8 is than the fastest other variant."""
-    p50 = {name: (row.get("latency_ms") or {}).get("p50") for name, row in variants.items()}
-    timed = {name: latency for name, latency in p50.items() if latency}
+    p50 = {name: latency(row).get("p50") for name, row in variants.items()}
+    timed = {name: time for name, time in p50.items() if time}
     int8 = timed.pop("int8", None)
     if int8 is None or not timed:
         return {"speedup": None, "against": None}
@@ -154,12 +165,12 @@ def _speedup(variants: Run) -> dict[str, Any]:
 
 
 def _variant(name: str | None, row: Run) -> dict[str, Any]:
-    latency = row.get("latency_ms") or {}
+    found = latency(row)
     return {
         "variant": name,
         "bytes": row.get("bytes"),
         "variant_metric": mean(row.get("metric")),
-        **{key: latency.get(key) for key in _LATENCY},
+        **{key: found.get(key) for key in _LATENCY},
     }
 
 

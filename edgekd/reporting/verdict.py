@@ -12,6 +12,7 @@ from edgekd.reporting.words import (
     Run,
     cost,
     count,
+    latency,
     listed,
     mean,
     metric_name,
@@ -77,14 +78,14 @@ def tiles(run: Run) -> list[Tile]:
     name, target = hero(run)
     variants = target.get("variants") or {}
     int8, rest = variants.get("int8") or {}, {key: row for key, row in variants.items() if key != "int8"}
-    latency = int8.get("latency_ms") or {}
+    time = latency(int8)
     found = [Tile(sentence(metric_name(run)), percent(_final(run)), _teacher_note(run))]
     if int8.get("bytes"):
         others = [f"{size(row['bytes'])} in {key}" for key, row in rest.items() if row.get("bytes")]
         found.append(Tile("INT8 model", size(int8["bytes"]), next(iter(others), _parameters(run))))
-    if latency.get("p50"):
-        interval = f"{three_digits(latency['low'])}–{milliseconds(latency['high'])}, " if latency.get("low") else ""
-        found.append(Tile("Median latency", milliseconds(latency["p50"]), f"{interval}on {name}"))
+    if time.get("p50"):
+        interval = f"{three_digits(time['low'])}–{milliseconds(time['high'])}, " if time.get("low") else ""
+        found.append(Tile("Median latency", milliseconds(time["p50"]), f"{interval}on {name}"))
     if not target:
         found += _smaller(run)
     tax = (run.get("distillation") or {}).get("tax")
@@ -186,6 +187,14 @@ def _not_executed(run: Run) -> Iterator[Promise]:
     idle = [name for name, target in (run.get("targets") or {}).items() if target.get("status") not in EXECUTED]
     if idle:
         yield Promise("open", f"Not executed: {listed(idle)}. No latency is claimed there.")
+    emulated = [name for name, target in (run.get("targets") or {}).items() if _emulated(target)]
+    if emulated:
+        yield Promise("open", f"Executed on an emulated device: {listed(emulated)}. No latency is claimed there.")
+
+
+def _emulated(target: Run) -> bool:
+    rows = (target.get("variants") or {}).values()
+    return any(row.get("latency_ms") and not latency(row) for row in rows)
 
 
 def _final(run: Run) -> float | None:
@@ -206,5 +215,4 @@ def _parameters(run: Run) -> str:
 
 
 def _int8_p50(target: Run) -> float | None:
-    latency = ((target.get("variants") or {}).get("int8") or {}).get("latency_ms") or {}
-    return latency.get("p50")
+    return latency((target.get("variants") or {}).get("int8") or {}).get("p50")

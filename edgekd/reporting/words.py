@@ -29,6 +29,12 @@ def spread(metric: Any) -> float | None:
     return mean(metric.get("std"))
 
 
+def latency(variant: Run) -> Run:
+    """What is known of a variant's latency; nothing where the device was emulated."""
+    found = variant.get("latency_ms") or {}
+    return {} if "emulated" in (found.get("flags") or ()) else found
+
+
 def percent(fraction: float | None, digits: int = 1) -> str:
     """0.913 → 91.3 %; no minus before zero."""
     if fraction is None:

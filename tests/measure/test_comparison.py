@@ -34,6 +34,12 @@ def compared(tmp_path: Path, before: list[Row], after: list[Row], **options: flo
     return compare_files(tmp_path / "before.jsonl", tmp_path / "after.jsonl", **options)
 
 
+def emulated(milliseconds: float, **changes: Any) -> Row:
+    row = measured(milliseconds, **changes)
+    assert row.latency is not None
+    return row.model_copy(update={"latency": row.latency.model_copy(update={"flags": ("emulated",)})})
+
+
 @pytest.mark.parametrize(
     ("before", "after", "verdict"),
     [
@@ -48,6 +54,9 @@ def compared(tmp_path: Path, before: list[Row], after: list[Row], **options: flo
         (measured(1.0, metric=0.9), measured(1.0, metric=0.895), "same"),
         (measured(1.0, metric=0.9), measured(1.0), "missing"),
         (measured(1.0), measured(1.0, latency=None), "missing"),
+        (emulated(1.0), emulated(9.0), "no evidence"),
+        (measured(1.0), emulated(0.1), "no evidence"),
+        (emulated(1.0, metric=0.9), emulated(1.0, metric=0.8), "metric drop"),
         (measured(1.0, latency=None, metric=0.9), measured(1.0, latency=None, metric=0.9), "same"),
     ],
 )
@@ -55,6 +64,11 @@ def test_verdicts(tmp_path: Path, before: Row, after: Row, verdict: str) -> None
     (row,), regressed = compared(tmp_path, [before], [after])
     assert row.verdict == verdict
     assert regressed == (verdict in ("regression", "metric drop", "missing"))
+
+
+def test_no_time_of_an_emulated_device_is_told(tmp_path: Path) -> None:
+    (row,), regressed = compared(tmp_path, [emulated(1.0)], [emulated(9.0)])
+    assert (row.before_ms, row.after_ms, row.change, regressed) == (None, None, None, False)
 
 
 def test_the_threshold_is_the_users(tmp_path: Path) -> None:

@@ -1,7 +1,5 @@
-import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -10,7 +8,6 @@ from edgekd.devices import open_device
 from edgekd.errors import BadInputError
 from edgekd.files import sha256
 from edgekd.measure import measure
-from edgekd.measure.facts import machine_facts
 from edgekd.measure.results import append_rows, artifact, read_rows, row
 from tests.export.runner import RUNNER
 from tests.measure.bundles import MakeBundle
@@ -21,7 +18,7 @@ def test_a_measurement_survives_the_file(bundle: MakeBundle, tmp_path: Path) -> 
     device = open_device("local:")
     folder = bundle("openvino", "float")
     measured = measure(device, {"bf16": (folder, {"precision": "default"})}, replicates=2, seconds=0.01, count=5)
-    written = row(machine_facts(device), load_bundle(folder), "bf16", measured["bf16"], metric=("accuracy", 0.5))
+    written = row(load_bundle(folder), "bf16", measured["bf16"], metric=("accuracy", 0.5))
     device.close()
     append_rows(tmp_path / "results.jsonl", [written])
     append_rows(tmp_path / "results.jsonl", [written])
@@ -58,19 +55,6 @@ def test_a_missing_file_is_bad_input(tmp_path: Path) -> None:
         read_rows(tmp_path / "none.jsonl")
 
 
-def test_facts_that_are_not_there_have_a_reason() -> None:
-    device = open_device("local:")
-    machine = machine_facts(device)
-    device.close()
-    absent: dict[str, Any] = {
-        key: value for key, value in json.loads(machine.model_dump_json()).items() if value is None
-    }
-    assert set(absent) == set(machine.missing)
-    assert machine.cores >= 1
-    assert machine.python is not None
-    assert machine.memory_mb is None or machine.memory_mb > 100
-
-
 def test_whoever_adds_at_the_same_time_loses_no_row_and_a_torn_line_goes(tmp_path: Path) -> None:
     path, one = tmp_path / "results.jsonl", measured(1.0)
     with ThreadPoolExecutor(8) as pool:
@@ -80,21 +64,3 @@ def test_whoever_adds_at_the_same_time_loses_no_row_and_a_torn_line_goes(tmp_pat
         stream.write('{"time": "2026')  # a process that was killed
     append_rows(path, [one])
     assert read_rows(path) == [one] * 129
-
-
-def test_a_phone_is_named_by_its_properties_and_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = {"ro.product.manufacturer": "Google", "ro.product.model": "Pixel 9", "ro.soc.model": "Tensor G4"}
-    cases = "".join(f"{name}) echo '{value}';; " for name, value in said.items())
-    (tmp_path / "getprop").write_text(f'#!/bin/sh\ncase "$1" in {cases}esac\n')
-    (tmp_path / "cat").write_text(
-        '#!/bin/sh\ncase "$1" in */cpuinfo) printf "CPU part\t: 0xd82\nCPU part\t: 0xd80\nCPU part\t: 0xd82\n";; esac\n'
-    )
-    for program in tmp_path.iterdir():
-        program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    device = open_device("local:")
-    machine = machine_facts(device)
-    device.close()
-    assert machine.android == said
-    assert machine.parts == ("0xd80", "0xd82")
-    assert machine.cpu == "Google Pixel 9, Tensor G4"

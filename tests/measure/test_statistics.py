@@ -100,6 +100,14 @@ def test_a_difference_of_a_quarter_is_seen_on_the_same_machine() -> None:
     assert seen / len(trials) > 0.8  # what the protocol is good for, not a property of the method
 
 
+def test_an_emulators_times_claim_nothing() -> None:
+    slow = _latency([9.0] * 5)
+    emulated = slow.model_copy(update={"flags": ("emulated",)})
+    assert _latency([1.0] * 5).differs_from(slow)
+    assert not _latency([1.0] * 5).differs_from(emulated)
+    assert not emulated.differs_from(_latency([1.0] * 5))
+
+
 def test_fewer_than_five_replicates_claim_nothing() -> None:
     assert not _latency([1.0] * 4).differs_from(_latency([9.0] * 5))
     assert _latency([1.0] * 5).differs_from(_latency([9.0] * 5))

@@ -56,6 +56,15 @@ def test_where_no_difference_may_be_claimed_the_smallest_is_shipped():
     assert untimed.advice == "ship int8, not timed beside float, 3.3× smaller and as accurate"
 
 
+def test_an_emulated_devices_times_choose_nothing():
+    rows = {"int8": row(9, 120), "float": row(1, 400)}
+    for each in rows.values():
+        each["latency_ms"] |= {"flags": ["emulated"]}
+    found = contest(**rows)
+    assert (found.pays, found.best) == (None, "int8")
+    assert found.advice == "ship int8, not timed beside float, 3.3× smaller and as accurate"
+
+
 def test_int8_beyond_the_limit_is_not_shipped_however_fast():
     found = contest(int8=row(1, 100, val=0.88), float=row(2, 400))
     assert (found.pays, found.best) == (False, "float")

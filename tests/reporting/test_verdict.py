@@ -1,6 +1,6 @@
 from typing import Any
 
-from edgekd.reporting import latency, verdict
+from edgekd.reporting import latency, tables, verdict
 
 
 def states(run: dict[str, Any]) -> list[tuple[str, str]]:
@@ -61,6 +61,15 @@ def test_the_numbers_come_from_the_fastest_target_that_passed(run: dict[str, Any
     assert verdict.hero(run)[0] == "x86-tflite"
     values = [tile.value.replace("\u00a0", " ") for tile in verdict.tiles(run)]
     assert values == ["88.9 %", "96.5 kB", "0.318 ms", "1.9 points"]
+
+
+def test_a_latency_of_an_emulated_device_is_no_number(run: dict[str, Any]) -> None:
+    for variant in run["targets"]["x86-openvino"]["variants"].values():
+        variant["latency_ms"] |= {"flags": ["emulated"]}
+    assert verdict.hero(run)[0] == "x86-tflite"
+    assert ("open", "Executed on an emulated device: x86-openvino. No latency is claimed there.") in states(run)
+    assert "x86-openvino" not in {point.target for point in latency.points(run)}
+    assert all(row["p50"] is None for row in tables.target_rows(run) if row["target"] == "x86-openvino")
 
 
 def test_without_a_device_nothing_is_claimed_of_speed(run: dict[str, Any]) -> None:
