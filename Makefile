@@ -3,7 +3,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-devices check lint fuzz accuracy fashion-mnist watch-har methods minilm-sts networks side-by-side calibration distillation-speed data install clean
+.PHONY: demo test test-devices test-gpu check lint fuzz accuracy fashion-mnist watch-har methods minilm-sts networks side-by-side calibration distillation-speed data install clean
 
 demo: install                     ## a teacher becomes three proven int8 bundles, in six minutes
 	$(BIN)/edgekd run quickstart
@@ -32,6 +32,10 @@ test: $(VENV)/.installed-test     ## the test suite: two files at a time, then q
 test-devices: $(VENV)/.installed-test ## ssh and adb against real daemons on this machine (Debian 12, as root)
 	tests/devices/install
 	EDGEKD_REQUIRE_DEVICES=1 $(BIN)/python -m pytest -m '' tests/devices
+
+test-gpu: $(VENV)/.installed-test ## what trains, on the NVIDIA GPU of this machine, and the tests that need one
+	$(BIN)/python -m pytest -m 'not slow and not device' tests/training tests/distillation tests/students tests/quantization tests/test_api.py
+	$(BIN)/python -m pytest -m gpu tests
 
 lint: $(VENV)/.installed-test     ## ruff, mypy strict, import contracts
 	$(BIN)/ruff check .

@@ -109,8 +109,9 @@ def distill(
     """Teach `student`, in place, and return it with the weights that were best on the validation split.
 
     `data` is an `edgekd.data.Dataset` or ((x_train, y_train), (x_test, y_test)): uint8 images or floats, (N, C, …).
-    With a `folder` the same call continues what was interrupted. Raises BadInputError for data or layers that do not
-    fit, PromiseBrokenError when training diverges.
+    With a `folder` the same call continues what was interrupted. Both networks stay on the device that accelerate
+    chose, such as a GPU. Raises BadInputError for data or layers that do not fit, PromiseBrokenError when training
+    diverges.
     """
     lesson = _Lesson(as_dataset(data, seed), tuple(augmentation), seed, training or Training())
     lesson.learn(student, teacher, losses, cross_entropy, folder)

@@ -63,7 +63,8 @@ def test_the_student_learned(quantized):
     inputs = torch.from_numpy((stripes(300, 2)[0] / np.float32(255)).astype(np.float32))
     mean, std = quantized.data.preprocessing.mean[0], quantized.data.preprocessing.std[0]
     with torch.no_grad():
-        answers = quantized.module((inputs - mean) / std).argmax(1).numpy()
+        where = next(quantized.module.parameters()).device  # a GPU, if there is one
+        answers = quantized.module(((inputs - mean) / std).to(where)).argmax(1).cpu().numpy()
     assert (answers == stripes(300, 2)[1]).mean() > 0.9  # three classes that no noise hides; chance is a third
 
 

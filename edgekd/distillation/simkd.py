@@ -45,7 +45,7 @@ class SimKD:
         if ours.ndim != theirs.ndim or ours.ndim not in (2, *AXES):
             raise self._mismatch(ours, theirs, "choose heads that take the same kind of feature")
         head = copy.deepcopy(example.teacher_model.get_submodule(self.teacher_head)).requires_grad_(False)
-        reused = ReusedHead(projector(ours, theirs, self.factor), head)
+        reused = ReusedHead(projector(ours, theirs, self.factor), head).to(ours.device)
         try:
             with torch.no_grad():
                 reused.eval()(ours)

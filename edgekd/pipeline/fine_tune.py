@@ -40,8 +40,7 @@ def settle_norms(prepared: nn.Module, data: Dataset, samples: Sequence[Tensor]) 
     if not any(name.endswith("running_mean") for name in before):
         return False
     metric = evaluate(prepared, data, data.val)
-    device = next(prepared.parameters()).device
-    qat.reestimate_norms(prepared, (batch.to(device) for batch in samples))
+    qat.reestimate_norms(prepared, samples)
     better = evaluate(prepared, data, data.val) >= metric
     if not better:
         prepared.load_state_dict(before)

@@ -21,6 +21,7 @@ from edgekd.training.average import Average
 from edgekd.training.batches import Batch, Batches
 from edgekd.training.checkpoint import JSON, Position, load_checkpoint, save_checkpoint
 from edgekd.training.curves import Curves, NoCurves
+from edgekd.training.determinism import repeatable
 from edgekd.training.evaluate import evaluate
 from edgekd.training.interrupts import deferred_interrupts
 from edgekd.training.objectives import Objective
@@ -118,6 +119,7 @@ class _Session:
         position, steps = self.position, len(self._batches)
         title = f"training {self.folder.name}"
         with (
+            repeatable(self._crew.device),
             deferred_interrupts() as interrupted,
             self.reporter.track(title, self.total_steps, position.step) as tracker,
         ):

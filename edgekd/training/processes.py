@@ -26,6 +26,7 @@ from accelerate.utils import broadcast, broadcast_object_list, parse_flag_from_e
 from torch import Tensor, nn
 
 from edgekd.crew import Crew, LeaderError, T
+from edgekd.training.determinism import let_cublas_repeat
 
 if torch.distributed.is_available():
     # Optimizers import it, and its functions' defaults keep alive whatever group exists by then.
@@ -43,6 +44,7 @@ class Processes(Crew):
     """All processes of this launch; mostly one."""
 
     def __init__(self) -> None:
+        let_cublas_repeat()
         state = PartialState(cpu=_on_cpu(), timeout=PATIENCE)
         self.number, self.size = int(state.process_index), int(state.num_processes)
         self.device: torch.device = state.device
@@ -125,6 +127,6 @@ def _meant_several() -> bool:
 
 def _on_cpu() -> bool:
     """Whether the CPU was asked for, or launched processes have nothing else that they could talk through."""
-    accelerator = torch.accelerator.current_accelerator()
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
     alone = accelerator is None or accelerator.type == "mps"
     return bool(parse_flag_from_env("ACCELERATE_USE_CPU")) or ("LOCAL_RANK" in os.environ and alone)

@@ -54,7 +54,7 @@ def export_float(model: nn.Module, example: Tensor, *, fixed_length: bool = Fals
 
     The batch is free, and so is the length of tokens, int64 (N, L), unless it is fixed to the example's.
     """
-    return clean(_export(copy.deepcopy(model).eval(), example, fixed_length))
+    return clean(_export(_twin(model), example, fixed_length))
 
 
 def export_qdq(prepared: nn.Module, example: Tensor, scheme: Scheme, *, fixed_length: bool = False) -> onnx.ModelProto:
@@ -62,7 +62,7 @@ def export_qdq(prepared: nn.Module, example: Tensor, scheme: Scheme, *, fixed_le
 
     Sizes are as in `export_float`. Raises BadInputError when a range was never observed or is not finite.
     """
-    twin = copy.deepcopy(prepared).eval()
+    twin = _twin(prepared)
     # A batch norm that no layer takes in becomes a convolution, whose weights int8 holds exactly.
     kinds = (QuantizedLayer, nn.BatchNorm1d, nn.BatchNorm2d)
     layers = {name for name, module in twin.named_modules() if isinstance(module, kinds)}
@@ -76,6 +76,11 @@ def export_qdq(prepared: nn.Module, example: Tensor, scheme: Scheme, *, fixed_le
     return quantize_weights(insert_activations(plain, parameters, scheme), scheme, layers)
 
 
+def _twin(model: nn.Module) -> nn.Module:
+    """A copy in evaluation mode, on the CPU: the example and the constants of the file are there."""
+    return copy.deepcopy(model).cpu().eval()
+
+
 def _settled(name: str, quantizer: Quantizer) -> Quantizer:
     if isinstance(quantizer, ObservingQuantizer) and not quantizer.count.all():
         raise BadInputError(f"{name}: no range was observed; train the prepared model or calibrate it first")
@@ -85,7 +90,7 @@ def _settled(name: str, quantizer: Quantizer) -> Quantizer:
 
 
 def _export(model: nn.Module, example: Tensor, fixed_length: bool) -> onnx.ModelProto:
-    batch = torch.cat([example, example])[:2].contiguous()  # a batch of one would be taken for a constant
+    batch = torch.cat([example, example])[:2].contiguous().cpu()  # a batch of one would be taken for a constant
     for tensor in model.parameters():
         # Channels-last weights would leave their strides in the graph.
         tensor.data = tensor.data.clone(memory_format=torch.contiguous_format)

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from edgekd.quantization.qat.device import device_of
+
 
 def reestimate_norms(model: nn.Module, batches: Iterable[Tensor]) -> None:
     """Set the running mean and variance of every batch norm to their means over `batches`; all else stays."""
@@ -18,7 +20,7 @@ def reestimate_norms(model: nn.Module, batches: Iterable[Tensor]) -> None:
     try:
         with torch.no_grad():
             for batch in batches:
-                model(batch)
+                model(batch.to(device_of(model)))
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum

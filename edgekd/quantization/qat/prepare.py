@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgekd.quantization.placement import Placement, place
+from edgekd.quantization.qat.device import device_of
 from edgekd.quantization.qat.fake_quant import (
     FixedQuantizer,
     ObservingQuantizer,
@@ -44,7 +45,8 @@ def prepare(model: nn.Module, scheme: Scheme, example: Tensor, keep_float: Itera
     _insert_boundaries(traced, last)
     modules |= {path: Boundary() for path, _ in traced.returns}
     prepared = fx.GraphModule(modules, traced.module.graph, type(model).__name__).train(model.training)
-    _try(prepared, example)
+    device = device_of(model)
+    _try(prepared.to(device), example.to(device))
     return prepared
 
 
@@ -52,7 +54,7 @@ def calibrate(prepared: fx.GraphModule, batches: Iterable[Tensor]) -> None:
     """Set the activation ranges from batches of inputs, computed in float; nothing is trained."""
     with only_observing(prepared), torch.no_grad():
         for batch in batches:
-            prepared(batch)
+            prepared(batch.to(device_of(prepared)))
 
 
 def _called_modules(traced: Traced) -> Iterable[tuple[str, nn.Module]]:

@@ -1,0 +1,25 @@
+"""Where torch finds a GPU, every test that trains uses it; this asks whether it does, and how well."""
+
+import json
+
+import pytest
+import torch
+
+from edgekd.training.processes import crew
+from tests.crew import finish, launch
+from tests.training import crew_run
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU that torch can use"),
+]
+
+
+def test_a_gpu_follows_the_loss_curve_of_the_cpu(tmp_path):
+    """1e-4 relative over 20 steps, as for two processes: float32 sums in another order give some 1e-6."""
+    crew_run.main(tmp_path / "gpu", pause=0)
+    assert crew().device.type == "cuda"
+    assert [status for status, *_ in finish(launch(crew_run.__file__, tmp_path / "cpu", size=1))] == [0]
+    gpu, cpu = (json.loads((tmp_path / name / "process-0.json").read_text())["losses"] for name in ("gpu", "cpu"))
+    assert len(gpu) == 20
+    assert gpu == pytest.approx(cpu, rel=1e-4)
