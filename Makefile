@@ -3,10 +3,18 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-devices test-gpu check lint fuzz accuracy fashion-mnist watch-har methods minilm-sts networks side-by-side calibration distillation-speed data install clean
+.PHONY: demo runner test test-devices test-gpu check lint fuzz accuracy fashion-mnist watch-har methods minilm-sts networks side-by-side calibration distillation-speed data install clean
 
 demo: install                     ## a teacher becomes three proven int8 bundles, in six minutes
 	$(BIN)/edgekd run quickstart
+
+ARCH  ?= $(shell uname -m)
+CROSS := $(if $(filter-out $(shell uname -m),$(ARCH)),-DCMAKE_TOOLCHAIN_FILE=toolchains/$(ARCH).cmake)
+
+runner:                           ## build/runner/ARCH, for devices without Python: make runner ARCH=aarch64 TFLITE_C=/path/to/libtensorflowlite_c.so
+	cmake -S export/c -B build/cmake/$(ARCH) $(CROSS) -DTFLITE_C=$(TFLITE_C)
+	cmake --build build/cmake/$(ARCH)
+	cmake --install build/cmake/$(ARCH) --prefix build/runner/$(ARCH) --strip
 
 install: $(VENV)/.installed
 

@@ -6,7 +6,7 @@ from edgekd.schema import Schema
 
 
 class Start(Schema):
-    """Who answers: written once the bundle is checked and its runtime imported."""
+    """Who answers: written once the bundle is checked and its runtime loaded. The C runner has no `python`."""
 
     pid: int
     format: int
@@ -15,7 +15,7 @@ class Start(Schema):
     precision: str
     runtime: str
     runtime_version: str
-    python: str
+    python: str | None
     machine: dict[str, str | int | None]
 
 

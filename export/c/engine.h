@@ -1,0 +1,23 @@
+/* A bundle's model in TensorFlow Lite: load, feed, step, fetch. */
+#pragma once
+
+#include "bundle.h"
+#include "tflite_api.h"
+
+typedef struct {
+    TfLite api;
+    TfLiteInterpreter *interpreter;
+    bool xnnpack;
+} Engine;
+
+/* Make the model ready for a batch, resized where that is not its own. */
+void engine_load(Engine *engine, const Bundle *bundle, size_t batch, size_t threads);
+
+/* Copy a whole batch into an input. */
+void engine_feed(const Engine *engine, size_t index, const void *data, size_t bytes);
+
+/* One inference on what was fed last: this is what gets timed. */
+void engine_step(const Engine *engine);
+
+/* Copy an output of the last step. */
+Array engine_fetch(const Engine *engine, size_t index);

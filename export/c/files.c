@@ -1,0 +1,56 @@
+#include "files.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "failure.h"
+
+char *read_text(const char *path, size_t *size) {
+    FILE *stream = fopen(path, "rb");
+    size_t capacity = 1 << 16, length = 0;
+    char *text = allocate(capacity, 1);
+    if (!stream) return NULL;
+    for (size_t got; (got = fread(text + length, 1, capacity - length - 1, stream)) > 0;) {
+        length += got;
+        if (length < capacity - 1) continue;
+        text = realloc(text, capacity *= 2);
+        if (!text) fail(FAILED, "out of memory");
+    }
+    bool whole = !ferror(stream);
+    fclose(stream);
+    text[length] = '\0';
+    if (size) *size = length;
+    return whole ? text : NULL;
+}
+
+bool map_file(const char *path, Bytes *content) {
+    int handle = open(path, O_RDONLY | O_CLOEXEC);
+    struct stat facts;
+    if (handle < 0) return false;
+    bool plain = fstat(handle, &facts) == 0 && S_ISREG(facts.st_mode);
+    content->size = plain ? (size_t)facts.st_size : 0;
+    void *memory = content->size ? mmap(NULL, content->size, PROT_READ, MAP_PRIVATE, handle, 0) : NULL;
+    close(handle);
+    content->data = memory;
+    return plain && memory != MAP_FAILED;
+}
+
+char *path_in(const char *folder, const char *name) {
+    size_t size = strlen(folder) + strlen(name) + 2;
+    char *path = allocate(size, 1);
+    snprintf(path, size, "%s/%s", folder, name);
+    return path;
+}
+
+const char *own_folder(void) {
+    char *path = realpath("/proc/self/exe", NULL);
+    char *slash = path ? strrchr(path, '/') : NULL;
+    if (!slash) return ".";
+    *slash = '\0';
+    return path;
+}

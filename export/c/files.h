@@ -1,0 +1,22 @@
+/* Whole files. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef struct {
+    const unsigned char *data;
+    size_t size;
+} Bytes;
+
+/* A file's content with a NUL behind it, however long /proc says that it is; NULL where it cannot be read. */
+char *read_text(const char *path, size_t *size);
+
+/* A file in memory without reading it; false where it cannot be. */
+bool map_file(const char *path, Bytes *content);
+
+/* `folder`/`name` */
+char *path_in(const char *folder, const char *name);
+
+/* Folder of this program. */
+const char *own_folder(void);

@@ -1,0 +1,81 @@
+/* Run an edgekd bundle for TensorFlow Lite on a device without Python: build it, verify it, time it, predict with it.
+ *
+ *     edgekd-runner build   [BUNDLE]
+ *     edgekd-runner verify  [BUNDLE]
+ *     edgekd-runner bench   [BUNDLE] --seconds 1 --count 50
+ *     edgekd-runner predict [BUNDLE] --input in.npz --output out.npz
+ *
+ * The arguments, the records and the exit codes are run.py's: 0 ok, 1 mismatch, 2 bad input, 3 runtime missing or
+ * failed. */
+#include <signal.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "failure.h"
+#include "machine.h"
+#include "options.h"
+#include "record.h"
+#include "verbs.h"
+
+static void on_interrupt(int signal) {
+    _exit(128 + signal);
+}
+
+static void record_machine(void) {
+    struct utsname system;
+    uname(&system);
+    record_object_begin("machine");
+    record_text("cpu", cpu_name());
+    record_integer("cores", usable_cores());
+    record_text("kernel", system.release);
+    record_text("arch", system.machine);
+    record_object_end();
+}
+
+static void record_start(const Job *job) {
+    record_begin("start");
+    record_integer("pid", getpid());
+    record_integer("format", BUNDLE_FORMAT);
+    record_text("bundle", job->bundle.name);
+    record_text("backend", job->bundle.backend);
+    record_text("precision", job->bundle.precision);
+    record_text("runtime", "LiteRT C");
+    record_text("runtime_version", job->engine.api.Version());
+    record_null("python");
+    record_machine();
+    record_end();
+}
+
+static void record_load(const Job *job, int64_t nanoseconds) {
+    record_begin("load");
+    record_milliseconds("ms", nanoseconds);
+    record_object_begin("details");
+    record_text("library", job->engine.api.library);
+    record_object_end();
+    record_end();
+}
+
+int main(int argc, char **argv) {
+    records_open();
+    signal(SIGINT, on_interrupt);
+    Arguments arguments = arguments_of(argc, argv);
+    Job job = {.arguments = &arguments, .bundle = bundle_open(arguments.bundle)};
+    if (strcmp(job.bundle.backend, "tflite") != 0)
+        fail(BAD_INPUT, "this runner is for tflite bundles, not for '%s'", job.bundle.backend);
+    Options options = options_of(job.bundle.manifest, &arguments);
+    job.batch = arguments.batch ? arguments.batch : job.bundle.batch;
+    job.threads = arguments.threads ? arguments.threads : job.bundle.threads;
+    job.engine.api = tflite_open(options.library);
+    job.engine.xnnpack = options.xnnpack;
+    record_start(&job);
+    int64_t begin = wall_clock();
+    engine_load(&job.engine, &job.bundle, job.batch, job.threads);
+    record_load(&job, wall_clock() - begin);
+    if (!run_verb(&job)) fail(MISMATCH, "outputs differ from the reference beyond the tolerance");
+    record_begin("end");
+    record_flag("ok", true);
+    record_end();
+    return 0;
+}
