@@ -5,6 +5,7 @@
     python run.py build   [BUNDLE]                                  load or compile the model; count its int8 kernels
     python run.py verify  [BUNDLE]                                  golden inputs against the reference's outputs
     python run.py bench   [BUNDLE] --seconds 1 --count 50           latency, every sample kept (microcontroller: bytes)
+    python run.py bench   [BUNDLE] --scenario offline --batch 8     throughput of back-to-back batches, on all cores
     python run.py predict [BUNDLE] --input in.npz --output out.npz  arrays by tensor name, in the bundle's own layout
 
 BUNDLE is the folder of this file unless given. Needs Python >= 3.8, numpy and the bundle's runtime. Prints one JSON
@@ -180,6 +181,7 @@ class Runtime:
     """
 
     OPTIONS: ClassVar[Options] = {}
+    offline = False  # whether to load for throughput
     step: Callable[[], Any]
     version: str
 
@@ -202,6 +204,15 @@ class Runtime:
     def fetch(self) -> Arrays:
         """Copies of the outputs of the last step, in manifest order."""
         raise NotImplementedError
+
+    def stream(self, arrays: Arrays, more: Callable[[int], bool]) -> Tuple[List[int], int]:
+        """Infer back to back while `more(batches)`: ns at the begin and as each ended, and how many run at once."""
+        self.feed(arrays)
+        ends = [time.perf_counter_ns()]
+        while more(len(ends) - 1):
+            self.step()
+            ends.append(time.perf_counter_ns())
+        return ends, 1
 
     def census(self) -> Dict[str, Any]:
         """How many of the convolution- and matmul-like kernels run in int8."""
@@ -386,7 +397,7 @@ class OpenVINO(Runtime):
         self.version = package_version("openvino", self.module)
 
     def load(self, bundle: Bundle, batch: int, threads: int) -> None:
-        """Compile for least latency at a fixed batch, on the CPU for one stream."""
+        """Compile at a fixed batch, for least latency, on the CPU in one stream, or for throughput."""
         weights = bundle.listed(str(PurePosixPath(bundle.manifest["model"]).with_suffix(".bin")))
         core = self.module.Core()
         model = core.read_model(str(bundle.model), str(weights))
@@ -396,9 +407,9 @@ class OpenVINO(Runtime):
         if device in ("GPU", "NPU") and not any(name.partition(".")[0] == device for name in there):
             advice = "OpenVINO finds no {} here, only {}: install its driver, and belong to the group render"
             raise RunnerError("missing-runtime", advice.format(device, ", ".join(there) or "nothing"))
-        config = {"PERFORMANCE_HINT": "LATENCY"}
+        config: Dict[str, Any] = {"PERFORMANCE_HINT": "THROUGHPUT" if self.offline else "LATENCY"}
         if device == "CPU":  # the others refuse to be told of threads
-            config.update(INFERENCE_NUM_THREADS=threads, NUM_STREAMS=1)
+            config.update({"INFERENCE_NUM_THREADS": threads}, **({} if self.offline else {"NUM_STREAMS": 1}))
         if self.option("precision") == "f32":
             config["INFERENCE_PRECISION_HINT"] = "f32"
         self.compiled = core.compile_model(model, device, config)
@@ -408,8 +419,24 @@ class OpenVINO(Runtime):
 
     def feed(self, arrays: Arrays) -> None:
         """Fill the request's preset input tensors, so that the timed call copies nothing."""
+        self._fill(self.request, arrays)
+
+    @staticmethod
+    def _fill(request: Any, arrays: Arrays) -> None:
         for index, array in enumerate(arrays):
-            self.request.get_input_tensor(index).data[...] = array
+            request.get_input_tensor(index).data[...] = array
+
+    def stream(self, arrays: Arrays, more: Callable[[int], bool]) -> Tuple[List[int], int]:
+        """As many requests at once as OpenVINO holds best."""
+        queue = self.module.AsyncInferQueue(self.compiled)
+        for request in queue:
+            self._fill(request, arrays)
+        ends = [time.perf_counter_ns()]
+        queue.set_callback(lambda request, data: ends.append(time.perf_counter_ns()))
+        while more(len(ends) - 1):
+            queue.start_async()
+        queue.wait_all()
+        return sorted(ends), len(queue)
 
     def fetch(self) -> Arrays:
         """Copy the request's output tensors."""
@@ -858,12 +885,21 @@ def package_version(package: str, module: Any) -> str:
 class Job:
     """One invocation: a bundle, its runtime, and where records go."""
 
+    block = 1  # steps between two looks at the CPU clock
+
     def __init__(self, arguments: argparse.Namespace, emit: Callable[..., None]) -> None:
         self.arguments, self.emit = arguments, emit
         self.bundle = Bundle(Path(arguments.bundle))
-        self.batch = arguments.batch or self.bundle.manifest["batch"]
-        self.threads = arguments.threads or self.bundle.manifest["threads"]
+        manifest, self.offline = self.bundle.manifest, arguments.scenario == "offline"
+        self.affinity = arguments.affinity
+        if self.affinity is None and arguments.verb == "bench" and manifest.get("affinity"):
+            self.affinity = cores(manifest["affinity"])
+        if self.affinity is not None:
+            pin(self.affinity)  # before the runtime makes its threads
+        self.batch = arguments.batch or manifest["batch"]
+        self.threads = arguments.threads or (usable_cores() if self.offline else manifest["threads"])
         self.runtime = open_runtime(self.bundle, arguments.option)
+        self.runtime.offline = self.offline
 
     def run(self) -> bool:
         """Emit every record but `end`; False on a mismatch."""
@@ -936,30 +972,48 @@ class Job:
         return all(verdicts)
 
     def bench(self) -> bool:
-        """Latency of `step` on fixed inputs, nothing else inside the clock. A stand-in's time is no device's."""
+        """Time on fixed inputs. A stand-in's is no device's."""
         if self.sized():
             return True
-        arguments, step = self.arguments, self.runtime.step
-        self.runtime.feed([filled(array[: self.batch], self.batch) for array in self.bundle.golden("input")])
-        first = clocked(step)
+        arguments, clock = self.arguments, self.flow if self.offline else self.latency
+        self.inputs = [filled(array[: self.batch], self.batch) for array in self.bundle.golden("input")]
+        self.runtime.feed(self.inputs)
+        first = clocked(self.runtime.step)
         gc.collect()
         gc.disable()
-        warm, _ = timed(step, arguments.seconds / 5, arguments.warmup)
+        clock(arguments.seconds / 5, arguments.warmup)
         memory, switches = self.memory.fields(), involuntary_switches()
-        wall, cpu = timed(step, arguments.seconds, arguments.count, block=max(1, CPU_CLOCK_NS // min(warm)))
+        samples, cpu = clock(arguments.seconds, arguments.count)
         self.emit(
             "latency",
+            scenario=arguments.scenario,
             first_ms=first,
-            samples_ms=[sample / 1e6 for sample in wall],
-            cpu_ms_min=min(cpu) / 1e6,
+            samples_ms=samples,
+            cpu_ms_min=cpu,
             involuntary_switches=involuntary_switches() - switches if resource else None,
             load_average=load_average(),
             warm_load_ms=clocked(self.load),
             batch=self.batch,
             threads=self.threads,
+            affinity=self.affinity,
             **memory,
         )
         return True
+
+    def latency(self, seconds: float, count: int) -> Tuple[List[float], float]:
+        """Milliseconds of each step, nothing else inside the clock, and of the CPU for the cheapest block of them."""
+        wall, cpu = timed(self.runtime.step, seconds, count, self.block)
+        self.block = max(1, CPU_CLOCK_NS // min(wall))
+        return [sample / 1e6 for sample in wall], min(cpu) / 1e6
+
+    def flow(self, seconds: float, count: int) -> Tuple[List[float], float]:
+        """Milliseconds per batch of a steady flow, over as many batches at a time as run at once, and of the CPU."""
+        cpu, deadline = time.process_time_ns(), time.perf_counter_ns() + int(seconds * 1e9)
+        ends, group = self.runtime.stream(
+            self.inputs, lambda batches: batches < count or time.perf_counter_ns() < deadline
+        )
+        samples = [float(taken) / 1e6 / group for taken in np.diff(ends[::group])]
+        return samples, (time.process_time_ns() - cpu) / 1e6 / (len(ends) - 1)
 
     def predict(self) -> bool:
         """Arrays by input name in, arrays by output name out."""
@@ -1054,8 +1108,33 @@ def agreement(expected: Any, found: Any, unit: float) -> Optional[float]:
 
 def machine() -> Dict[str, Any]:
     """What this runs on."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"cpu": cpu_name(), "cores": usable, "kernel": platform.release(), "arch": platform.machine()}
+    return {"cpu": cpu_name(), "cores": usable_cores(), "kernel": platform.release(), "arch": platform.machine()}
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cores(text: str) -> List[int]:
+    """`0,4-7` as numbers; RunnerError for anything else."""
+    ranges = [re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part) for part in text.split(",")]
+    bounds = [(int(found[1]), int(found[2] or found[1])) for found in ranges if found]
+    if len(bounds) < len(ranges) or any(last < first for first, last in bounds):
+        raise RunnerError("bad-input", "--affinity: {!r} names no cores: 4-7 or 0,2 would".format(text))
+    return sorted({core for first, last in bounds for core in range(first, last + 1)})
+
+
+def pin(wanted: Sequence[int]) -> None:
+    """Keep this process, and the threads that it will make, on these cores."""
+    if not hasattr(os, "sched_setaffinity"):
+        raise RunnerError("bad-input", "--affinity: this system does not keep processes on cores")
+    here = os.sched_getaffinity(0)
+    absent = [str(core) for core in wanted if core not in here]
+    if absent:
+        there = ", ".join(map(str, sorted(here)))
+        raise RunnerError("bad-input", "--affinity: no core {} here, only {}".format(", ".join(absent), there))
+    os.sched_setaffinity(0, wanted)
 
 
 def cpu_name() -> str:
@@ -1188,6 +1267,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("bundle", nargs="?", default=str(Path(__file__).resolve().parent))
     parser.add_argument("--batch", type=positive(int))
     parser.add_argument("--threads", type=positive(int))
+    parser.add_argument("--affinity", type=cores, metavar="CORES")
+    parser.add_argument("--scenario", choices=("single-stream", "offline"), default="single-stream")
     parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--seconds", type=positive(float), default=1.0)
     parser.add_argument("--count", type=positive(int), default=50)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from edgekd.devices import Device
 from edgekd.measure.facts import Machine, machine_facts
-from edgekd.measure.protocol import Options, Replicate, Session
+from edgekd.measure.protocol import RUNNER, Options, Replicate, Session
+from edgekd.measure.records import Scenario
 from edgekd.measure.statistics import Flag, Latency, summarise
 from edgekd.measure.telemetry import Telemetry, watch
 from edgekd.progress import SILENT, Reporter
@@ -16,12 +17,16 @@ Candidates = Mapping[str, tuple[Path, Options]]
 
 @dataclass(frozen=True)
 class Measurement:
-    """A latency, the replicates that it sums up, on what machine, and what that was like meanwhile."""
+    """A latency, the replicates that it sums up, on what machine, and what that was like meanwhile.
+
+    `runner` is the file of the program that measured.
+    """
 
     latency: Latency
     replicates: tuple[Replicate, ...]
     machine: Machine
     telemetry: Telemetry | None = None
+    runner: Path = RUNNER
 
     @property
     def samples(self) -> tuple[tuple[float, ...], ...]:
@@ -38,21 +43,27 @@ def measure(
     batch: int | None = None,
     threads: int | None = None,
     reporter: Reporter = SILENT,
+    affinity: str | None = None,
+    scenario: Scenario = "single-stream",
 ) -> dict[str, Measurement]:
     """Measure bundles by label, each `(folder, runtime options)`, in rounds A B, B A, …; errors as in `Session`."""
     sessions = {
-        label: Session(device, folder, options, batch, threads) for label, (folder, options) in candidates.items()
+        label: Session(device, folder, options, batch, threads, affinity)
+        for label, (folder, options) in candidates.items()
     }
     runs: dict[str, list[Replicate]] = {label: [] for label in sessions}
     with watch(device) as watched, reporter.track("measuring", total=replicates * len(sessions)) as bar:
         for turn in range(replicates):
             for label in list(sessions)[:: -1 if turn % 2 else 1]:
-                runs[label].append(sessions[label].bench(seconds, count))
+                runs[label].append(sessions[label].bench(seconds, count, scenario))
                 bar.advance(note=label)
     machine, state = machine_facts(device), watched.telemetry
     seen: dict[Flag, bool] = {"throttled": bool(state and state.throttled), "emulated": machine.emulated}
     flags = tuple(flag for flag, raised in seen.items() if raised)
-    return {label: Measurement(_latency(done, flags), tuple(done), machine, state) for label, done in runs.items()}
+    runner = device.runner or RUNNER
+    return {
+        label: Measurement(_latency(done, flags), tuple(done), machine, state, runner) for label, done in runs.items()
+    }
 
 
 def _latency(replicates: list[Replicate], seen: tuple[Flag, ...]) -> Latency:

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Literal
 
 from edgekd.errors import BadInputError
-from edgekd.measure.results import Row, read_rows
+from edgekd.measure.records import Scenario
+from edgekd.measure.results import Key, Row, read_rows
 from edgekd.schema import Schema
 
 Verdict = Literal["same", "faster", "slower", "regression", "metric drop", "missing", "new", "no evidence"]
 FAILURES: frozenset[Verdict] = frozenset({"regression", "metric drop", "missing"})
 WHAT_MAY_DIFFER = ("artifact", "inputs", "precision", "runtime_version", "runner")
-Key = tuple[str, str, int, int]
 Identity = tuple[str, str, int]
 Place = tuple[Key, Identity]
 
@@ -27,6 +27,8 @@ class Difference(Schema):
     label: str
     batch: int
     threads: int
+    scenario: Scenario
+    affinity: tuple[int, ...] | None
     machine: str | None = None
     before_ms: float | None = None
     after_ms: float | None = None
@@ -73,14 +75,13 @@ def _latest(path: Path) -> dict[Place, Row]:
 
 
 def _names(rows: Iterable[Place]) -> str:
-    keys = dict.fromkeys(key for key, _ in rows)
-    return ", ".join(f"{target} {label} (batch {batch}, threads {threads})" for target, label, batch, threads in keys)
+    return ", ".join(map(str, dict.fromkeys(key for key, _ in rows)))
 
 
 def _same_machine(key: Key, before: list[Identity], after: list[Identity]) -> None:
     if not set(before) & set(after):
         names = (f"{cpu} ({arch}, {cores} cores)" for cpu, arch, cores in (before[0], after[0]))
-        raise BadInputError(f"{key[0]} {key[1]}: measured on different machines: {' and '.join(names)}")
+        raise BadInputError(f"{key.target} {key.label}: measured on different machines: {' and '.join(names)}")
 
 
 def _changed(before: Row | None, after: Row | None) -> tuple[str, ...]:
@@ -92,13 +93,10 @@ def _changed(before: Row | None, after: Row | None) -> tuple[str, ...]:
 def _difference(
     place: Place, before: Row | None, after: Row | None, threshold: float, metric_drop: float, several: bool
 ) -> Difference:
-    (target, label, batch, threads), machine = place
+    key, machine = place
     before_ms, after_ms = _p50(before), _p50(after)
     return Difference(
-        target=target,
-        label=label,
-        batch=batch,
-        threads=threads,
+        **key._asdict(),
         machine=machine[0] if several else None,
         before_ms=before_ms,
         after_ms=after_ms,

@@ -12,7 +12,7 @@ import numpy as np
 
 from edgekd.devices import Device, Finished
 from edgekd.errors import BadInputError, DeviceError
-from edgekd.measure.records import End, Footprint, Golden, Kernels, Load, Predictions, Start, Timing
+from edgekd.measure.records import End, Footprint, Golden, Kernels, Load, Predictions, Scenario, Start, Timing
 from edgekd.schema import Schema
 
 Array = np.ndarray[Any, Any]
@@ -51,13 +51,17 @@ class Replicate:
 
 @dataclass(frozen=True)
 class Session:
-    """One bundle on one device. `options`, `batch` and `threads` override the manifest's; `timeout` is in seconds."""
+    """One bundle on one device. `options`, `batch`, `threads` and `affinity` override the manifest's.
+
+    `affinity` are cores to stay on, such as `4-7`; `timeout` is in seconds.
+    """
 
     device: Device
     bundle: Path
     options: Options | None = None
     batch: int | None = None
     threads: int | None = None
+    affinity: str | None = None
     timeout: float = 600.0
 
     def census(self) -> Kernels:
@@ -68,9 +72,10 @@ class Session:
         """Golden parity, one verdict per output."""
         return self._run("verify", accept_mismatch=True).every("golden", Golden)
 
-    def bench(self, seconds: float = 1.0, count: int = 50) -> Replicate:
+    def bench(self, seconds: float = 1.0, count: int = 50, scenario: Scenario = "single-stream") -> Replicate:
         """Latencies of one fresh process, for at least `seconds` and `count` inferences."""
-        answer = self._run("bench", "--seconds", str(seconds), "--count", str(count), longer=10 * seconds)
+        offline = [] if scenario == "single-stream" else ["--scenario", scenario]
+        answer = self._run("bench", f"--seconds={seconds}", f"--count={count}", *offline, longer=10 * seconds)
         return Replicate(
             answer.every("start", Start)[0], answer.every("load", Load)[0], answer.every("latency", Timing)[0]
         )
@@ -92,16 +97,23 @@ class Session:
                 return {name: archive[name] for name in archive.files}
 
     def _run(self, verb: str, *arguments: str, accept_mismatch: bool = False, longer: float = 0.0) -> Answer:
-        runner = self.device.push(RUNNER)
-        argv = [self.device.python, runner, verb, self.device.push(self.bundle), *arguments]
+        argv = [*runner_argv(self.device), verb, self.device.push(self.bundle), *arguments]
         argv += [f"--batch={self.batch}"] if self.batch else []
         argv += [f"--threads={self.threads}"] if self.threads else []
+        argv += [f"--affinity={self.affinity}"] if self.affinity is not None else []
         for key, value in (self.options or {}).items():
             argv.append(f"--option={key}={str(value).lower() if isinstance(value, bool) else value}")
         answer = parse(self.device.run(argv, self.timeout + longer))
         if not (answer.end.ok or (accept_mismatch and answer.end.kind == "mismatch")):
             raise _failure(answer.end)
         return answer
+
+
+def runner_argv(device: Device) -> list[str]:
+    """How to call the runner on a device, once it is there."""
+    if device.runner is None:
+        return [device.python, device.push(RUNNER)]
+    return [f"{device.push(device.runner.parent)}/{device.runner.name}"]
 
 
 def parse(finished: Finished) -> Answer:

@@ -1,8 +1,12 @@
 """The runner's records, one per line of its output; `export/run.py` writes them."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from edgekd.schema import Schema
+
+Scenario = Literal["single-stream", "offline"]
 
 
 class Start(Schema):
@@ -60,6 +64,8 @@ class Golden(Schema):
 class Timing(Schema):
     """One process's latencies in ms: the first inference, then every timed one in order. Memory is in 10^6 bytes.
 
+    Offline, a sample is the time per batch while several may be under way, so that its inverse is the throughput.
+
     `warm_load_ms` is what loading the model a second time took, `model_rss_mb` by how much loading and the first
     inferences raised the process's memory above what it held with the runtime imported. `involuntary_switches` counts
     how often it lost a CPU while it was timed. What is None has its reason in `missing`, unless the runner is an older
@@ -76,6 +82,8 @@ class Timing(Schema):
     involuntary_switches: int | None = None
     batch: int
     threads: int
+    scenario: Scenario = "single-stream"
+    affinity: tuple[int, ...] | None = None
     missing: dict[str, str] = Field(default_factory=dict)
 
 

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from pydantic import Field, PositiveInt
 
@@ -13,13 +14,30 @@ from edgekd.errors import BadInputError
 from edgekd.files import digest, sha256
 from edgekd.measure.benchmark import Measurement
 from edgekd.measure.facts import Machine
-from edgekd.measure.protocol import RUNNER, Options
+from edgekd.measure.protocol import Options
+from edgekd.measure.records import Scenario
 from edgekd.measure.statistics import Latency
 from edgekd.measure.telemetry import Telemetry
 from edgekd.schema import Schema
 
 SHA256 = r"^[0-9a-f]{64}$"
 IDENTITY = ("runner", "inputs", "precision")
+
+
+class Key(NamedTuple):
+    """What was measured, and how."""
+
+    target: str
+    label: str
+    batch: int
+    threads: int
+    scenario: Scenario
+    affinity: tuple[int, ...] | None
+
+    def __str__(self) -> str:
+        cores = "" if self.affinity is None else f", cores {', '.join(map(str, self.affinity))}"
+        offline = "" if self.scenario == "single-stream" else f", {self.scenario}"
+        return f"{self.target} {self.label} (batch {self.batch}, threads {self.threads}{cores}{offline})"
 
 
 class Row(Schema):
@@ -46,6 +64,8 @@ class Row(Schema):
     precision: str | None = None
     batch: PositiveInt
     threads: PositiveInt
+    scenario: Scenario = "single-stream"
+    affinity: tuple[int, ...] | None = None
     latency: Latency | None = None
     telemetry: Telemetry | None = None
     metric_name: str | None = None
@@ -54,9 +74,9 @@ class Row(Schema):
     missing: dict[str, str] = Field(default_factory=dict)
 
     @property
-    def key(self) -> tuple[str, str, int, int]:
+    def key(self) -> Key:
         """Rows of two files with equal keys measure the same thing."""
-        return self.target, self.label, self.batch, self.threads
+        return Key(self.target, self.label, self.batch, self.threads, self.scenario, self.affinity)
 
     @property
     def unidentified(self) -> tuple[str, ...]:
@@ -83,11 +103,13 @@ def row(
         runtime_version=first.start.runtime_version,
         options={**manifest.runtime, **(options or {}), **first.load.details},
         artifact=artifact(manifest),
-        runner=sha256(RUNNER),
+        runner=sha256(measurement.runner),
         inputs=manifest.files[GOLDEN].sha256,
         precision=first.load.details.get("precision", "not told"),
         batch=first.timing.batch,
         threads=first.timing.threads,
+        scenario=first.timing.scenario,
+        affinity=first.timing.affinity,
         latency=measurement.latency,
         telemetry=measurement.telemetry,
         metric_name=metric[0] if metric else None,

@@ -41,6 +41,23 @@ def test_a_link_may_not_leave_the_bundle(own_bundle: Path, through: str) -> None
     assert "leaves the bundle" in message
 
 
+@pytest.mark.parametrize("affinity", ["", "x", "1-", "-1", "3-2", "0-1-2", "0,", "0-99999"])
+def test_what_names_no_cores_is_refused(own_bundle: Path, affinity: str) -> None:
+    told = f"--affinity: {affinity!r} names no cores: 4-7 or 0,2 would"
+    assert failure("bench", own_bundle, f"--affinity={affinity}") == (2, "bad-input", told)
+
+
+def test_cores_that_are_not_there_are_named(own_bundle: Path) -> None:
+    code, _, message = failure("bench", own_bundle, "--affinity=0,4000-4001")
+    assert code == 2
+    assert message.startswith("--affinity: no core 4000, 4001 here, only ")
+    edit_manifest(own_bundle, affinity="4000")  # that of its target
+    assert failure("bench", own_bundle)[2].startswith("--affinity: no core 4000 here")
+    assert run("verify", own_bundle)[0] == 0  # only a time depends on the core
+    (latency,) = (record for record in run("bench", own_bundle, "--affinity=0")[1] if record["record"] == "latency")
+    assert latency["affinity"] == [0]
+
+
 @pytest.mark.parametrize("name", ["model.onnx", "golden.npz"])
 def test_one_flipped_bit_is_found_in_any_file(own_bundle: Path, name: str) -> None:
     content = bytearray((own_bundle / name).read_bytes())

@@ -2,7 +2,9 @@
 
 import ast
 import json
+import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -80,6 +82,64 @@ def test_a_model_is_loaded_cold_and_then_warm(bundle: MakeBundle, backend: str) 
     assert load["ms"] > 0
     assert latency["warm_load_ms"] > 0
     assert run("build", bundle(backend))[1][1]["cold"] is None
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_offline_is_a_flow_of_batches_on_all_cores(bundle: MakeBundle, backend: str) -> None:
+    arguments = ("--scenario", "offline", "--seconds", "0.05", "--count", "20", "--batch", "4")
+    code, records = run("bench", bundle(backend), *arguments)
+    latency = records[2]
+    assert (code, latency["scenario"], latency["batch"]) == (0, "offline", 4)
+    assert latency["threads"] == len(os.sched_getaffinity(0))
+    assert min(latency["samples_ms"]) > 0
+    if backend != "openvino":  # which has several batches under way, and a sample for as many
+        assert len(latency["samples_ms"]) >= 20
+        assert sum(latency["samples_ms"]) >= 50
+    assert run("bench", bundle(backend), *arguments, "--threads", "1")[1][2]["threads"] == 1
+
+
+def test_a_flow_counts_every_batch_once() -> None:
+    """Four at a time, each of 10 ms: a batch takes 2.5 ms, within what a sleeping thread is late."""
+    runner = module()
+
+    class Four(runner.Runtime):
+        def stream(self, arrays, more):
+            ends = [0]
+            while more(len(ends) - 1):
+                ends += [ends[-1] + 10_000_000] * 4
+            return ends, 4
+
+    job = runner.Job.__new__(runner.Job)
+    job.runtime, job.inputs = Four({}), []
+    samples, _ = job.flow(1e-9, 40)
+    assert samples == [2.5] * 10
+
+
+def test_cores_are_chosen_before_the_runtime_makes_its_threads(bundle: MakeBundle) -> None:
+    """Also by threads that a runtime makes itself: every one that is there after an inference stays where it must."""
+    core = max(os.sched_getaffinity(0))
+    for backend in BACKENDS:
+        finished = subprocess.run(
+            [sys.executable, "-c", THREADS, RUNNER, bundle(backend), str(core)], capture_output=True, text=True
+        )
+        assert finished.returncode == 0, finished.stderr
+        assert finished.stdout.split() == [str(core)], backend
+
+
+THREADS = """
+import importlib.util, pathlib, re, sys
+specification = importlib.util.spec_from_file_location("runner", sys.argv[1])
+runner = importlib.util.module_from_spec(specification)
+specification.loader.exec_module(runner)
+before = set(pathlib.Path("/proc/self/task").iterdir())
+arguments = runner.parse_arguments(["bench", sys.argv[2], "--affinity", sys.argv[3], "--threads", "2"])
+job = runner.Job(arguments, lambda *_, **__: None)
+job.load()
+job.infer(job.bundle.golden("input"))
+now = set(pathlib.Path("/proc/self/task").iterdir())
+main = pathlib.Path("/proc/self/task") / str(runner.os.getpid())
+print(*{re.search(r"Cpus_allowed_list:\\s*(.*)", (task / "status").read_text())[1] for task in now - before | {main}})
+"""
 
 
 def test_a_bundle_is_dropped_from_the_page_cache(own_bundle: Path) -> None:
@@ -195,8 +255,6 @@ def test_a_distance_that_roundings_explain_holds(own_bundle: Path, noise: float,
 
 def test_runs_from_inside_the_bundle(own_bundle: Path) -> None:
     shutil.copy(RUNNER, own_bundle / "run.py")
-    import subprocess
-
     finished = subprocess.run([sys.executable, "run.py", "verify"], cwd=own_bundle, capture_output=True, text=True)
     assert json.loads(finished.stdout.splitlines()[-1]) == {"record": "end", "ok": True}
 

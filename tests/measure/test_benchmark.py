@@ -1,5 +1,9 @@
+import os
 from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
+import pytest
 
 from edgekd.devices import Finished
 from edgekd.devices.local import LocalDevice
@@ -31,6 +35,20 @@ def test_candidates_are_interleaved_in_fresh_processes_and_alternating_order(bun
     assert len(processes) == 6
     assert all(len(result.samples) == 3 for result in results.values())
     assert results["int8"].latency.n == sum(map(len, results["int8"].samples))
+
+
+def test_offline_tells_throughput_on_chosen_cores(bundle: MakeBundle) -> None:
+    device = LocalDevice("local:")
+    core = str(max(os.sched_getaffinity(0)))
+    candidates = {"a": (bundle("onnxruntime"), {})}
+    measured = measure(
+        device, candidates, replicates=2, seconds=0.02, count=5, batch=4, affinity=core, scenario="offline"
+    )["a"]
+    device.close()
+    timing = measured.replicates[0].timing
+    assert (timing.scenario, timing.affinity, timing.threads) == ("offline", (int(core),), 1)
+    # one batch after the other, so that the flow is as fast as its mean batch
+    assert measured.latency.throughput == pytest.approx(4000 / np.mean(np.concatenate(measured.samples)))
 
 
 def test_the_same_bundle_under_two_options_is_two_candidates(bundle: MakeBundle) -> None:

@@ -90,6 +90,23 @@ def test_rows_pair_by_target_label_batch_and_threads(tmp_path: Path) -> None:
     assert regressed  # a row that vanished
 
 
+def test_scenarios_and_cores_are_never_mixed(tmp_path: Path) -> None:
+    before = [measured(1.0), measured(2.0, scenario="offline"), measured(3.0, affinity=(0, 1))]
+    after = [measured(3.0, affinity=(2, 3)), measured(2.0, scenario="offline"), measured(1.0)]
+    rows, _ = compared(tmp_path, before, after)
+    verdicts = {(row.scenario, row.affinity): row.verdict for row in rows}
+    assert verdicts == {
+        ("single-stream", None): "same",
+        ("offline", None): "same",
+        ("single-stream", (0, 1)): "missing",
+        ("single-stream", (2, 3)): "new",
+    }
+    with pytest.raises(
+        BadInputError, match=r"in common: t int8 \(batch 1, threads 1, offline\); t int8 \(batch 1, threads"
+    ):
+        compared(tmp_path / "other", [before[1]], [after[2]])
+
+
 def test_a_later_row_replaces_an_earlier_one(tmp_path: Path) -> None:
     (row,), _ = compared(tmp_path, [measured(9.0), measured(1.0)], [measured(1.0)])
     assert row.before_ms == pytest.approx(1.0)
