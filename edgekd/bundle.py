@@ -8,7 +8,7 @@ from pydantic import Field, PositiveInt, field_validator
 
 from edgekd.errors import BadInputError
 from edgekd.files import sha256
-from edgekd.schema import Schema
+from edgekd.schema import Cores, Schema
 
 MANIFEST, GOLDEN = "manifest.json", "golden.npz"
 
@@ -64,6 +64,7 @@ class Manifest(Schema):
     batch: PositiveInt
     profile: dict[str, PositiveInt] | None = None
     threads: PositiveInt
+    affinity: Cores | None = None
     runtime: dict[str, str | int | bool] = Field(default_factory=dict)
     model: str
     inputs: tuple[TensorSpec, ...]

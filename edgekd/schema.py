@@ -3,12 +3,14 @@
 import json
 import tomllib
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgekd.errors import BadInputError
 from edgekd.plugins import nearest
+
+Cores = Annotated[str, Field(pattern=r"^\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?)*$")]  # such as 4-7 or 0,2
 
 
 class Schema(BaseModel):

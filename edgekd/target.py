@@ -9,7 +9,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from edgekd.errors import BadInputError
 from edgekd.plugins import nearest
-from edgekd.schema import Schema, read_toml
+from edgekd.schema import Cores, Schema, read_toml
 
 
 class Limits(Schema):
@@ -41,6 +41,9 @@ class Facts(Schema):
 class Target(Schema):
     """One device × runtime. `runtime` holds options that the runner passes to the runtime unchanged.
 
+    `affinity` are the cores that a latency is measured on, such as a phone's big ones; without it, wherever the kernel
+    puts it.
+
     `prepare` says, step by step, what makes a run on the device fair; `sources` where `facts` and `prepare` are from.
 
     For TensorRT alone: `batches` are the smallest and the largest batch that its engine takes (else `batch` alone;
@@ -54,6 +57,7 @@ class Target(Schema):
     batch: PositiveInt = 1
     batches: tuple[PositiveInt, PositiveInt] | None = None
     threads: PositiveInt = 1
+    affinity: Cores | None = None
     floats: Literal["float32", "float16"] = "float32"
     io: Literal["int8", "float"] = "float"
     runtime: dict[str, str | int | bool] = Field(default_factory=dict)

@@ -16,6 +16,18 @@ def test_built_in_targets_name_a_backend_and_a_scheme_that_exist(name):
     assert target.sources
 
 
+@pytest.mark.parametrize(("cores", "fits"), [("4-7", True), ("0,2", True), ("0-1,4", True), ("", False), ("4-", False)])
+def test_affinity_names_cores(tmp_path, cores, fits):
+    path = tmp_path / "own.toml"
+    path.write_text(f'title = "own"\nbackend = "tflite"\nscheme = "int8-asymmetric"\naffinity = "{cores}"\n')
+    if fits:
+        assert load_target(str(path)).affinity == cores
+        assert module().cores(cores)  # the runner reads it alike
+    else:
+        with pytest.raises(BadInputError, match="affinity"):
+            load_target(str(path))
+
+
 def test_every_kind_of_device_has_a_target():
     """Those of the issue: two Pis, three Jetsons, three phones, an NPU and a GPU of Intel's, an RTX card, Cortex-M."""
     assert {

@@ -73,7 +73,7 @@ def write_bundle(
             footprint=dict(compiled.footprint),
             notes=compiled.notes,
             profile=target.profile,
-            **target.model_dump(include={"backend", "scheme", "batch", "threads", "runtime"}),
+            **target.model_dump(include={"backend", "scheme", "batch", "threads", "affinity", "runtime"}),
         )
         write_golden(scratch / GOLDEN, manifest, inputs, outputs)
         return _sealed(scratch, manifest, compiled.files)
