@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from edgekd.devices import _scripts
+from edgekd.devices._address import Address
 from edgekd.devices._leash import GRACE, Leash, environment, first_words, last_words
 from edgekd.devices._parcel import Parcel, parcel, write_tar
 from edgekd.devices.transport import Finished
@@ -43,8 +44,8 @@ class Client(Protocol):
 class RemoteDevice:
     """One private folder there and the processes started in it; both end with the connection, however that ends."""
 
-    def __init__(self, uri: str, client: Client, temporary: str, python: str) -> None:
-        self.uri, self.python = uri, python
+    def __init__(self, uri: str, client: Client, temporary: str, address: Address) -> None:
+        self.uri, self.python, self.runner = uri, address.python, address.runner
         self._client, self._token = client, secrets.token_hex(8)
         self._sent: set[str] = set()
         self._placed: set[str] = set()
@@ -67,7 +68,7 @@ class RemoteDevice:
         script = _scripts.supervise(self._token, self.workspace, argv, limit)
         answer, stdout, stderr = self._ask(script, timeout)
         if answer == "missing":
-            hint = "; name another by ?python=PATH" if argv[0] == self.python else ""
+            hint = "; name another by ?python=PATH, or do without by ?runner=FOLDER" if argv[0] == self.python else ""
             raise DeviceError(f"{self.uri} cannot run {argv[0]}: not found there{hint}")
         return Finished(int(answer), stdout.decode(errors="replace"), stderr)
 

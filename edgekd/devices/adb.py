@@ -1,6 +1,7 @@
 """A device behind Android's own `adb`: a phone, or whatever else runs adbd.
 
-`adb://serial` as `adb devices` lists it, or `adb://host:port`, which is connected to first; both take `?python=PATH`.
+`adb://serial` as `adb devices` lists it, or `adb://host:port`, which is connected to first; both take `?python=PATH`
+and, as stock Android has none, `?runner=FOLDER`.
 """
 
 import re
@@ -109,7 +110,7 @@ def open_device(uri: str) -> RemoteDevice:
     address = parse(uri, ADDRESS, "adb://serial or adb://host:port")
     client = AdbClient(uri, str(address.parts["serial"]))
     client.reach()
-    return RemoteDevice(uri, client, "${TMPDIR:-/data/local/tmp}", address.python)
+    return RemoteDevice(uri, client, "${TMPDIR:-/data/local/tmp}", address)
 
 
 def discover() -> list[Found]:

@@ -11,16 +11,16 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgekd.devices._address import parse
 from edgekd.devices.transport import Device, Finished, Found
-from edgekd.errors import BadInputError, DeviceError, DeviceLostError, DeviceTimeoutError
+from edgekd.errors import DeviceError, DeviceLostError, DeviceTimeoutError
 
 
 class LocalDevice:
-    """The nearest device. `python` is the interpreter that edgekd itself runs in."""
+    """The nearest device. `python` is the interpreter that edgekd itself runs in, unless another one is named."""
 
-    def __init__(self, uri: str) -> None:
-        self.uri = uri
-        self.python = sys.executable
+    def __init__(self, uri: str, python: str = sys.executable, runner: Path | None = None) -> None:
+        self.uri, self.python, self.runner = uri, python, runner
         self._folder = tempfile.TemporaryDirectory(prefix="edgekd-")
         self.workspace = self._folder.name
         self._running: set[subprocess.Popen[str]] = set()
@@ -90,10 +90,9 @@ def _kill_session(process: subprocess.Popen[str]) -> None:
 
 
 def open_device(uri: str) -> Device:
-    """`local:`; raise BadInputError for anything after the colon."""
-    if uri != "local:":
-        raise BadInputError(f"device {uri!r}: local: takes no address")
-    return LocalDevice(uri)
+    """`local:[?python=PATH|?runner=FOLDER]`; raise BadInputError for another form."""
+    address = parse(uri, "local:", "local:", sys.executable)
+    return LocalDevice(uri, address.python, address.runner)
 
 
 def discover() -> list[Found]:

@@ -1,6 +1,7 @@
 """A device behind OpenSSH's own client, as the user's ssh_config has it: aliases, keys, jump hosts, host keys.
 
-`ssh://[user@]host[:port][?python=PATH]`. The variable EDGEKD_SSH_CONFIG names another file than ~/.ssh/config.
+`ssh://[user@]host[:port]`, with `?python=PATH` or `?runner=FOLDER`. The variable EDGEKD_SSH_CONFIG names another file
+than ~/.ssh/config.
 """
 
 import os
@@ -67,7 +68,7 @@ def open_device(uri: str) -> RemoteDevice:
     address = parse(uri, ADDRESS, "ssh://[user@]host[:port]")
     user, host, port = (address.parts[part] for part in ("user", "host", "port"))
     client = SshClient(uri, user, str(host).strip("[]"), port)
-    return RemoteDevice(uri, client, "${TMPDIR:-/tmp}", address.python)
+    return RemoteDevice(uri, client, "${TMPDIR:-/tmp}", address)
 
 
 def discover() -> list[Found]:

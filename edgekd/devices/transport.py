@@ -30,11 +30,13 @@ class Device(Protocol):
     Attributes:
         uri: how the user named it.
         python: the interpreter to run there.
+        runner: a program here that measures there in place of run.py, with all in its folder; None: run.py does.
         workspace: a folder there for this session's files, removed by `close`.
     """
 
     uri: str
     python: str
+    runner: Path | None
     workspace: str
 
     def run(self, argv: Sequence[str], timeout: float) -> Finished:

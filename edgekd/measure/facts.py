@@ -76,12 +76,13 @@ def machine_facts(device: Device) -> Machine:
     android = _fields(said["android"])
     optional = {
         "memory_mb": _memory_mb(said[MEMINFO]),
-        "python": said["python"] or None,
+        "python": None if device.runner else said["python"] or None,
         "governor": said[GOVERNOR] or None,
         "frequency_mhz": _mhz(said[FREQUENCY]),
         "max_frequency_mhz": _mhz(said[MAX_FREQUENCY]),
     }
     sources = dict(zip(optional, (MEMINFO, "python", GOVERNOR, FREQUENCY, MAX_FREQUENCY), strict=True))
+    missing = {name: f"no {sources[name]} here" for name, value in optional.items() if value is None}
     return Machine.model_validate(
         {
             "cpu": _cpu(said[BOARD] or _phone(android), said[CPUINFO]),
@@ -92,7 +93,7 @@ def machine_facts(device: Device) -> Machine:
             "android": android,
             "kernel": said["kernel"],
             "emulated": _emulated(said, android),
-            "missing": {name: f"no {sources[name]} here" for name, value in optional.items() if value is None},
+            "missing": missing | ({"python": "its runner needs none"} if device.runner else {}),
             **optional,
         }
     )

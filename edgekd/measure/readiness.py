@@ -7,10 +7,13 @@ from typing import Any
 
 from edgekd.devices import Device, open_device
 from edgekd.measure.facts import SECTION, Machine, machine_facts, sections
+from edgekd.measure.protocol import parse, runner_argv
+from edgekd.measure.records import Version
 from edgekd.measure.telemetry import Telemetry, watch
 from edgekd.target import Target, load_target
 
 OLDEST = (3, 8)
+NO_PYTHON = "Python 3.8 or newer; name it by ?python=PATH, or do without by ?runner=FOLDER"
 RUNTIMES = {  # backend → (modules, the first that is there will do; how to get one)
     "tflite": (("ai_edge_litert", "tflite_runtime"), "{pip} install ai-edge-litert"),
     "onnxruntime": (("onnxruntime",), "{pip} install onnxruntime"),
@@ -55,11 +58,13 @@ def examine(device: Device, target: Target | None = None) -> dict[str, Any]:
     found: dict[str, str] = json.loads(said["inventory"] or "{}")
     with watch(device) as watched:
         pass
+    components = _by_itself(device, target) if device.runner else _components(device, machine, found, target)
+    ready = all(row["found"] != "missing" for row in components) if device.runner else _ready(machine, found, target)
     return {
         "device": device.uri,
         "cpu": machine.cpu,
-        "ready": _ready(machine, found, target),
-        "components": _components(device, machine, found, target),
+        "ready": ready,
+        "components": components,
         "state": _state(machine, watched.telemetry, said) + _features(machine, target),
         "prepare": list(target.prepare) if target else [],
     }
@@ -79,13 +84,24 @@ def _components(device: Device, machine: Machine, found: dict[str, str], target:
     pip = f"{device.python} -m pip"
     python = machine.python if _new_enough(machine.python) else None
     rows = [
-        _component("python", "the runner", python, "Python 3.8 or newer; name it by ?python=PATH"),
+        _component("python", "the runner", python, NO_PYTHON),
         _component("numpy", "the runner", found.get("numpy"), f"{pip} install numpy"),
     ]
     for backend in [target.backend] if target else RUNTIMES:
         modules, advice = RUNTIMES[backend]
         there = next((f"{module} {found[module]}" for module in modules if module in found), None)
         rows.append(_component(backend, f"{backend} bundles", there, advice.format(pip=pip)))
+    return rows
+
+
+def _by_itself(device: Device, target: Target | None) -> Rows:
+    """What a runner without Python has to offer: TensorFlow Lite, if its library loads there."""
+    answer = parse(device.run([*runner_argv(device), "--version"], timeout=60))
+    there = answer.every("version", Version)[0] if answer.end.ok else None
+    found = f"{there.runtime} {there.runtime_version}" if there else None
+    rows = [_component("tflite", "tflite bundles", found, answer.end.error or "")]
+    if target and target.backend != "tflite":
+        rows.append(_component(target.backend, f"{target.backend} bundles", None, "it takes run.py: drop ?runner="))
     return rows
 
 

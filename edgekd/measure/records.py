@@ -23,6 +23,13 @@ class Start(Schema):
     machine: dict[str, str | int | None]
 
 
+class Version(Schema):
+    """What the C runner runs bundles with: its answer to `--version`."""
+
+    runtime: str
+    runtime_version: str
+
+
 class Load(Schema):
     """Milliseconds to make the model ready for the first time in a process, and what the runtime chose by itself.
 

@@ -4,6 +4,7 @@
  *     edgekd-runner verify  [BUNDLE]
  *     edgekd-runner bench   [BUNDLE] --seconds 1 --count 50
  *     edgekd-runner predict [BUNDLE] --input in.npz --output out.npz
+ *     edgekd-runner --version
  *
  * The arguments, the records and the exit codes are run.py's: 0 ok, 1 mismatch, 2 bad input, 3 runtime missing or
  * failed. */
@@ -19,8 +20,17 @@
 #include "record.h"
 #include "verbs.h"
 
+#define RUNTIME "LiteRT C"
+
 static void on_interrupt(int signal) {
     _exit(128 + signal);
+}
+
+static int success(void) {
+    record_begin("end");
+    record_flag("ok", true);
+    record_end();
+    return 0;
 }
 
 static void record_machine(void) {
@@ -34,6 +44,16 @@ static void record_machine(void) {
     record_object_end();
 }
 
+/* What would run a bundle, without one. */
+static int version(void) {
+    TfLite api = tflite_open(NULL);
+    record_begin("version");
+    record_text("runtime", RUNTIME);
+    record_text("runtime_version", api.Version());
+    record_end();
+    return success();
+}
+
 static void record_start(const Job *job) {
     record_begin("start");
     record_integer("pid", getpid());
@@ -41,7 +61,7 @@ static void record_start(const Job *job) {
     record_text("bundle", job->bundle.name);
     record_text("backend", job->bundle.backend);
     record_text("precision", job->bundle.precision);
-    record_text("runtime", "LiteRT C");
+    record_text("runtime", RUNTIME);
     record_text("runtime_version", job->engine.api.Version());
     record_null("python");
     record_machine();
@@ -60,6 +80,7 @@ static void record_load(const Job *job, int64_t nanoseconds) {
 int main(int argc, char **argv) {
     records_open();
     signal(SIGINT, on_interrupt);
+    if (argc == 2 && strcmp(argv[1], "--version") == 0) return version();
     Arguments arguments = arguments_of(argc, argv);
     Job job = {.arguments = &arguments, .bundle = bundle_open(arguments.bundle)};
     if (strcmp(job.bundle.backend, "tflite") != 0)
@@ -74,8 +95,5 @@ int main(int argc, char **argv) {
     engine_load(&job.engine, &job.bundle, job.batch, job.threads);
     record_load(&job, wall_clock() - begin);
     if (!run_verb(&job)) fail(MISMATCH, "outputs differ from the reference beyond the tolerance");
-    record_begin("end");
-    record_flag("ok", true);
-    record_end();
-    return 0;
+    return success();
 }
