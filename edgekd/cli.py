@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -130,6 +130,13 @@ def bench(
     against: Annotated[Path | None, typer.Option(help="A second bundle, measured interleaved with the first.")] = None,
     batch: Annotated[int | None, typer.Option(min=1)] = None,
     threads: Annotated[int | None, typer.Option(min=1)] = None,
+    affinity: Annotated[
+        str | None, typer.Option(metavar="CORES", help="Stay on these cores, such as 4-7 or 0,2.")
+    ] = None,
+    scenario: Annotated[
+        Literal["single-stream", "offline"],
+        typer.Option(help="One inference after the other, or the throughput of back-to-back batches on all cores."),
+    ] = "single-stream",
     option: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A runtime option.")] = None,
     replicates: Annotated[int, typer.Option(min=1)] = 5,
     seconds: Annotated[float, typer.Option(min=0.01, help="Shortest time per replicate.")] = 1.0,
@@ -144,7 +151,7 @@ def bench(
 
     rows = bench_bundles(
         [bundle, *([against] if against else [])], muster(device or (), fleet),
-        batch=batch, threads=threads, options=option or [],
+        batch=batch, threads=threads, affinity=affinity, scenario=scenario, options=option or [],
         replicates=replicates, seconds=seconds, count=count, by_mlperf=strict, out=out,
         reporter=_reporter(None, as_json),
     )  # fmt: skip

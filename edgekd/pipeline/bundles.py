@@ -15,6 +15,7 @@ from edgekd.data.npz import read_npz
 from edgekd.devices import Device
 from edgekd.errors import BadInputError
 from edgekd.measure import census, footprint, measure, verify
+from edgekd.measure.records import Scenario
 from edgekd.measure.results import Row, append_rows, row
 from edgekd.measure.strict import COUNT, SECONDS, strict
 from edgekd.pipeline.fleet import Member, OneBar, Outcome, Result, muster, on_each
@@ -60,6 +61,8 @@ def bench_bundles(
     *,
     batch: int | None = None,
     threads: int | None = None,
+    affinity: str | None = None,
+    scenario: Scenario = "single-stream",
     options: Sequence[str] = (),
     replicates: int = 5,
     seconds: float = 1.0,
@@ -86,7 +89,7 @@ def bench_bundles(
         sizes = [_size(device, name, manifests[name]) for name in sized]
         if not candidates:
             return sizes
-        measured = measure(device, candidates, replicates, seconds, count, batch, threads, voice)
+        measured = measure(device, candidates, replicates, seconds, count, batch, threads, voice, affinity, scenario)
         rows = {name: row(manifests[name], manifests[name].precision, measured[name], chosen) for name in measured}
         if out is not None:
             append_rows(out, rows.values())
