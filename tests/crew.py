@@ -13,7 +13,7 @@ def launch(*arguments: Any, size: int = 2) -> list[subprocess.Popen[str]]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     common = {"OMP_NUM_THREADS": "1", "WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    common |= {"ACCELERATE_USE_CPU": "true", "LOCAL_WORLD_SIZE": size}
+    common |= {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": "", "LOCAL_WORLD_SIZE": size}
     crew = []
     for number in range(size):
         own = {name: str(value) for name, value in (common | {"RANK": number, "LOCAL_RANK": number}).items()}

@@ -38,7 +38,7 @@ def test_without_batch_norm_the_training_is_the_same(tmp_path, blobs, recipe_dat
         )
         settings = Training(epochs=3, batch=32, accumulate=pieces, clip=1.0, precision="float32")
         folder = tmp_path / str(pieces)
-        objective = Distill(student, Teacher(teacher), [KD()])
+        objective = Distill(student, Teacher(teacher, precision="float32"), [KD()])
         trained = train(student, blobs(), recipe_data, settings, objective, folder, seed=1, key="k", reporter=SILENT)
         return trained.history
 

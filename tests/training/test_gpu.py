@@ -16,10 +16,10 @@ pytestmark = [
 
 
 def test_a_gpu_follows_the_loss_curve_of_the_cpu(tmp_path):
-    """1e-4 relative over 20 steps, as for two processes: float32 sums in another order give some 1e-6."""
+    """1 % over 20 steps: the teacher answers in bfloat16 there, of 8 bits, which moved these losses by 0.06 %."""
     crew_run.main(tmp_path / "gpu", pause=0)
     assert crew().device.type == "cuda"
     assert [status for status, *_ in finish(launch(crew_run.__file__, tmp_path / "cpu", size=1))] == [0]
     gpu, cpu = (json.loads((tmp_path / name / "process-0.json").read_text())["losses"] for name in ("gpu", "cpu"))
     assert len(gpu) == 20
-    assert gpu == pytest.approx(cpu, rel=1e-4)
+    assert gpu == pytest.approx(cpu, rel=0.01)
