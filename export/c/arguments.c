@@ -32,6 +32,13 @@ static void add_option(Arguments *arguments, const char *text) {
     arguments->options[arguments->option_count++] = text;
 }
 
+static bool is_offline(const char *scenario) {
+    bool offline = strcmp(scenario, "offline") == 0;
+    if (!offline && strcmp(scenario, "single-stream") != 0)
+        fail(BAD_INPUT, "argument --scenario: expected single-stream or offline, not '%s'", scenario);
+    return offline;
+}
+
 static void set(Arguments *arguments, const char *name, const char *value) {
     if (strcmp(name, "--batch") == 0) arguments->batch = whole(name, value);
     else if (strcmp(name, "--threads") == 0) arguments->threads = whole(name, value);
@@ -40,6 +47,8 @@ static void set(Arguments *arguments, const char *name, const char *value) {
     else if (strcmp(name, "--seconds") == 0) arguments->seconds = positive(name, value, 1e9);
     else if (strcmp(name, "--input") == 0) arguments->input = value;
     else if (strcmp(name, "--output") == 0) arguments->output = value;
+    else if (strcmp(name, "--affinity") == 0) arguments->affinity = cores_of(value, "argument --affinity");
+    else if (strcmp(name, "--scenario") == 0) arguments->offline = is_offline(value);
     else if (strcmp(name, "--option") == 0) add_option(arguments, value);
     else fail(BAD_INPUT, "unrecognized arguments: %s", name);
 }

@@ -4,6 +4,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "affinity.h"
+
 #define MOST_OPTIONS 16
 
 typedef struct {
@@ -11,6 +13,8 @@ typedef struct {
     const char *options[MOST_OPTIONS]; /* KEY=VALUE */
     size_t option_count, batch, threads, count, warmup; /* a batch or threads of 0: the manifest's */
     double seconds;
+    bool offline;
+    Cores affinity;
 } Arguments;
 
 /* BAD_INPUT for what is none of it. */

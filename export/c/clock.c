@@ -23,7 +23,7 @@ static void make_room(Samples *samples, size_t *capacity, size_t block) {
     if (!samples->wall) fail(FAILED, "out of memory");
 }
 
-Samples timed(const Engine *engine, double seconds, size_t count, size_t block) {
+Samples time_each(const Engine *engine, double seconds, size_t count, size_t block) {
     Samples samples = {.least_cpu = INFINITY};
     size_t capacity = 0;
     int64_t deadline = wall_clock() + (int64_t)(seconds * 1e9), end = 0;
@@ -39,5 +39,21 @@ Samples timed(const Engine *engine, double seconds, size_t count, size_t block) 
         cpu = nanoseconds(CLOCK_PROCESS_CPUTIME_ID) - cpu;
         samples.least_cpu = fmin(samples.least_cpu, (double)cpu / (double)block);
     }
+    return samples;
+}
+
+Samples time_flow(const Engine *engine, double seconds, size_t count) {
+    Samples samples = {.wall = NULL};
+    size_t capacity = 0;
+    int64_t cpu = nanoseconds(CLOCK_PROCESS_CPUTIME_ID), before = wall_clock();
+    int64_t deadline = before + (int64_t)(seconds * 1e9);
+    while (before < deadline || samples.count < count) {
+        make_room(&samples, &capacity, 1);
+        engine_step(engine);
+        int64_t end = wall_clock();
+        samples.wall[samples.count++] = end - before;
+        before = end;
+    }
+    samples.least_cpu = (double)(nanoseconds(CLOCK_PROCESS_CPUTIME_ID) - cpu) / (double)samples.count;
     return samples;
 }

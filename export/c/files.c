@@ -28,6 +28,24 @@ char *read_text(const char *path, size_t *size) {
     return whole ? text : NULL;
 }
 
+static char *copied(const char *text, size_t length) {
+    char *copy = allocate(length + 1, 1);
+    return memcpy(copy, text, length);
+}
+
+const char *text_field(const char *text, const char *const *keys) {
+    for (const char *line = text; *line; line += strcspn(line, "\n"), line += *line == '\n') {
+        size_t end = strcspn(line, "\n"), colon = strcspn(line, ":\n"), length = colon;
+        if (colon == end) continue;
+        while (length && strchr(" \t", line[length - 1])) length--;
+        size_t value = colon + 1 + strspn(line + colon + 1, " \t");
+        for (const char *const *key = keys; *key; key++)
+            if (strlen(*key) == length && strncmp(*key, line, length) == 0)
+                return copied(line + value, value < end ? end - value : 0);
+    }
+    return NULL;
+}
+
 bool map_file(const char *path, Bytes *content) {
     int handle = open(path, O_RDONLY | O_CLOEXEC);
     struct stat facts;

@@ -15,6 +15,9 @@ char *read_text(const char *path, size_t *size);
 /* A file in memory without reading it; false where it cannot be. */
 bool map_file(const char *path, Bytes *content);
 
+/* The value of the first of a text's lines "key : value" with one of the keys, NULL behind the last; NULL without. */
+const char *text_field(const char *text, const char *const *keys);
+
 /* `folder`/`name` */
 char *path_in(const char *folder, const char *name);
 

@@ -13,7 +13,6 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include "clock.h"
 #include "failure.h"
 #include "machine.h"
 #include "options.h"
@@ -38,7 +37,7 @@ static void record_machine(void) {
     uname(&system);
     record_object_begin("machine");
     record_text("cpu", cpu_name());
-    record_integer("cores", usable_cores());
+    record_integer("cores", (long long)usable_cores());
     record_text("kernel", system.release);
     record_text("arch", system.machine);
     record_object_end();
@@ -68,13 +67,37 @@ static void record_start(const Job *job) {
     record_end();
 }
 
-static void record_load(const Job *job, int64_t nanoseconds) {
+static void record_load(const Job *job, int64_t nanoseconds, Cache cache) {
     record_begin("load");
     record_milliseconds("ms", nanoseconds);
+    if (cache == UNKNOWN) record_null("cold");
+    else record_flag("cold", cache == COLD);
     record_object_begin("details");
     record_text("library", job->engine.api.library);
     record_object_end();
     record_end();
+}
+
+/* The command line's cores, or for a bench the manifest's. */
+static Cores affinity_of(const Bundle *bundle, const Arguments *arguments) {
+    const Json *named = json_get(bundle->manifest, "affinity");
+    if (arguments->affinity.count || strcmp(arguments->verb, "bench") != 0) return arguments->affinity;
+    return named && named->kind == JSON_TEXT ? cores_of(named->text, "manifest.json") : arguments->affinity;
+}
+
+static Job job_of(const Arguments *arguments) {
+    Job job = {.arguments = arguments, .bundle = bundle_open(arguments->bundle)};
+    if (strcmp(job.bundle.backend, "tflite") != 0)
+        fail(BAD_INPUT, "this runner is for tflite bundles, not for '%s'", job.bundle.backend);
+    Options options = options_of(job.bundle.manifest, arguments);
+    job.affinity = affinity_of(&job.bundle, arguments);
+    pin(&job.affinity); /* before the library makes its threads */
+    size_t threads = arguments->offline ? usable_cores() : job.bundle.threads;
+    job.threads = arguments->threads ? arguments->threads : threads;
+    job.batch = arguments->batch ? arguments->batch : job.bundle.batch;
+    job.engine.api = tflite_open(options.library);
+    job.engine.xnnpack = options.xnnpack;
+    return job;
 }
 
 int main(int argc, char **argv) {
@@ -82,18 +105,11 @@ int main(int argc, char **argv) {
     signal(SIGINT, on_interrupt);
     if (argc == 2 && strcmp(argv[1], "--version") == 0) return version();
     Arguments arguments = arguments_of(argc, argv);
-    Job job = {.arguments = &arguments, .bundle = bundle_open(arguments.bundle)};
-    if (strcmp(job.bundle.backend, "tflite") != 0)
-        fail(BAD_INPUT, "this runner is for tflite bundles, not for '%s'", job.bundle.backend);
-    Options options = options_of(job.bundle.manifest, &arguments);
-    job.batch = arguments.batch ? arguments.batch : job.bundle.batch;
-    job.threads = arguments.threads ? arguments.threads : job.bundle.threads;
-    job.engine.api = tflite_open(options.library);
-    job.engine.xnnpack = options.xnnpack;
+    Job job = job_of(&arguments);
     record_start(&job);
-    int64_t begin = wall_clock();
-    engine_load(&job.engine, &job.bundle, job.batch, job.threads);
-    record_load(&job, wall_clock() - begin);
+    Cache cache = strcmp(arguments.verb, "bench") == 0 ? forget_files(&job.bundle) : UNKNOWN;
+    job.memory = memory_watch();
+    record_load(&job, job_load(&job), cache);
     if (!run_verb(&job)) fail(MISMATCH, "outputs differ from the reference beyond the tolerance");
     return success();
 }

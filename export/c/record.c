@@ -88,6 +88,16 @@ void record_null(const char *key) {
     fputs("null", stream);
 }
 
+void record_integers(const char *key, const size_t *values, size_t count) {
+    if (!count) {
+        record_null(key);
+        return;
+    }
+    key_of(key);
+    for (size_t index = 0; index < count; index++) fprintf(stream, index ? ", %zu" : "[%zu", values[index]);
+    fputc(']', stream);
+}
+
 static void milliseconds(int64_t nanoseconds) {
     fprintf(stream, "%lld.%06d", (long long)(nanoseconds / 1000000), (int)(nanoseconds % 1000000));
 }

@@ -14,6 +14,7 @@ void record_integer(const char *key, long long value);
 void record_number(const char *key, double value);                /* not finite: null */
 void record_flag(const char *key, bool value);
 void record_null(const char *key);
+void record_integers(const char *key, const size_t *values, size_t count); /* none: null */
 void record_milliseconds(const char *key, int64_t nanoseconds);   /* exact */
 void record_samples(const char *key, const int64_t *nanoseconds, size_t count); /* in ms, exact */
 void record_object_begin(const char *key);
