@@ -173,8 +173,8 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Golden parity and, with data, the task's metric on the device; exit 1 if a promise does not hold."""
-    from edgekd.pipeline.bundles import verify_on_each
     from edgekd.pipeline.fleet import muster
+    from edgekd.pipeline.verify import verify_on_each
 
     members = muster(device or (), fleet)
     verdicts = verify_on_each(bundle, members, data, reporter=_reporter(None, as_json))

@@ -87,6 +87,14 @@ def on_each(
         pool.shutdown()
 
 
+def some(outcomes: list[Outcome[Result]]) -> list[Outcome[Result]]:
+    """Outcomes of which one at least is no failure; raises the first error otherwise."""
+    first = outcomes[0].error
+    if first is not None and all(outcome.error for outcome in outcomes):
+        raise first
+    return outcomes
+
+
 class OneBar(Reporter):
     """For devices that are at work at the same time: whatever they track moves the one bar that all share."""
 

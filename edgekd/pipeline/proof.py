@@ -12,11 +12,10 @@ from edgekd.backends.layers import LayerProof, prove_layers
 from edgekd.backends.parity import Parity
 from edgekd.backends.proof import prove
 from edgekd.bundle import Preprocessing, load_bundle
-from edgekd.data.dataset import Split, prepare
+from edgekd.data.dataset import prepare
 from edgekd.devices import Device
 from edgekd.measure import Kernels, census, predict, verify
 from edgekd.measure.protocol import Options
-from edgekd.measure.task import METRICS
 from edgekd.progress import SILENT, Reporter
 from edgekd.target import Target
 
@@ -97,17 +96,19 @@ def _vouched(row: Parity, layers: LayerProof | None) -> Parity:
     return row.model_copy(update={"ok": True, "proof": "layers", "reason": None})
 
 
-def metric_on(device: Device, bundle: Path, samples: Split, preprocessing: Preprocessing, metric: str) -> float:
-    """A data set's metric on raw samples, computed here from what the device predicts."""
-    return METRICS[metric](answers_on(device, bundle, samples.inputs, preprocessing), samples.labels)
-
-
 def answers_on(
     device: Device, bundle: Path, raw: Array, preprocessing: Preprocessing, options: Options | None = None
 ) -> Array:
-    """A one-input model's first output, as the model sees it, for raw samples at the bundle's own batch."""
+    """A bundle's first output for raw samples; as `outputs_on`."""
+    return outputs_on(device, bundle, raw, preprocessing, options)[load_bundle(bundle).outputs[0].name]
+
+
+def outputs_on(
+    device: Device, bundle: Path, raw: Array, preprocessing: Preprocessing, options: Options | None = None
+) -> Arrays:
+    """A one-input model's outputs by name, as the model sees them, for raw samples at the bundle's own batch."""
     manifest = load_bundle(bundle)
-    source, answer = manifest.inputs[0], manifest.outputs[0]
+    source = manifest.inputs[0]
     stored = {source.name: to_bundle(source, prepare(raw, preprocessing))}
     outputs = predict(device, bundle, stored, manifest.batch, options)
-    return from_bundle(answer, outputs[answer.name])
+    return {spec.name: from_bundle(spec, outputs[spec.name]) for spec in manifest.outputs}

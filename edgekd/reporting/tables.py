@@ -1,6 +1,7 @@
 """A run as plain rows (for `--json` and the HTML report) and as rich tables (for the terminal)."""
 
 import io
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -64,7 +65,7 @@ def plain(document: Any) -> RenderableType:
     """Rows as a table, a single document as its keys and values; lists of rows within it become tables below."""
     if isinstance(document, list):
         return _rows_table(document)
-    nested = {key: value for key, value in document.items() if isinstance(value, list) and value}
+    nested = {key: value for key, value in _lists(document) if value}
     table = Table(box=None, pad_edge=False, show_header=False)
     for key, value in document.items():
         if key not in nested:
@@ -72,6 +73,15 @@ def plain(document: Any) -> RenderableType:
     tables = [_rows_table(value) for value in nested.values() if isinstance(value[0], dict)]
     lines = [_listing(key, list(map(str, v))) for key, v in nested.items() if not isinstance(v[0], dict)]
     return Group(table, *lines, *tables)
+
+
+def _lists(document: dict[str, Any]) -> Iterator[tuple[str, list[Any]]]:
+    """Those of a document and of the documents directly within it."""
+    for key, value in document.items():
+        if isinstance(value, list):
+            yield key, value
+        elif isinstance(value, dict):
+            yield from ((f"{key}.{inner}", rows) for inner, rows in value.items() if isinstance(rows, list))
 
 
 def _listing(key: str, words: list[str]) -> Text:
@@ -215,7 +225,8 @@ def _cell(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(_cell, value)) or NONE
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_cell(inner)}" for key, inner in value.items())
+        told = {key: inner for key, inner in value.items() if not (inner is None or isinstance(inner, list))}
+        return ", ".join(f"{key} {_cell(inner)}" for key, inner in told.items()) or NONE
     return NONE if value is None else str(value)
 
 

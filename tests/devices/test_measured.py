@@ -45,8 +45,12 @@ def test_verify_finds_on_the_device_what_it_finds_here(uri: str, verify: list[st
     code, there = edgekd(*verify, uri)
     assert code == 0
     # the device is this machine's processor: golden parity and accuracy are equal to the last digit
-    assert json.loads(there) == here | {"device": uri}
+    found = json.loads(there)
+    difference = found.pop("difference")
+    assert found == here | {"device": uri}
     assert here["samples"] == 40
+    assert (difference["against"], difference["metric"], difference["points"]) == ("host", here["accuracy"], 0)
+    assert [(row["max_steps"], row["argmax_changes"]) for row in difference["outputs"]] == [(0, 0)]
 
 
 def test_bench_gives_a_row_with_the_devices_facts(uri: str, bundle: MakeBundle, tmp_path: Path) -> None:

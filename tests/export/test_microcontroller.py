@@ -13,9 +13,10 @@ from edgekd.bundle import Preprocessing, load_bundle
 from edgekd.data.dataset import Dataset, Split
 from edgekd.devices import open_device
 from edgekd.measure import predict
-from edgekd.pipeline.bundles import bench_bundles, verify_bundle
+from edgekd.pipeline.bundles import bench_bundles
 from edgekd.pipeline.deploy import Workshop, deploy
 from edgekd.pipeline.stages import Stages
+from edgekd.pipeline.verify import verify_bundle
 from edgekd.progress import SILENT
 from edgekd.recipe import Recipe
 from edgekd.target import load_target

@@ -1,0 +1,79 @@
+"""What a device answers against what the host answers from the same file: device − host, in points and in steps.
+
+Runtimes round differently on different processors, so accuracy belongs to the device. The points are what a user
+feels; the steps say whether they come from roundings or from something worse.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+
+from edgekd.bundle import TensorSpec
+from edgekd.distance import Array, Steps, float_step, is_classifier, steps_apart
+from edgekd.schema import Schema
+
+
+class OutputDifference(Schema):
+    """One output over `n` samples; a step is the parity gate's. None, but for `argmax_changes`, has its `reason`.
+
+    `differing` is the share of values that do not round to the host's own step. `argmax_changes` counts the samples
+    that get another class; None where nothing is classified.
+    """
+
+    output: str
+    n: int
+    step: float | None = None
+    max_steps: float | None = None
+    p999_steps: float | None = None
+    differing: float | None = None
+    argmax_changes: int | None = None
+    reason: str | None = None
+
+
+class Difference(Schema):
+    """`points` are 100 × (the device's metric − `metric`, the host's or, before that, the reference's).
+
+    `reason` says why it is not held against the host's own answers; then there are no outputs.
+    """
+
+    against: Literal["host", "reference"] | None
+    metric: float | None
+    points: float | None
+    reason: str | None = None
+    outputs: tuple[OutputDifference, ...] = ()
+
+
+def from_host(device: float, host: float, outputs: Sequence[OutputDifference]) -> Difference:
+    """The difference of two metrics, with that of the outputs below it."""
+    return Difference(against="host", metric=host, points=100 * (device - host), outputs=tuple(outputs))
+
+
+def from_reference(device: float, reference: float | None, reason: str) -> Difference:
+    """Where the host cannot run the bundle, for a `reason`: what the reference is worth, if the manifest says so."""
+    if reference is None:
+        return Difference(
+            against=None, metric=None, points=None, reason=f"{reason}; the manifest knows no metric of the reference"
+        )
+    return Difference(against="reference", metric=reference, points=100 * (device - reference), reason=reason)
+
+
+def compare_outputs(
+    device: Mapping[str, Array], host: Mapping[str, Array], specs: Sequence[TensorSpec], classifies: bool
+) -> list[OutputDifference]:
+    """A row per output of a bundle; arrays by name are as the model sees them, samples first."""
+    return [_compare(spec, device[spec.name], host[spec.name], classifies) for spec in specs]
+
+
+def _compare(spec: TensorSpec, device: Array, host: Array, classifies: bool) -> OutputDifference:
+    row = OutputDifference(output=spec.name, n=len(host))
+    if device.shape != host.shape:
+        return row.model_copy(update={"reason": f"shape {device.shape} instead of {host.shape}"})
+    for who, answers in (("the device's", device), ("the host's", host)):
+        if not np.isfinite(answers).all():
+            return row.model_copy(update={"reason": f"{who} answers are not finite"})
+    step = spec.step or (float_step(host) if host.dtype.kind == "f" else 1.0)
+    steps = Steps.of(steps_apart(device, host, step))
+    changes = int(np.sum(device.argmax(1) != host.argmax(1))) if classifies and is_classifier(host) else None
+    figures = {"max_steps": steps.max, "p999_steps": steps.p999, "differing": 1 - steps.exact}
+    return row.model_copy(update={"step": step, "argmax_changes": changes, **figures})
