@@ -1,0 +1,219 @@
+"""The C runner beside run.py on the same bundles: the same answers, records and exit codes."""
+
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgekd.bundle import load_bundle
+from edgekd.devices import Finished
+from edgekd.measure.protocol import parse
+from edgekd.measure.records import Golden, Kernels, Load, Predictions, Start, Timing
+from tests.export import runner
+from tests.export.c_runner import LIBRARIES, LIBRARY, build, call, failure
+from tests.export.test_integer_io import integer_bundle
+from tests.measure.bundles import Array, MakeBundle, edit_manifest, golden, rehash
+
+__all__ = ["integer_bundle"]
+QUICK = ("--seconds", "0.01", "--count", "20", "--warmup", "2")
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("c"))
+
+
+@pytest.fixture
+def folder(bundle: MakeBundle, tmp_path: Path) -> Path:
+    """A LiteRT bundle to damage."""
+    return Path(shutil.copytree(bundle("tflite"), tmp_path / "bundle"))
+
+
+def save_golden(folder: Path, outputs: Array) -> None:
+    """Other expectations, properly listed."""
+    arrays = {"input:input": golden(folder, "input:input"), "output:logits": outputs}
+    np.savez(folder / "golden.npz", **arrays)
+    rehash(folder)
+
+
+def predict(program: Path | None, folder: Path, inputs: Array, *arguments: str) -> Array:
+    """By the C runner, or without one by run.py."""
+    source, result = folder.parent / "in.npz", folder.parent / f"{'c' if program else 'python'}.npz"
+    np.savez(source, input=inputs)
+    words = ["--input", str(source), "--output", str(result), *arguments]
+    code, records = call(program, "predict", folder, *words) if program else runner.run("predict", folder, *words)
+    assert (code, records[2]["n"]) == (0, len(inputs))
+    with np.load(result) as outputs:
+        assert outputs.files == ["logits"]
+        return outputs["logits"]
+
+
+@pytest.mark.parametrize("precision", ["int8", "float"])
+@pytest.mark.parametrize("batch", ["1", "8", "5"])
+def test_predictions_are_run_pys(program: Path, bundle: MakeBundle, tmp_path: Path, precision: str, batch: str) -> None:
+    """TFLite 2.17.1 and LiteRT 2.3 have other versions of XNNPACK: one step where a tie is rounded the other way, or
+    some hundred float32 roundings, which are 1e-4 of the range."""
+    folder = Path(shutil.copytree(bundle("tflite", precision), tmp_path / "bundle"))
+    inputs = golden(folder, "input:input")
+    here, there = (predict(one, folder, inputs, "--batch", batch) for one in (program, None))
+    unit = json.loads((folder / "manifest.json").read_text())["outputs"][0]["step"] if precision == "int8" else None
+    assert (here.shape, here.dtype) == (there.shape, there.dtype)
+    assert np.abs(here - there).max() <= (unit * 1.001 if unit else 1e-4 * np.ptp(there))
+
+
+@pytest.mark.parametrize("verb", ["build", "verify", "bench"])
+def test_records_are_run_pys(program: Path, folder: Path, verb: str) -> None:
+    """Field by field, and where they do not depend on time or version also value by value."""
+    arguments = (*QUICK, "--batch", "2") if verb == "bench" else ("--batch=2",)
+    (code, here), (other, there) = call(program, verb, folder, *arguments), runner.run(verb, folder, *arguments)
+    assert code == other == 0
+    assert [record["record"] for record in here] == [record["record"] for record in there]
+    for one, two in zip(here, there, strict=True):
+        assert set(one) == set(two)
+    assert here[0]["machine"] == there[0]["machine"]
+    own = {"pid", "runtime", "runtime_version", "python"}
+    assert {key: here[0][key] for key in here[0].keys() - own} == {key: there[0][key] for key in there[0].keys() - own}
+    if verb == "build":
+        assert here[2] == there[2]  # the same kernels, and the same partition taken by XNNPACK
+
+
+def test_the_host_reads_what_it_says(program: Path, folder: Path) -> None:
+    np.savez(folder.parent / "in.npz", input=golden(folder, "input:input"))
+    files = ("--input", str(folder.parent / "in.npz"), "--output", str(folder.parent / "out.npz"))
+    verbs = {("build",): ("kernels", Kernels), ("verify",): ("golden", Golden)}
+    verbs |= {("bench", *QUICK): ("latency", Timing), ("predict", *files): ("predictions", Predictions)}
+    for (verb, *arguments), (kind, model) in verbs.items():
+        done = subprocess.run([program, verb, folder, *arguments], capture_output=True, text=True)
+        answer = parse(Finished(done.returncode, done.stdout, done.stderr))
+        start, load = answer.every("start", Start)[0], answer.every("load", Load)[0]
+        assert answer.end.ok
+        assert answer.every(kind, model)
+        assert (start.runtime, start.python, load.details["library"]) == ("LiteRT C", None, Path(LIBRARY).name)
+
+
+def test_bench_keeps_every_sample_and_takes_what_run_py_takes(program: Path, folder: Path) -> None:
+    core = min(os.sched_getaffinity(0))
+    edit_manifest(folder, affinity=str(core))
+    for arguments in (["--scenario=offline"], ["--threads=1", "--affinity", str(core)]):
+        code, records = call(program, "bench", folder, *QUICK, *arguments)
+        latency = records[2]
+        assert code == 0
+        assert len(latency["samples_ms"]) >= 20
+        assert min(latency["samples_ms"]) > 0
+        assert sum(latency["samples_ms"]) >= 9  # of the 10 ms that were asked for; the clock's own calls take the rest
+        assert latency["affinity"] == [core]
+        assert 1 < latency["peak_rss_mb"] < 200
+        assert latency["scenario"] == ("offline" if "offline" in arguments[0] else "single-stream")
+
+
+@pytest.mark.parametrize(
+    "tolerance", [{"max_steps": 8.0, "agreement": 0.99}, {}, {"p999_steps": 1.0}, {"agreement": 0.5}]
+)
+@pytest.mark.parametrize("change", ["none", "rolled", "nan", "one outlier", "noise", "no step", "flat"])
+def test_golden_verdicts_are_run_pys(program: Path, folder: Path, tolerance: dict[str, float], change: str) -> None:
+    """On the C runner's own outputs, by the functions of run.py: equal to twelve digits, as sums are added up in
+    another order."""
+    outputs, inputs = golden(folder, "output:logits"), golden(folder, "input:input")
+    (spec,) = json.loads((folder / "manifest.json").read_text())["outputs"]
+    unit, random = spec["step"], np.random.default_rng(0)
+    changed = {
+        "rolled": lambda: np.roll(outputs, 1, axis=1),
+        "nan": lambda: np.where(outputs == outputs.max(), np.float32(np.nan), outputs),
+        "one outlier": lambda: outputs + 6 * unit * (np.arange(outputs.size) == 3).reshape(outputs.shape),
+        "noise": lambda: outputs + random.normal(0, 3 * unit, outputs.shape),
+        "flat": lambda: np.full_like(outputs, 0.25),
+    }
+    spec |= {"noise": {"noise": 3 * unit}, "no step": {"step": None}, "flat": {"step": None}}.get(change, {})
+    save_golden(folder, changed.get(change, lambda: outputs)().astype(np.float32))
+    edit_manifest(folder, tolerance=tolerance, outputs=[spec])
+    assert_same_verdict(program, folder, spec, tolerance, predict(program, folder, inputs))
+
+
+def assert_same_verdict(
+    program: Path, folder: Path, spec: dict[str, Any], tolerance: dict[str, float], outputs: Array
+) -> None:
+    judged = runner.module()
+    code, records = call(program, "verify", folder)
+    expected = judged.judge(
+        spec, golden(folder, f"output:{spec['name']}"), outputs, tolerance or judged.DEFAULT_TOLERANCE
+    )
+    assert set(records[2]) == {"record", *expected}
+    for key, value in expected.items():
+        assert records[2][key] == (pytest.approx(value, rel=1e-12) if isinstance(value, float) else value), key
+    assert code == (0 if expected["ok"] else 1)
+    assert records[-1].get("kind") == (None if expected["ok"] else "mismatch")
+
+
+def test_integers_travel_as_stored(program: Path, integer_bundle: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(integer_bundle, tmp_path / "bundle"))
+    outputs = predict(program, folder, golden(folder, "input:input"))
+    assert outputs.dtype == np.int8
+    (spec,) = json.loads((folder / "manifest.json").read_text())["outputs"]
+    assert_same_verdict(program, folder, spec, {"max_steps": 2.0, "agreement": 0.99}, outputs)
+
+
+def test_inputs_in_fortran_order_are_the_same_inputs(program: Path, folder: Path) -> None:
+    inputs = golden(folder, "input:input")
+    np.testing.assert_array_equal(predict(program, folder, np.asfortranarray(inputs)), predict(program, folder, inputs))
+
+
+def test_names_survive_as_json(program: Path, folder: Path) -> None:
+    name = 'a "bundle"\\ of\n\x01 größe, 日本 and 😀'
+    edit_manifest(folder, name=name)
+    assert call(program, "build", folder)[1][0]["bundle"] == name
+    argument = os.fsencode(folder) + b"\xff\xc3"
+    finished = subprocess.run([program, "build", argument], capture_output=True)
+    assert json.loads(finished.stdout)["error"].startswith(f"{folder}\ufffd\ufffd: not a bundle")
+
+
+def test_a_missing_library_is_a_missing_runtime(program: Path, folder: Path, tmp_path: Path) -> None:
+    alone = Path(shutil.copy(program, tmp_path))
+    code, kind, message = failure(alone, "build", folder)
+    assert (code, kind) == (3, "missing-runtime")
+    assert "--option library=PATH" in message
+    assert call(alone, "build", folder, "--option", f"library={LIBRARIES['x86_64']}")[0] == 0
+    (tmp_path / "libtensorflowlite_c.so").write_text("no library")
+    assert failure(alone, "build", folder)[:2] == (3, "missing-runtime")
+
+
+@pytest.mark.parametrize(("option", "delegated"), [("delegate=xnnpack", True), ("delegate=none", False)])
+def test_delegation_is_an_option_and_counted(program: Path, folder: Path, option: str, delegated: bool) -> None:
+    _, records = call(program, "build", folder, "--option", option)
+    assert ("DELEGATE" in records[2]["ops"]) == delegated
+    edit_manifest(folder, runtime={"delegate": "none"})
+    assert "DELEGATE" not in call(program, "build", folder)[1][2]["ops"]
+
+
+def test_ctrl_c_ends_it_without_a_record_of_success(program: Path, folder: Path) -> None:
+    process = subprocess.Popen([program, "bench", folder, "--seconds=60"], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert [json.loads(process.stdout.readline())["record"] for _ in range(2)] == ["start", "load"]
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=10)[0] == ""
+    assert process.returncode == 130
+
+
+def test_runs_from_inside_the_bundle(program: Path, folder: Path) -> None:
+    for name in (program.name, "libtensorflowlite_c.so"):
+        shutil.copy(program.parent / name, folder / name)
+    assert call(folder / program.name, "verify")[0] == 0
+
+
+def test_the_same_bundle_on_aarch64(program: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Emulated: the kernels are those of the Cortex-A76. One step, where its fixed point rounds a tie the other way."""
+    foreign, inputs = build(tmp_path_factory.mktemp("aarch64"), "aarch64"), golden(folder, "input:input")
+    code, records = call(foreign, "verify", folder)
+    assert (code, records[0]["machine"]["arch"], records[2]["ok"]) == (0, "aarch64", True)
+    assert call(foreign, "build", folder)[1][2] == call(program, "build", folder)[1][2]
+    unit = load_bundle(folder).outputs[0].step
+    assert unit is not None
+    here, there = predict(program, folder, inputs), predict(foreign, folder, inputs, "--batch=8")
+    assert np.abs(here - there).max() <= unit * 1.001
+    assert math.isfinite(call(foreign, "bench", folder, *QUICK)[1][2]["first_ms"])
