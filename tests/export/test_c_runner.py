@@ -25,17 +25,6 @@ __all__ = ["integer_bundle"]
 QUICK = ("--seconds", "0.01", "--count", "20", "--warmup", "2")
 
 
-@pytest.fixture(scope="session")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("c"))
-
-
-@pytest.fixture
-def folder(bundle: MakeBundle, tmp_path: Path) -> Path:
-    """A LiteRT bundle to damage."""
-    return Path(shutil.copytree(bundle("tflite"), tmp_path / "bundle"))
-
-
 def save_golden(folder: Path, outputs: Array) -> None:
     """Other expectations, properly listed."""
     arrays = {"input:input": golden(folder, "input:input"), "output:logits": outputs}
