@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from edgekd.reporting.labels import Label, place
 from edgekd.reporting.svg import ACCENT, INK, MUTED, PAPER, Plot, plot
 from edgekd.reporting.verdict import DELIVERED
 from edgekd.reporting.words import Run, latency, milliseconds, size, three_digits
@@ -48,7 +49,7 @@ def trade_off(run: Run) -> Plot | None:
     extra = 0.22 * len({p.target for p in measured})
     return plot(
         "trade-off",
-        lambda figure, narrow: _paint(figure, measured, narrow),
+        lambda figure, narrow: paint(figure, measured, narrow),
         (3.3, 3.0 + extra),
         f"Model size against median latency with its interval. {words}.",
         _takeaway(measured),
@@ -61,7 +62,8 @@ def _takeaway(measured: list[Point]) -> str:
     return f"Fastest is {best.variant} on {best.target}: {milliseconds(best.p50)} ({interval}) in {size(best.bytes)}."
 
 
-def _paint(figure: Figure, measured: list[Point], narrow: bool) -> None:
+def paint(figure: Figure, measured: list[Point], narrow: bool) -> None:
+    """Draw the points; a legend names targets and int8, a label any other variant but float."""
     axes = figure.subplots()
     targets = list(dict.fromkeys(p.target for p in measured))
     for index, target in enumerate(targets):
@@ -75,6 +77,13 @@ def _paint(figure: Figure, measured: list[Point], narrow: bool) -> None:
     columns = 1 if narrow else min(len(targets) + 1, 5)
     axes.plot([], [], "o", color=INK, markerfacecolor=PAPER, label="hollow: not int8")
     figure.legend(loc="outside upper left", ncols=columns, labelcolor=INK, handletextpad=0.3, borderpad=0)
+    place(figure, axes, [label for p in measured for label in _labels(p)], MUTED)
+
+
+def _labels(p: Point) -> tuple[Label, ...]:
+    """The variant's name at its point; the ends of the interval are to stay free, too."""
+    name = "" if p.variant in ("int8", "float") else p.variant
+    return tuple(Label(at, p.bytes / 1000, text) for at, text in ((p.p50, name), (p.low, ""), (p.high, "")))
 
 
 def _paint_target(axes: Axes, variants: list[Point], shape: str) -> None:
@@ -83,10 +92,6 @@ def _paint_target(axes: Axes, variants: list[Point], shape: str) -> None:
     for p in variants:
         fill = ACCENT if p.variant.startswith("int8") else PAPER
         axes.plot([p.low, p.high], [p.bytes / 1000] * 2, "|-", color=INK, linewidth=1.2, markersize=6, zorder=4)
-        if p.variant not in ("int8", "float"):
-            axes.annotate(
-                p.variant, (p.p50, p.bytes / 1000), (0, 8), textcoords="offset points", ha="center", color=MUTED
-            )
         axes.plot(p.p50, p.bytes / 1000, shape, markersize=8, color=ACCENT, markerfacecolor=fill, zorder=3)
 
 

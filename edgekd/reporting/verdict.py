@@ -42,9 +42,9 @@ class Tile:
 
 @dataclass(frozen=True)
 class Promise:
-    """Something a run claims; `open` when nothing could tell."""
+    """Something a run claims; `open` when nothing could tell. `advice` is no promise, so it breaks none."""
 
-    state: Literal["held", "broken", "open"]
+    state: Literal["held", "broken", "open", "advice"]
     text: str
 
 
@@ -113,7 +113,7 @@ def hero(run: Run) -> tuple[str, dict[str, Any]]:
 
 
 def promises(run: Run) -> list[Promise]:
-    """Parity, distillation, quantisation and speed, each held, broken or open."""
+    """Parity, distillation, quantisation and speed, each held, broken, open or advice."""
     return [*_parity(run), *_distillation(run), *_export(run), *_quantization(run), *_speed(run), *_not_executed(run)]
 
 
@@ -180,7 +180,7 @@ def _speed(run: Run) -> Iterator[Promise]:
     if faster:
         yield Promise("held", f"INT8 pays on {listed(faster)}.")
     for name, advice in slower.items():
-        yield Promise("broken", f"{name}: {advice or 'int8 does not pay here'}.")
+        yield Promise("advice", f"{name}: {advice or 'int8 does not pay here'}.")
 
 
 def _not_executed(run: Run) -> Iterator[Promise]:
