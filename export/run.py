@@ -205,11 +205,11 @@ class Runtime:
         """Copies of the outputs of the last step, in manifest order."""
         raise NotImplementedError
 
-    def stream(self, arrays: Arrays, more: Callable[[int], bool]) -> Tuple[List[int], int]:
-        """Infer back to back while `more(batches)`: ns at the begin and as each ended, and how many run at once."""
+    def stream(self, arrays: Arrays, more: Callable[[List[int]], bool]) -> Tuple[List[int], int]:
+        """Infer back to back while `more(ends)`: ns at the begin and as each batch ended, and how many run at once."""
         self.feed(arrays)
         ends = [time.perf_counter_ns()]
-        while more(len(ends) - 1):
+        while more(ends):
             self.step()
             ends.append(time.perf_counter_ns())
         return ends, 1
@@ -243,19 +243,27 @@ def counted(ops: Dict[str, int], int8: int, total: int, how: str) -> Dict[str, A
 
 
 class LiteRT(Runtime):
-    """TensorFlow Lite flatbuffers through LiteRT, or through the older tflite-runtime."""
+    """TensorFlow Lite flatbuffers through LiteRT, or through the older tflite-runtime.
 
-    OPTIONS: ClassVar[Options] = {"delegate": ("xnnpack", "none"), "resolver": ("builtin", "ref")}
+    `delegate` may also be a delegate's shared library; what that leaves, and `xnnpack` leaves, is LiteRT's own.
+    """
+
+    OPTIONS: ClassVar[Options] = {"delegate": None, "resolver": ("builtin", "ref")}
+    DELEGATES = ("xnnpack", "none", "gpu", "nnapi")
     WEIGHTED: ClassVar[Set[str]] = {"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED", "BATCH_MATMUL"}
 
     def __init__(self, options: Dict[str, str]) -> None:
         super().__init__(options)
+        self.delegate = self.option("delegate", "xnnpack")
+        if self.delegate not in self.DELEGATES and ".so" not in self.delegate:
+            expected = "expected {} or a delegate's library, some.so".format(", ".join(self.DELEGATES))
+            raise RunnerError("bad-input", "delegate={}: {}".format(self.delegate, expected))
         names = ("ai_edge_litert", "tflite_runtime")
         self.module = import_first(
             [name + ".interpreter" for name in names], "LiteRT is not installed: pip install ai-edge-litert"
         )
-        package = self.module.__name__.partition(".")[0]
-        self.version = package_version(package, importlib.import_module(package))
+        self.package = self.module.__name__.partition(".")[0]
+        self.version = package_version(self.package, importlib.import_module(self.package))
 
     def load(self, bundle: Bundle, batch: int, threads: int) -> None:
         """Allocate the interpreter, resized to the batch where it differs."""
@@ -263,20 +271,36 @@ class LiteRT(Runtime):
         resolver = resolvers.AUTO
         if self.option("resolver") == "ref":
             resolver = resolvers.BUILTIN_REF
-        elif self.option("delegate") == "none":
+        elif self.delegate == "none":
             resolver = resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        external = [] if self.delegate in self.DELEGATES[:2] else [self._library()]
         self.interpreter = self.module.Interpreter(
-            model_path=str(bundle.model), num_threads=threads, experimental_op_resolver_type=resolver
+            model_path=str(bundle.model),
+            num_threads=threads,
+            experimental_op_resolver_type=resolver,
+            experimental_delegates=external,
         )
+        foreign = self.nodes() if external else None  # XNNPACK takes of the rest what it can, but only when allocating
         inputs, outputs = self.interpreter.get_input_details(), self.interpreter.get_output_details()
         same_count(bundle, len(inputs), len(outputs))
         for spec, detail in zip(bundle.inputs, inputs):
             if tuple(detail["shape"]) != batched(spec, batch):
                 self.interpreter.resize_tensor_input(detail["index"], batched(spec, batch))
         self.interpreter.allocate_tensors()
+        self.taken: Optional[int] = delegated(foreign or self.nodes())
+        self.reduced = b"reduced_precision_support" in bundle.model.read_bytes()
         self.inputs = [detail["index"] for detail in inputs]
         self.outputs = [detail["index"] for detail in outputs]
         self.step = self.interpreter.invoke
+
+    def _library(self) -> Any:
+        if self.delegate == "nnapi":
+            advice = "LiteRT for Python has no NNAPI: name a delegate's library, delegate=/path/to/some.so"
+            raise RunnerError("missing-runtime", advice)
+        advice = "delegate={}: no such delegate here: install it, or choose delegate=xnnpack".format(self.delegate)
+        if not hasattr(load_library([self.delegate], advice), "tflite_plugin_create_delegate"):
+            raise RunnerError("missing-runtime", advice)
+        return self.module.load_delegate(self.delegate)
 
     def feed(self, arrays: Arrays) -> None:
         """Copy into the interpreter's own tensors."""
@@ -287,18 +311,130 @@ class LiteRT(Runtime):
         """Copy out of the interpreter."""
         return [self.interpreter.get_tensor(index) for index in self.outputs]
 
+    def nodes(self) -> List[Dict[str, Any]]:
+        """The operators of the model, and one more, `DELEGATE`, for each part that a delegate took."""
+        return list(self.interpreter._get_ops_details())
+
     def census(self) -> Dict[str, Any]:
-        """An op is int8 when its input and its output are; `DELEGATE` counts partitions taken by a delegate."""
+        """An op is int8 when its input and its output are; `fallback` ops were left by the delegate."""
         types = {detail["index"]: np.dtype(detail["dtype"]).name for detail in self.interpreter.get_tensor_details()}
-        nodes = self.interpreter._get_ops_details()
+        nodes = self.nodes()
         weighted = [node for node in nodes if node["op_name"] in self.WEIGHTED]
         int8 = sum(types.get(n["inputs"][0]) == types.get(n["outputs"][0]) == "int8" for n in weighted)
         ops = Counter(str(node["op_name"]) for node in nodes)
-        return counted(ops, int8, len(weighted), "tensor types of the interpreter's nodes")
+        kernels = counted(ops, int8, len(weighted), "tensor types of the interpreter's nodes")
+        left = None if self.taken is None else len(nodes) - ops["DELEGATE"] - self.taken
+        return dict(kernels, delegated=self.taken, fallback=left)
 
     def details(self) -> Dict[str, str]:
-        """The package that was found."""
-        return {"package": self.module.__name__.partition(".")[0]}
+        """The package that was found, what its delegate took, and the precision of float arithmetic."""
+        total = sum(node["op_name"] != "DELEGATE" for node in self.nodes())
+        told = "unknown" if self.taken is None else "{} of {}".format(self.taken, total)
+        return {
+            "package": self.package,
+            "delegate": PurePosixPath(self.delegate).name,  # not whose folder it lies in: results are published
+            "delegated": told,
+            "precision": self.precision(),
+        }
+
+    def precision(self) -> str:
+        """XNNPACK takes float16 only where the model allows it and the CPU has it."""
+        if self.delegate not in self.DELEGATES[:2]:
+            return "the delegate's"
+        half = self.reduced and self.delegate == "xnnpack" and "asimdhp" in read_text("/proc/cpuinfo")
+        return "f16" if half else "f32"
+
+
+def delegated(nodes: Sequence[Dict[str, Any]]) -> int:
+    """How many nodes delegates took: what leads from a `DELEGATE`'s inputs to its outputs."""
+    makers = {tensor: node for node in nodes if node["op_name"] != "DELEGATE" for tensor in node["outputs"]}
+    taken: Set[int] = set()
+    for part in nodes:
+        wanted, given = list(part["outputs"]), set(part["inputs"])
+        while part["op_name"] == "DELEGATE" and wanted:
+            tensor = wanted.pop()
+            if tensor in makers and tensor not in given and makers[tensor]["index"] not in taken:
+                taken.add(makers[tensor]["index"])
+                wanted += list(makers[tensor]["inputs"])
+    return len(taken)
+
+
+class LiteRTGpu(LiteRT):
+    """LiteRT's own GPU accelerator. Float arithmetic is held to f32 unless `precision=default`, which may pick f16."""
+
+    OPTIONS: ClassVar[Options] = {"delegate": None, "precision": ("f32", "default")}
+
+    def load(self, bundle: Bundle, batch: int, threads: int) -> None:
+        """Compile for the GPU alone or, where that has not all operators, for the CPU besides."""
+        if self.package != "ai_edge_litert":
+            raise RunnerError("missing-runtime", "delegate=gpu needs LiteRT itself: pip install ai-edge-litert")
+        advice = "this LiteRT has no GPU accelerator: pip install --upgrade ai-edge-litert"
+        self.compiled = import_first(["ai_edge_litert.compiled_model"], advice)
+        kinds, self.threads = self.compiled.HardwareAccelerator, threads
+        self.model, alone = self._compile(bundle, kinds.GPU), True
+        if self.model is None or not self.model.is_fully_accelerated():
+            self.model, alone = self._compile(bundle, kinds.GPU | kinds.CPU), False
+        if self.model is None:
+            raise RunnerError("failed", "LiteRT cannot compile the model for this GPU; its log is on stderr")
+        self.interpreter = self.module.Interpreter(model_path=str(bundle.model))  # for its list of operators
+        self.taken = len(self.nodes()) if alone else None  # of two, nobody tells which took what
+        self._bind(bundle, batch)
+
+    def _compile(self, bundle: Bundle, kinds: Any) -> Any:
+        options = self.compiled.Options(
+            hardware_accelerators=kinds,
+            cpu_options=self.compiled.CpuOptions(num_threads=self.threads),
+            gpu_options=self.compiled.GpuOptions(enforce_f32=self.option("precision") == "f32"),
+        )
+        with c_messages() as messages:
+            try:
+                return self.compiled.CompiledModel.from_file(str(bundle.model), options=options)
+            except RuntimeError:
+                said = messages()
+        print("\n".join(said), file=sys.stderr)
+        if any("No adapters found" in line for line in said):
+            raise RunnerError(
+                "missing-runtime", "LiteRT finds no GPU here: it needs a Vulkan driver and libvulkan.so.1"
+            )
+        return None
+
+    def _bind(self, bundle: Bundle, batch: int) -> None:
+        """Buffers on the GPU; a step copies in and out, since the GPU works on after the call."""
+        signature, tensors = next(iter(self.model.get_signature_list().items()))
+        same_count(bundle, len(tensors["inputs"]), len(tensors["outputs"]))
+        there = self.model.get_input_tensor_details(signature)
+        for index, name in enumerate(tensors["inputs"]):
+            shape = (batch, *there[name]["shape"][1:])
+            if tuple(there[name]["shape"]) != shape:
+                self.model.resize_input_tensor(index, shape, strict=False)
+        inputs = dict(zip(tensors["inputs"], self.model.create_input_buffers(0)))
+        outputs = dict(zip(tensors["outputs"], self.model.create_output_buffers(0)))
+        wanted = [(outputs[spec["name"]], batched(spec, batch), np.dtype(spec["dtype"])) for spec in bundle.outputs]
+        sources = [inputs[spec["name"]] for spec in bundle.inputs]
+
+        def step() -> None:
+            for buffer, array in zip(sources, self.arrays):
+                buffer.write(array)
+            self.model.run_by_index(0, list(inputs.values()), list(outputs.values()))
+            self.results = [buffer.read(int(np.prod(shape)), dtype).reshape(shape) for buffer, shape, dtype in wanted]
+
+        self.step = step
+
+    def feed(self, arrays: Arrays) -> None:
+        """Keep them on the host: each step copies them."""
+        self.arrays = arrays
+
+    def fetch(self) -> Arrays:
+        """What the last step copied."""
+        return self.results
+
+    def census(self) -> Dict[str, Any]:
+        """A GPU computes in float what the model has in int8."""
+        return dict(super().census(), int8=0, how="operators of the model: LiteRT's GPU computes in float")
+
+    def precision(self) -> str:
+        """What it was held to."""
+        return "f32" if self.option("precision") == "f32" else "the GPU's"
 
 
 class TFLiteMicro(Runtime):
@@ -426,14 +562,14 @@ class OpenVINO(Runtime):
         for index, array in enumerate(arrays):
             request.get_input_tensor(index).data[...] = array
 
-    def stream(self, arrays: Arrays, more: Callable[[int], bool]) -> Tuple[List[int], int]:
+    def stream(self, arrays: Arrays, more: Callable[[List[int]], bool]) -> Tuple[List[int], int]:
         """As many requests at once as OpenVINO holds best."""
         queue = self.module.AsyncInferQueue(self.compiled)
         for request in queue:
             self._fill(request, arrays)
         ends = [time.perf_counter_ns()]
         queue.set_callback(lambda request, data: ends.append(time.perf_counter_ns()))
-        while more(len(ends) - 1):
+        while more(ends) or len(ends) <= len(queue):
             queue.start_async()
         queue.wait_all()
         return sorted(ends), len(queue)
@@ -538,6 +674,10 @@ class OnnxRuntime(Runtime):
             ops = Counter(onnx_operators(path.read_bytes()))
         int8 = sum(ops[kind] for kind in self.INT8)
         return counted(ops, int8, int8 + sum(ops[kind] for kind in self.FLOAT), "operators of the optimised model")
+
+    def details(self) -> Dict[str, str]:
+        """On a CPU float32 is computed in float32, unless an option that is not ours allows bfloat16."""
+        return {"precision": "f32"}
 
 
 def onnx_operators(model: bytes) -> Iterator[str]:
@@ -698,13 +838,16 @@ class TensorRT(Runtime):
 
     def census(self) -> Dict[str, Any]:
         """Layers of the engine whose inputs are Int8, by the engine inspector."""
+        return tensorrt_census(self._layers(), self.WEIGHTED)
+
+    def _layers(self) -> Dict[str, Any]:
         inspector = self.engine.create_engine_inspector()
         text = inspector.get_engine_information(self.module.LayerInformationFormat.JSON)
-        return tensorrt_census(json.loads(text), self.WEIGHTED)
+        return dict(json.loads(text))
 
     def details(self) -> Dict[str, str]:
-        """Whether the engine was kept from an earlier run or built now."""
-        return {"engine": self.origin}
+        """Whether the engine was kept from an earlier run or built now, and the precision of what is not int8."""
+        return {"engine": self.origin, "precision": float_precision(self._layers(), self.cuda.has_tf32)}
 
 
 def engine_batches(manifest: Dict[str, Any], batch: int) -> Shape:
@@ -728,6 +871,19 @@ def tensorrt_census(document: Dict[str, Any], weighted: Sequence[str]) -> Dict[s
     heavy = [layer for layer in layers if any(w in str(layer.get("LayerType", "")).lower() for w in weighted)]
     int8 = sum("int8" in json.dumps(layer.get("Inputs", [])).lower() for layer in heavy)
     return counted(ops, int8, len(heavy), "engine inspector: type of the layers' inputs")
+
+
+def float_precision(document: Dict[str, Any], has_tf32: bool) -> str:
+    """What floats an engine computes in; TensorRT multiplies float32 as tf32 wherever the GPU can."""
+    types = json.dumps(
+        [layer.get("Outputs") for layer in document.get("Layers", []) if isinstance(layer, dict)]
+    ).lower()
+    halves = [
+        name
+        for name, words in (("bf16", ("bf16", "bfloat16")), ("f16", ("fp16", "half")))
+        if any(w in types for w in words)
+    ]
+    return halves[0] if halves else "tf32" if has_tf32 else "f32"
 
 
 def kept_engine_matches(plan: Path, sidecar: Path, identity: Dict[str, Any]) -> bool:
@@ -763,6 +919,8 @@ class Cuda:
         device, name = ctypes.c_int(), ctypes.create_string_buffer(256)
         if driver.cuDeviceGet(ctypes.byref(device), 0) or driver.cuDeviceGetName(name, 256, device):
             raise RunnerError("missing-runtime", "no NVIDIA GPU here")
+        major = ctypes.c_int()
+        self.has_tf32 = driver.cuDeviceGetAttribute(ctypes.byref(major), 75, device) == 0 and major.value >= 8  # Ampere
         return name.value.decode()
 
     def call(self, function: str, *arguments: Any) -> None:
@@ -836,13 +994,16 @@ def open_runtime(bundle: Bundle, overrides: Sequence[str]) -> Runtime:
     if backend not in RUNTIMES:
         raise RunnerError("bad-input", "unknown backend {!r}; known: {}".format(backend, ", ".join(sorted(RUNTIMES))))
     options = {key: plain(value) for key, value in bundle.manifest.get("runtime", {}).items()}
+    if any("/" in value or "\\" in value for value in options.values()):
+        raise RunnerError("bad-input", "manifest.json: a runtime option names a path, which only --option may")
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals:
             raise RunnerError("bad-input", "--option {}: expected KEY=VALUE".format(override))
         options[key] = value
-    check_options(backend, RUNTIMES[backend].OPTIONS, options)
-    return RUNTIMES[backend](options)
+    kind = LiteRTGpu if backend == "tflite" and options.get("delegate") == "gpu" else RUNTIMES[backend]
+    check_options(backend, kind.OPTIONS, options)
+    return kind(options)
 
 
 def check_options(backend: str, known: Options, options: Dict[str, str]) -> None:
@@ -1008,9 +1169,9 @@ class Job:
 
     def flow(self, seconds: float, count: int) -> Tuple[List[float], float]:
         """Milliseconds per batch of a steady flow, over as many batches at a time as run at once, and of the CPU."""
-        cpu, deadline = time.process_time_ns(), time.perf_counter_ns() + int(seconds * 1e9)
+        cpu, clock = time.process_time_ns(), time.perf_counter_ns
         ends, group = self.runtime.stream(
-            self.inputs, lambda batches: batches < count or time.perf_counter_ns() < deadline
+            self.inputs, lambda ends: len(ends) <= count or clock() < ends[0] + seconds * 1e9
         )
         samples = [float(taken) / 1e6 / group for taken in np.diff(ends[::group])]
         return samples, (time.process_time_ns() - cpu) / 1e6 / (len(ends) - 1)

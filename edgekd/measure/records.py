@@ -44,6 +44,7 @@ class Load(Schema):
 class Kernels(Schema):
     """How many of the convolution- and matmul-like kernels compute in int8; None where a runtime does not tell.
 
+    `delegated` counts the operators, of any kind, that a delegate took, `fallback` those that it left to the runtime.
     `warning` says why they may compute wrongly on this CPU.
     """
 
@@ -51,6 +52,8 @@ class Kernels(Schema):
     total: int | None
     how: str
     ops: dict[str, int]
+    delegated: int | None = None
+    fallback: int | None = None
     warning: str | None = None
 
 

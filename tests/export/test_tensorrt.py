@@ -205,9 +205,9 @@ def test_an_engine_is_built_once_for_all_batches_of_its_profile(own_bundle: Path
     assert (none, timings) == (b"", b"timings")  # what one build measured, the next need not
     for other in (Drill(gpu="Xavier"), Drill(version="10.4")):
         other._plan(bundle, (1, 4, 8))
-        assert (len(other.asked), other.details()) == (1, {"engine": "built"})
+        assert (len(other.asked), other.origin) == (1, "built")
     assert drill._plan(bundle, (16, 16, 16)) == b"an engine"
-    assert drill.details() == {"engine": "kept"}
+    assert drill.origin == "kept"
 
 
 @pytest.mark.gpu
@@ -222,14 +222,17 @@ def test_on_a_gpu_an_engine_is_built_once_and_computes_what_the_reference_does(t
         quantised, target, folder, "int8", name="net", inputs={"input": inputs},
         outputs=Reference(quantised).run({"input": inputs}),
     )  # fmt: skip
-    engines = []
+    engines, precisions = [], set()
     for verb, batch in (("build", 1), ("verify", 8), ("verify", 1)):
         code, records = run(verb, folder, "--batch", str(batch))
         assert code == 0, records[-1]
-        engines.append(next(record for record in records if record["record"] == "load")["details"]["engine"])
+        details = next(record for record in records if record["record"] == "load")["details"]
+        engines.append(details["engine"])
+        precisions.add(details["precision"])
     assert engines == ["built", "kept", "kept"]
+    assert precisions <= ({"f16"} if floats == "float16" else {"tf32", "f32"})
     (folder / "engine" / "batch-1-8.plan").write_bytes(b"damaged")
-    assert run("build", folder)[1][1]["details"] == {"engine": "built"}
+    assert run("build", folder)[1][1]["details"]["engine"] == "built"
 
 
 @pytest.mark.parametrize(
@@ -239,6 +242,22 @@ def test_a_profile_that_makes_no_sense_is_refused(profile: Any) -> None:
     runner = module()
     with pytest.raises(runner.RunnerError, match="profile"):
         runner.engine_batches({"profile": profile}, 1)
+
+
+@pytest.mark.parametrize(
+    ("types", "has_tf32", "precision"),
+    [
+        (("Row major linear FP32", "Thirty-two wide channel vectorized row major Int8 format"), True, "tf32"),
+        (("Row major linear FP32",), False, "f32"),
+        (("Row major linear FP32", "Two wide channel vectorized row major FP16 format"), True, "f16"),
+        (("Half",), True, "f16"),
+        (("BFloat16",), True, "bf16"),
+    ],
+)
+def test_the_precision_is_that_of_the_layers_outputs(types: tuple[str, ...], has_tf32: bool, precision: str) -> None:
+    layers: list[Any] = [{"LayerType": "gemm", "Outputs": [{"Format/Datatype": name}]} for name in types]
+    document = {"Layers": [*layers, "a layer without detail"]}
+    assert module().float_precision(document, has_tf32) == precision
 
 
 def test_the_census_reads_the_engine_inspector() -> None:
