@@ -34,7 +34,8 @@ def supervise(token: str, folder: str, argv: Sequence[str], seconds: float) -> b
         f"cd {quote(folder)} || exit 1",
         f"export TMPDIR={quote(folder)}",  # what runtimes leave there goes with it
         f"command -v {program} >/dev/null 2>&1 || {{ {_answer(token, 'missing')}; exit; }}",
-        f"setsid timeout -s KILL {seconds:.0f} {' '.join(map(quote, argv))} 3<&- &",
+        "stay=--foreground; timeout $stay 9 true 2>/dev/null || stay=",  # or toybox's would leave the group
+        f"setsid timeout $stay -s KILL {seconds:.0f} {' '.join(map(quote, argv))} 3<&- &",
         "pid=$!",
         '{ while read -r _; do :; done <&3; kill -9 "-$pid" || kill -9 "$pid"; } >/dev/null 2>&1 &',
         'watch=$!; wait "$pid"; code=$?',

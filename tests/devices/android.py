@@ -1,11 +1,13 @@
 """A real adbd and a real adb server, alone in a network namespace: adbd has no authentication, so nobody else gets in.
 
-adb finds its server by a socket in a private folder (ADB_SERVER_SOCKET); the device's root is this machine's, with
-/data/local/tmp of its own. Two ports answer as broken phones do. Run as a program, this file lives in the namespaces.
+adb finds its server by a socket in a private folder (ADB_SERVER_SOCKET). The device's root is this machine's, with
+/data/local/tmp of its own, or that of an emulated arm64 phone. Two ports answer as broken phones do.
+
+    with Android(folder, architecture="arm64") as phone: …  # adb knows phone.uri
+
+Run as a program, this file lives in the namespaces.
 """
 
-import ctypes
-import fcntl
 import os
 import signal
 import socket
@@ -16,17 +18,20 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal, Self
+from unittest.mock import patch
 
+from tests.devices import phone
+from tests.devices.namespaces import bind, loopback_up, mount, run_by_qemu
 from tests.devices.processes import comm, descendants
 
 ROOT = Path(__file__).parents[2]
 UNPACKED = ROOT / ".devices/adbd/usr/lib"  # by tests/devices/install
 ADBD, LIBRARIES = UNPACKED / "android-sdk/platform-tools/adbd", UNPACKED / "x86_64-linux-gnu/android"
-_USER = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-NAMESPACES = ["unshare", *_USER, "--net", "--mount", "--pid", "--fork", "--kill-child"]
+NAMESPACES = ["unshare", "--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child"]
 AUTH, NEW_KEY = int.from_bytes(b"AUTH", "little"), 3
 CHROOT = "/usr/sbin/chroot"
-SIOCSIFFLAGS, IFF_UP_RUNNING, MS_BIND_REC = 0x8914, 0x41, 0x5000
+Architecture = Literal["amd64", "arm64"]
 
 
 class Android:
@@ -37,13 +42,13 @@ class Android:
 
     uri, mute, wary = "adb://127.0.0.1:5900", "adb://127.0.0.1:5901", "adb://127.0.0.1:5902"
 
-    def __init__(self, folder: Path, megabytes: int = 64) -> None:
+    def __init__(self, folder: Path, megabytes: int = 64, architecture: Architecture = "amd64") -> None:
         self.folder, self.bin = folder, folder / "bin"
         self.bin.mkdir()
         self.environment = {"ADB_SERVER_SOCKET": f"localfilesystem:{folder}/adb.sock", "HOME": str(folder)}
         with (folder / "log").open("w") as log:
             self.process = subprocess.Popen(
-                [*NAMESPACES, sys.executable, __file__, str(folder), str(megabytes)],
+                [*NAMESPACES, sys.executable, __file__, str(folder), str(megabytes), architecture],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": str(ROOT)},
             )  # fmt: skip
         deadline = time.monotonic() + 20
@@ -54,6 +59,16 @@ class Android:
             time.sleep(0.02)
         self._home, *_ = inside = descendants(self.process.pid)
         self._daemon = next(pid for pid in inside if comm(pid) == "adbd")
+
+    def __enter__(self) -> Self:
+        """Make adb know it."""
+        self._known = patch.dict(os.environ, self.environment)
+        self._known.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._known.stop()
+        self.stop()
 
     def leftovers(self) -> list[str]:
         """What lies in the folder for temporary files."""
@@ -68,39 +83,40 @@ class Android:
         self.process.wait()
 
 
-def _up() -> None:
-    with socket.socket() as probe:
-        fcntl.ioctl(probe, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP_RUNNING))
+class Phone(Android):
+    """The emulated one."""
+
+    def __init__(self, folder: Path, megabytes: int = 64) -> None:
+        super().__init__(folder, megabytes, "arm64")
 
 
-def _root(root: Path, megabytes: int) -> None:
-    """This machine's root with a /data of its own."""
-    libc = ctypes.CDLL(None, use_errno=True)
-
-    def mount(*arguments: object) -> None:
-        source, target, kind, flags, data = arguments
-        if libc.mount(str(source).encode(), str(target).encode(), str(kind).encode(), flags, str(data).encode()):
-            raise OSError(ctypes.get_errno(), f"mount {target}")
-
-    root.mkdir()
-    mount("device", root, "tmpfs", 0, "mode=755")
+def _this_machine(root: Path) -> None:
+    """This machine's root, all but its /data."""
     for entry in Path("/").iterdir():
         if entry.is_symlink():
             (root / entry.name).symlink_to(entry.readlink())
         elif entry.is_dir() and entry.name != "data":
             (root / entry.name).mkdir()
-            mount(entry, root / entry.name, "", MS_BIND_REC, "")
+            bind(entry, root / entry.name)
+
+
+def _live(folder: Path, megabytes: int, architecture: str) -> None:
+    root = folder / "root"
+    root.mkdir()
+    mount("device", root, "tmpfs", "mode=755")
+    if architecture == "arm64":
+        run_by_qemu("aarch64", folder / "binfmt")
+        phone.make_root(root, folder / "bin")
+        adbd, environment = phone.ADBD, phone.ENVIRONMENT
+    else:
+        _this_machine(root)
+        adbd, environment = ADBD, {"PATH": f"{folder}/bin:/usr/bin:/bin", "LD_LIBRARY_PATH": str(LIBRARIES)}
     (root / "data/local/tmp").mkdir(parents=True)
-    mount("tmp", root / "data/local/tmp", "tmpfs", 0, f"mode=755,size={megabytes}m")
-
-
-def _live(folder: Path, megabytes: int) -> None:
-    _up()
-    _root(folder / "root", megabytes)
+    mount("tmp", root / "data/local/tmp", "tmpfs", f"mode=755,size={megabytes}m")
+    loopback_up()
     server = ["adb", "-L", f"localfilesystem:{folder}/adb.sock", "server", "nodaemon"]
     subprocess.Popen(server, env={**os.environ, "HOME": str(folder)}, stdin=subprocess.DEVNULL)
-    environment = {"PATH": f"{folder}/bin:/usr/bin:/bin", "ADBD_PORT": "5900", "LD_LIBRARY_PATH": str(LIBRARIES)}
-    subprocess.Popen([CHROOT, folder / "root", ADBD], env=environment, stdin=subprocess.DEVNULL)
+    subprocess.Popen([CHROOT, root, adbd], env={**environment, "ADBD_PORT": "5900"}, stdin=subprocess.DEVNULL)
     threading.Thread(target=_take_calls, args=(5901, _say_nothing), daemon=True).start()
     threading.Thread(target=_take_calls, args=(5902, _doubt), daemon=True).start()
     while not (folder / "adb.sock").exists() or not _listens(5900):
@@ -136,4 +152,4 @@ def _listens(port: int) -> bool:
 
 
 if __name__ == "__main__":
-    _live(Path(sys.argv[1]), int(sys.argv[2]))
+    _live(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

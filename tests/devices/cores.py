@@ -24,10 +24,10 @@ CORES = {
 
 
 def write_identity(root: Path, name: str, count: int) -> None:
-    """Below `root`: that the machine has `count` cores of a kind.
+    """Write in `root` that the machine has `count` cores of a kind.
 
-    qemu's QEMU_LD_PREFIX shows it to programs, which choose their kernels by it: XNNPACK takes a wrong word for an
-    instruction's permission, and crashes where /proc and /sys do not agree on the number of cores.
+    Programs choose their kernels by it: XNNPACK executes what it permits, and crashes where /proc and /sys do not agree
+    on the number of cores.
     """
     core = CORES[name]
     entries = (
