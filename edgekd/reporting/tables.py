@@ -234,5 +234,12 @@ def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="dim")
     for number, column in enumerate(columns):
         left = number == 0 or column in ("status", "variant")
-        table.add_column(Text(column), justify="left" if left else "right", no_wrap=True)
+        # where it is narrow, a name is broken and no number
+        table.add_column(
+            Text(column),
+            justify="left" if left else "right",
+            no_wrap=number > 0,
+            overflow="fold",
+            min_width=8 if number == 0 else None,
+        )
     return table

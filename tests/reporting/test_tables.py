@@ -56,6 +56,14 @@ def test_tables_tell_every_target_once_with_its_reason(run: dict[str, Any]) -> N
         assert part in text
 
 
+def test_on_a_narrow_terminal_a_name_is_broken_and_no_number(run: dict[str, Any]) -> None:
+    variants = run["targets"]["x86-tflite"]["variants"]
+    variants["dynamic-range"] = variants["float"]
+    text = printed(targets_table(run), width=80)
+    assert text.count("0.702 ms") == 2
+    assert "…" not in text
+
+
 def test_what_to_ship_has_a_line_of_its_own(run: dict[str, Any]) -> None:
     run["targets"]["x86-tflite"] |= {"best": "int8", "advice": "ship int8, 2.2× faster than float"}
     assert "x86-tflite: ship int8, 2.2× faster than float" in printed(summary(run))
