@@ -4,6 +4,7 @@
 
 enum { INT8_TYPE = 9 };
 enum { CONV_2D = 3, DEPTHWISE_CONV_2D = 4, FULLY_CONNECTED = 9, TRANSPOSE_CONV = 67, BATCH_MATMUL = 126 };
+enum { CUSTOM = 32, DELEGATE = 51 };
 
 typedef struct {
     const TfLite *api;
@@ -28,26 +29,29 @@ static TfLiteStatus look_around(TfLiteOpaqueContext *context, TfLiteDelegate *de
     Count *count = data;
     const TfLite *api = count->api;
     size_t nodes = api->OpaqueContextGetNumNodes(context);
+    TfLiteIntArray *plan; /* what is run: the parts that delegates took, and the operators that they left */
     (void)delegate;
+    if (api->OpaqueContextGetExecutionPlan(context, &plan) != kTfLiteOk) return kTfLiteError;
     for (size_t index = 0; index < nodes; index++) {
         TfLiteOpaqueNode *node;
         TfLiteOperator *operator;
-        TfLiteStatus status = api->OpaqueContextGetNodeAndRegistration(context, (int)index, &node, &operator);
-        if (status != kTfLiteOk) return status;
+        if (api->OpaqueContextGetNodeAndRegistration(context, (int)index, &node, &operator) != kTfLiteOk)
+            return kTfLiteError;
         int32_t code = api->OperatorGetBuiltInCode(operator);
-        if (code >= 0 && code < OPERATORS) count->census.counts[code]++;
+        count->census.counts[code >= 0 && code < OPERATORS ? code : CUSTOM]++; /* newer than this list, too */
         if (!is_weighted(code)) continue;
         count->census.total++;
         count->census.int8 += is_int8(api, context, node);
     }
+    count->census.fallback = (size_t)plan->size - count->census.counts[DELEGATE];
+    count->census.delegated = nodes - (size_t)plan->size;
     return kTfLiteOk;
 }
 
-Census census_of(const Engine *engine) {
-    const TfLite *api = &engine->api;
+Census census_of(const TfLite *api, TfLiteInterpreter *interpreter) {
     if (!api->OpaqueDelegateCreate || !api->OpaqueContextGetNumNodes || !api->OpaqueContextGetNodeAndRegistration ||
         !api->OperatorGetBuiltInCode || !api->OpaqueNodeNumberOfInputs || !api->OpaqueNodeNumberOfOutputs ||
-        !api->OpaqueNodeGetInput || !api->OpaqueNodeGetOutput || !api->OpaqueTensorType ||
+        !api->OpaqueContextGetExecutionPlan || !api->OpaqueNodeGetInput || !api->OpaqueNodeGetOutput || !api->OpaqueTensorType ||
         !api->InterpreterModifyGraphWithDelegate)
         return (Census){.how = "not told: the library has no functions to list its nodes"};
     Count *count = allocate(1, sizeof *count);
@@ -55,7 +59,7 @@ Census census_of(const Engine *engine) {
     TfLiteOpaqueDelegateBuilder builder = {.data = count, .Prepare = look_around};
     builder.flags = kTfLiteDelegateFlagsAllowDynamicTensors; /* else it would end all changes to the graph */
     TfLiteDelegate *delegate = api->OpaqueDelegateCreate(&builder);
-    if (!delegate || api->InterpreterModifyGraphWithDelegate(engine->interpreter, delegate) != kTfLiteOk)
+    if (!delegate || api->InterpreterModifyGraphWithDelegate(interpreter, delegate) != kTfLiteOk)
         return (Census){.how = "not told: the library refuses to list its nodes"};
     count->census.known = true;
     count->census.how = "tensor types of the interpreter's nodes";
@@ -63,7 +67,7 @@ Census census_of(const Engine *engine) {
 }
 
 /* In the order of their codes (tensorflow/lite/schema/schema.fbs). */
-static const char *const NAMES[] = {
+static const char *const NAMES[OPERATORS] = {
     "ADD", "AVERAGE_POOL_2D", "CONCATENATION", "CONV_2D", "DEPTHWISE_CONV_2D", "DEPTH_TO_SPACE", "DEQUANTIZE",
     "EMBEDDING_LOOKUP", "FLOOR", "FULLY_CONNECTED", "HASHTABLE_LOOKUP", "L2_NORMALIZATION", "L2_POOL_2D",
     "LOCAL_RESPONSE_NORMALIZATION", "LOGISTIC", "LSH_PROJECTION", "LSTM", "MAX_POOL_2D", "MUL", "RELU", "RELU_N1_TO_1",
@@ -98,5 +102,5 @@ static const char *const NAMES[] = {
 };
 
 const char *operator_name(size_t code) {
-    return code < sizeof NAMES / sizeof *NAMES ? NAMES[code] : NULL;
+    return NAMES[code];
 }

@@ -1,21 +1,22 @@
-/* How many of the convolution- and matmul-like kernels run in int8. */
+/* How many of the convolution- and matmul-like kernels run in int8, and what delegates took. */
 #pragma once
 
 #include <stdbool.h>
 
-#include "engine.h"
+#include "tflite_api.h"
 
-#define OPERATORS 256
+#define OPERATORS 210
 
-/* `counts` by TFLite's builtin code. `how` says where they are from, or why nowhere. */
+/* `counts` by TFLite's builtin code; a part that a delegate took counts as one more, DELEGATE. `delegated` operators are
+ * in such parts, `fallback` operators are not. `how` says where the numbers are from, or why nowhere. */
 typedef struct {
     bool known;
-    size_t int8, total, counts[OPERATORS];
+    size_t int8, total, delegated, fallback, counts[OPERATORS];
     const char *how;
 } Census;
 
-/* Count the nodes of a loaded model, partitions that a delegate took (DELEGATE) included. */
-Census census_of(const Engine *engine);
+/* Count the nodes of a model as far as delegates have taken them. */
+Census census_of(const TfLite *api, TfLiteInterpreter *interpreter);
 
-/* "CONV_2D"; NULL for a code that is none. */
+/* "CONV_2D", by a code below OPERATORS. */
 const char *operator_name(size_t code);

@@ -1,8 +1,10 @@
 #include "engine.h"
 
-#include <limits.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "failure.h"
+#include "files.h"
 
 /* TfLiteType's numbers of the types that a bundle has. */
 static const int TYPES[] = {[FLOAT32] = 1, [INT32] = 2, [UINT8] = 3, [INT64] = 4, [BOOL] = 6, [INT8] = 9};
@@ -41,15 +43,63 @@ static void shape_input(const Engine *engine, size_t index, const Spec *spec, si
     if (status != kTfLiteOk) fail(FAILED, "the model refuses a batch of %zu for '%s'", batch, spec->name);
 }
 
-static void delegate_to_xnnpack(const Engine *engine, size_t threads) {
+static bool is(const Engine *engine, const char *delegate) {
+    return strcmp(engine->delegate, delegate) == 0;
+}
+
+static void hand_over(const Engine *engine, TfLiteDelegate *delegate, const char *name) {
+    if (!delegate || engine->api.InterpreterModifyGraphWithDelegate(engine->interpreter, delegate) != kTfLiteOk)
+        fail(FAILED, "%s cannot take the model; its reason is on stderr", name);
+}
+
+/* False where a library tells nothing of XNNPACK; it may still use it by itself, when it allocates. */
+static bool delegate_to_xnnpack(const Engine *engine, size_t threads) {
     const TfLite *api = &engine->api;
     if (!api->XNNPackDelegateCreate || !api->XNNPackDelegateOptionsDefault || !api->InterpreterModifyGraphWithDelegate)
-        fail(MISSING_RUNTIME, "%s was built without XNNPACK: --option delegate=none", api->library);
+        return false;
     TfLiteXNNPackDelegateOptions options = api->XNNPackDelegateOptionsDefault();
     options.num_threads = (int32_t)threads;
-    TfLiteDelegate *delegate = api->XNNPackDelegateCreate(&options);
-    if (!delegate || api->InterpreterModifyGraphWithDelegate(engine->interpreter, delegate) != kTfLiteOk)
-        fail(FAILED, "XNNPACK cannot take the model; the library's reason is on stderr");
+    hand_over(engine, api->XNNPackDelegateCreate(&options), "XNNPACK");
+    return true;
+}
+
+static void complain(const char *message) {
+    fprintf(stderr, "%s\n", message);
+}
+
+static void delegate_to_library(const Engine *engine) {
+    TfLiteDelegatePlugin *create = NULL;
+    void *library = library_open(engine->delegate);
+    if (!library || !library_bind(library, "tflite_plugin_create_delegate", &create))
+        fail(MISSING_RUNTIME, "delegate=%s: no such delegate here: install it, or choose delegate=xnnpack",
+             engine->delegate);
+    hand_over(engine, create(NULL, NULL, 0, complain), engine->delegate);
+}
+
+/* Refuse to call XNNPACK's what is not, and the other way round. */
+static void check_delegation(const Engine *engine, bool handed_over) {
+    const Census *census = &engine->census;
+    if (is(engine, "xnnpack") && !handed_over && !census->delegated)
+        fail(MISSING_RUNTIME, "%s was built without XNNPACK: --option delegate=none", engine->api.library);
+    if (is(engine, "none") && census->delegated)
+        fail(MISSING_RUNTIME, "%s uses XNNPACK by itself: it has no delegate=none", engine->api.library);
+}
+
+/* Let delegates take what they can, make room for the rest, and count. */
+static void allocate_tensors(Engine *engine, size_t threads) {
+    bool external = !is(engine, "xnnpack") && !is(engine, "none");
+    Census first = {.known = false};
+    if (external) {
+        delegate_to_library(engine);
+        first = census_of(&engine->api, engine->interpreter);
+    }
+    bool handed_over = !is(engine, "none") && delegate_to_xnnpack(engine, threads);
+    if (engine->api.InterpreterAllocateTensors(engine->interpreter) != kTfLiteOk)
+        fail(FAILED, "the model's tensors cannot be allocated; the library's reason is on stderr");
+    engine->census = census_of(&engine->api, engine->interpreter);
+    check_delegation(engine, handed_over);
+    engine->census.delegated = external ? first.delegated : engine->census.delegated;
+    engine->census.fallback = external ? first.fallback : engine->census.fallback;
 }
 
 void engine_load(Engine *engine, const Bundle *bundle, size_t batch, size_t threads) {
@@ -63,12 +113,20 @@ void engine_load(Engine *engine, const Bundle *bundle, size_t batch, size_t thre
     check_count(engine, bundle);
     for (size_t index = 0; index < bundle->inputs.count; index++)
         shape_input(engine, index, &bundle->inputs.items[index], batch);
-    if (engine->xnnpack) delegate_to_xnnpack(engine, threads);
-    if (api->InterpreterAllocateTensors(engine->interpreter) != kTfLiteOk)
-        fail(FAILED, "the model's tensors cannot be allocated; the library's reason is on stderr");
+    allocate_tensors(engine, threads);
     for (size_t index = 0; index < bundle->outputs.count; index++)
         check_dtype(engine, api->InterpreterGetOutputTensor(engine->interpreter, (int32_t)index),
                     &bundle->outputs.items[index]);
+}
+
+const char *engine_precision(const Engine *engine, const Bundle *bundle) {
+    static const char PERMISSION[] = "reduced_precision_support";
+    const char *cpuinfo = read_text("/proc/cpuinfo", NULL);
+    Bytes model;
+    if (!is(engine, "xnnpack") && !is(engine, "none")) return "the delegate's";
+    bool allowed = map_file(bundle->model, &model) && memmem(model.data, model.size, PERMISSION, strlen(PERMISSION));
+    bool half = allowed && is(engine, "xnnpack") && cpuinfo && strstr(cpuinfo, "asimdhp");
+    return half ? "f16" : "f32";
 }
 
 void engine_feed(const Engine *engine, size_t index, const void *data, size_t bytes) {

@@ -2,16 +2,22 @@
 #pragma once
 
 #include "bundle.h"
+#include "census.h"
 #include "tflite_api.h"
 
+/* `delegate` is xnnpack, none, or the path of a delegate's library, of which XNNPACK takes what that leaves. */
 typedef struct {
     TfLite api;
     TfLiteInterpreter *interpreter;
-    bool xnnpack;
+    const char *delegate;
+    Census census;
 } Engine;
 
 /* Make the model ready for a batch, resized where that is not its own. */
 void engine_load(Engine *engine, const Bundle *bundle, size_t batch, size_t threads);
+
+/* What floats are computed in: "f32" or "f16"; XNNPACK takes f16 only where the model allows it and the CPU has it. */
+const char *engine_precision(const Engine *engine, const Bundle *bundle);
 
 /* Copy a whole batch into an input. */
 void engine_feed(const Engine *engine, size_t index, const void *data, size_t bytes);

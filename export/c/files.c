@@ -65,6 +65,11 @@ char *path_in(const char *folder, const char *name) {
     return path;
 }
 
+const char *last_part(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
 const char *own_folder(void) {
     char *path = realpath("/proc/self/exe", NULL);
     char *slash = path ? strrchr(path, '/') : NULL;

@@ -21,5 +21,8 @@ const char *text_field(const char *text, const char *const *keys);
 /* `folder`/`name` */
 char *path_in(const char *folder, const char *name);
 
+/* A path without its folder. */
+const char *last_part(const char *path);
+
 /* Folder of this program. */
 const char *own_folder(void);

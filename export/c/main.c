@@ -9,11 +9,13 @@
  * The arguments, the records and the exit codes are run.py's: 0 ok, 1 mismatch, 2 bad input, 3 runtime missing or
  * failed. */
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include "failure.h"
+#include "files.h"
 #include "machine.h"
 #include "options.h"
 #include "record.h"
@@ -67,6 +69,13 @@ static void record_start(const Job *job) {
     record_end();
 }
 
+/* "18 of 20", operators. */
+static const char *delegated(const Census *census) {
+    static char text[64];
+    snprintf(text, sizeof text, "%zu of %zu", census->delegated, census->delegated + census->fallback);
+    return census->known ? text : "unknown";
+}
+
 static void record_load(const Job *job, int64_t nanoseconds, Cache cache) {
     record_begin("load");
     record_milliseconds("ms", nanoseconds);
@@ -74,6 +83,9 @@ static void record_load(const Job *job, int64_t nanoseconds, Cache cache) {
     else record_flag("cold", cache == COLD);
     record_object_begin("details");
     record_text("library", job->engine.api.library);
+    record_text("delegate", last_part(job->engine.delegate)); /* not whose folder it lies in: results are published */
+    record_text("delegated", delegated(&job->engine.census));
+    record_text("precision", engine_precision(&job->engine, &job->bundle));
     record_object_end();
     record_end();
 }
@@ -96,7 +108,7 @@ static Job job_of(const Arguments *arguments) {
     job.threads = arguments->threads ? arguments->threads : threads;
     job.batch = arguments->batch ? arguments->batch : job.bundle.batch;
     job.engine.api = tflite_open(options.library);
-    job.engine.xnnpack = options.xnnpack;
+    job.engine.delegate = options.delegate;
     return job;
 }
 

@@ -9,20 +9,21 @@ static void set(Options *options, const char *key, size_t length, const char *va
     bool resolver = strncmp(key, "resolver", length) == 0 && length == strlen("resolver");
     if (!delegate && !resolver)
         fail(BAD_INPUT, "unknown tflite option '%.*s'; known: delegate, resolver, library", (int)length, key);
-    if (delegate && strcmp(value, "xnnpack") != 0 && strcmp(value, "none") != 0)
-        fail(BAD_INPUT, "delegate=%s: expected xnnpack or none", value);
-    if (resolver && strcmp(value, "builtin") != 0)
-        fail(BAD_INPUT, "resolver=%s: the C library has only builtin", value);
-    if (delegate) options->xnnpack = strcmp(value, "xnnpack") == 0;
+    if (resolver && strcmp(value, "builtin") != 0) fail(BAD_INPUT, "resolver=%s: the C library has only builtin", value);
+    if (delegate && strcmp(value, "xnnpack") != 0 && strcmp(value, "none") != 0 && !strstr(value, ".so"))
+        fail(BAD_INPUT, "delegate=%s: expected xnnpack, none or a delegate's library, some.so", value);
+    if (delegate) options->delegate = value;
 }
 
 Options options_of(const Json *manifest, const Arguments *arguments) {
     static const char LIBRARY[] = "library=";
-    Options options = {.library = NULL, .xnnpack = true};
+    Options options = {.library = NULL, .delegate = "xnnpack"};
     const Json *runtime = json_get(manifest, "runtime");
     for (size_t index = 0; runtime && index < runtime->count; index++) {
         const Json *option = &runtime->items[index];
         if (!option->key || !option->text) fail(BAD_INPUT, "manifest.json: a runtime's options are texts by name");
+        if (strpbrk(option->text, "/\\"))
+            fail(BAD_INPUT, "manifest.json: a runtime option names a path, which only --option may");
         set(&options, option->key, strlen(option->key), option->text);
     }
     for (size_t index = 0; index < arguments->option_count; index++) {

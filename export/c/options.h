@@ -6,8 +6,8 @@
 
 typedef struct {
     const char *library; /* path; NULL: wherever it is found */
-    bool xnnpack;
+    const char *delegate; /* xnnpack, none, or a delegate's library */
 } Options;
 
-/* BAD_INPUT for an option or a value that is none. A manifest may not name a library: it would be run. */
+/* BAD_INPUT for an option or a value that is none. A manifest may not name a path: what lies there would be run. */
 Options options_of(const Json *manifest, const Arguments *arguments);

@@ -1,7 +1,6 @@
 #include "tflite_api.h"
 
 #include <dlfcn.h>
-#include <stdbool.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -18,8 +17,18 @@ static _Noreturn void missing(const char *reason) {
          reason);
 }
 
+void *library_open(const char *path) {
+    return dlopen(path, RTLD_NOW | RTLD_LOCAL);
+}
+
+bool library_bind(void *library, const char *symbol, void *function) {
+    void *address = dlsym(library, symbol);
+    memcpy(function, &address, sizeof address); /* ISO C has no cast from an object to a function */
+    return address != NULL;
+}
+
 static void *load(const char *path) {
-    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    void *library = library_open(path);
     if (!library) missing(dlerror());
     return library;
 }
@@ -30,23 +39,21 @@ static void *find(const char **name) {
         if (access(path, F_OK) == 0) return load(path);
     }
     for (size_t index = 0; index < NAME_COUNT; index++) {
-        void *library = dlopen(*name = NAMES[index], RTLD_NOW | RTLD_LOCAL);
+        void *library = library_open(*name = NAMES[index]);
         if (library) return library;
     }
     return load(*name = NAMES[0]);
 }
 
 static void bind(void *library, const char *symbol, void *function, bool required) {
-    void *address = dlsym(library, symbol);
-    if (!address && required) fail(MISSING_RUNTIME, "the TensorFlow Lite library has no %s", symbol);
-    memcpy(function, &address, sizeof address); /* ISO C has no cast from an object to a function */
+    if (!library_bind(library, symbol, function) && required)
+        fail(MISSING_RUNTIME, "the TensorFlow Lite library has no %s", symbol);
 }
 
 TfLite tflite_open(const char *path) {
     TfLite tflite = {.library = path};
     void *library = path ? load(path) : find(&tflite.library);
-    const char *slash = strrchr(tflite.library, '/');
-    tflite.library = slash ? slash + 1 : tflite.library;
+    tflite.library = last_part(tflite.library);
 #define BIND_REQUIRED(type, name, parameters) bind(library, "TfLite" #name, &tflite.name, true);
 #define BIND_OPTIONAL(type, name, parameters) bind(library, "TfLite" #name, &tflite.name, false);
     TFLITE_REQUIRED(BIND_REQUIRED)

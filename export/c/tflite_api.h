@@ -1,6 +1,7 @@
 /* The part of TensorFlow Lite's C API that an inference takes (tensorflow/lite/c), found in a library at run time. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -13,7 +14,12 @@ typedef struct TfLiteOpaqueContext TfLiteOpaqueContext;
 typedef struct TfLiteOpaqueNode TfLiteOpaqueNode;
 typedef struct TfLiteOperator TfLiteOperator;
 
-typedef enum { kTfLiteOk = 0 } TfLiteStatus;
+typedef enum { kTfLiteOk = 0, kTfLiteError = 1 } TfLiteStatus;
+
+typedef struct {
+    int size;
+    int data[];
+} TfLiteIntArray;
 
 /* All versions begin with the number of threads; it is grown from time to time, so there is room for more. */
 typedef struct {
@@ -58,6 +64,7 @@ typedef struct {
     FUNCTION(TfLiteDelegate *, XNNPackDelegateCreate, (const TfLiteXNNPackDelegateOptions *))                         \
     FUNCTION(TfLiteDelegate *, OpaqueDelegateCreate, (const TfLiteOpaqueDelegateBuilder *))                           \
     FUNCTION(size_t, OpaqueContextGetNumNodes, (const TfLiteOpaqueContext *))                                         \
+    FUNCTION(TfLiteStatus, OpaqueContextGetExecutionPlan, (TfLiteOpaqueContext *, TfLiteIntArray **))                 \
     FUNCTION(TfLiteStatus, OpaqueContextGetNodeAndRegistration,                                                       \
              (TfLiteOpaqueContext *, int index, TfLiteOpaqueNode **, TfLiteOperator **))                              \
     FUNCTION(int32_t, OperatorGetBuiltInCode, (const TfLiteOperator *))                                               \
@@ -74,6 +81,15 @@ typedef struct {
     TFLITE_OPTIONAL(TFLITE_MEMBER)
     const char *library; /* its name without the folder */
 } TfLite;
+
+/* What the library of an external delegate offers. */
+typedef TfLiteDelegate *TfLiteDelegatePlugin(char **keys, char **values, size_t count, void (*report)(const char *));
+
+/* Load a shared library; NULL where that fails, which dlerror explains. */
+void *library_open(const char *path);
+
+/* Copy the address of a symbol to a pointer to a function; false where there is none. */
+bool library_bind(void *library, const char *symbol, void *function);
 
 /* Load the library that `path` names; NULL: the one beside this program, or the loader's. MISSING_RUNTIME without. */
 TfLite tflite_open(const char *path);

@@ -8,20 +8,22 @@
 #include "judge.h"
 #include "record.h"
 
+static void record_count(const char *key, const Census *census, size_t count) {
+    if (census->known) record_integer(key, (long long)count);
+    else record_null(key);
+}
+
 static bool build(const Job *job) {
-    Census census = census_of(&job->engine);
+    const Census *census = &job->engine.census;
     record_begin("kernels");
-    if (census.known) {
-        record_integer("int8", (long long)census.int8);
-        record_integer("total", (long long)census.total);
-    } else {
-        record_null("int8");
-        record_null("total");
-    }
-    record_text("how", census.how);
+    record_count("int8", census, census->int8);
+    record_count("total", census, census->total);
+    record_count("delegated", census, census->delegated);
+    record_count("fallback", census, census->fallback);
+    record_text("how", census->how);
     record_object_begin("ops");
     for (size_t code = 0; code < OPERATORS; code++)
-        if (census.counts[code]) record_integer(operator_name(code), (long long)census.counts[code]);
+        if (census->counts[code]) record_integer(operator_name(code), (long long)census->counts[code]);
     record_object_end();
     record_end();
     return true;

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ import pytest
 
 from edgekd.bundle import load_bundle
 from edgekd.devices import Finished
-from edgekd.measure.protocol import parse
+from edgekd.devices.local import LocalDevice
+from edgekd.measure.protocol import Session, parse
 from edgekd.measure.records import Golden, Kernels, Load, Predictions, Start, Timing
 from tests.export import runner
-from tests.export.c_runner import LIBRARIES, LIBRARY, build, call, failure
+from tests.export.c_runner import LIBRARIES, LIBRARY, build, call, failure, succeed
 from tests.export.test_integer_io import integer_bundle
 from tests.measure.bundles import Array, MakeBundle, edit_manifest, golden, rehash
 
@@ -178,6 +180,60 @@ def test_delegation_is_an_option_and_counted(program: Path, folder: Path, option
     assert ("DELEGATE" in records[2]["ops"]) == delegated
     edit_manifest(folder, runtime={"delegate": "none"})
     assert "DELEGATE" not in call(program, "build", folder)[1][2]["ops"]
+
+
+def library_without(folder: Path, name: str) -> Path:
+    """TensorFlow Lite's library as if it had been built without a function."""
+    content = LIBRARIES["x86_64"].read_bytes()
+    assert f"\0{name}\0".encode() in content
+    (folder / "older.so").write_bytes(content.replace(f"\0{name}\0".encode(), f"\0-{name[1:]}\0".encode()))
+    return folder / "older.so"
+
+
+@pytest.mark.parametrize("name", ["TfLiteXNNPackDelegateCreate", "TfLiteXNNPackDelegateOptionsDefault"])
+def test_a_library_without_xnnpack_does_not_pass_for_one(
+    program: Path, folder: Path, tmp_path: Path, name: str
+) -> None:
+    library = f"--option=library={library_without(tmp_path, name)}"
+    code, kind, message = failure(program, "build", folder, library)
+    assert (code, kind) == (3, "missing-runtime")
+    assert "older.so was built without XNNPACK" in message
+    assert call(program, "verify", folder, library, "--option", "delegate=none")[0] == 0
+
+
+def test_a_library_that_lists_no_nodes_leaves_the_census_open(program: Path, folder: Path, tmp_path: Path) -> None:
+    library = library_without(tmp_path, "TfLiteOpaqueDelegateCreate")
+    with closing(LocalDevice("local:", runner=program)) as device:
+        kernels = Session(device, folder, {"library": str(library)}).census()
+    assert (kernels.int8, kernels.total, kernels.delegated, kernels.fallback) == (None,) * 4
+    assert kernels.how == "not told: the library has no functions to list its nodes"
+
+
+def test_a_library_that_lacks_a_function_is_named_by_it(program: Path, folder: Path, tmp_path: Path) -> None:
+    library = library_without(tmp_path, "TfLiteInterpreterInvoke")
+    assert "has no TfLiteInterpreterInvoke" in failure(program, "build", folder, f"--option=library={library}")[2]
+
+
+IDLE_DELEGATE = """
+static struct { void *data; int (*prepare)(void *, void *); void *copies[3]; long long flags; void *builder; } delegate;
+static int take_nothing(void *context, void *self) { return context && self ? 0 : 1; }
+void *tflite_plugin_create_delegate(char **keys, char **values, unsigned long count, void (*report)(const char *)) {
+    delegate.prepare = take_nothing, delegate.flags = 1;
+    return report && !count ? &delegate : 0;
+}
+void tflite_plugin_destroy_delegate(void *self) {}
+"""
+
+
+def test_what_a_delegates_library_leaves_is_counted(program: Path, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "idle.c").write_text(IDLE_DELEGATE)
+    succeed("gcc", "-shared", "-fPIC", "-o", tmp_path / "idle.so", tmp_path / "idle.c")
+    option = ("--option", f"delegate={tmp_path}/idle.so")
+    (_, here), (_, there) = call(program, "build", folder, *option), runner.run("build", folder, *option)
+    assert here[2] == there[2]
+    assert (here[2]["delegated"], here[2]["ops"]["DELEGATE"]) == (0, 1)  # XNNPACK took what it left
+    assert here[1]["details"]["delegate"] == "idle.so"
+    assert call(program, "verify", folder, *option)[0] == 0
 
 
 def test_ctrl_c_ends_it_without_a_record_of_success(program: Path, folder: Path) -> None:
