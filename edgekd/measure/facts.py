@@ -20,6 +20,7 @@ GOVERNOR, FREQUENCY, MAX_FREQUENCY = (
 )
 KERNEL_ARCH, BINARY = "/proc/sys/kernel/arch", "/proc/thread-self/exe"  # qemu-user shows another /proc/self/exe
 EMULATORS, VIRTUAL_CPUS = ("qemu-",), ("QEMU TCG CPU", "QEMU Virtual CPU")
+NVIDIA = "nvidia-smi that works"
 SIMULATED = ("ro.kernel.qemu", "ro.boot.qemu")
 ANDROID = (  # no serial number, nothing of the owner's: results are published
     *("ro.product.manufacturer", "ro.product.model", "ro.soc.manufacturer", "ro.soc.model", "ro.board.platform"),
@@ -35,6 +36,7 @@ echo; echo "{SECTION}binary"; readlink {BINARY} 2>/dev/null
 echo; echo "{SECTION}cores"; nproc 2>/dev/null || getconf _NPROCESSORS_ONLN
 echo; echo "{SECTION}android"; for name in {" ".join((*ANDROID, *SIMULATED))}
 do value=$(getprop "$name" 2>/dev/null); [ -z "$value" ] || echo "$name: $value"; done
+echo; echo "{SECTION}gpu"; timeout 20 nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2>/dev/null
 echo; echo "{SECTION}python"; "$0" -c 'import platform; print(platform.python_version())' 2>/dev/null
 true
 """
@@ -44,6 +46,7 @@ class Machine(Schema):
     """Identity and state of a machine; every None has its reason in `missing`. Memory is in 10^6 bytes.
 
     `parts` are the numbers of ARM cores ("0xd0b" is a Cortex-A76), `android` are properties of the system by name.
+    `gpu` are the names of NVIDIA's GPUs, with their driver's version in `gpu_driver`.
     `emulated`: another processor plays its instructions, so that what it computes counts, and how fast does not.
     """
 
@@ -59,13 +62,15 @@ class Machine(Schema):
     max_frequency_mhz: float | None
     parts: tuple[str, ...] = ()
     android: dict[str, str] = Field(default_factory=dict)
+    gpu: str | None = None
+    gpu_driver: str | None = None
     emulated: bool = False
     missing: dict[str, str] = Field(default_factory=dict)
 
     @property
     def identity(self) -> tuple[str, str, int]:
         """What two latencies must share to be comparable."""
-        return self.cpu, self.arch, self.cores
+        return (f"{self.cpu}, {self.gpu}" if self.gpu else self.cpu), self.arch, self.cores
 
 
 def machine_facts(device: Device) -> Machine:
@@ -73,15 +78,17 @@ def machine_facts(device: Device) -> Machine:
     said = sections(device.run(["sh", "-c", SCRIPT, device.python], timeout=60).stdout)
     if "python" not in said or not said["cores"].isdigit():
         raise DeviceError(f"{device.uri} did not say what machine it is")
-    android = _fields(said["android"])
+    android, (gpu, driver) = _fields(said["android"]), _nvidia(said["gpu"])
     optional = {
         "memory_mb": _memory_mb(said[MEMINFO]),
         "python": None if device.runner else said["python"] or None,
         "governor": said[GOVERNOR] or None,
         "frequency_mhz": _mhz(said[FREQUENCY]),
         "max_frequency_mhz": _mhz(said[MAX_FREQUENCY]),
+        "gpu": gpu,
+        "gpu_driver": driver,
     }
-    sources = dict(zip(optional, (MEMINFO, "python", GOVERNOR, FREQUENCY, MAX_FREQUENCY), strict=True))
+    sources = dict(zip(optional, (MEMINFO, "python", GOVERNOR, FREQUENCY, MAX_FREQUENCY, *2 * [NVIDIA]), strict=True))
     missing = {name: f"no {sources[name]} here" for name, value in optional.items() if value is None}
     return Machine.model_validate(
         {
@@ -126,6 +133,12 @@ def _phone(android: dict[str, str]) -> str:
     """Such as `Google Pixel 9, Tensor G4`; nothing elsewhere."""
     name = f"{android.get('ro.product.manufacturer', '')} {android.get('ro.product.model', '')}".strip()
     return ", ".join(filter(None, (name, android.get("ro.soc.model"))))
+
+
+def _nvidia(said: str) -> tuple[str | None, str | None]:
+    """Names and driver; a tool that fails says so where its answer should be."""
+    cards = re.findall(r"^(.+), ([\d.]+)$", said, re.MULTILINE)
+    return (" + ".join(sorted(name for name, _ in cards)), cards[0][1]) if cards else (None, None)
 
 
 def _flags(cpuinfo: str) -> tuple[str, ...]:

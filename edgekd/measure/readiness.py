@@ -1,40 +1,28 @@
 """Whether a device can run a target's bundles, what it lacks, and whether a measurement on it would be fair."""
 
-import json
 from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
 from edgekd.devices import Device, open_device
 from edgekd.measure.facts import SECTION, Machine, machine_facts, sections
+from edgekd.measure.likeness import unlike
 from edgekd.measure.protocol import parse, runner_argv
 from edgekd.measure.records import Version
+from edgekd.measure.runtimes import INVENTORY, MODULES, RUNTIMES, Python, how_to_get, how_to_get_numpy, is_jetson
 from edgekd.measure.telemetry import Telemetry, watch
 from edgekd.target import Target, load_target
 
-OLDEST = (3, 8)
 NO_PYTHON = "Python 3.8 or newer; name it by ?python=PATH, or do without by ?runner=FOLDER"
-RUNTIMES = {  # backend → (modules, the first that is there will do; how to get one)
-    "tflite": (("ai_edge_litert", "tflite_runtime"), "{pip} install ai-edge-litert"),
-    "onnxruntime": (("onnxruntime",), "{pip} install onnxruntime"),
-    "openvino": (("openvino",), "{pip} install openvino"),
-    "tensorrt": (("tensorrt",), "it comes with JetPack; elsewhere {pip} install tensorrt"),
-    "tflm": (("tflite_micro",), "{pip} install --pre tflite-micro (x86-64 Linux)"),
+NODES = {  # OpenVINO's device → the nodes by which it is reached, and how to get them
+    "GPU": ("/dev/dri/renderD", "sudo apt-get install intel-opencl-icd"),
+    "NPU": ("/dev/accel/accel", "the driver of https://github.com/intel/linux-npu-driver, Linux 6.6 or newer"),
 }
-INVENTORY = """
-import importlib.metadata as m, importlib.util as u, json, sys
-found = {}
-for name in sys.argv[1:]:
-    if u.find_spec(name):
-        try: found[name] = m.version(name.replace("_", "-"))
-        except m.PackageNotFoundError: found[name] = "found"
-print(json.dumps(found))
-"""
 SCRIPT = f"""
 echo; echo "{SECTION}inventory"; code=$1; shift; "$0" -c "$code" "$@" 2>/dev/null
-echo; echo "{SECTION}power mode"; nvpmodel -q 2>/dev/null | head -n 1
-echo; echo "{SECTION}thermal status"; dumpsys thermalservice 2>/dev/null | grep -m 1 "Thermal Status"
 echo; echo "{SECTION}load"; cat /proc/loadavg 2>/dev/null
+echo; echo "{SECTION}nodes"; for node in /dev/accel/accel* /dev/dri/renderD*; do
+if [ -r "$node" ] && [ -w "$node" ]; then echo "$node: open"; elif [ -e "$node" ]; then echo "$node: closed"; fi; done
 true
 """
 Rows = list[dict[str, str]]
@@ -53,45 +41,58 @@ def examine(device: Device, target: Target | None = None) -> dict[str, Any]:
     Raises DeviceError when the device is lost.
     """
     machine = machine_facts(device)
-    modules = ["numpy", *(module for names, _ in RUNTIMES.values() for module in names)]
-    said = sections(device.run(["sh", "-c", SCRIPT, device.python, INVENTORY, *modules], timeout=120).stdout)
-    found: dict[str, str] = json.loads(said["inventory"] or "{}")
+    said = sections(device.run(["sh", "-c", SCRIPT, device.python, INVENTORY, *MODULES], timeout=120).stdout)
+    python = Python.of(device.python, machine, said["inventory"])
     with watch(device) as watched:
         pass
-    components = _by_itself(device, target) if device.runner else _components(device, machine, found, target)
-    ready = all(row["found"] != "missing" for row in components) if device.runner else _ready(machine, found, target)
+    if device.runner:
+        components, backends = _by_itself(device, target), ["tflite"]
+    else:
+        components, backends = _components(machine, python, target), [target.backend] if target else list(RUNTIMES)
+    components += _accelerator(machine, target, said["nodes"]) if target else []
     return {
         "device": device.uri,
         "cpu": machine.cpu,
-        "ready": ready,
+        "ready": _ready(components, backends),
         "components": components,
-        "state": _state(machine, watched.telemetry, said) + _features(machine, target),
+        "state": _state(machine, watched.telemetry, said, target) + _doubts(machine, target),
         "prepare": list(target.prepare) if target else [],
     }
 
 
-def _ready(machine: Machine, found: dict[str, str], target: Target | None) -> bool:
-    wanted = [target.backend] if target else list(RUNTIMES)
-    runtime = any(module in found for backend in wanted for module in RUNTIMES[backend][0])
-    return _new_enough(machine.python) and "numpy" in found and runtime
+def _ready(components: Rows, backends: Sequence[str]) -> bool:
+    """All is there, and of several backends one at least."""
+    missing = {row["component"] for row in components if row["found"] == "missing"}
+    return not missing - set(backends) and not set(backends) <= missing
 
 
-def _new_enough(version: str | None) -> bool:
-    return version is not None and tuple(int(part) for part in version.split(".")[:2]) >= OLDEST
-
-
-def _components(device: Device, machine: Machine, found: dict[str, str], target: Target | None) -> Rows:
-    pip = f"{device.python} -m pip"
-    python = machine.python if _new_enough(machine.python) else None
+def _components(machine: Machine, python: Python, target: Target | None) -> Rows:
+    version = machine.python if python.new_enough else None
     rows = [
-        _component("python", "the runner", python, NO_PYTHON),
-        _component("numpy", "the runner", found.get("numpy"), f"{pip} install numpy"),
+        _component("python", "the runner", version, NO_PYTHON),
+        _component("numpy", "the runner", python.modules.get("numpy"), how_to_get_numpy(python)),
     ]
     for backend in [target.backend] if target else RUNTIMES:
-        modules, advice = RUNTIMES[backend]
-        there = next((f"{module} {found[module]}" for module in modules if module in found), None)
-        rows.append(_component(backend, f"{backend} bundles", there, advice.format(pip=pip)))
+        advice = how_to_get(backend, python, machine)
+        rows.append(_component(backend, f"{backend} bundles", python.found(backend), advice))
+    if python.managed and any(python.pip in row["get it"] for row in rows):
+        advice = f"{python.path} -m venv {python.venv}, then name it: ?python={python.venv}/bin/python"
+        rows.insert(1, _component("venv", "pip: this Python is the system's", None, advice))
     return rows
+
+
+def _accelerator(machine: Machine, target: Target, nodes: str) -> Rows:
+    """What a target computes on besides the CPU."""
+    if target.backend == "tensorrt":
+        found = machine.gpu or ("of the Jetson" if is_jetson(machine) else None)
+        return [_component("GPU", "TensorRT", found, "NVIDIA's driver: `nvidia-smi` has to list the GPU")]
+    wanted = str(target.runtime.get("device", "CPU"))
+    if target.backend != "openvino" or wanted not in NODES:
+        return []
+    path, advice = NODES[wanted]
+    there = [line for line in nodes.splitlines() if line.startswith(path)]
+    usable = next((line.partition(":")[0] for line in there if line.endswith("open")), None)
+    return [_component(wanted, "OpenVINO", usable, "sudo usermod -aG render $USER" if there else advice)]
 
 
 def _by_itself(device: Device, target: Target | None) -> Rows:
@@ -109,27 +110,36 @@ def _component(name: str, purpose: str, found: str | None, advice: str) -> dict[
     return {"component": name, "for": purpose, "found": found or "missing", "get it": "" if found else advice}
 
 
-def _state(machine: Machine, telemetry: Telemetry | None, said: dict[str, str]) -> Rows:
+def _state(machine: Machine, telemetry: Telemetry | None, said: dict[str, str], target: Target | None) -> Rows:
     governor, load = machine.governor, said.get("load", "").split()
     busy = bool(load) and float(load[0]) > machine.cores / 2
     rows = [
         _fact("governor", governor, "performance keeps the clock up" if governor not in (None, "performance") else ""),
         _fact("load", load[0] if load else None, "something else is running" if busy else ""),
-        *(
-            _fact(name, said[name].partition(":")[2].strip(), "")
-            for name in ("power mode", "thermal status")
-            if said[name]
-        ),
     ]
-    if telemetry is not None and telemetry.temperature_before is not None:
-        capped = "it holds back already: heat, or too weak a supply" if telemetry.capped else ""
-        rows.append(_fact("temperature", f"{telemetry.temperature_before:.0f} °C", capped))
+    return rows + (_seen(telemetry, target) if telemetry else [])
+
+
+def _seen(telemetry: Telemetry, target: Target | None) -> Rows:
+    """What only some devices tell of themselves."""
+    mode, heat, rows = telemetry.power_mode, telemetry.temperature_before, []
+    if mode:
+        best = next((name for name in target.facts.power_modes if name.startswith("MAXN")), mode) if target else mode
+        rows.append(_fact("power mode", mode, f"{best} is faster: sudo nvpmodel -m 0" if mode != best else ""))
+    if telemetry.thermal_status is not None:
+        advice = "it holds back already: let it cool" if telemetry.thermal_status else ""
+        rows.append(_fact("thermal status", str(telemetry.thermal_status), advice))
+    if heat is not None:
+        advice = "it holds back already: heat, or too weak a supply" if telemetry.capped else ""
+        rows.append(_fact("temperature", f"{heat:.0f} °C", advice))
+    if telemetry.charging is not None:
+        found = "charging" if telemetry.charging else "discharging"
+        rows.append(_fact("battery", found, "no power is measured while it is charged" if telemetry.charging else ""))
     return rows
 
 
-def _features(machine: Machine, target: Target | None) -> Rows:
-    lacking: Sequence[str] = target.facts.lacking(machine.flags) if target else ()
-    return [_fact("CPU", f"lacks {feature}", f"is it a device for {target and target.name}?") for feature in lacking]
+def _doubts(machine: Machine, target: Target | None) -> Rows:
+    return [_fact(*doubt) for doubt in unlike(machine, target)] if target else []
 
 
 def _fact(what: str, found: str | None, advice: str) -> dict[str, str]:

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from edgekd.cli import app
 from edgekd.devices import Device, open_device
 from edgekd.errors import BadInputError
-from edgekd.measure.readiness import RUNTIMES, examine
+from edgekd.measure.readiness import examine
+from edgekd.measure.runtimes import RUNTIMES
 from edgekd.target import Target, load_target
 from tests.export.runner import RUNNER
 
@@ -86,8 +87,49 @@ def test_power_modes_and_thermal_states_are_shown(
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     state = by("what", examine(device)["state"])
-    assert state["power mode"]["found"] == "MAXN"
-    assert state["thermal status"]["found"] == "0"
+    assert (state["power mode"]["found"], state["power mode"]["advice"]) == ("MAXN", "")
+    assert (state["thermal status"]["found"], state["thermal status"]["advice"]) == ("0", "")
+    (tmp_path / "nvpmodel").write_text("#!/bin/sh\necho 'NV Power Mode: 15W'\n")
+    (tmp_path / "dumpsys").write_text("#!/bin/sh\necho 'Thermal Status: 3'\n")
+    state = by("what", examine(device, load_target("jetson-orin-nano"))["state"])
+    assert state["power mode"]["advice"] == "MAXN SUPER is faster: sudo nvpmodel -m 0"
+    assert state["thermal status"]["advice"] == "it holds back already: let it cool"
+
+
+def test_an_npu_or_a_gpu_is_part_of_what_its_target_needs(device: Device) -> None:
+    found = examine(device, load_target("intel-npu"))
+    row = by("component", found["components"])["NPU"]
+    there = Path("/dev/accel/accel0").exists()
+    assert (row["found"] != "missing") is there
+    assert there or (not found["ready"] and "intel/linux-npu-driver" in row["get it"])
+
+
+def test_tensorrt_needs_a_gpu_that_its_driver_lists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: Device
+) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    for answer, expected in (
+        ("NVIDIA GeForce RTX 4090, 580.95.05", "NVIDIA GeForce RTX 4090"),
+        ("NVIDIA-SMI has failed because it could not talk, or so, to the driver.", "missing"),
+    ):
+        (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\necho '{answer}'\n")
+        (tmp_path / "nvidia-smi").chmod(0o755)
+        row = by("component", examine(device, load_target("rtx-4090"))["components"])["GPU"]
+        assert row["found"] == expected
+
+
+@pytest.mark.skipif(
+    not list(Path("/usr/lib").glob("python3*/EXTERNALLY-MANAGED")), reason="pip may do all it likes here"
+)
+def test_where_pip_may_not_install_a_folder_of_its_own_is_named(device: Device) -> None:
+    """Debian's Python, and Raspberry Pi OS's, refuse `pip install` (PEP 668)."""
+    device.python = "/usr/bin/python3"
+    components = by("component", examine(device, load_target("raspberry-pi-5"))["components"])
+    folder = Path.home() / "edgekd"
+    assert (
+        components["venv"]["get it"] == f"/usr/bin/python3 -m venv {folder}, then name it: ?python={folder}/bin/python"
+    )
+    assert components["tflite"]["get it"] == f"{folder}/bin/python -m pip install ai-edge-litert"
 
 
 @pytest.mark.parametrize(

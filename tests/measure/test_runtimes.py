@@ -1,0 +1,56 @@
+"""The command that gets a runtime, by what kind of Python asks for it; which wheels there are was looked up on PyPI."""
+
+import json
+from typing import Any
+
+import pytest
+
+from edgekd.measure.facts import Machine
+from edgekd.measure.runtimes import Python, how_to_get, how_to_get_numpy
+
+
+def machine(python: str = "3.11.2", **more: Any) -> Machine:
+    facts = {"cpu": "board", "arch": "aarch64", "cores": 4, "flags": (), "memory_mb": 8000, "kernel": "6.6"}
+    state = dict.fromkeys(("governor", "frequency_mhz", "max_frequency_mhz"))
+    return Machine.model_validate({**facts, **state, "python": python, **more})
+
+
+def python(version: str = "3.11.2", **more: Any) -> Python:
+    inventory = {"modules": {}, "bits": 64, "home": "/home/pi", "managed": False, **more}
+    return Python.of("python3", machine(version), json.dumps(inventory))
+
+
+@pytest.mark.parametrize(
+    ("version", "bits", "command"),
+    [
+        ("3.11.2", 64, "python3 -m pip install ai-edge-litert"),
+        ("3.8.10", 64, "python3 -m pip install tflite-runtime 'numpy<2'"),  # JetPack 5
+        ("3.11.2", 32, "python3 -m pip install tflite-runtime 'numpy<2'"),  # armv7, or a 64-bit kernel's 32-bit system
+        ("3.13.5", 32, "no wheel for a 32-bit Python 3.13: take one from 3.8 to 3.11 (?python=), or none (?runner=)"),
+    ],
+)
+def test_tflite_has_the_wheel_that_there_is(version: str, bits: int, command: str) -> None:
+    assert how_to_get("tflite", python(version, bits=bits), machine(version)) == command
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_without_a_wheel_another_way_is_named(backend: str) -> None:
+    assert "a target with TFLite" in how_to_get(backend, python(bits=32), machine())
+    assert how_to_get(backend, python(), machine()) == f"python3 -m pip install {backend}"
+    assert how_to_get_numpy(python(bits=32)) == "sudo apt-get install python3-numpy"
+
+
+def test_a_jetson_has_tensorrt_from_jetpack() -> None:
+    assert how_to_get("tensorrt", python(), machine(kernel="5.15.148-tegra")).startswith(
+        "sudo apt-get install python3-libnvinfer"
+    )
+    assert how_to_get("tensorrt", python(), machine()).endswith("python3 -m pip install tensorrt")
+
+
+def test_pip_of_a_system_that_refuses_it_is_that_of_a_folder() -> None:
+    assert python(managed=True).pip == "/home/pi/edgekd/bin/python -m pip"
+
+
+def test_a_python_that_said_nothing_is_none() -> None:
+    absent = Python.of("python3", machine(), "")
+    assert (absent.modules, absent.found("tflite")) == ({}, None)
