@@ -61,8 +61,8 @@ def examine(device: Device, target: Target | None = None) -> dict[str, Any]:
 
 
 def _ready(components: Rows, backends: Sequence[str]) -> bool:
-    """All is there, and of several backends one at least."""
-    missing = {row["component"] for row in components if row["found"] == "missing"}
+    """All is there, and of several backends one at least; a venv is only a way to get the others."""
+    missing = {row["component"] for row in components if row["found"] == "missing"} - {"venv"}
     return not missing - set(backends) and not set(backends) <= missing
 
 
