@@ -148,6 +148,7 @@ def bench(
     """Latency, throughput and memory of a bundle on a device, in fresh-process replicates."""
     from edgekd.pipeline.bundles import bench_bundles
     from edgekd.pipeline.fleet import muster
+    from edgekd.reporting.benchmark import bench_table
 
     rows = bench_bundles(
         [bundle, *([against] if against else [])], muster(device or (), fleet),
@@ -155,7 +156,7 @@ def bench(
         replicates=replicates, seconds=seconds, count=count, by_mlperf=strict, out=out,
         reporter=_reporter(None, as_json),
     )  # fmt: skip
-    show(rows, as_json)
+    show(rows, as_json, bench_table)
     if any("error" in row for row in rows):
         raise typer.Exit(DEVICE_LOST)
     if any(row.get("strict", {}).get("broken") for row in rows):

@@ -3,6 +3,7 @@
 import json
 import os
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 import typer
@@ -41,8 +42,8 @@ def speaks() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def show(document: Any, as_json: bool) -> None:
-    """One JSON document, or tables for people."""
+def show(document: Any, as_json: bool, table: Callable[[Any], Any] | None = None) -> None:
+    """One JSON document, or a table for people: of keys and values, unless there is a better one."""
     if not speaks():
         return
     if as_json:
@@ -50,7 +51,7 @@ def show(document: Any, as_json: bool) -> None:
         return
     from edgekd.reporting.tables import plain
 
-    Console().print(plain(document))
+    Console().print((table or plain)(document))
 
 
 def _place(error: OSError) -> str:

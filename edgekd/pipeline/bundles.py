@@ -16,9 +16,10 @@ from edgekd.measure.strict import COUNT, SECONDS, strict
 from edgekd.pipeline.fleet import Member, OneBar, Outcome, muster, on_each, some
 from edgekd.progress import SILENT, Reporter
 
-_SHOWN = (
-    *("p50", "low", "high", "p90", "p99", "n", "throughput"),
-    *("load_ms", "warm_load_ms", "first_ms", "peak_rss_mb", "model_rss_mb"),
+_SHOWN = ("precision", "scenario", "batch", "threads", "affinity", "missing")
+_LATENCY = (
+    *("p50", "low", "high", "p90", "p99", "n", "replicates", "throughput"),
+    *("load_ms", "warm_load_ms", "first_ms", "peak_rss_mb", "model_rss_mb", "switches_per_s"),
 )
 
 
@@ -44,6 +45,8 @@ def bench_bundles(
     for its device has a row of bytes instead: its time is not the device's. Devices are at work at the same time, those
     on one machine in turn; a device that fails has one row with its error, unless all do: that is raised.
     """
+    if by_mlperf and scenario != "single-stream":
+        raise BadInputError("--strict holds MLPerf Mobile's rules for single-stream: leave out --scenario")
     if by_mlperf:  # the clock also sees what is between inferences
         seconds, count = max(seconds, 1.01 * SECONDS), max(count, COUNT)
     members = muster([devices]) if isinstance(devices, str) else devices
@@ -77,8 +80,9 @@ def _lines(outcome: Outcome[list[dict[str, Any]]], several: bool) -> list[dict[s
 
 def _shown(name: str, found: Row, by_mlperf: bool) -> dict[str, Any]:
     return (
-        {"bundle": name, "runtime": f"{found.runtime} {found.runtime_version}", "batch": found.batch}
-        | {key: getattr(found.latency, key) for key in _SHOWN}
+        {"bundle": name, "runtime": f"{found.runtime} {found.runtime_version}"}
+        | {key: getattr(found, key) for key in _SHOWN}
+        | {key: getattr(found.latency, key) for key in _LATENCY}
         | {"flags": list(found.latency.flags if found.latency else ())}
         | ({"strict": strict(found.samples).model_dump(mode="json")} if by_mlperf else {})
     )

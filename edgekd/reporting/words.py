@@ -1,5 +1,6 @@
 """Numbers as people read them. Metrics are fractions; sizes are bytes; latencies are milliseconds."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -97,9 +98,8 @@ def number(value: float | None) -> str:
 
 def three_digits(value: float) -> str:
     """Three significant digits, without an exponent."""
-    magnitude = abs(value)
-    digits = 3 if magnitude < 1 else 2 if magnitude < 10 else 1 if magnitude < 100 else 0
-    return f"{value:,.{digits}f}"
+    digits = 2 - math.floor(math.log10(abs(value))) if abs(value) > 1e-6 else 3
+    return f"{value:,.{max(digits, 0)}f}"
 
 
 def listed(names: Sequence[str]) -> str:

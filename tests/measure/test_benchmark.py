@@ -1,13 +1,17 @@
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from edgekd.cli import app
 from edgekd.devices import Finished
 from edgekd.devices.local import LocalDevice
 from edgekd.measure import measure
+from edgekd.measure.results import read_rows
 from tests.measure.bundles import MakeBundle
 
 
@@ -49,6 +53,25 @@ def test_offline_tells_throughput_on_chosen_cores(bundle: MakeBundle) -> None:
     assert (timing.scenario, timing.affinity, timing.threads) == ("offline", (int(core),), 1)
     # one batch after the other, so that the flow is as fast as its mean batch
     assert measured.latency.throughput == pytest.approx(4000 / np.mean(np.concatenate(measured.samples)))
+
+
+def test_the_command_measures_a_scenario_on_cores(bundle: MakeBundle, tmp_path: Path) -> None:
+    core, out = max(os.sched_getaffinity(0)), tmp_path / "results.jsonl"
+    words = ["bench", str(bundle("onnxruntime")), "--replicates=1", "--seconds=0.01", "--count=5", "--json"]
+    asked = [*words, "--scenario=offline", f"--affinity={core}", "--batch=4", f"--out={out}"]
+    result = CliRunner().invoke(app, asked)
+    assert result.exit_code == 0, result.output
+    (shown,), (row,) = json.loads(result.stdout), read_rows(out)
+    assert (shown["scenario"], shown["affinity"], shown["threads"]) == ("offline", [core], 1)
+    assert (row.scenario, row.affinity, row.batch, row.precision) == ("offline", (core,), 4, "f32")
+    for wrong, told in {
+        "--affinity=4000": "error: --affinity: no core 4000 here",
+        "--affinity=4-": "error: --affinity: '4-' names no cores: 4-7 or 0,2 would",
+        "--strict": "error: --strict holds MLPerf Mobile's rules for single-stream: leave out --scenario",
+    }.items():
+        result = CliRunner().invoke(app, [*words, "--scenario=offline", wrong])
+        assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+        assert result.stderr.startswith(told)
 
 
 def test_the_same_bundle_under_two_options_is_two_candidates(bundle: MakeBundle) -> None:

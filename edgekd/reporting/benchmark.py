@@ -1,0 +1,80 @@
+"""What `edgekd bench` found, for the terminal: a column for each bundle on each device."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from edgekd.reporting.words import count, milliseconds, size, three_digits
+
+MEGABYTE = 1e6
+Row = dict[str, Any]
+
+
+def bench_table(rows: Sequence[Row]) -> Table:
+    """Rows of `bench_bundles`; what a device did not tell is left out."""
+    columns = [dict(_facts(row)) for row in rows]
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="dim", no_wrap=True)
+    for _ in columns:
+        table.add_column(overflow="fold")
+    for label in dict.fromkeys(label for column in columns for label in column):
+        table.add_row(label, *(Text(column.get(label, "")) for column in columns))
+    return table
+
+
+def _facts(row: Row) -> Iterator[tuple[str, str]]:
+    for label in ("device", "bundle", "error", "executed", "runtime"):
+        if row.get(label):
+            yield label, row[label]
+    if "p50" in row:
+        yield "how", _how(row)
+        yield from _times(row)
+        yield from _memory(row)
+        yield "flags", ", ".join(row["flags"])
+    if "arena_bytes" in row:
+        yield "RAM", size(row["arena_bytes"])
+        yield "flash", size(row["flash_bytes"])
+        yield "MACs", count(row["macs"])
+    if "strict" in row:
+        yield from _strict(row["strict"])
+
+
+def _how(row: Row) -> str:
+    threads = f"{row['threads']} thread{'s' if row['threads'] > 1 else ''}"
+    cores = "" if row["affinity"] is None else f" on core {', '.join(map(str, row['affinity']))}"
+    return f"{row['scenario']}, batch {row['batch']}, {threads}{cores}, {row['precision']}"
+
+
+def _times(row: Row) -> Iterator[tuple[str, str]]:
+    offline = row["scenario"] == "offline"
+    interval = f"{three_digits(row['low'])}–{milliseconds(row['high'])}"
+    median = f"{milliseconds(row['p50'])} ({interval})"
+    if offline:
+        yield "throughput", f"{row['throughput']:,.0f} per s"
+        yield "time per batch", median
+    else:
+        yield "latency", median
+        yield "p90", milliseconds(row["p90"])
+        yield "p99", milliseconds(row["p99"])
+        yield "throughput", f"{row['throughput']:,.0f} per s"
+    yield "first inference", milliseconds(row["first_ms"])
+    again = row["warm_load_ms"]
+    yield "load", milliseconds(row["load_ms"]) + (f", again {milliseconds(again)}" if again is not None else "")
+    yield "samples", f"{row['n']:,} in {row['replicates']} process{'es' if row['replicates'] > 1 else ''}"
+
+
+def _memory(row: Row) -> Iterator[tuple[str, str]]:
+    peak, model = row["peak_rss_mb"], row["model_rss_mb"]
+    if peak is not None:
+        added = "" if model is None else f", {size(model * MEGABYTE)} for the model"
+        yield "memory", size(peak * MEGABYTE) + added
+    for what, reason in row["missing"].items():
+        yield f"no {what}", reason
+
+
+def _strict(found: Row) -> Iterator[tuple[str, str]]:
+    bound = "" if found["p90_bound"] is None else f", at most {milliseconds(found['p90_bound'])}"
+    yield "MLPerf's p90", milliseconds(found["p90"]) + bound
+    yield "MLPerf's rules", "; ".join(found["broken"]) or "kept"
