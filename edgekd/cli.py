@@ -198,7 +198,7 @@ def compare(
     from edgekd.measure.comparison import compare_files
 
     rows, regressed = compare_files(before, after, threshold)
-    show([row.model_dump(mode="json") for row in rows], as_json)
+    show([row.model_dump(mode="json", exclude_defaults=not as_json) for row in rows], as_json)
     if regressed:
         raise typer.Exit(1)
 

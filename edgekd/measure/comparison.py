@@ -27,8 +27,8 @@ class Difference(Schema):
     label: str
     batch: int
     threads: int
-    scenario: Scenario
-    affinity: tuple[int, ...] | None
+    scenario: Scenario = "single-stream"
+    affinity: tuple[int, ...] | None = None
     machine: str | None = None
     before_ms: float | None = None
     after_ms: float | None = None
