@@ -159,14 +159,16 @@ def _execute(
     parity = _parity(shop, target, bundles[INT8], device)
     variants = _variants(shop, target, bundles, device)
     variants[INT8]["broken"] = parity["broken"]
+    telemetry = None
     if timed:
         times = time_variants(
             shop.stages, target, _candidates(target, bundles), device, shop.recipe.benchmark, shop.reporter
         )
+        telemetry = times[INT8].get("telemetry")
         variants = {
             times[name]["label"]: row | {"latency_ms": times[name]["latency"]} for name, row in variants.items()
         }
-    return _seen(parity) | _judged(variants, shop.recipe.quantization.max_drop)
+    return _seen(parity) | _judged(variants, shop.recipe.quantization.max_drop) | {"telemetry": telemetry}
 
 
 def _judged(variants: dict[str, dict[str, Any]], max_drop: float) -> dict[str, Any]:

@@ -22,7 +22,7 @@ RESULTS = "results.jsonl"
 def time_variants(
     stages: Stages, target: Target, candidates: Candidates, device: Device, settings: Benchmark, reporter: Reporter
 ) -> dict[str, dict[str, Any]]:
-    """Latency by candidate, each with a label that says what precision its runtime really computes in."""
+    """Latency by candidate, with what the device was like, and a label of the precision that it really computes in."""
 
     def work(_: str) -> dict[str, Any]:
         reporter.say(f"measuring {target.name}")
@@ -31,7 +31,11 @@ def time_variants(
         for name, (folder, options) in candidates.items():
             label = measured[name].replicates[0].load.details.get("precision", name) if options else name
             append_rows(stages.folder / RESULTS, [row(load_bundle(folder), label, measured[name], options)])
-            found[name] = {"label": label, "latency": measured[name].latency.model_dump(mode="json")}
+            state = measured[name].telemetry
+            found[name] = {
+                "label": label, "latency": measured[name].latency.model_dump(mode="json"),
+                "telemetry": state.model_dump(mode="json") if state else None,
+            }  # fmt: skip
         return found
 
     bundles = {name: [sha256(folder / MANIFEST), dict(options)] for name, (folder, options) in candidates.items()}

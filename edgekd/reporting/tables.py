@@ -8,6 +8,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from edgekd.reporting.conditions import of_target
 from edgekd.reporting.teaching import deviation, facts, models
 from edgekd.reporting.words import (
     NONE,
@@ -150,6 +151,7 @@ def _target(name: str, target: Run) -> dict[str, Any]:
         "target": name,
         "backend": target.get("backend"),
         "device": target.get("device"),
+        "conditions": of_target(target),
         "status": target.get("status", "unverified"),
         "reason": target.get("reason"),
         "best": target.get("best"),

@@ -53,6 +53,7 @@ def test_every_target_has_its_entry(road):
         assert target.keys() >= TARGET_KEYS | {"kernels"} | ({"parity"} if executed else set())
         assert target["status"] == ("ok" if executed else "unverified"), target["reason"]
         assert target["metric_source"] == ("device" if executed else "reference")
+        assert (target.get("telemetry") or {}).get("samples", 0) >= (2 if executed else 0)
         for variant in target["variants"].values():
             assert variant["bytes"] > 0
             assert 0.9 < variant["metric"]["mean"] <= 1  # four patterns that a linear model nearly separates
