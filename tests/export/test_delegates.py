@@ -1,5 +1,6 @@
 """What LiteRT's delegates take of a model, and what they leave to the CPU."""
 
+import os
 import shutil
 import subprocess
 from ctypes.util import find_library
@@ -16,6 +17,7 @@ from tests.factories import Net
 from tests.measure.bundles import MakeBundle, edit_manifest, golden, rehash
 
 ADD, RESHAPE, NONE = 0, 22, -1  # tensorflow/lite/builtin_ops.h
+CHROMIUM = Path("/usr/lib/chromium")
 SOURCE = Path(__file__).with_name("delegate.c")
 
 
@@ -102,14 +104,22 @@ def test_without_vulkan_there_is_no_gpu(bundle: MakeBundle, monkeypatch: pytest.
     assert (code, records[-1]["kind"], records[-1]["error"]) == (3, "missing-runtime", told)
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(find_library("vulkan") is None, reason="needs Vulkan, if only SwiftShader's")
-@pytest.mark.parametrize("batch", [1, 4])
-def test_on_a_gpu_the_float_model_computes_what_the_reference_does(
-    bundle: MakeBundle, tmp_path: Path, batch: int
-) -> None:
-    """SwiftShader's on a CPU will do. Not the int8 model: LiteRT 2.3's GPU gets its strides wrong."""
-    folder, option = bundle("tflite", "float"), ("--option", "delegate=gpu", "--batch", str(batch))
+@pytest.fixture
+def vulkan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chromium's own Vulkan, SwiftShader, which computes on the CPU; a GPU's where there is no Chromium."""
+    driver = CHROMIUM / "vk_swiftshader_icd.json"
+    if driver.exists():
+        monkeypatch.setenv("VK_ICD_FILENAMES", str(driver))
+        monkeypatch.setenv("LD_LIBRARY_PATH", str(CHROMIUM))
+    elif find_library("vulkan") is None:
+        reason = "no Vulkan here: apt-get install chromium, which brings SwiftShader"
+        (pytest.fail if os.environ.get("EDGEKD_REQUIRE_BROWSER") == "1" else pytest.skip)(reason)
+
+
+@pytest.mark.usefixtures("vulkan")
+def test_on_a_gpu_the_float_model_computes_what_the_reference_does(bundle: MakeBundle, tmp_path: Path) -> None:
+    """Not so the int8 model: LiteRT 2.3's GPU is wrong after a 1 x 1 convolution of stride 2, as `verify` finds."""
+    folder, option = bundle("tflite", "float"), ("--option", "delegate=gpu", "--batch", "4")
     details, kernels = build(folder, "gpu")
     assert (kernels["delegated"], kernels["fallback"], kernels["int8"]) == (17, 0, 0)
     assert (details["delegated"], details["precision"]) == ("17 of 17", "f32")
