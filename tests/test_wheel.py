@@ -58,6 +58,13 @@ def test_it_runs_what_needs_no_training(bare, road, tmp_path):
     assert "pip install 'edgekd[train]'" in check(edgekd, "doctor", "--json")
 
 
+def test_the_sources_of_the_c_runner_are_in_it(bare):
+    found = check(bare / "python", "-c", "from importlib.resources import files; print(files('edgekd._export') / 'c')")
+    sources = {path.relative_to(ROOT / "export" / "c") for path in (ROOT / "export" / "c").rglob("*") if path.is_file()}
+    assert all((Path(found.strip()) / source).is_file() for source in sources)
+    assert Path("CMakeLists.txt") in sources
+
+
 def test_it_says_how_to_get_what_training_needs(bare, road):
     finished = subprocess.run(
         [bare / "edgekd", "run", road.recipe, "--out", road.folder.parent / "other"], capture_output=True, text=True

@@ -48,6 +48,8 @@ static bool is(const Engine *engine, const char *delegate) {
 }
 
 static void hand_over(const Engine *engine, TfLiteDelegate *delegate, const char *name) {
+    if (!engine->api.InterpreterModifyGraphWithDelegate)
+        fail(MISSING_RUNTIME, "%s takes no delegates: --option delegate=none", engine->api.library);
     if (!delegate || engine->api.InterpreterModifyGraphWithDelegate(engine->interpreter, delegate) != kTfLiteOk)
         fail(FAILED, "%s cannot take the model; its reason is on stderr", name);
 }
