@@ -9,8 +9,8 @@ from edgekd.errors import BadInputError
 from edgekd.onnx_graph import QUANTIZERS, Graph, check, inferred
 from edgekd.quantization.fold import fold_batch_norms, fold_linear_layers, layer_name
 from edgekd.quantization.idioms import name_clips, name_global_pools, name_prepended_constants, name_splits
-from edgekd.quantization.placement import WEIGHTED
 from edgekd.quantization.reshape import fix_reshapes
+from edgekd.quantization.view import WEIGHTED
 
 MIN_OPSET = 18
 

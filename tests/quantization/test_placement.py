@@ -1,9 +1,10 @@
 import pytest
 
 from edgekd.errors import BadInputError
-from edgekd.quantization.placement import Op, Placement, View, place, share_moved
+from edgekd.quantization.placement import Placement, place, share_moved
 from edgekd.quantization.ranges import Affine
 from edgekd.quantization.scheme import SCHEMES
+from edgekd.quantization.view import Op, View
 
 ASYMMETRIC, SYMMETRIC = SCHEMES["int8-asymmetric"], SCHEMES["int8-symmetric"]
 

@@ -8,7 +8,7 @@ from onnx import NodeProto, TensorProto
 
 from edgekd.onnx_graph import Graph, inferred
 from edgekd.quantization.islands import float_nodes
-from edgekd.quantization.placement import WEIGHTED
+from edgekd.quantization.view import WEIGHTED
 
 # Norms, exponentials of large sums and means of squares keep float32: they overflow, or lose what they subtract.
 HALF = WEIGHTED | {

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from edgekd.quantization.placement import Op, View
+from edgekd.quantization.view import Op, View
 
 MODULES: dict[type[nn.Module], str] = {
     nn.AdaptiveAvgPool1d: "AdaptiveAveragePool",

@@ -7,11 +7,12 @@ from torch import Tensor, nn
 
 from edgekd.errors import BadInputError
 from edgekd.quantization.onnx_view import view_of as onnx_view
-from edgekd.quantization.placement import Placement, View, place
+from edgekd.quantization.placement import Placement, place
 from edgekd.quantization.qat.export import export_float
 from edgekd.quantization.qat.fx_view import view_of as fx_view
 from edgekd.quantization.qat.trace import trace
 from edgekd.quantization.scheme import SCHEMES
+from edgekd.quantization.view import View
 from tests.quantization.nets import NETS, images, lively
 
 
