@@ -519,12 +519,7 @@ class OpenVINO(Runtime):
 
     OPTIONS: ClassVar[Options] = {"precision": ("f32", "default"), "device": None}
     WEIGHTED: ClassVar[Set[str]] = {
-        "Convolution",
-        "GroupConvolution",
-        "Deconvolution",
-        "FullyConnected",
-        "MatMul",
-        "Gemm",
+        *("Convolution", "GroupConvolution", "Deconvolution", "FullyConnected", "MatMul", "Gemm"),
     }
 
     def __init__(self, options: Dict[str, str]) -> None:
@@ -607,24 +602,11 @@ class OnnxRuntime(Runtime):
 
     OPTIONS: ClassVar[Options] = {"optimize": ("all", "none")}
     INT8: ClassVar[Set[str]] = {
-        "ConvInteger",
-        "DynamicQuantizeMatMul",
-        "MatMulInteger",
-        "MatMulIntegerToFloat",
-        "QGemm",
-        "QLinearConv",
-        "QLinearConvTranspose",
-        "QLinearMatMul",
+        *("ConvInteger", "DynamicQuantizeMatMul", "MatMulInteger", "MatMulIntegerToFloat"),
+        *("QGemm", "QLinearConv", "QLinearConvTranspose", "QLinearMatMul"),
     }
     FLOAT: ClassVar[Set[str]] = {
-        "Conv",
-        "ConvTranspose",
-        "FusedConv",
-        "FusedGemm",
-        "FusedMatMul",
-        "Gemm",
-        "MatMul",
-        "NhwcFusedConv",
+        *("Conv", "ConvTranspose", "Gemm", "MatMul", "FusedConv", "FusedGemm", "FusedMatMul", "NhwcFusedConv"),
     }
 
     def __init__(self, options: Dict[str, str]) -> None:
@@ -1059,8 +1041,7 @@ class Job:
             pin(self.affinity)  # before the runtime makes its threads
         self.batch = arguments.batch or manifest["batch"]
         self.threads = arguments.threads or (usable_cores() if self.offline else manifest["threads"])
-        self.runtime = open_runtime(self.bundle, arguments.option)
-        self.runtime.offline = self.offline
+        self.open()
 
     def run(self) -> bool:
         """Emit every record but `end`; False on a mismatch."""
@@ -1083,8 +1064,14 @@ class Job:
         verbs = {"build": self.build, "verify": self.verify, "bench": self.bench, "predict": self.predict}
         return verbs[self.arguments.verb]()
 
+    def open(self) -> None:
+        """A runtime without a model; what an earlier one held is free."""
+        self.runtime = open_runtime(self.bundle, self.arguments.option)
+        self.runtime.offline = self.offline
+        gc.collect()
+
     def load(self) -> None:
-        """Load the model; a second time, it takes the place of the first."""
+        """Load the model."""
         self.runtime.load(self.bundle, self.batch, self.threads)
 
     def build(self) -> bool:
@@ -1145,13 +1132,15 @@ class Job:
         clock(arguments.seconds / 5, arguments.warmup)
         memory, switches = self.memory.fields(), involuntary_switches()
         samples, cpu = clock(arguments.seconds, arguments.count)
+        switches = involuntary_switches() - switches
+        self.open()
         self.emit(
             "latency",
             scenario=arguments.scenario,
             first_ms=first,
             samples_ms=samples,
             cpu_ms_min=cpu,
-            involuntary_switches=involuntary_switches() - switches if resource else None,
+            involuntary_switches=switches if resource else None,
             load_average=load_average(),
             warm_load_ms=clocked(self.load),
             batch=self.batch,
