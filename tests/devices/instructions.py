@@ -13,6 +13,7 @@ from tests.devices.cores import write_identity
 ROOT = Path(__file__).parents[2]
 LIBRARIES = ROOT / ".devices/arm64"  # by tests/devices/install
 PLUGIN = Path(__file__).with_suffix(".c")
+CORES = ("cortex-a53", "cortex-a76")  # without and with int8 dot products
 FEW, MANY = 1, 21  # inferences, whose difference leaves start, load and warm-up out
 SECONDS = 1e-9  # the runner's least time, which is to end nothing
 

@@ -21,8 +21,7 @@ from edgekd.quantization.calibrate import calibrate
 from edgekd.quantization.scheme import find_scheme
 from edgekd.target import load_target
 from tests import factories
-from tests.devices.cores import CORES
-from tests.devices.instructions import LIBRARIES, Counter
+from tests.devices.instructions import CORES, LIBRARIES, Counter
 from tests.export.c_runner import build, miss
 
 KEPT = Path(__file__).with_name("instructions.json")
