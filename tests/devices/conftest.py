@@ -3,17 +3,24 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import pytest
 
 from edgekd.devices import Device, open_device
 from tests.devices.android import ADBD, NAMESPACES, Android
+from tests.devices.emulated import NAMESPACES as USER_NAMESPACES
+from tests.devices.emulated import UNPACKED, Emulated, Pi
 from tests.devices.loopback import SSHD, Loopback
 
-Board = Loopback | Android
-KINDS = (Loopback, Android)
-Start = Callable[..., Board]
+Board = Loopback | Android | Emulated
+Kind = type[Board]
+NATIVE: Mapping[str, Kind] = {"ssh": Loopback, "adb": Android}  # this machine's processor
+KINDS: Mapping[str, Kind] = {**NATIVE, "pi": Pi}
+BINFMT = "mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc"
+Start = Callable[..., Any]
 
 
 @pytest.fixture
@@ -21,8 +28,8 @@ def start(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     """`start(kind, …)`: a board to break, and the environment in which its URI means it."""
     boards: list[Board] = []
 
-    def get(kind: type[Board], megabytes: int = 0) -> Board:
-        (_need_ssh if kind is Loopback else _need_adb)(disk=bool(megabytes))
+    def get(kind: Kind, megabytes: int = 0) -> Board:
+        need(kind, disk=bool(megabytes))
         boards.append(kind(tmp_path_factory.mktemp("d"), **({"megabytes": megabytes} if megabytes else {})))
         return _made_known(boards[-1], monkeypatch)
 
@@ -31,18 +38,26 @@ def start(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
         board.stop()
 
 
-@pytest.fixture(params=KINDS, ids=["ssh", "adb"])
+@pytest.fixture(params=KINDS.values(), ids=KINDS)
 def own_board(request: pytest.FixtureRequest, start: Start) -> Board:
     """One to break."""
     return start(request.param)
 
 
-@pytest.fixture(params=KINDS, ids=["ssh", "adb"], scope="session")
-def shared_board(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
-    (_need_ssh if request.param is Loopback else _need_adb)(disk=False)
-    board: Board = request.param(tmp_path_factory.mktemp("d"))
-    yield board
-    board.stop()
+def boards_of(kinds: Mapping[str, Kind]) -> Any:
+    """A fixture: one board of each kind for all tests."""
+
+    @pytest.fixture(params=kinds.values(), ids=kinds, scope="session")
+    def shared_board(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
+        need(request.param)
+        board: Board = request.param(tmp_path_factory.mktemp("d"))
+        yield board
+        board.stop()
+
+    return shared_board
+
+
+shared_board = boards_of(KINDS)
 
 
 @pytest.fixture
@@ -74,6 +89,19 @@ def _made_known(board: Board, monkeypatch: pytest.MonkeyPatch) -> Board:
     return board
 
 
+def with_python(board: Board) -> str:
+    """The URI that also says which interpreter has the runtimes."""
+    return board.uri if isinstance(board, Emulated) else f"{board.uri}?python={sys.executable}"
+
+
+def need(kind: Kind, disk: bool = False) -> None:
+    """Skip, or fail, where such a board, or one with a disk of its own, cannot be."""
+    if issubclass(kind, Emulated):
+        _need_emulation(kind)
+    else:
+        (_need_ssh if kind is Loopback else _need_adb)(disk=disk)
+
+
 def _need_ssh(disk: bool) -> None:
     if SSHD is None or shutil.which("ssh") is None:
         _miss("no sshd or no ssh here: tests/devices/install")
@@ -86,6 +114,15 @@ def _need_adb(disk: bool) -> None:
         _miss("no adbd or no adb here: tests/devices/install")
     if not _succeeds(*NAMESPACES, "true"):
         _miss("no network and mount namespaces here")
+
+
+def _need_emulation(kind: type[Emulated]) -> None:
+    if not (UNPACKED / f"{kind.architecture}-wheels").exists() or shutil.which(f"qemu-{kind.machine}-static") is None:
+        _miss(f"no qemu for {kind.machine} or no root for it here: tests/devices/install")
+    if not _succeeds(*USER_NAMESPACES, "true"):
+        _miss("no user, network and mount namespaces here")
+    if not _succeeds(*USER_NAMESPACES, "sh", "-c", BINFMT):
+        _miss("no binfmt_misc for a user namespace here: it takes Linux 6.7")
 
 
 def _succeeds(*command: str) -> bool:

@@ -6,18 +6,22 @@ from pathlib import Path
 BASE = "fp asimd evtstrm aes pmull sha1 sha2 crc32"
 DOT_PRODUCT = f"{BASE} atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp"
 
+NEON = "half thumb fastmult vfp edsp neon vfpv3 tls vfpv4 idiva idivt vfpd32 lpae evtstrm"
+
 
 @dataclass(frozen=True)
 class Core:
-    """`part` and `revision` are ARM's numbers of it, `features` the kernel's words (arm64's elf_hwcaps)."""
+    """`part` and `revision` are ARM's numbers of it, `features` the kernel's words (elf_hwcaps)."""
 
     part: str
     variant: int
     revision: int
     features: str
+    architecture: int = 8
 
 
 CORES = {
+    "cortex-a7": Core("0xc07", 0, 5, NEON, architecture=7),
     "cortex-a53": Core("0xd03", 0, 4, f"{BASE} cpuid"),
     "cortex-a76": Core("0xd0b", 4, 1, DOT_PRODUCT),
 }
@@ -32,7 +36,7 @@ def write_identity(root: Path, name: str, count: int) -> None:
     core = CORES[name]
     entries = (
         f"processor\t: {number}\nBogoMIPS\t: 50.00\nFeatures\t: {core.features}\nCPU implementer\t: 0x41\n"
-        f"CPU architecture: 8\nCPU variant\t: {core.variant:#x}\nCPU part\t: {core.part}\n"
+        f"CPU architecture: {core.architecture}\nCPU variant\t: {core.variant:#x}\nCPU part\t: {core.part}\n"
         f"CPU revision\t: {core.revision}\n\n"
         for number in range(count)
     )

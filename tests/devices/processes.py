@@ -1,6 +1,7 @@
 """Processes as /proc shows them."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -27,8 +28,13 @@ def mentioned(text: str) -> bool:
 
 def until(expected: bool, argument: str, seconds: float = 10.0) -> bool:
     """Whether a process with this argument is there, or not there, in time."""
+    return eventually(lambda: running(argument) is expected, seconds)
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
+    """Whether it holds in time."""
     deadline = time.monotonic() + seconds
-    while running(argument) is not expected:
+    while not condition():
         if time.monotonic() > deadline:
             return False
         time.sleep(0.02)

@@ -15,7 +15,7 @@ from edgekd.devices import Device
 from edgekd.errors import BadInputError, DeviceLostError, DeviceNotFoundError
 from edgekd.measure.results import read_rows
 from edgekd.pipeline.fleet import Member, muster, on_each
-from tests.devices.conftest import Board
+from tests.devices.conftest import Board, with_python
 from tests.devices.loopback import Loopback
 from tests.devices.processes import until
 from tests.measure.bundles import MakeBundle, bundle
@@ -101,15 +101,23 @@ def test_all_lost_is_one_line(bundle: MakeBundle) -> None:
 
 
 def test_an_interrupt_ends_what_runs_on_all_and_leaves_nothing(bundle: MakeBundle, own_board: Board) -> None:
-    uri = f"{own_board.uri}?python={sys.executable}"
-    command = ["bench", str(bundle("onnxruntime")), "--device", uri, "--device", "local:", "--seconds=71.07"]
+    command = [
+        "bench",
+        str(bundle("onnxruntime")),
+        "--device",
+        with_python(own_board),
+        "--device",
+        "local:",
+        "--seconds",
+        "71.07",
+    ]
     host = subprocess.Popen(
         [sys.executable, "-m", "edgekd.cli", *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
-    assert until(True, "71.07", seconds=60)  # a word of its own only in the runner's arguments
+    assert until(True, "--seconds=71.07", seconds=60)  # one word only in the runner's arguments
     host.send_signal(signal.SIGINT)
     _, complaint = host.communicate(timeout=60)
     assert host.returncode == 130, complaint
     assert "interrupted" in complaint
     assert own_board.leftovers() == []
-    assert until(False, "71.07")
+    assert until(False, "--seconds=71.07")

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ import pytest
 from typer.testing import CliRunner
 
 from edgekd.cli import app
-from tests.devices.conftest import Board
+from tests.devices.conftest import NATIVE, Board, boards_of, with_python
+from tests.devices.processes import eventually, until
 from tests.measure.bundles import MakeBundle, bundle, golden, own_bundle
 
 __all__ = ["bundle", "own_bundle"]
+
+shared_board = boards_of(NATIVE)  # equal to the last digit; another processor has tests of its own
 
 
 def edgekd(*words: str) -> tuple[int, str]:
@@ -24,7 +28,7 @@ def edgekd(*words: str) -> tuple[int, str]:
 
 @pytest.fixture
 def uri(board: Board) -> str:
-    return f"{board.uri}?python={sys.executable}"
+    return with_python(board)
 
 
 @pytest.fixture(scope="session")
@@ -93,6 +97,17 @@ def test_a_runner_that_is_killed_is_not_believed(board: Board, bundle: MakeBundl
     killer.unlink()
     assert code == 3
     assert "the runner was lost (exit code 137)" in output
+
+
+def test_a_device_that_dies_at_work_is_lost_and_keeps_nothing(own_board: Board, bundle: MakeBundle) -> None:
+    threading.Thread(target=lambda: until(True, "--seconds=71.08", seconds=60) and own_board.cut()).start()
+    command = ["bench", str(bundle("onnxruntime")), "--device", with_python(own_board), "--seconds", "71.08", "--json"]
+    code, output = edgekd(*command)
+    assert (code, len(output.strip().splitlines())) == (3, 1), output
+    assert own_board.uri in output
+    assert "was lost" in output
+    assert until(False, "--seconds=71.08")
+    assert eventually(lambda: not own_board.leftovers())
 
 
 @pytest.mark.parametrize("uri", ["ssh://no-such-board.invalid", "adb://-s", "ssh://-oProxyCommand=id"])

@@ -13,8 +13,8 @@ import pytest
 
 from edgekd.devices import Device, open_device
 from edgekd.errors import BadInputError, DeviceError, DeviceLostError, DeviceOfflineError, DeviceTimeoutError
-from tests.devices.conftest import KINDS, Board, Start
-from tests.devices.processes import until
+from tests.devices.conftest import KINDS, Board, Kind, Start
+from tests.devices.processes import eventually, until
 
 HOSTILE = [
     *(
@@ -138,7 +138,7 @@ def test_a_cut_connection_is_loss_and_leaves_no_orphan(own_board: Board) -> None
     with pytest.raises(DeviceLostError):
         device.push(Path(__file__))
     device.close()
-    assert _cleans_up(board)
+    assert eventually(lambda: not board.leftovers())
     with pytest.raises(DeviceOfflineError, match="refused|offline"):
         open_device(board.uri)
 
@@ -149,7 +149,7 @@ def test_closing_in_another_thread_ends_what_runs(board: Board) -> None:
     with pytest.raises(DeviceLostError, match="was closed"):
         device.run(["sleep", "7107"], timeout=60)
     assert until(False, "7107")
-    assert _cleans_up(board)
+    assert eventually(lambda: not board.leftovers())
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
@@ -160,7 +160,7 @@ def test_an_interrupted_or_killed_host_leaves_nothing_there(board: Board, how: s
     host.send_signal(how)
     assert host.wait(20) != 0
     assert until(False, "7105")
-    assert _cleans_up(board)
+    assert eventually(lambda: not board.leftovers())
 
 
 @pytest.mark.slow  # the device gives the host five seconds to end the command itself
@@ -172,7 +172,7 @@ def test_a_frozen_host_holds_no_device(board: Board) -> None:
     assert until(False, "7106", seconds=30)
     host.kill()
     host.wait()
-    assert _cleans_up(board)
+    assert eventually(lambda: not board.leftovers())
 
 
 def test_a_push_that_arrives_damaged_is_refused(device: Device, board: Board, tmp_path: Path) -> None:
@@ -189,8 +189,8 @@ def test_a_push_that_arrives_damaged_is_refused(device: Device, board: Board, tm
     assert (tmp_path / "back").read_bytes() == b"weights"
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=["ssh", "adb"])
-def test_a_full_disk_says_so(start: Start, kind: type[Board], tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_a_full_disk_says_so(start: Start, kind: Kind, tmp_path: Path) -> None:
     board = start(kind, megabytes=1)
     device = open_device(board.uri)
     (tmp_path / "model").write_bytes(bytes(3_000_000))
@@ -198,10 +198,3 @@ def test_a_full_disk_says_so(start: Start, kind: type[Board], tmp_path: Path) ->
         device.push(tmp_path / "model")
     device.close()
     assert board.leftovers() == []
-
-
-def _cleans_up(board: Board) -> bool:
-    deadline = time.monotonic() + 10
-    while board.leftovers() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return not board.leftovers()
