@@ -112,7 +112,7 @@ static const Json *read_manifest(const char *folder) {
     const char *path = path_in(folder, "manifest.json"), *document = read_text(path, &size);
     if (!document) fail(BAD_INPUT, "%s: not a bundle (no manifest.json)", folder);
     const Json *manifest = json_parse(document, size, path), *format = json_get(manifest, "format");
-    if (!format || !format->text || strcmp(format->text, "1") != 0)
+    if (!format || format->kind != JSON_NUMBER || !(format->number >= BUNDLE_FORMAT && format->number <= BUNDLE_FORMAT))
         fail(BAD_INPUT, "%s: this runner reads bundle format %d", path, BUNDLE_FORMAT);
     return manifest;
 }

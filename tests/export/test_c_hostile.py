@@ -63,6 +63,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "a folder for a file": lambda folder: ((folder / "golden.npz").unlink(), (folder / "golden.npz").mkdir()),
     "unlisted model": lambda folder: edit_manifest(folder, model="other.tflite"),
     "no hash": lambda folder: edit_manifest(folder, files={"model.tflite": {}, "golden.npz": {}}),
+    "format as a text": lambda folder: edit_manifest(folder, format="1"),
     "format 2": lambda folder: edit_manifest(folder, format=2),
     "unknown backend": lambda folder: edit_manifest(folder, backend="coreml"),
     "files as a list": lambda folder: edit_manifest(folder, files=[]),

@@ -11,13 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx.parser
 import pytest
 
+from edgekd.backends.assemble import write_bundle
+from edgekd.backends.reference import Reference
 from edgekd.bundle import load_bundle
 from edgekd.devices import Finished
 from edgekd.devices.local import LocalDevice
 from edgekd.measure.protocol import Session, parse
 from edgekd.measure.records import Golden, Kernels, Load, Predictions, Start, Timing
+from edgekd.target import load_target
 from tests.export import runner
 from tests.export.c_runner import LIBRARIES, LIBRARY, build, call, failure, succeed
 from tests.export.test_integer_io import integer_bundle
@@ -148,6 +152,24 @@ def test_integers_travel_as_stored(program: Path, integer_bundle: Path, tmp_path
     assert outputs.dtype == np.int8
     (spec,) = json.loads((folder / "manifest.json").read_text())["outputs"]
     assert_same_verdict(program, folder, spec, {"max_steps": 2.0, "agreement": 0.99}, outputs)
+
+
+SEVERAL = """<ir_version: 8, opset_import: ["": 18]>
+g (float[N,4] a, int64[N,3] ids) => (float[N,3,2] y, float[N,3] z)
+<float[5,2] table = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, float[4,3] weight = {1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3}>
+{ y = Gather <axis = 0> (table, ids)
+  z = MatMul (a, weight) }"""
+
+
+def test_several_inputs_and_outputs_find_their_places(program: Path, tmp_path: Path) -> None:
+    model, random = onnx.parser.parse_model(SEVERAL), np.random.default_rng(0)
+    inputs = {"a": random.normal(size=(40, 4)).astype(np.float32), "ids": random.integers(0, 5, (40, 3))}
+    outputs = Reference(model).run(inputs)
+    write_bundle(model, load_target("x86-tflite"), tmp_path, "float", name="net", inputs=inputs, outputs=outputs)
+    code, records = call(program, "verify", tmp_path, "--batch=7")
+    assert code == 0
+    assert [record["output"] for record in records[2:4]] == ["y", "z"]
+    assert max(record["max_steps"] for record in records[2:4]) < 0.01  # float: a step is 1/255 of the range
 
 
 def test_inputs_in_fortran_order_are_the_same_inputs(program: Path, folder: Path) -> None:
