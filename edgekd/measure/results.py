@@ -13,6 +13,7 @@ from edgekd.bundle import GOLDEN, Manifest
 from edgekd.errors import BadInputError
 from edgekd.files import digest, sha256
 from edgekd.measure.benchmark import Measurement
+from edgekd.measure.difference import Difference
 from edgekd.measure.facts import Machine
 from edgekd.measure.protocol import Options
 from edgekd.measure.records import Scenario
@@ -44,9 +45,9 @@ class Row(Schema):
     """What was measured, of which artifact, with what, on what.
 
     `artifact` is the SHA-256 over the model's files, `runner` that of what timed it, `inputs` of the file with what it
-    was fed; `precision` is what the runtime says of its float arithmetic. `metric` is a fraction, higher is better.
-    `samples` are ms, by replicate, in order. `missing` says why a number of the latency is absent, or not what it
-    should be.
+    was fed; `precision` is what the runtime says of its float arithmetic. `metric` is a fraction, higher is better, and
+    `difference` that of a device's answers from the host's. `samples` are ms, by replicate, in order. `missing` says
+    why a number of the latency is absent, or not what it should be.
     """
 
     format: int = 1
@@ -70,6 +71,7 @@ class Row(Schema):
     telemetry: Telemetry | None = None
     metric_name: str | None = None
     metric: float | None = None
+    difference: Difference | None = None
     samples: tuple[tuple[float, ...], ...] = ()
     missing: dict[str, str] = Field(default_factory=dict)
 
@@ -121,7 +123,7 @@ def row(
 
 def _missing(measurement: Measurement) -> dict[str, str]:
     cold = all(replicate.load.cold for replicate in measurement.replicates)
-    reasons = {} if cold else {"load_ms": "from memory: the page cache was not emptied before"}
+    reasons = {} if cold else {"cold_load": "the page cache could not be emptied: the first load is from memory"}
     return reasons | measurement.replicates[0].timing.missing
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from edgekd.measure.task import METRICS
 from edgekd.reporting.words import count, milliseconds, size, three_digits
 
 MEGABYTE = 1e6
@@ -32,6 +33,7 @@ def _facts(row: Row) -> Iterator[tuple[str, str]]:
         yield "how", _how(row)
         yield from _times(row)
         yield from _memory(row)
+        yield from _metric(row)
         yield "flags", ", ".join(row["flags"])
     if "arena_bytes" in row:
         yield "RAM", size(row["arena_bytes"])
@@ -71,7 +73,15 @@ def _memory(row: Row) -> Iterator[tuple[str, str]]:
         added = "" if model is None else f", {size(model * MEGABYTE)} for the model"
         yield "memory", size(peak * MEGABYTE) + added
     for what, reason in row["missing"].items():
-        yield f"no {what}", reason
+        yield f"no {what.replace('_', ' ')}", reason
+
+
+def _metric(row: Row) -> Iterator[tuple[str, str]]:
+    for name in sorted(row.keys() & METRICS.keys()):
+        apart = row.get("difference") or {}
+        points, against = apart.get("points"), apart.get("against")
+        beside = "" if points is None else f", {points:+.2f} points from the {against}'s"
+        yield name, f"{100 * row[name]:.2f} %{beside}"
 
 
 def _strict(found: Row) -> Iterator[tuple[str, str]]:

@@ -1,17 +1,20 @@
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from edgekd.bundle import load_bundle
 from edgekd.cli import app
 from edgekd.devices import Finished
 from edgekd.devices.local import LocalDevice
 from edgekd.measure import measure
-from edgekd.measure.results import read_rows
+from edgekd.measure.results import read_rows, row
 from tests.measure.bundles import MakeBundle
 
 
@@ -72,6 +75,17 @@ def test_the_command_measures_a_scenario_on_cores(bundle: MakeBundle, tmp_path: 
         result = CliRunner().invoke(app, [*words, "--scenario=offline", wrong])
         assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
         assert result.stderr.startswith(told)
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a file system in memory")
+def test_a_load_from_memory_is_not_called_cold(bundle: MakeBundle) -> None:
+    device = LocalDevice("local:")
+    with TemporaryDirectory(dir="/dev/shm") as memory:
+        folder = Path(shutil.copytree(bundle("onnxruntime"), f"{memory}/bundle"))
+        found = measure(device, {"a": (folder, {})}, replicates=1, seconds=0.01, count=5)["a"]
+        written = row(load_bundle(folder), "int8", found)
+    device.close()
+    assert written.missing == {"cold_load": "the page cache could not be emptied: the first load is from memory"}
 
 
 def test_the_same_bundle_under_two_options_is_two_candidates(bundle: MakeBundle) -> None:

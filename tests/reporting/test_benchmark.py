@@ -46,7 +46,7 @@ def test_offline_its_throughput_comes_first_and_what_is_not_told_has_its_reason(
         "throughput       93,458 per s",
         "time per batch   0.0107 ms (0.0106–0.0109 ms)",
     ]
-    for line in ("load             3.37 ms", "memory           51.0 MB", "no model_rss_mb  no /proc/self/status here"):
+    for line in ("load             3.37 ms", "memory           51.0 MB", "no model rss mb  no /proc/self/status here"):
         assert line in said
 
 
