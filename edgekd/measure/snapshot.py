@@ -1,7 +1,8 @@
 """What a device's shell reads of its state, five times a second, and what that text holds.
 
 POSIX sh with what Debian, BusyBox and Android's toybox share, and few processes of its own: what watches a timing must
-not slow it. Costly tools speak once before and once after, NVIDIA's own runs beside the loop.
+not slow it. Costly tools speak once before and once after; NVIDIA's own runs beside the loop until it is ended, so each
+of its lines has to be out by then.
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,9 +46,10 @@ modes() {{
 }} 2>/dev/null </dev/null
 nvidia() {{
   command -v nvidia-smi >/dev/null || return
+  command -v stdbuf >/dev/null && by_line="stdbuf -oL"
   for reasons in {" ".join(REASONS)}; do
     query="--query-gpu={",".join(NVIDIA)},$reasons --format=csv,noheader,nounits"
-    timeout 20 nvidia-smi $query >"$2.gpu" && {{ nvidia-smi $query -lms 200 >>"$2.gpu" & beside=$!; return; }}
+    timeout 20 nvidia-smi $query >"$2.gpu" && {{ $by_line nvidia-smi $query -lms 200 >>"$2.gpu" & beside=$!; return; }}
   done
 }} 2>/dev/null </dev/null
 snapshot; modes; nvidia "$@"
