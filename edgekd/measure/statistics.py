@@ -132,7 +132,7 @@ def summarise(timings: Sequence[Timing], load_ms: Sequence[float]) -> Latency:
         model_rss_mb=max(_known(timing.model_rss_mb for timing in timings), default=None),
         switches_per_s=switches,
         throughput=1000 * timings[0].batch * len(pooled) / sum(pooled),
-        flags=flags(replicates, switches),
+        flags=flags(replicates, switches if timings[0].threads == 1 else None),  # several preempt one another
     )
 
 

@@ -135,6 +135,8 @@ def test_what_a_runner_does_not_tell_is_none_and_what_it_tells_is_summed_up() ->
     assert (latency.warm_load_ms, latency.model_rss_mb) == (2.0, 5.0)
     assert latency.switches_per_s == pytest.approx(300)  # 30 in 0.1 s
     assert latency.flags == ("noisy",)
+    two = [timing.model_copy(update={"threads": 2}) for timing in told]
+    assert summarise(two, [1.0]).flags == ()  # its own threads take the CPU from one another
 
 
 def test_a_steady_machine_raises_no_flag() -> None:
