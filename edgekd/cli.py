@@ -142,10 +142,11 @@ def bench(
     seconds: Annotated[float, typer.Option(min=0.01, help="Shortest time per replicate.")] = 1.0,
     count: Annotated[int, typer.Option(min=1, help="Fewest inferences per replicate.")] = 50,
     strict: Annotated[bool, typer.Option(help="MLPerf Mobile's rules; exit 1 if one is not kept.")] = False,
+    data: Annotated[Path | None, typer.Option(help="npz with x and y, as for verify: the task's metric, too.")] = None,
     out: Annotated[Path | None, typer.Option(help="Append the rows to this results.jsonl.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Latency, throughput and memory of a bundle on a device, in fresh-process replicates."""
+    """Latency, throughput, memory and, with data, the task's metric on a device, in fresh-process replicates."""
     from edgekd.pipeline.bundles import bench_bundles
     from edgekd.pipeline.fleet import muster
     from edgekd.reporting.benchmark import bench_table
@@ -153,7 +154,7 @@ def bench(
     rows = bench_bundles(
         [bundle, *([against] if against else [])], muster(device or (), fleet),
         batch=batch, threads=threads, affinity=affinity, scenario=scenario, options=option or [],
-        replicates=replicates, seconds=seconds, count=count, by_mlperf=strict, out=out,
+        replicates=replicates, seconds=seconds, count=count, by_mlperf=strict, data=data, out=out,
         reporter=_reporter(None, as_json),
     )  # fmt: skip
     show(rows, as_json, bench_table)

@@ -27,6 +27,16 @@ HOST = "local:"
 
 
 @dataclass(frozen=True)
+class Grade:
+    """What a bundle is worth on a device; `difference` is that from the host, None where the device is the host."""
+
+    metric: str
+    value: float
+    samples: int
+    difference: Difference | None
+
+
+@dataclass(frozen=True)
 class Exam:
     """Labelled samples for a bundle, and the metric of its first output on them."""
 
@@ -40,9 +50,40 @@ class Exam:
         preprocessing = self.manifest.inputs[0].preprocessing or Preprocessing()
         return outputs_on(device, self.bundle, self.samples.inputs, preprocessing)
 
-    def grade(self, answers: Arrays) -> float:
-        """What answers are worth."""
+    def taken_here(self) -> Arrays | str:
+        """The host's answers, or why it has none."""
+        try:
+            with closing(open_device(HOST)) as host:
+                return self.taken_on(host)
+        except EdgekdError as error:
+            return f"the host cannot run it: {error}"
+
+    def graded(self, device: Device, here: Arrays | str | None) -> Grade:
+        """Take it on a device, and hold that against what the host answered; errors as in `measure.Session`."""
+        answers = self.taken_on(device)
+        value = self._worth(answers)
+        apart = None if here is None or device.uri == HOST else self._difference(answers, value, here)
+        return Grade(self.metric, value, len(self.samples), apart)
+
+    def _worth(self, answers: Arrays) -> float:
         return METRICS[self.metric](answers[self.manifest.outputs[0].name], self.samples.labels)
+
+    def _difference(self, answers: Arrays, found: float, here: Arrays | str) -> Difference:
+        if isinstance(here, str):
+            return from_reference(found, self.manifest.metrics.get(self.metric), here)
+        outputs = compare_outputs(answers, here, self.manifest.outputs, self.metric == "accuracy")
+        return from_host(found, self._worth(here), outputs)
+
+
+def exam_for(bundle: Path, manifest: Manifest, data: Path) -> Exam:
+    """Samples and labels of an npz (x and y, or x_test and y_test); BadInputError where they do not suit the bundle."""
+    samples, source = _labelled(data), manifest.inputs[0]
+    length = source.shape[-1]
+    if is_tokens(samples.inputs) and length is not None:
+        samples = Split(resized(samples.inputs, length), samples.labels)
+    elif source.preprocessing is None and samples.inputs.dtype.kind != "f":
+        raise BadInputError(f"{data}: the bundle says nothing of preprocessing, so x must hold float model inputs")
+    return Exam(bundle, manifest, samples, _metric_of(samples, data))
 
 
 def verify_bundle(bundle: Path, uri: str = HOST, data: Path | None = None) -> dict[str, Any]:
@@ -58,12 +99,12 @@ def verify_on_each(
     With data the host takes the same exam, once for all of them: what a device answers otherwise is its `difference`.
     """
     manifest = load_bundle(bundle)
-    exam = _exam(bundle, manifest, data) if data else None
-    here = _try_here(exam) if exam and any(member.uri != HOST for member in members) else None
+    exam = exam_for(bundle, manifest, data) if data else None
+    here = exam.taken_here() if exam and beyond_host(members) else None
 
     def verdict(device: Device) -> dict[str, Any]:
         report = _parity(bundle, device)
-        return report | (_graded(exam, device, here) if exam else {})
+        return report | (_shown(exam.graded(device, here)) if exam else {})
 
     return [
         outcome.result or {"device": outcome.uri, "ok": False, "error": str(outcome.error)}
@@ -71,13 +112,14 @@ def verify_on_each(
     ]
 
 
-def _try_here(exam: Exam) -> Arrays | str:
-    """The host's answers, or why it has none."""
-    try:
-        with closing(open_device(HOST)) as host:
-            return exam.taken_on(host)
-    except EdgekdError as error:
-        return f"the host cannot run it: {error}"
+def beyond_host(members: Sequence[Member]) -> bool:
+    """Whether any device is another than the host, so that the host's own answers are wanted."""
+    return any(member.uri != HOST for member in members)
+
+
+def _shown(grade: Grade) -> dict[str, Any]:
+    report = {"samples": grade.samples, grade.metric: grade.value}
+    return report | ({"difference": grade.difference.model_dump(mode="json")} if grade.difference else {})
 
 
 def _parity(bundle: Path, device: Device) -> dict[str, Any]:
@@ -86,32 +128,6 @@ def _parity(bundle: Path, device: Device) -> dict[str, Any]:
     report: dict[str, Any] = {"bundle": str(bundle), "device": device.uri, "ok": all(row["ok"] for row in golden)}
     report |= {"golden": golden, "kernels": {"int8": kernels.int8, "total": kernels.total}}
     return report | ({"warning": kernels.warning} if kernels.warning else {})
-
-
-def _graded(exam: Exam, device: Device, here: Arrays | str | None) -> dict[str, Any]:
-    answers = exam.taken_on(device)
-    report = {"samples": len(exam.samples), exam.metric: exam.grade(answers)}
-    if here is None or device.uri == HOST:
-        return report
-    return report | {"difference": _difference(exam, answers, here).model_dump(mode="json")}
-
-
-def _difference(exam: Exam, answers: Arrays, here: Arrays | str) -> Difference:
-    found = exam.grade(answers)
-    if isinstance(here, str):
-        return from_reference(found, exam.manifest.metrics.get(exam.metric), here)
-    outputs = compare_outputs(answers, here, exam.manifest.outputs, exam.metric == "accuracy")
-    return from_host(found, exam.grade(here), outputs)
-
-
-def _exam(bundle: Path, manifest: Manifest, data: Path) -> Exam:
-    samples, source = _labelled(data), manifest.inputs[0]
-    length = source.shape[-1]
-    if is_tokens(samples.inputs) and length is not None:
-        samples = Split(resized(samples.inputs, length), samples.labels)
-    elif source.preprocessing is None and samples.inputs.dtype.kind != "f":
-        raise BadInputError(f"{data}: the bundle says nothing of preprocessing, so x must hold float model inputs")
-    return Exam(bundle, manifest, samples, _metric_of(samples, data))
 
 
 def _metric_of(samples: Split, data: Path) -> str:

@@ -14,6 +14,7 @@ from edgekd.bundle import load_bundle
 from edgekd.cli import app
 from edgekd.devices import open_device
 from edgekd.measure import predict
+from edgekd.measure.results import read_rows
 from tests.devices.conftest import Board
 from tests.measure.bundles import MakeBundle, bundle, edit_manifest, golden, own_bundle
 
@@ -108,3 +109,19 @@ def test_a_table_shows_it_for_people(sshd: Board, bundle: MakeBundle, data: Path
     shown = CliRunner().invoke(app, ["verify", str(bundle("onnxruntime")), "--data", str(data), "--device", uri]).stdout
     assert "against host, metric 1, points 0" in shown
     assert "argmax changes" in shown
+
+
+def test_a_row_holds_what_a_device_is_worth_beside_how_fast_it_is(
+    sshd: Board, bundle: MakeBundle, data: Path, tmp_path: Path
+) -> None:
+    uri, out = f"{sshd.uri}?python={sys.executable}", tmp_path / "results.jsonl"
+    words = ["bench", str(bundle("onnxruntime")), "--data", str(data), "--out", str(out), "--replicates", "1"]
+    words += ["--seconds", "0.05", "--device", uri]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    assert "accuracy         100.00 %, +0.00 points from the host's" in result.stdout
+    (row,) = read_rows(out)
+    assert (row.metric_name, row.metric) == ("accuracy", 1.0)
+    assert row.difference is not None
+    assert (row.difference.against, row.difference.points) == ("host", 0.0)
+    assert row.difference.outputs[0].differing == 0  # the same runtime on the same machine
