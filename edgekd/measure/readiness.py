@@ -6,6 +6,7 @@ from typing import Any
 
 from edgekd.devices import Device, open_device
 from edgekd.measure.facts import SECTION, Machine, machine_facts, sections
+from edgekd.measure.gpu import Gpu
 from edgekd.measure.likeness import unlike
 from edgekd.measure.protocol import parse, runner_argv
 from edgekd.measure.records import Version
@@ -14,6 +15,7 @@ from edgekd.measure.telemetry import Telemetry, watch
 from edgekd.target import Target, load_target
 
 NO_PYTHON = "Python 3.8 or newer; name it by ?python=PATH, or do without by ?runner=FOLDER"
+BUSY = 0.05  # of the time; an idle GPU does not compute
 NODES = {  # OpenVINO's device → the nodes by which it is reached, and how to get them
     "GPU": ("/dev/dri/renderD", "sudo apt-get install intel-opencl-icd"),
     "NPU": ("/dev/accel/accel", "the driver of https://github.com/intel/linux-npu-driver, Linux 6.6 or newer"),
@@ -135,7 +137,17 @@ def _seen(telemetry: Telemetry, target: Target | None) -> Rows:
     if telemetry.charging is not None:
         found = "charging" if telemetry.charging else "discharging"
         rows.append(_fact("battery", found, "no power is measured while it is charged" if telemetry.charging else ""))
+    if telemetry.gpu is not None:
+        rows.append(_gpu(telemetry.gpu))
     return rows
+
+
+def _gpu(gpu: Gpu) -> dict[str, str]:
+    clocks = " of ".join(f"{clock:.0f}" for clock in (gpu.frequency_mhz, gpu.max_frequency_mhz) if clock is not None)
+    heat = [] if gpu.temperature_highest is None else [f"{gpu.temperature_highest:.0f} °C"]
+    held = f"it holds back already: {', '.join(gpu.capped)}" if gpu.capped else ""
+    busy = "something else computes on it" if (gpu.busy or 0) > BUSY else ""
+    return _fact("GPU", ", ".join([f"{clocks} MHz", *heat]), "; ".join(filter(None, (held, busy))))
 
 
 def _doubts(machine: Machine, target: Target | None) -> Rows:

@@ -104,6 +104,26 @@ def test_an_npu_or_a_gpu_is_part_of_what_its_target_needs(device: Device) -> Non
     assert there or (not found["ready"] and "intel/linux-npu-driver" in row["get it"])
 
 
+@pytest.mark.parametrize(
+    ("line", "found", "advice"),
+    [
+        ("0, 0, 210, 2520, 35, 20.00, 0x0000000000000001", "210 of 2520 MHz, 35 °C", ""),
+        (
+            "0, 90, 2100, 2520, 88, 450.00, 0x0000000000000020", "2100 of 2520 MHz, 88 °C",
+            "it holds back already: heat; something else computes on it",
+        ),
+    ],
+)  # fmt: skip
+def test_a_gpu_that_is_hot_or_taken_is_no_fair_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: Device, line: str, found: str, advice: str
+) -> None:
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\necho '{line}'\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    row = by("what", examine(device)["state"])["GPU"]
+    assert (row["found"], row["advice"]) == (found, advice)
+
+
 def test_tensorrt_needs_a_gpu_that_its_driver_lists(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: Device
 ) -> None:
