@@ -40,8 +40,9 @@ void pin(const Cores *cores) {
     CPU_ZERO(&wanted);
     if (sched_getaffinity(0, sizeof here, &here) != 0) fail(BAD_INPUT, "--affinity: this system has none");
     for (size_t index = 0; index < cores->count; index++) {
-        if (!CPU_ISSET(cores->numbers[index], &here)) fail(BAD_INPUT, "--affinity: no core %zu here", cores->numbers[index]);
-        CPU_SET(cores->numbers[index], &wanted);
+        size_t core = cores->numbers[index];
+        if (!CPU_ISSET(core, &here)) fail(BAD_INPUT, "--affinity: no core %zu here", core);
+        CPU_SET(core, &wanted);
     }
     if (cores->count && sched_setaffinity(0, sizeof wanted, &wanted) != 0)
         fail(FAILED, "the system does not let this process choose its cores");

@@ -153,13 +153,8 @@ Array *bundle_golden(const Bundle *bundle, const char *kind, const Specs *specs)
 void check_conforming(const Array *array, const Spec *spec) {
     bool fits = array->rank == spec->rank && array->rank > 0 && array->shape[0] > 0 && array->dtype == spec->dtype;
     for (size_t axis = 1; fits && axis < spec->rank; axis++) fits = array->shape[axis] == spec->shape[axis];
-    if (!fits)
-        fail(BAD_INPUT, "'%s' is %s %s, the bundle wants %s with samples of %s", spec->name, dtype_name(array->dtype),
-             shape_text(array->rank, array->shape), dtype_name(spec->dtype), shape_text(spec->rank - 1, spec->shape + 1));
-}
-
-size_t spec_sample_bytes(const Spec *spec) {
-    size_t elements;
-    element_count(spec->rank - 1, spec->shape + 1, &elements);
-    return elements * dtype_size(spec->dtype);
+    if (fits) return;
+    const char *found = shape_text(array->rank, array->shape), *wanted = shape_text(spec->rank - 1, spec->shape + 1);
+    fail(BAD_INPUT, "'%s' is %s %s, the bundle wants %s with samples of %s", spec->name, dtype_name(array->dtype),
+         found, dtype_name(spec->dtype), wanted);
 }

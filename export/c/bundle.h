@@ -36,6 +36,3 @@ Array *bundle_golden(const Bundle *bundle, const char *kind, const Specs *specs)
 
 /* Refuse an array whose type or shape is not the tensor's. */
 void check_conforming(const Array *array, const Spec *spec);
-
-/* Bytes of one sample of a tensor. */
-size_t spec_sample_bytes(const Spec *spec);

@@ -48,11 +48,15 @@ static TfLiteStatus look_around(TfLiteOpaqueContext *context, TfLiteDelegate *de
     return kTfLiteOk;
 }
 
+static bool can_list_nodes(const TfLite *api) {
+    return api->InterpreterModifyGraphWithDelegate && api->OpaqueDelegateCreate && api->OpaqueContextGetNumNodes &&
+           api->OpaqueContextGetExecutionPlan && api->OpaqueContextGetNodeAndRegistration &&
+           api->OperatorGetBuiltInCode && api->OpaqueNodeNumberOfInputs && api->OpaqueNodeNumberOfOutputs &&
+           api->OpaqueNodeGetInput && api->OpaqueNodeGetOutput && api->OpaqueTensorType;
+}
+
 Census census_of(const TfLite *api, TfLiteInterpreter *interpreter) {
-    if (!api->OpaqueDelegateCreate || !api->OpaqueContextGetNumNodes || !api->OpaqueContextGetNodeAndRegistration ||
-        !api->OperatorGetBuiltInCode || !api->OpaqueNodeNumberOfInputs || !api->OpaqueNodeNumberOfOutputs ||
-        !api->OpaqueContextGetExecutionPlan || !api->OpaqueNodeGetInput || !api->OpaqueNodeGetOutput || !api->OpaqueTensorType ||
-        !api->InterpreterModifyGraphWithDelegate)
+    if (!can_list_nodes(api))
         return (Census){.how = "not told: the library has no functions to list its nodes"};
     Count *count = allocate(1, sizeof *count);
     count->api = api;

@@ -7,8 +7,8 @@
 
 #define OPERATORS 210
 
-/* `counts` by TFLite's builtin code; a part that a delegate took counts as one more, DELEGATE. `delegated` operators are
- * in such parts, `fallback` operators are not. `how` says where the numbers are from, or why nowhere. */
+/* `counts` by TFLite's builtin code; a part that a delegate took counts as one more, DELEGATE. `delegated` operators
+ * are in such parts, `fallback` operators are not. `how` says where the numbers are from, or why nowhere. */
 typedef struct {
     bool known;
     size_t int8, total, delegated, fallback, counts[OPERATORS];

@@ -12,7 +12,7 @@ typedef struct {
 
 int64_t wall_clock(void);
 
-/* Time steps for at least `seconds` and `count`; the CPU clock, a system call of a microsecond, is read every `block`. */
+/* Time steps for at least `seconds` and `count`. The CPU clock, a slow system call, is read every `block`. */
 Samples time_each(const Engine *engine, double seconds, size_t count, size_t block);
 
 /* Time a steady flow of steps from end to end, what lies between them included; the CPU's part is of all of them. */

@@ -151,7 +151,8 @@ Array engine_fetch(const Engine *engine, size_t index) {
     output.rank = (size_t)rank;
     for (int32_t axis = 0; axis < rank; axis++) output.shape[axis] = (size_t)api->TensorDim(tensor, axis);
     unsigned char *data = allocate(output.bytes, 1);
-    if (api->TensorCopyToBuffer(tensor, data, output.bytes) != kTfLiteOk) fail(FAILED, "output %zu cannot be read", index);
+    if (api->TensorCopyToBuffer(tensor, data, output.bytes) != kTfLiteOk)
+        fail(FAILED, "output %zu cannot be read", index);
     output.data = data;
     return output;
 }

@@ -53,7 +53,7 @@ static void collect(const Job *job, Array *outputs, size_t begin, size_t count, 
     for (size_t index = 0; index < job->bundle.outputs.count; index++) {
         Array output = engine_fetch(&job->engine, index), *all = &outputs[index];
         size_t size = array_sample_bytes(&output);
-        if (output.shape[0] != job->batch)
+        if (output.shape[0] != job->batch || (begin > 0 && array_sample_bytes(all) != size))
             fail(FAILED, "output '%s' has shape %s", job->bundle.outputs.items[index].name,
                  shape_text(output.rank, output.shape));
         if (begin == 0) {

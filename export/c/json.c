@@ -66,7 +66,8 @@ static uint32_t escaped(Cursor *cursor) {
 static const char *string(Cursor *cursor) {
     const char *closing = cursor->at;
     while (*closing && *closing != '"') closing += *closing == '\\' && closing[1] ? 2 : 1;
-    char *text = allocate((size_t)(closing - cursor->at) + 1, 1), *out = text; /* no escape is shorter than its character */
+    char *text = allocate((size_t)(closing - cursor->at) + 1, 1); /* no escape is shorter than its character */
+    char *out = text;
     while (*cursor->at != '"') {
         uint32_t code;
         size_t length = utf8_decode(cursor->at, cursor->end, &code);

@@ -84,8 +84,9 @@ size_t npy_header(const Array *array, char header[NPY_HEADER]) {
     size_t length = 0, prefix = strlen(MAGIC) + 4;
     for (size_t axis = 0; axis < array->rank; axis++)
         length += (size_t)snprintf(shape + length, sizeof shape - length, "%zu, ", array->shape[axis]);
-    int written = snprintf(header + prefix, NPY_HEADER - prefix, "{'descr': '%s', 'fortran_order': False, 'shape': (%s), }",
-                           dtype_description(array->dtype), shape);
+    int written = snprintf(header + prefix, NPY_HEADER - prefix,
+                           "{'descr': '%s', 'fortran_order': False, 'shape': (%s), }", dtype_description(array->dtype),
+                           shape);
     size_t total = (prefix + (size_t)written + ALIGNMENT) / ALIGNMENT * ALIGNMENT;
     memset(header + prefix + written, ' ', total - prefix - (size_t)written);
     header[total - 1] = '\n';

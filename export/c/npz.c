@@ -69,10 +69,11 @@ Array npz_array(const Npz *archive, const char *name) {
     const unsigned char *found = entry(archive, name), *data = archive->content.data;
     if (!found) fail(BAD_INPUT, "%s: '%s' is not in it", archive->path, name);
     size_t size = number(found + 20, 4), at = number(found + 42, 4), left = archive->content.size;
-    if (number(found + 10, 2) != 0) damaged(archive->path, "it is compressed: np.savez does not, np.savez_compressed does");
+    if (number(found + 10, 2) != 0) damaged(archive->path, "it is compressed, which np.savez does not");
     if (number(found + 8, 2) & 1) damaged(archive->path, "it is encrypted");
     if (size == 0xFFFFFFFF) damaged(archive->path, "an array of more than 4 GB");
-    if (left < LOCAL || at > left - LOCAL || memcmp(data + at, "PK\3\4", 4) != 0) damaged(archive->path, "an array is lost");
+    bool there = left >= LOCAL && at <= left - LOCAL && memcmp(data + at, "PK\3\4", 4) == 0;
+    if (!there) damaged(archive->path, "an array is lost");
     at += LOCAL + number(data + at + 26, 2) + number(data + at + 28, 2);
     if (at > left || size > left - at) damaged(archive->path, "an array is cut off");
     Bytes content = {data + at, size};

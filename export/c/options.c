@@ -9,7 +9,8 @@ static void set(Options *options, const char *key, size_t length, const char *va
     bool resolver = strncmp(key, "resolver", length) == 0 && length == strlen("resolver");
     if (!delegate && !resolver)
         fail(BAD_INPUT, "unknown tflite option '%.*s'; known: delegate, resolver, library", (int)length, key);
-    if (resolver && strcmp(value, "builtin") != 0) fail(BAD_INPUT, "resolver=%s: the C library has only builtin", value);
+    if (resolver && strcmp(value, "builtin") != 0)
+        fail(BAD_INPUT, "resolver=%s: the C library has only builtin", value);
     if (delegate && strcmp(value, "xnnpack") != 0 && strcmp(value, "none") != 0 && !strstr(value, ".so"))
         fail(BAD_INPUT, "delegate=%s: expected xnnpack, none or a delegate's library, some.so", value);
     if (delegate) options->delegate = value;

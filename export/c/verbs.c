@@ -43,7 +43,8 @@ static void record_verdict(const Spec *spec, const Verdict *verdict) {
 static bool verify(const Job *job) {
     const Specs *specs = &job->bundle.outputs;
     Tolerance tolerance = tolerance_of(job->bundle.manifest);
-    Array *measured = job_infer(job, job_golden_inputs(job)), *references = bundle_golden(&job->bundle, "output", specs);
+    Array *measured = job_infer(job, job_golden_inputs(job));
+    Array *references = bundle_golden(&job->bundle, "output", specs);
     bool ok = true;
     for (size_t index = 0; index < specs->count; index++) {
         Verdict verdict = judge(&specs->items[index], &references[index], &measured[index], &tolerance);

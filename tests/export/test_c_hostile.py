@@ -133,7 +133,7 @@ def test_inputs_that_do_not_fit_are_refused(program: Path, folder: Path, kind: s
         source.write_bytes(b"PK\x05\x06 broken")
     code, _, message = failure(program, "predict", folder, "--input", source, "--output", result)
     assert code == 2
-    assert ("np.savez does not" in message) == (kind == "compressed")  # the only one that run.py takes
+    assert ("which np.savez does not" in message) == (kind == "compressed")  # the only one that run.py takes
     assert not result.exists()
 
 
