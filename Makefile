@@ -37,7 +37,7 @@ test: $(VENV)/.installed-test     ## the test suite: two files at a time, then q
 	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/test_quickstart.py
 	$(BIN)/python -m pytest tests/test_quickstart.py
 
-test-devices: $(VENV)/.installed-test ## ssh and adb against real daemons on this machine (Debian 12, as root)
+test-devices: $(VENV)/.installed-test ## ssh and adb against real daemons here, emulated ARM boards among them (Debian 12, as root)
 	tests/devices/install
 	EDGEKD_REQUIRE_DEVICES=1 $(BIN)/python -m pytest -m '' tests/devices
 

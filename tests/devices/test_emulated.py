@@ -3,14 +3,11 @@
 import json
 from collections.abc import Iterator
 from contextlib import closing
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-from onnx import numpy_helper
 from typer.testing import CliRunner
 
 from edgekd.cli import app
@@ -18,14 +15,14 @@ from edgekd.devices import open_device
 from edgekd.errors import DeviceUnauthorizedError
 from edgekd.measure.facts import machine_facts
 from edgekd.measure.results import read_rows
+from edgekd.target import load_target
 from tests.devices.conftest import Start, need
 from tests.devices.emulated import Emulated, OldPi, Pi
-from tests.devices.processes import eventually
-from tests.factories import Net, normalised, reference
+from tests.devices.processes import comm, eventually
+from tests.devices.student import write_student
 
-TRAINING, TEST = 4000, 200
+SAMPLES = 200
 TARGETS = {"tflite": "raspberry-pi-5", "onnxruntime": "raspberry-pi-5-onnxruntime"}
-PROFILES = Path(__file__).parents[2] / "targets"
 QUICK = ["--replicates", "1", "--seconds", "0.02", "--count", "3"]
 Boards = dict[type[Emulated], Emulated]
 
@@ -65,80 +62,45 @@ def edgekd(*words: str | Path, code: int = 0) -> Any:
 
 
 @pytest.fixture(scope="module")
-def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`model.onnx`, which knows eight garments in ten, and `calibration.npz`; `test.npz`: images it has not seen."""
-    folder = tmp_path_factory.mktemp("classifier")
-    with np.load(str(files("edgekd.data") / "fashion_mnist_subset.npz")) as data:
-        x, labels = _real(data["x_train"][:TRAINING]), data["y_train"][:TRAINING]
-        np.savez(folder / "test.npz", x=_real(data["x_test"][:TEST]), y=data["y_test"][:TEST])
-    onnx.save(_fitted(x, labels), folder / "model.onnx")
-    np.savez(folder / "calibration.npz", input=x[:200])
+def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of bundles, by backend, and of `test.npz`: images that the student has not seen."""
+    folder = tmp_path_factory.mktemp("student")
+    for backend, name in TARGETS.items():
+        data = write_student(folder / backend, load_target(name).model_copy(update={"threads": 1}))  # four would spin
+    np.savez(folder / "test.npz", x=data.test.inputs[:SAMPLES], y=data.test.labels[:SAMPLES])
     return folder
 
 
-def _real(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    return pixels.astype(np.float32) / 127.5 - 1
+def test_int8_answers_on_arm_as_it_does_here(board: Emulated, student: Path) -> None:
+    _verify(board, student / "tflite")
 
 
-def _fitted(x: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> onnx.ModelProto:
-    """Two random convolutions under a ridge regression: trained in a second."""
-    net = Net(0, x.shape[1:])
-    hidden = net.relu(net.conv("input", 1, 16, strides=[2, 2]))
-    hidden = net.relu(net.conv(hidden, 16, 32, strides=[2, 2]))
-    features = net.op("Flatten", hidden, axis=1)
-    model = normalised(net.model(net.gemm(features, 32 * 49, 10)), x[:256])
-    design = np.c_[reference(model, x, [features])[features], np.ones(len(x))]
-    weights = np.linalg.solve(design.T @ design + 300 * np.eye(design.shape[1]), design.T @ np.eye(10)[labels])
-    names = model.graph.node[-1].input[1:]
-    for constant in model.graph.initializer:
-        if constant.name in names:
-            value = weights[:-1].T if constant.name == names[0] else weights[-1]
-            constant.CopyFrom(numpy_helper.from_array(value.astype(np.float32), constant.name))
-    return model
+def test_onnx_runtime_answers_on_arm_as_it_does_here(pi: Emulated, student: Path) -> None:
+    _verify(pi, student / "onnxruntime")
 
 
-@pytest.fixture(scope="module")
-def bundles(classifier: Path) -> dict[str, Path]:
-    """By backend, as a user makes them, but for one thread: four would spin on two emulated cores."""
-    command = ["export", classifier / "model.onnx", "--calibration", classifier / "calibration.npz"]
-    made = {}
-    for backend, target in TARGETS.items():
-        profile = classifier / f"{target}.toml"
-        profile.write_text((PROFILES / profile.name).read_text().replace("threads = 4", "threads = 1"))
-        made[backend] = Path(edgekd(*command, "--target", profile, "--out", classifier)["bundle"])
-    return made
-
-
-def test_int8_answers_on_arm_as_it_does_here(board: Emulated, bundles: dict[str, Path], classifier: Path) -> None:
-    _verify(board, bundles["tflite"], classifier)
-
-
-def test_onnx_runtime_answers_on_arm_as_it_does_here(pi: Emulated, bundles: dict[str, Path], classifier: Path) -> None:
-    _verify(pi, bundles["onnxruntime"], classifier)
-
-
-def _verify(board: Emulated, bundle: Path, classifier: Path) -> None:
+def _verify(board: Emulated, bundle: Path) -> None:
     """On the board and here at once: two devices, one verdict each.
 
-    The kernels of another processor, and on armv7 of another version, round halves otherwise: measured was one step at
-    most, in one output of twenty, and no class; so two steps, which the backend promises, and two samples of 200.
+    Another processor's kernels, or an older runtime's, may round otherwise. Measured: on arm64 no output differs, on
+    armv7 (TFLite 2.14) a tenth of them by one step, and one class in 200. Allowed are the two steps that a backend
+    promises, and four classes.
     """
     devices = ["--device", board.uri, "--device", "local:"]
-    there, here = edgekd("verify", bundle, "--data", classifier / "test.npz", *devices)
+    there, here = edgekd("verify", bundle, "--data", bundle.parent / "test.npz", *devices)
     assert there["ok"]
-    assert there["samples"] == TEST
-    assert here["accuracy"] > 0.8
-    assert abs(there["accuracy"] - here["accuracy"]) <= 2 / TEST
+    assert there["samples"] == SAMPLES
+    assert here["accuracy"] > 0.7
+    assert abs(there["accuracy"] - here["accuracy"]) <= 4 / SAMPLES
     difference = there["difference"]
     assert difference["points"] == pytest.approx(100 * (there["accuracy"] - here["accuracy"]))
-    assert [row["max_steps"] <= 2.001 and row["argmax_changes"] <= 2 for row in difference["outputs"]] == [True]
+    assert [row["max_steps"] <= 2.001 and row["argmax_changes"] <= 4 for row in difference["outputs"]] == [True]
     assert board.leftovers() == []
+    assert eventually(lambda: [comm(pid) for pid in board.processes()] == ["sshd"])
 
 
-def test_a_row_says_what_board_it_is_of_and_that_it_is_emulated(
-    board: Emulated, bundles: dict[str, Path], tmp_path: Path
-) -> None:
-    edgekd("bench", bundles["tflite"], "--device", board.uri, *QUICK, "--out", tmp_path / "results.jsonl")
+def test_a_row_says_what_board_it_is_of_and_that_it_is_emulated(board: Emulated, student: Path, tmp_path: Path) -> None:
+    edgekd("bench", student / "tflite", "--device", board.uri, *QUICK, "--out", tmp_path / "results.jsonl")
     (row,) = read_rows(tmp_path / "results.jsonl")
     machine, telemetry = row.machine, row.telemetry
     assert machine.cpu == board.model
