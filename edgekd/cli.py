@@ -177,11 +177,12 @@ def verify(
     """Golden parity and, with data, the task's metric on the device; exit 1 if a promise does not hold."""
     from edgekd.pipeline.fleet import muster
     from edgekd.pipeline.verify import verify_on_each
+    from edgekd.reporting.device import verify_view
 
     members = muster(device or (), fleet)
     verdicts = verify_on_each(bundle, members, data, reporter=_reporter(None, as_json))
     for document in verdicts if len(members) == 1 or not as_json else [verdicts]:
-        show(document, as_json)
+        show(document, as_json, verify_view)
     if any("error" in verdict for verdict in verdicts):
         raise typer.Exit(DEVICE_LOST)
     if not all(verdict["ok"] for verdict in verdicts):
@@ -249,15 +250,17 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """What is installed, what is missing, and the command that gets it; exit 1 if a device is not ready."""
+    from edgekd.reporting.device import doctor_view
+
     if device is None and target is None:
         from edgekd.doctor import diagnose
 
-        show(diagnose(), as_json)
+        show(diagnose(), as_json, doctor_view)
         return
     from edgekd.measure.readiness import examine_device
 
     found = examine_device(device or "local:", target)
-    show(found, as_json)
+    show(found, as_json, doctor_view)
     if not found["ready"]:
         raise typer.Exit(1)
 

@@ -51,7 +51,7 @@ def show(document: Any, as_json: bool, table: Callable[[Any], Any] | None = None
         return
     from edgekd.reporting.tables import plain
 
-    Console().print((table or plain)(document))
+    Console().print((table or plain)(document), crop=False)
 
 
 def _place(error: OSError) -> str:

@@ -99,6 +99,7 @@ def _shown(name: str, found: Row, by_mlperf: bool) -> dict[str, Any]:
         | {key: getattr(found, key) for key in _SHOWN}
         | {key: getattr(found.latency, key) for key in _LATENCY}
         | {"flags": list(found.latency.flags if found.latency else ())}
+        | {"telemetry": found.telemetry.model_dump(mode="json") if found.telemetry else None}
         | ({found.metric_name: found.metric} if found.metric_name else {})
         | ({"difference": found.difference.model_dump(mode="json")} if found.difference else {})
         | ({"strict": strict(found.samples).model_dump(mode="json")} if by_mlperf else {})

@@ -6,7 +6,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from edgekd.measure.task import METRICS
+from edgekd.reporting.conditions import conditions
+from edgekd.reporting.device import metric
 from edgekd.reporting.words import count, milliseconds, size, three_digits
 
 MEGABYTE = 1e6
@@ -33,8 +34,10 @@ def _facts(row: Row) -> Iterator[tuple[str, str]]:
         yield "how", _how(row)
         yield from _times(row)
         yield from _memory(row)
-        yield from _metric(row)
+        yield from metric(row)
         yield "flags", ", ".join(row["flags"])
+        if told := conditions(row.get("telemetry")):
+            yield "conditions", ", ".join(told)
     if "arena_bytes" in row:
         yield "RAM", size(row["arena_bytes"])
         yield "flash", size(row["flash_bytes"])
@@ -74,14 +77,6 @@ def _memory(row: Row) -> Iterator[tuple[str, str]]:
         yield "memory", size(peak * MEGABYTE) + added
     for what, reason in row["missing"].items():
         yield f"no {what.replace('_', ' ')}", reason
-
-
-def _metric(row: Row) -> Iterator[tuple[str, str]]:
-    for name in sorted(row.keys() & METRICS.keys()):
-        apart = row.get("difference") or {}
-        points, against = apart.get("points"), apart.get("against")
-        beside = "" if points is None else f", {points:+.2f} points from the {against}'s"
-        yield name, f"{100 * row[name]:.2f} %{beside}"
 
 
 def _strict(found: Row) -> Iterator[tuple[str, str]]:

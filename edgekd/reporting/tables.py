@@ -65,13 +65,13 @@ def text(renderable: RenderableType, width: int = 100) -> str:
 def plain(document: Any) -> RenderableType:
     """Rows as a table, a single document as its keys and values; lists of rows within it become tables below."""
     if isinstance(document, list):
-        return _rows_table(document)
+        return rows_table(document)
     nested = {key: value for key, value in _lists(document) if value}
     table = Table(box=None, pad_edge=False, show_header=False)
     for key, value in document.items():
         if key not in nested:
             table.add_row(Text(key, "dim"), Text(_cell(value)))
-    tables = [_rows_table(value) for value in nested.values() if isinstance(value[0], dict)]
+    tables = [rows_table(value) for value in nested.values() if isinstance(value[0], dict)]
     lines = [_listing(key, list(map(str, v))) for key, v in nested.items() if not isinstance(v[0], dict)]
     return Group(table, *lines, *tables)
 
@@ -194,7 +194,7 @@ def _cells(row: dict[str, Any], first: bool) -> tuple[Text | str, ...]:
     return (Text(row["variant"] or NONE, shipped), *measured, *(verdict if first else ("", "")))
 
 
-def _rows_table(rows: list[dict[str, Any]]) -> Table:
+def rows_table(rows: list[dict[str, Any]]) -> Table:
     """A line per row, or a column per row where a line cannot hold all keys; keys without a value are left out."""
     keys = list(dict.fromkeys(key for row in rows for key, value in row.items() if value not in (None, "", [])))
     across = len(keys) > _MOST_COLUMNS > len(rows)

@@ -107,7 +107,8 @@ def test_where_the_host_has_no_runtime_the_reference_stands_in(
 def test_a_table_shows_it_for_people(sshd: Board, bundle: MakeBundle, data: Path) -> None:
     uri = f"{sshd.uri}?python={sys.executable}"
     shown = CliRunner().invoke(app, ["verify", str(bundle("onnxruntime")), "--data", str(data), "--device", uri]).stdout
-    assert "against host, metric 1, points 0" in shown
+    assert "100.00 %, +0.00 points from the host's" in shown
+    assert "golden parity    holds" in shown
     assert "argmax changes" in shown
 
 

@@ -38,6 +38,11 @@ def test_a_latency_is_told_with_its_units_on_eighty_columns() -> None:
     ]
 
 
+def test_what_the_device_was_like_stands_below_its_latency() -> None:
+    seen = {"frequency_mhz": 1500.0, "max_frequency_mhz": 2400.0, "temperature_before": 48, "temperature_highest": 82}
+    assert lines([TIMED | {"telemetry": seen}])[-1] == "conditions       clock 1.50 of 2.40 GHz, 48 → 82 °C"
+
+
 def test_offline_its_throughput_comes_first_and_what_is_not_told_has_its_reason() -> None:
     untold = {"warm_load_ms": None, "model_rss_mb": None, "missing": {"model_rss_mb": "no /proc/self/status here"}}
     said = lines([TIMED | {"scenario": "offline", "affinity": None} | untold])

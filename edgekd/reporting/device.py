@@ -1,0 +1,81 @@
+"""What `doctor` and `verify` found on a device, for the terminal; a command stays on one line, to be copied."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from edgekd.measure.task import METRICS
+from edgekd.reporting.tables import rows_table
+
+Document = Mapping[str, Any]
+
+
+def doctor_view(found: Document | Sequence[Document]) -> Group:
+    """Components, how to get what is missing and, of a device, its state and how to prepare it."""
+    if isinstance(found, Mapping):
+        ready = "yes" if found["ready"] else "no"
+        head = _facts([("device", found["device"]), ("CPU", found["cpu"]), ("ready", ready)])
+        return Group(
+            head, *_components(found["components"]),
+            "", rows_table(found["state"]), *_commands("before measuring", found["prepare"]),
+        )  # fmt: skip
+    return Group(*_components(found))
+
+
+def verify_view(verdict: Document) -> Group:
+    """Parity, kernels and, with data, the metric and its difference from the host's; rows of each output."""
+    apart = (verdict.get("difference") or {}).get("outputs")
+    return Group(
+        _facts(_told(verdict)),
+        *(("", rows_table([*verdict["golden"]])) if verdict.get("golden") else ()),
+        *(("", Text("against the host's answers", "dim"), rows_table(apart)) if apart else ()),
+    )
+
+
+def metric(found: Document) -> Iterator[tuple[str, str]]:
+    """A task's metric, beside the host's or the reference's where that is known, and why it is not the host's."""
+    apart = found.get("difference") or {}
+    for name in sorted(found.keys() & METRICS.keys()):
+        beside = "" if apart.get("points") is None else f", {apart['points']:+.2f} points from the {apart['against']}'s"
+        yield name, f"{100 * found[name]:.2f} %{beside}"
+    if apart.get("reason"):
+        yield "not compared", apart["reason"]
+
+
+def _told(verdict: Document) -> Iterator[tuple[str, str]]:
+    yield "device", verdict["device"]
+    if "error" in verdict:
+        yield "error", verdict["error"]
+        return
+    yield "bundle", verdict["bundle"]
+    yield "golden parity", "holds" if verdict["ok"] else "does not hold"
+    if verdict["kernels"]["total"] is not None:
+        yield "kernels in int8", f"{verdict['kernels']['int8']} of {verdict['kernels']['total']}"
+    if "samples" in verdict:
+        yield "samples", f"{verdict['samples']:,}"
+    yield from metric(verdict)
+    if "warning" in verdict:
+        yield "warning", verdict["warning"]
+
+
+def _components(rows: Sequence[Document]) -> Iterator[Any]:
+    yield ""
+    yield rows_table([{key: row[key] for key in ("component", "for", "found")} for row in rows])
+    yield from _commands("to get", [f"{row['component']}: {row['get it']}" for row in rows if row["get it"]])
+
+
+def _commands(title: str, lines: Sequence[str]) -> Iterator[Any]:
+    if lines:
+        yield ""
+        yield Text(title, "dim")
+    yield from (Text(line, no_wrap=True, overflow="ignore") for line in lines)
+
+
+def _facts(facts: Any) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for key, value in facts:
+        table.add_row(Text(key, "dim"), Text(value))
+    return table
