@@ -5,13 +5,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edgekd.devices import Device, open_device
-from tests.devices.android import ADBD, NAMESPACES, Android
-from tests.devices.emulated import NAMESPACES as USER_NAMESPACES
+from tests.devices import phone
+from tests.devices.android import ADBD, NAMESPACES, Android, Phone
 from tests.devices.emulated import UNPACKED, Emulated, Pi
 from tests.devices.loopback import SSHD, Loopback
 
@@ -19,6 +20,7 @@ Board = Loopback | Android | Emulated
 Kind = type[Board]
 NATIVE: Mapping[str, Kind] = {"ssh": Loopback, "adb": Android}  # this machine's processor
 KINDS: Mapping[str, Kind] = {**NATIVE, "pi": Pi}
+SHELLS: Mapping[str, Kind] = {**KINDS, "phone": Phone}  # which has no Python
 BINFMT = "mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc"
 Start = Callable[..., Any]
 
@@ -96,10 +98,14 @@ def with_python(board: Board) -> str:
 
 def need(kind: Kind, disk: bool = False) -> None:
     """Skip, or fail, where such a board, or one with a disk of its own, cannot be."""
+    if issubclass(kind, Android):
+        _need_adb()
+    if kind is Phone:
+        _need_emulation("aarch64", phone.SYSTEM)
     if issubclass(kind, Emulated):
-        _need_emulation(kind)
-    else:
-        (_need_ssh if kind is Loopback else _need_adb)(disk=disk)
+        _need_emulation(kind.machine, UNPACKED / f"{kind.architecture}-wheels")
+    if kind is Loopback:
+        _need_ssh(disk)
 
 
 def _need_ssh(disk: bool) -> None:
@@ -109,19 +115,19 @@ def _need_ssh(disk: bool) -> None:
         _miss("a disk of its own takes root and mount namespaces")
 
 
-def _need_adb(disk: bool) -> None:
+def _need_adb() -> None:
     if not ADBD.exists() or shutil.which("adb") is None:
         _miss("no adbd or no adb here: tests/devices/install")
     if not _succeeds(*NAMESPACES, "true"):
-        _miss("no network and mount namespaces here")
-
-
-def _need_emulation(kind: type[Emulated]) -> None:
-    if not (UNPACKED / f"{kind.architecture}-wheels").exists() or shutil.which(f"qemu-{kind.machine}-static") is None:
-        _miss(f"no qemu for {kind.machine} or no root for it here: tests/devices/install")
-    if not _succeeds(*USER_NAMESPACES, "true"):
         _miss("no user, network and mount namespaces here")
-    if not _succeeds(*USER_NAMESPACES, "sh", "-c", BINFMT):
+
+
+def _need_emulation(machine: str, root: Path) -> None:
+    if not root.exists() or shutil.which(f"qemu-{machine}-static") is None:
+        _miss(f"no qemu for {machine} or no root for it here: tests/devices/install")
+    if not _succeeds(*NAMESPACES, "true"):
+        _miss("no user, network and mount namespaces here")
+    if not _succeeds(*NAMESPACES, "sh", "-c", BINFMT):
         _miss("no binfmt_misc for a user namespace here: it takes Linux 6.7")
 
 

@@ -2,8 +2,6 @@
 
 import json
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +9,12 @@ import pytest
 from typer.testing import CliRunner
 
 from edgekd.cli import app
-from edgekd.devices import open_device
-from edgekd.errors import DeviceTimeoutError
 from edgekd.files import sha256
 from edgekd.target import load_target
 from tests.devices import phone as system
 from tests.devices.android import Phone
 from tests.devices.conftest import Start
-from tests.devices.processes import mentioned, until
+from tests.devices.processes import eventually, mentioned
 from tests.devices.student import write_student
 from tests.export.c_runner import build
 
@@ -90,7 +86,7 @@ def test_a_row_says_which_phone_and_which_runner(phone: Phone, uri: str, runner:
 
 
 def test_a_phone_that_goes_while_it_measures_is_lost(phone: Phone, uri: str, student: Path) -> None:
-    threading.Thread(target=lambda: eventually(measuring) and phone.cut()).start()
+    threading.Thread(target=lambda: eventually(measuring, 60) and phone.cut()).start()
     code, output = edgekd("bench", student, "--device", uri, "--seconds", "60")
     assert code == 3, output  # adb itself says 0
     assert output.strip().splitlines()[-1] == f"error: {uri} was lost: the connection broke"
@@ -98,25 +94,6 @@ def test_a_phone_that_goes_while_it_measures_is_lost(phone: Phone, uri: str, stu
     assert eventually(lambda: phone.leftovers() == [])
 
 
-def test_a_command_ends_with_its_children(phone: Phone) -> None:
-    """toybox's timeout takes what it runs out of its group."""
-    device = open_device(phone.uri)
-    with pytest.raises(DeviceTimeoutError):
-        device.run(["sh", "-c", "sleep 7301 & sleep 7302"], timeout=1)
-    assert device.run(["sh", "-c", "sleep 7303 >/dev/null 2>&1 & exit 7"], timeout=20).code == 7
-    assert [until(False, number) for number in ("7301", "7302", "7303")] == [True] * 3
-    device.close()
-    assert phone.leftovers() == []
-
-
 def measuring() -> bool:
     """Whether the runner is at it, on any device."""
     return mentioned("/edgekd-runner\0bench")
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    """Whether it holds within a minute."""
-    deadline = time.monotonic() + 60
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return condition()

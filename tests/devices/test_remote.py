@@ -13,7 +13,7 @@ import pytest
 
 from edgekd.devices import Device, open_device
 from edgekd.errors import BadInputError, DeviceError, DeviceLostError, DeviceOfflineError, DeviceTimeoutError
-from tests.devices.conftest import KINDS, Board, Kind, Start
+from tests.devices.conftest import SHELLS, Board, Kind, Start, boards_of
 from tests.devices.processes import eventually, until
 
 HOSTILE = [
@@ -35,11 +35,14 @@ HOSTILE = [
 ]
 
 
+shared_board = boards_of(SHELLS)
+
+
 def test_runs_in_a_private_folder_and_leaves_nothing(device: Device, board: Board, tmp_path: Path) -> None:
-    script = "pwd; umask; mktemp >/dev/null; echo err >&2; exit 7"
+    script = "pwd; umask -S; mktemp >/dev/null; echo err >&2; exit 7"
     finished = device.run(["sh", "-c", script], timeout=20)
     mode = device.run(["stat", "-c", "%a", device.workspace], timeout=20)
-    assert (finished.code, finished.stdout, finished.stderr) == (7, f"{device.workspace}\n0077\n", "err\n")
+    assert (finished.code, finished.stdout, finished.stderr) == (7, f"{device.workspace}\nu=rwx,g=,o=\n", "err\n")
     assert mode.stdout == "700\n"
     assert device.facts() == {"transport": board.uri[:3], "system": "Linux"}
     assert len(board.leftovers()) == 1
@@ -189,7 +192,7 @@ def test_a_push_that_arrives_damaged_is_refused(device: Device, board: Board, tm
     assert (tmp_path / "back").read_bytes() == b"weights"
 
 
-@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("kind", SHELLS.values(), ids=SHELLS)
 def test_a_full_disk_says_so(start: Start, kind: Kind, tmp_path: Path) -> None:
     board = start(kind, megabytes=1)
     device = open_device(board.uri)
