@@ -1,4 +1,4 @@
-"""The runner's records, one per line of its output; `export/run.py` writes them."""
+"""The runner's records, one per line of its output; `export/run.py` writes them, and so does `export/c`."""
 
 from typing import Literal
 

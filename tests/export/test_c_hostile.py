@@ -1,6 +1,7 @@
 """What nobody should send the C runner: refused in one line as run.py refuses it, and no damage done by any of it."""
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -163,15 +164,15 @@ def test_mutated_files_are_refused_or_read(readers: Path, folder: Path, kind: st
     mutate = {"manifest by value": mutate_json, "golden by array": mutate_archive}.get(kind, mutate_bytes)
     content, paths = (folder / name).read_bytes(), []
     for seed in range(MUTATIONS):
-        paths.append(folder.parent / "mutated" / str(seed) / name)
-        paths[-1].parent.mkdir(parents=True)
+        paths.append(Path(shutil.copytree(folder, folder.parent / str(seed), copy_function=os.link)) / name)
+        paths[-1].unlink()
         paths[-1].write_bytes(mutate(content, Random(seed)))
     argv = [str(readers), name, *map(str, [folder / name, *paths])]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=120, env={"ASAN_OPTIONS": "detect_leaks=0"})
     codes = [int(line) for line in done.stdout.split()]
     assert len(codes) == 1 + MUTATIONS, done.stderr[-3000:]
     assert codes[0] == 0  # the real one
-    assert set(codes) == {0, 2}, done.stderr[-3000:]  # mutations do damage, some of them none
+    assert set(codes[1:]) == {0, 2}, done.stderr[-3000:]  # mutations do damage, some of them none
 
 
 def test_mutated_models_are_refused_or_run(program: Path, folder: Path) -> None:
