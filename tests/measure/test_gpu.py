@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgekd.devices import Device, open_device
+from edgekd.measure.facts import machine_facts
 from edgekd.measure.gpu import HELD_BACK, Gpu
 from edgekd.measure.telemetry import watch
 
@@ -111,6 +112,27 @@ def test_no_process_stays_when_the_watching_is_over(device: Device, nvidia_smi: 
         assert time.monotonic() < deadline, "nvidia-smi runs on"
         time.sleep(0.02)
     assert len(ids) == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "gpu", "driver"),
+    [
+        ("NVIDIA H100 80GB HBM3, 580.95.05", "NVIDIA H100 80GB HBM3", "580.95.05"),
+        ("NVIDIA L4, 550.1\nNVIDIA A2, 550.1", "NVIDIA A2 + NVIDIA L4", "550.1"),
+        ("NVIDIA-SMI has failed because it could not communicate with the NVIDIA driver, so to say", None, None),
+    ],
+)
+def test_a_gpu_is_part_of_what_a_machine_is(
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, gpu: str | None, driver: str | None
+) -> None:
+    """Rows from two GPUs are not compared, although the processor beside them may be the same."""
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\nprintf '%s\\n' '{said}'\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    machine = machine_facts(device)
+    assert (machine.gpu, machine.gpu_driver) == (gpu, driver)
+    assert machine.identity[0] == (f"{machine.cpu}, {gpu}" if gpu else machine.cpu)
+    assert {"gpu", "gpu_driver"} <= machine.missing.keys() or gpu
 
 
 @pytest.mark.gpu
