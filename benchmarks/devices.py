@@ -1,4 +1,4 @@
-"""One student on four kinds of device, and what each makes of the test set: this machine, two Raspberry Pis and a phone.
+"""One student on four kinds of device, and what each makes of the test set: this machine, two Raspberry Pis, a phone.
 
 This machine is timed. The others are emulated (`tests/devices`): their sshd, adbd, Python, runtimes and kernels are
 those of their processors, so their answers are what such a device gives; their times are qemu's, and say so.
