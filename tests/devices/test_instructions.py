@@ -25,7 +25,7 @@ from tests.devices.instructions import CORES, LIBRARIES, Counter
 from tests.export.c_runner import build, miss
 
 KEPT = Path(__file__).with_name("instructions.json")
-TOLERANCE = 0.02  # a count repeats to 0.2 %: the samples that the runner prints have more digits or fewer
+TOLERANCE = 0.02  # a count repeats to 0.1 %: what the runner prints has more digits or fewer
 MOST_OF_FLOAT = {"cortex-a53": 0.75, "cortex-a76": 0.35}  # it is 0.63 and 0.28: the A76 has dot products
 TARGET = load_target("raspberry-pi-4")
 
