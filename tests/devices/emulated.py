@@ -9,6 +9,7 @@ clock and heat is made up and its board says so: no latency from here tells of a
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -62,8 +63,9 @@ class Emulated:
         """The user's side: which key to show."""
         inside = ["nsenter", f"--target={self._home}", "--user", "--net", "--preserve-credentials"]
         dial = shlex.join([*inside, sys.executable, "-IS", str(INSIDE.with_name("emulated_dial.py"))])
+        name = self.uri.removeprefix("ssh://")
         (self.folder / "ssh_config").write_text(
-            f"Host {self.uri.removeprefix('ssh://')}\n  User pi\n  ProxyCommand {dial}\n  ProxyUseFdpass yes\n"
+            f"Host {name} {name}.local\n  User pi\n  ProxyCommand {dial}\n  ProxyUseFdpass yes\n"
             f"  HostKeyAlias board\nHost *\n  IdentityFile {self.folder}/{key}\n  IdentitiesOnly yes\n"
             f"  UserKnownHostsFile {self.folder}/known_hosts\n  GlobalKnownHostsFile /dev/null\n"
             "  StrictHostKeyChecking yes\n"
@@ -81,7 +83,7 @@ class Emulated:
         """Pull the cable: sshd and all its connections are gone at once."""
         for pid in self.processes():
             if comm(pid) == "sshd":
-                os.kill(pid, 9)
+                os.kill(pid, signal.SIGKILL)
 
     def processes(self) -> list[int]:
         """What runs there."""

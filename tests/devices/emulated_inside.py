@@ -16,6 +16,7 @@ from tests.devices.namespaces import bind, loopback_up, mount, run_by_qemu
 MS_RDONLY, MS_REMOUNT, MS_BIND = 0x1, 0x20, 0x1000
 OURS = "/emulated"  # there, qemu looks first for a file to open: the only way to a new one in /proc
 USER, CORES = 1000, len(os.sched_getaffinity(0))
+VENV = "home/pi/edgekd"  # where the README makes one
 BYTECODE = "/var/cache/python"  # all boards of a kind share it: half the time that an import takes
 
 
@@ -52,6 +53,8 @@ def make_root(board: type[Emulated], folder: Path, megabytes: int) -> Path:
     _write(root, _settings(board))
     _identity(board, root / OURS.lstrip("/"))
     (root / "sys").symlink_to(f"{OURS}/sys")
+    (root / VENV / "bin").mkdir()
+    (root / VENV / "bin/python").symlink_to("/usr/bin/python3")
     return root
 
 
@@ -65,6 +68,7 @@ def _settings(board: type[Emulated]) -> dict[str, str]:
     }
     return {
         "etc/passwd": f"pi:x:{USER}:{USER}::/home/pi:/bin/sh\n",
+        f"{VENV}/pyvenv.cfg": "home = /usr/bin\ninclude-system-site-packages = true\n",
         "etc/group": f"pi:x:{USER}:\n",
         "etc/ssh/sshd_config": "ListenAddress 127.0.0.1\nHostKey /etc/ssh/host\nPidFile none\nUsePAM no\n"
         "AuthorizedKeysFile /etc/ssh/authorized_keys\nStrictModes no\nPasswordAuthentication no\n"
