@@ -37,7 +37,7 @@ def test_a_config_that_includes_itself_ends(tmp_path: Path) -> None:
     assert list(host_aliases(config)) == ["pi"]
 
 
-def test_what_is_listed_can_be_opened(sshd: Loopback) -> None:
+def test_what_is_listed_can_be_opened(sshd: Loopback, android: Android) -> None:  # so that adb asks its server
     config = sshd.folder / "ssh_config"
     config.write_text(config.read_text() + "Host $(touch)pwned\n")  # no URI, and no shell ever sees it
     listed = [found for found in discover() if found.uri.startswith("ssh:")]
