@@ -725,7 +725,7 @@ class TensorRT(Runtime):
         for name, shape in shapes.items():
             if not self.context.set_input_shape(name, shape):
                 raise RunnerError("failed", "TensorRT refuses {} for input {!r}".format(shape, name))
-        self.stream = self.cuda.stream()
+        self.cuda_stream = self.cuda.stream()
         self.inputs = [self._bind(spec) for spec in bundle.inputs]
         self.outputs = [self._bind(spec) for spec in bundle.outputs]
         self.step = self._step
@@ -744,12 +744,12 @@ class TensorRT(Runtime):
     def _step(self) -> None:
         """Copy in, infer, copy out, wait: what a caller on this device waits for."""
         for mirror in self.inputs:
-            mirror.upload(self.stream)
-        if not self.context.execute_async_v3(self.stream):
+            mirror.upload(self.cuda_stream)
+        if not self.context.execute_async_v3(self.cuda_stream):
             raise RunnerError("failed", "TensorRT could not enqueue the inference")
         for mirror in self.outputs:
-            mirror.download(self.stream)
-        self.cuda.call("cudaStreamSynchronize", ctypes.c_void_p(self.stream))
+            mirror.download(self.cuda_stream)
+        self.cuda.call("cudaStreamSynchronize", ctypes.c_void_p(self.cuda_stream))
 
     def feed(self, arrays: Arrays) -> None:
         """Fill the pinned host side of the inputs."""

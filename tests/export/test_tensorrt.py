@@ -78,6 +78,14 @@ def test_without_a_gpu_the_runner_says_so_and_does_not_crash(own_bundle: Path) -
     assert "NVIDIA" in message
 
 
+def test_no_attribute_hides_a_method() -> None:
+    """A CUDA stream was once kept where offline calls `Runtime.stream`."""
+    assigned = {node.attr for node in _attributes() if isinstance(node.ctx, ast.Store)}
+    inherited = {name for name, value in vars(module().Runtime).items() if callable(value)}
+    assert "cuda_stream" in assigned
+    assert not assigned & inherited
+
+
 @needs_tensorrt_rtx
 def test_every_name_used_of_tensorrt_exists() -> None:
     used = sorted(
