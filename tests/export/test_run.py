@@ -171,6 +171,20 @@ def test_the_models_memory_is_told_apart_from_the_processes() -> None:
     assert fields["model_rss_mb"] == pytest.approx(after.nbytes / 1e6, abs=5)
 
 
+def test_looking_into_a_model_takes_no_memory_of_its_own(bundle: MakeBundle, tmp_path: Path) -> None:
+    """100 MB that no runtime touches were once read, in the timed load, to learn what precision the model allows."""
+    folder = Path(shutil.copytree(bundle("tflite"), tmp_path / "large"))
+    os.truncate(folder / "model.tflite", 100_000_000)
+    rehash(folder)
+    _, records = run("bench", folder, "--seconds", "0.01", "--count", "5")
+    assert records[2]["model_rss_mb"] < 50
+    path = tmp_path / "words"
+    for before in (0, 65_530, 65_536, 200_000):  # across two of the parts that are read, too
+        path.write_bytes(bytes(before) + b"some words")
+        assert module().contains(path, b"some words")
+        assert not module().contains(path, b"other words")
+
+
 def test_a_peak_that_the_kernel_does_not_reset_has_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     runner = module()
 
