@@ -55,13 +55,14 @@ static void hand_over(const Engine *engine, TfLiteDelegate *delegate, const char
 }
 
 /* False where a library tells nothing of XNNPACK; it may still use it by itself, when it allocates. */
-static bool delegate_to_xnnpack(const Engine *engine, size_t threads) {
+static bool delegate_to_xnnpack(Engine *engine, size_t threads) {
     const TfLite *api = &engine->api;
     if (!api->XNNPackDelegateCreate || !api->XNNPackDelegateOptionsDefault || !api->InterpreterModifyGraphWithDelegate)
         return false;
     TfLiteXNNPackDelegateOptions options = api->XNNPackDelegateOptionsDefault();
     options.num_threads = (int32_t)threads;
-    hand_over(engine, api->XNNPackDelegateCreate(&options), "XNNPACK");
+    engine->xnnpack = api->XNNPackDelegateCreate(&options);
+    hand_over(engine, engine->xnnpack, "XNNPACK");
     return true;
 }
 
@@ -106,11 +107,12 @@ static void allocate_tensors(Engine *engine, size_t threads) {
 
 void engine_load(Engine *engine, const Bundle *bundle, size_t batch, size_t threads) {
     const TfLite *api = &engine->api;
-    TfLiteModel *model = api->ModelCreateFromFile(bundle->model);
-    if (!model) fail(BAD_INPUT, "%s: not a TensorFlow Lite model", bundle->model);
+    engine->model = api->ModelCreateFromFile(bundle->model);
+    if (!engine->model) fail(BAD_INPUT, "%s: not a TensorFlow Lite model", bundle->model);
     TfLiteInterpreterOptions *options = api->InterpreterOptionsCreate();
     api->InterpreterOptionsSetNumThreads(options, (int32_t)threads);
-    engine->interpreter = api->InterpreterCreate(model, options);
+    engine->interpreter = api->InterpreterCreate(engine->model, options);
+    api->InterpreterOptionsDelete(options);
     if (!engine->interpreter) fail(FAILED, "the library cannot take the model; its reason is on stderr");
     check_count(engine, bundle);
     for (size_t index = 0; index < bundle->inputs.count; index++)
@@ -121,14 +123,19 @@ void engine_load(Engine *engine, const Bundle *bundle, size_t batch, size_t thre
                     &bundle->outputs.items[index]);
 }
 
+void engine_free(Engine *engine) {
+    engine->api.InterpreterDelete(engine->interpreter); /* first, as it uses the others */
+    engine->api.ModelDelete(engine->model);
+    if (engine->xnnpack && engine->api.XNNPackDelegateDelete) engine->api.XNNPackDelegateDelete(engine->xnnpack);
+    engine->xnnpack = NULL;
+}
+
 const char *engine_precision(const Engine *engine, const Bundle *bundle) {
     static const char PERMISSION[] = "reduced_precision_support";
     const char *cpuinfo = read_text("/proc/cpuinfo", NULL);
-    Bytes model;
     if (!is(engine, "xnnpack") && !is(engine, "none")) return "the delegate's";
-    bool allowed = map_file(bundle->model, &model) && memmem(model.data, model.size, PERMISSION, strlen(PERMISSION));
-    bool half = allowed && is(engine, "xnnpack") && cpuinfo && strstr(cpuinfo, "asimdhp");
-    return half ? "f16" : "f32";
+    bool able = is(engine, "xnnpack") && cpuinfo && strstr(cpuinfo, "asimdhp");
+    return able && file_contains(bundle->model, PERMISSION) ? "f16" : "f32";
 }
 
 void engine_feed(const Engine *engine, size_t index, const void *data, size_t bytes) {

@@ -8,13 +8,18 @@
 /* `delegate` is xnnpack, none, or the path of a delegate's library, of which XNNPACK takes what that leaves. */
 typedef struct {
     TfLite api;
+    TfLiteModel *model;
     TfLiteInterpreter *interpreter;
+    TfLiteDelegate *xnnpack;
     const char *delegate;
     Census census;
 } Engine;
 
 /* Make the model ready for a batch, resized where that is not its own. */
 void engine_load(Engine *engine, const Bundle *bundle, size_t batch, size_t threads);
+
+/* Give back what `engine_load` took. */
+void engine_free(Engine *engine);
 
 /* What floats are computed in: "f32" or "f16"; XNNPACK takes f16 only where the model allows it and the CPU has it. */
 const char *engine_precision(const Engine *engine, const Bundle *bundle);

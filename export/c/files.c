@@ -58,6 +58,21 @@ bool map_file(const char *path, Bytes *content) {
     return plain && memory != MAP_FAILED;
 }
 
+bool file_contains(const char *path, const char *text) {
+    char part[1 << 16];
+    size_t length = strlen(text), kept = 0;
+    FILE *stream = fopen(path, "rb");
+    bool found = false;
+    for (size_t got; stream && !found && (got = fread(part + kept, 1, sizeof part - kept, stream)) > 0;) {
+        size_t size = kept + got;
+        found = memmem(part, size, text, length) != NULL;
+        kept = size < length ? size : length;
+        memmove(part, part + size - kept, kept);
+    }
+    if (stream) fclose(stream);
+    return found;
+}
+
 char *path_in(const char *folder, const char *name) {
     size_t size = strlen(folder) + strlen(name) + 2;
     char *path = allocate(size, 1);

@@ -15,6 +15,9 @@ char *read_text(const char *path, size_t *size);
 /* A file in memory without reading it; false where it cannot be. */
 bool map_file(const char *path, Bytes *content);
 
+/* Whether a file holds a text; it is read in parts, as its memory would count as the model's. */
+bool file_contains(const char *path, const char *text);
+
 /* The value of the first of a text's lines "key : value" with one of the keys, NULL behind the last; NULL without. */
 const char *text_field(const char *text, const char *const *keys);
 

@@ -7,6 +7,7 @@
 #include "failure.h"
 
 int64_t job_load(Job *job) {
+    if (job->engine.interpreter) engine_free(&job->engine); /* a small device may not hold both */
     int64_t begin = wall_clock();
     engine_load(&job->engine, &job->bundle, job->batch, job->threads);
     return wall_clock() - begin;

@@ -11,6 +11,7 @@ typedef struct {
     Bundle bundle;
     Engine engine;
     Memory memory;
+    const Array *golden; /* inputs, for a bench */
     Cores affinity;
     size_t batch, threads;
 } Job;

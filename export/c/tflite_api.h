@@ -40,9 +40,12 @@ typedef struct {
 #define TFLITE_REQUIRED(FUNCTION)                                                                                     \
     FUNCTION(const char *, Version, (void))                                                                           \
     FUNCTION(TfLiteModel *, ModelCreateFromFile, (const char *path))                                                  \
+    FUNCTION(void, ModelDelete, (TfLiteModel *))                                                                      \
     FUNCTION(TfLiteInterpreterOptions *, InterpreterOptionsCreate, (void))                                            \
     FUNCTION(void, InterpreterOptionsSetNumThreads, (TfLiteInterpreterOptions *, int32_t threads))                    \
+    FUNCTION(void, InterpreterOptionsDelete, (TfLiteInterpreterOptions *))                                            \
     FUNCTION(TfLiteInterpreter *, InterpreterCreate, (const TfLiteModel *, const TfLiteInterpreterOptions *))         \
+    FUNCTION(void, InterpreterDelete, (TfLiteInterpreter *))                                                          \
     FUNCTION(int32_t, InterpreterGetInputTensorCount, (const TfLiteInterpreter *))                                    \
     FUNCTION(int32_t, InterpreterGetOutputTensorCount, (const TfLiteInterpreter *))                                   \
     FUNCTION(TfLiteTensor *, InterpreterGetInputTensor, (const TfLiteInterpreter *, int32_t index))                   \
@@ -62,6 +65,7 @@ typedef struct {
     FUNCTION(TfLiteStatus, InterpreterModifyGraphWithDelegate, (TfLiteInterpreter *, TfLiteDelegate *))               \
     FUNCTION(TfLiteXNNPackDelegateOptions, XNNPackDelegateOptionsDefault, (void))                                     \
     FUNCTION(TfLiteDelegate *, XNNPackDelegateCreate, (const TfLiteXNNPackDelegateOptions *))                         \
+    FUNCTION(void, XNNPackDelegateDelete, (TfLiteDelegate *))                                                         \
     FUNCTION(TfLiteDelegate *, OpaqueDelegateCreate, (const TfLiteOpaqueDelegateBuilder *))                           \
     FUNCTION(size_t, OpaqueContextGetNumNodes, (const TfLiteOpaqueContext *))                                         \
     FUNCTION(TfLiteStatus, OpaqueContextGetExecutionPlan, (TfLiteOpaqueContext *, TfLiteIntArray **))                 \

@@ -108,6 +108,14 @@ def test_bench_keeps_every_sample_and_takes_what_run_py_takes(program: Path, fol
         assert latency["scenario"] == ("offline" if "offline" in arguments[0] else "single-stream")
 
 
+def test_only_what_the_model_holds_is_its_memory(program: Path, folder: Path) -> None:
+    """100 MB that no runtime touches were once mapped and read to learn what precision the model allows."""
+    os.truncate(folder / "model.tflite", 100_000_000)
+    rehash(folder)
+    _, records = call(program, "bench", folder, *QUICK)
+    assert 0 < records[2]["model_rss_mb"] < 50
+
+
 @pytest.mark.parametrize(
     "tolerance", [{"max_steps": 8.0, "agreement": 0.99}, {}, {"p999_steps": 1.0}, {"agreement": 0.5}]
 )
