@@ -1,6 +1,7 @@
 """Bundles that exist already, timed on devices."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from edgekd.measure.records import Scenario
 from edgekd.measure.results import Row, append_rows, row
 from edgekd.measure.strict import COUNT, SECONDS, strict
 from edgekd.pipeline.fleet import Member, OneBar, Outcome, muster, on_each, some
-from edgekd.pipeline.verify import Grade, beyond_host, exam_for
+from edgekd.pipeline.verify import Arrays, Exam, beyond_host, exam_for
 from edgekd.progress import SILENT, Reporter
 
 _SHOWN = ("precision", "scenario", "batch", "threads", "affinity", "missing")
@@ -47,45 +48,72 @@ def bench_bundles(
 
     `by_mlperf` measures for as long as MLPerf Mobile asks for and says whether its rules were kept. What only stands in
     for its device has a row of bytes instead: its time is not the device's. With `data` each device takes the exam of
-    `verify_on_each` too, after it was timed. Devices are at work at the same time, those
-    on one machine in turn; a device that fails has one row with its error, unless all do: that is raised.
+    `verify_on_each` too, with the same options, after it was timed. Devices are at work at the same time, those on one
+    machine in turn; a device that fails has one row with its error, unless all do: that is raised.
     """
-    if by_mlperf and scenario != "single-stream":
-        raise BadInputError("--strict holds MLPerf Mobile's rules for single-stream: leave out --scenario")
-    if by_mlperf:  # the clock also sees what is between inferences
-        seconds, count = max(seconds, 1.01 * SECONDS), max(count, COUNT)
+    if by_mlperf:
+        seconds, count = _mlperfs(scenario, seconds, count)
     members = muster([devices]) if isinstance(devices, str) else devices
-    manifests = {str(bundle): load_bundle(bundle) for bundle in bundles}
-    sized = [name for name, manifest in manifests.items() if stand_in(manifest.backend)]
-    chosen = parse_options(options)
-    candidates = {name: (Path(name), chosen) for name in manifests if name not in sized}
-    exams = {name: exam_for(Path(name), manifests[name], data) for name in candidates} if data else {}
+    manifests, chosen = {str(bundle): load_bundle(bundle) for bundle in bundles}, parse_options(options)
+    timed = [name for name, manifest in manifests.items() if not stand_in(manifest.backend)]
+    exams = {name: exam_for(Path(name), manifests[name], data) for name in timed} if data else {}
+    timing = partial(
+        measure, candidates={name: (Path(name), chosen) for name in timed}, replicates=replicates, seconds=seconds,
+        count=count, batch=batch, threads=threads, affinity=affinity, scenario=scenario,
+    )  # fmt: skip
     here = {name: exam.taken_here() for name, exam in exams.items()} if beyond_host(members) else {}
-
-    def job(device: Device, voice: Reporter) -> list[dict[str, Any]]:
-        sizes = [_size(device, name, manifests[name]) for name in sized]
-        if not candidates:
-            return sizes
-        measured = measure(device, candidates, replicates, seconds, count, batch, threads, voice, affinity, scenario)
-        grades = {name: exam.graded(device, here.get(name)) for name, exam in exams.items()}
-        rows = {name: _row(manifests[name], measured[name], chosen, grades.get(name)) for name in measured}
-        if out is not None:
-            append_rows(out, rows.values())
-        return sizes + [_shown(name, found, by_mlperf) for name, found in rows.items()]
-
-    if len(members) == 1:
-        outcomes = on_each(members, partial(job, voice=reporter), reporter, timed=True)
-    else:
-        with reporter.track("measuring", total=replicates * len(candidates) * len(members)) as bar:
-            outcomes = on_each(members, partial(job, voice=OneBar(bar)), reporter, timed=True)
+    trial = _Trial(manifests, timed, chosen, timing, exams, here, by_mlperf, out)
+    outcomes = _on_all(members, trial, replicates, reporter)
     return [line for outcome in some(outcomes) for line in _lines(outcome, several=len(members) > 1)]
 
 
-def _row(manifest: Manifest, measured: Measurement, options: Options, grade: Grade | None) -> Row:
-    found = row(manifest, manifest.precision, measured, options)
-    if grade is None:
-        return found
-    return found.model_copy(update={"metric_name": grade.metric, "metric": grade.value, "difference": grade.difference})
+@dataclass(frozen=True)
+class _Trial:
+    """What each device has to do with all bundles, of which the `timed` ones run there."""
+
+    manifests: Mapping[str, Manifest]
+    timed: Sequence[str]
+    options: Options
+    timing: Callable[..., dict[str, Measurement]]
+    exams: Mapping[str, Exam]
+    here: Mapping[str, Arrays | str]
+    by_mlperf: bool
+    out: Path | None
+
+    def on(self, device: Device, voice: Reporter) -> list[dict[str, Any]]:
+        """A row for each bundle; errors as in `measure.Session`."""
+        sizes = [_size(device, name, manifest) for name, manifest in self.manifests.items() if name not in self.timed]
+        if not self.timed:
+            return sizes
+        measured = self.timing(device, reporter=voice)
+        rows = {name: self._row(device, name, found) for name, found in measured.items()}
+        if self.out is not None:
+            append_rows(self.out, rows.values())
+        return sizes + [_shown(name, found, self.by_mlperf) for name, found in rows.items()]
+
+    def _row(self, device: Device, name: str, measured: Measurement) -> Row:
+        manifest = self.manifests[name]
+        if name not in self.exams:
+            return row(manifest, manifest.precision, measured, self.options)
+        grade = self.exams[name].graded(device, self.here.get(name), self.options)
+        found = row(manifest, manifest.precision, measured, self.options, (grade.metric, grade.value))
+        return found.model_copy(update={"difference": grade.difference})
+
+
+def _mlperfs(scenario: Scenario, seconds: float, count: int) -> tuple[float, int]:
+    """How long each replicate takes at least; the clock also sees what is between inferences."""
+    if scenario != "single-stream":
+        raise BadInputError("--strict holds MLPerf Mobile's rules for single-stream: leave out --scenario")
+    return max(seconds, 1.01 * SECONDS), max(count, COUNT)
+
+
+def _on_all(
+    members: Sequence[Member], trial: _Trial, replicates: int, reporter: Reporter
+) -> list[Outcome[list[dict[str, Any]]]]:
+    if len(members) == 1:
+        return on_each(members, partial(trial.on, voice=reporter), reporter, timed=True)
+    with reporter.track("measuring", total=replicates * len(trial.timed) * len(members)) as bar:
+        return on_each(members, partial(trial.on, voice=OneBar(bar)), reporter, timed=True)
 
 
 def _lines(outcome: Outcome[list[dict[str, Any]]], several: bool) -> list[dict[str, Any]]:

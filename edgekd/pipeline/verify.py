@@ -16,6 +16,7 @@ from edgekd.devices import Device, open_device
 from edgekd.errors import BadInputError, EdgekdError
 from edgekd.measure import census, verify
 from edgekd.measure.difference import Difference, compare_outputs, from_host, from_reference
+from edgekd.measure.protocol import Options
 from edgekd.measure.task import METRICS
 from edgekd.pipeline.fleet import Member, muster, on_each, some
 from edgekd.pipeline.proof import outputs_on
@@ -45,10 +46,10 @@ class Exam:
     samples: Split
     metric: str
 
-    def taken_on(self, device: Device) -> Arrays:
+    def taken_on(self, device: Device, options: Options | None = None) -> Arrays:
         """All answers by output, as the model sees them; errors as in `measure.Session`."""
         preprocessing = self.manifest.inputs[0].preprocessing or Preprocessing()
-        return outputs_on(device, self.bundle, self.samples.inputs, preprocessing)
+        return outputs_on(device, self.bundle, self.samples.inputs, preprocessing, options)
 
     def taken_here(self) -> Arrays | str:
         """The host's answers, or why it has none."""
@@ -58,9 +59,12 @@ class Exam:
         except EdgekdError as error:
             return f"the host cannot run it: {error}"
 
-    def graded(self, device: Device, here: Arrays | str | None) -> Grade:
-        """Take it on a device, and hold that against what the host answered; errors as in `measure.Session`."""
-        answers = self.taken_on(device)
+    def graded(self, device: Device, here: Arrays | str | None, options: Options | None = None) -> Grade:
+        """Take it on a device, and hold that against what the host answered; errors as in `measure.Session`.
+
+        `options` override the manifest's, as in a timing.
+        """
+        answers = self.taken_on(device, options)
         value = self._worth(answers)
         apart = None if here is None or device.uri == HOST else self._difference(answers, value, here)
         return Grade(self.metric, value, len(self.samples), apart)

@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +16,7 @@ from edgekd.devices import Finished
 from edgekd.devices.local import LocalDevice
 from edgekd.measure import measure
 from edgekd.measure.results import read_rows, row
-from tests.measure.bundles import MakeBundle
+from tests.measure.bundles import MakeBundle, golden
 
 
 class RecordingDevice(LocalDevice):
@@ -42,6 +43,21 @@ def test_candidates_are_interleaved_in_fresh_processes_and_alternating_order(bun
     assert len(processes) == 6
     assert all(len(result.samples) == 3 for result in results.values())
     assert results["int8"].latency.n == sum(map(len, results["int8"].samples))
+
+
+def test_a_bundle_is_scored_with_the_options_that_it_is_timed_with(bundle: MakeBundle, tmp_path: Path) -> None:
+    """The metric was once that of the manifest's own options."""
+    folder, asked, python = bundle("onnxruntime"), tmp_path / "asked", tmp_path / "python"
+    python.write_text(f'#!/bin/sh\necho "$@" >>{asked}\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    np.savez(tmp_path / "data.npz", x=golden(folder, "input:input"), y=np.zeros(16, np.int64))
+    words = ["bench", str(folder), "--option=optimize=none", f"--data={tmp_path}/data.npz", "--replicates=1"]
+    words += ["--seconds=0.01", f"--device=local:?python={python}"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    for verb in ("bench", "predict"):
+        (run,) = (line for line in asked.read_text().splitlines() if f" {verb} " in line)
+        assert "--option=optimize=none" in run
 
 
 def test_offline_tells_throughput_on_chosen_cores(bundle: MakeBundle) -> None:
