@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from edgekd.errors import BadInputError
 from edgekd.measure.records import Scenario
@@ -11,7 +11,8 @@ from edgekd.schema import Schema
 
 Verdict = Literal["same", "faster", "slower", "regression", "metric drop", "missing", "new", "no evidence"]
 FAILURES: frozenset[Verdict] = frozenset({"regression", "metric drop", "missing"})
-WHAT_MAY_DIFFER = ("artifact", "inputs", "precision", "runtime_version", "runner")
+WHAT_MAY_DIFFER = ("artifact", "inputs", "options", "precision", "runtime_version", "runner")
+NO_OPTIONS = {"precision", "engine"}  # told by itself; whether a kept engine served, which changes no inference
 Identity = tuple[str, str, int]
 Place = tuple[Key, Identity]
 
@@ -87,7 +88,12 @@ def _same_machine(key: Key, before: list[Identity], after: list[Identity]) -> No
 def _changed(before: Row | None, after: Row | None) -> tuple[str, ...]:
     if before is None or after is None:
         return ()
-    return tuple(name for name in WHAT_MAY_DIFFER if getattr(before, name) != getattr(after, name))
+    return tuple(name for name in WHAT_MAY_DIFFER if _told(before, name) != _told(after, name))
+
+
+def _told(row: Row, name: str) -> Any:
+    told = getattr(row, name)
+    return {key: told[key] for key in told.keys() - NO_OPTIONS} if name == "options" else told
 
 
 def _difference(

@@ -152,6 +152,13 @@ def test_what_else_changed_is_named(tmp_path: Path) -> None:
     assert row.changed == ("inputs", "precision", "runtime_version")
 
 
+def test_another_option_is_named_but_not_what_the_runtime_told_besides(tmp_path: Path) -> None:
+    before = measured(1.0, options={"delegate": "xnnpack", "engine": "built"})
+    (row,), _ = compared(tmp_path, [before], [measured(1.5, options={"delegate": "none", "engine": "kept"})])
+    (same,), _ = compared(tmp_path / "same", [before], [measured(1.5, options={**before.options, "engine": "kept"})])
+    assert (row.changed, same.changed) == (("options",), ())
+
+
 def test_the_same_target_on_several_machines_is_compared_machine_by_machine(tmp_path: Path) -> None:
     other = MACHINE.model_copy(update={"cpu": "d"})
     before = [measured(1.0), measured(3.0, machine=other)]
