@@ -18,6 +18,7 @@ from edgekd.schema import Schema
 Array = np.ndarray[Any, Any]
 Options = Mapping[str, str | int | bool]
 RUNNER = Path(str(files("edgekd._export") / "run.py"))
+KILLED = 128  # from here on exit codes are signals: whatever ended it, it was not the program itself
 Record = TypeVar("Record", bound=Schema)
 
 
@@ -103,7 +104,7 @@ class Session:
         argv += [f"--affinity={self.affinity}"] if self.affinity is not None else []
         for key, value in (self.options or {}).items():
             argv.append(f"--option={key}={str(value).lower() if isinstance(value, bool) else value}")
-        answer = parse(self.device.run(argv, self.timeout + longer))
+        answer = parse(self.device.run(argv, self.timeout + longer), built=self.device.runner is not None)
         if not (answer.end.ok or (accept_mismatch and answer.end.kind == "mismatch")):
             raise _failure(answer.end)
         return answer
@@ -116,15 +117,17 @@ def runner_argv(device: Device) -> list[str]:
     return [f"{device.push(device.runner.parent)}/{device.runner.name}"]
 
 
-def parse(finished: Finished) -> Answer:
-    """Records of a finished runner; DeviceError when it did not get as far as its `end` record."""
+def parse(finished: Finished, built: bool = False) -> Answer:
+    """Records of a finished runner, `built` for one kind of processor or not; DeviceError without an `end` record."""
     records: dict[str, list[dict[str, Any]]] = {}
     for line in finished.stdout.splitlines():
         record = _record(line)
         if record is not None:
             records.setdefault(record.pop("record"), []).append(record)
     if "end" not in records:
-        raise DeviceError(f"the runner was lost (exit code {finished.code}){_last_words(finished.stderr)}")
+        started = bool(records) or not 0 < finished.code < KILLED
+        what = "was lost" if started else "did not start, is it built for this processor?" if built else "did not start"
+        raise DeviceError(f"the runner {what} (exit code {finished.code}){_last_words(finished.stderr)}")
     return Answer(records, _typed(End, records["end"][-1]))
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -137,6 +138,16 @@ END = json.dumps({"record": "end", "ok": True})
 def test_success_without_an_end_record_is_a_lost_device(stdout: str) -> None:
     with pytest.raises(DeviceError, match=r"lost \(exit code 0\): last words"):
         parse(Finished(0, stdout, "first\nlast words\n"))
+
+
+@pytest.mark.parametrize(("built", "said"), [(True, "start, is it built for this processor?"), (False, "start")])
+def test_a_runner_that_a_shell_cannot_run_did_not_start(device: Device, built: bool, said: str) -> None:
+    """A shell takes a program of another processor for a script."""
+    program = f"{device.workspace}/program"
+    Path(program).write_bytes(b"\x7fELF(")
+    finished = device.run(["sh", program], timeout=10)
+    with pytest.raises(DeviceError, match=rf"runner did not {re.escape(said)} \(exit code {finished.code}\): "):
+        parse(finished, built)
 
 
 def test_noise_between_records_is_not_read() -> None:
