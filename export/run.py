@@ -278,19 +278,11 @@ class LiteRT(Runtime):
 
     def load(self, bundle: Bundle, batch: int, threads: int) -> None:
         """Allocate the interpreter, resized to the batch where it differs."""
-        resolvers = self.module.OpResolverType
-        resolver = resolvers.AUTO
-        if self.option("resolver") == "ref":
-            resolver = resolvers.BUILTIN_REF
-        elif self.delegate == "none":
-            resolver = resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         external = [] if self.delegate in self.DELEGATES[:2] else [self._library()]
         self.interpreter = self.module.Interpreter(
-            model_path=str(bundle.model),
-            num_threads=threads,
-            experimental_op_resolver_type=resolver,
-            experimental_delegates=external,
-        )
+            model_path=str(bundle.model), num_threads=threads,
+            experimental_op_resolver_type=self._resolver(), experimental_delegates=external,
+        )  # fmt: skip
         foreign = self.nodes() if external else None  # XNNPACK takes of the rest what it can, but only when allocating
         inputs, outputs = self.interpreter.get_input_details(), self.interpreter.get_output_details()
         same_count(bundle, len(inputs), len(outputs))
@@ -303,6 +295,12 @@ class LiteRT(Runtime):
         self.inputs = [detail["index"] for detail in inputs]
         self.outputs = [detail["index"] for detail in outputs]
         self.step = self.interpreter.invoke
+
+    def _resolver(self) -> Any:
+        kinds = self.module.OpResolverType
+        if self.option("resolver") == "ref":
+            return kinds.BUILTIN_REF
+        return kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES if self.delegate == "none" else kinds.AUTO
 
     def _library(self) -> Any:
         if self.delegate == "nnapi":
@@ -774,12 +772,9 @@ class TensorRT(Runtime):
     def _plan(self, bundle: Bundle, batches: Shape) -> bytes:
         """An engine for the smallest, the best and the largest batch."""
         identity = {
-            "tensorrt": self.version,
-            "gpu": self.cuda.device_name,
-            "model_sha256": bundle.sha256(bundle.manifest["model"]),
-            "batches": list(batches),
-            "options": self.options,
-        }
+            "tensorrt": self.version, "gpu": self.cuda.device_name, "options": self.options,
+            "model_sha256": bundle.sha256(bundle.manifest["model"]), "batches": list(batches),
+        }  # fmt: skip
         plan_path = bundle.folder / "engine" / "batch-{}.plan".format("-".join(map(str, dict.fromkeys(batches))))
         sidecar = plan_path.with_suffix(".json")
         self.origin = "kept" if kept_engine_matches(plan_path, sidecar, identity) else "built"
@@ -793,8 +788,7 @@ class TensorRT(Runtime):
             plan_path.parent.mkdir(exist_ok=True)
             write_whole(cache_path, timings)
             write_whole(plan_path, plan)
-            identity["sha256"] = sha256(plan_path)
-            write_whole(sidecar, json.dumps(identity, indent=2).encode())
+            write_whole(sidecar, json.dumps(dict(identity, sha256=sha256(plan_path)), indent=2).encode())
         except OSError as error:
             print("the engine is not kept: {}".format(error), file=sys.stderr)
         return plan
@@ -868,15 +862,13 @@ def tensorrt_census(document: Dict[str, Any], weighted: Sequence[str]) -> Dict[s
 
 def float_precision(document: Dict[str, Any], has_tf32: bool) -> str:
     """What floats an engine computes in; TensorRT multiplies float32 as tf32 wherever the GPU can."""
-    types = json.dumps(
-        [layer.get("Outputs") for layer in document.get("Layers", []) if isinstance(layer, dict)]
-    ).lower()
-    halves = [
-        name
-        for name, words in (("bf16", ("bf16", "bfloat16")), ("f16", ("fp16", "half")))
-        if any(w in types for w in words)
-    ]
-    return halves[0] if halves else "tf32" if has_tf32 else "f32"
+    layers = [layer for layer in document.get("Layers", []) if isinstance(layer, dict)]
+    types = json.dumps([layer.get("Outputs") for layer in layers]).lower()
+    if "bf16" in types or "bfloat16" in types:
+        return "bf16"
+    if "fp16" in types or "half" in types:
+        return "f16"
+    return "tf32" if has_tf32 else "f32"
 
 
 def kept_engine_matches(plan: Path, sidecar: Path, identity: Dict[str, Any]) -> bool:
@@ -1058,17 +1050,11 @@ class Job:
         """Emit every record but `end`; False on a mismatch."""
         manifest = self.bundle.manifest
         self.emit(
-            "start",
-            pid=os.getpid(),
-            format=FORMAT,
-            bundle=manifest["name"],
-            backend=manifest["backend"],
-            precision=manifest["precision"],
-            runtime=type(self.runtime).__name__,
-            runtime_version=self.runtime.version,
-            python=platform.python_version(),
-            machine=machine(),
-        )
+            "start", pid=os.getpid(), format=FORMAT,
+            bundle=manifest["name"], backend=manifest["backend"], precision=manifest["precision"],
+            runtime=type(self.runtime).__name__, runtime_version=self.runtime.version,
+            python=platform.python_version(), machine=machine(),
+        )  # fmt: skip
         benched = self.arguments.verb == "bench"
         cold = uncached(self.bundle) if benched else None
         golden = self.bundle.golden("input") if benched else []
@@ -1148,19 +1134,10 @@ class Job:
         switches = involuntary_switches() - switches
         self.open()
         self.emit(
-            "latency",
-            scenario=arguments.scenario,
-            first_ms=first,
-            samples_ms=samples,
-            cpu_ms_min=cpu,
-            involuntary_switches=switches if resource else None,
-            load_average=load_average(),
-            warm_load_ms=clocked(self.load),
-            batch=self.batch,
-            threads=self.threads,
-            affinity=self.affinity,
-            **memory,
-        )
+            "latency", scenario=arguments.scenario, batch=self.batch, threads=self.threads, affinity=self.affinity,
+            first_ms=first, samples_ms=samples, cpu_ms_min=cpu, warm_load_ms=clocked(self.load),
+            involuntary_switches=switches if resource else None, load_average=load_average(), **memory,
+        )  # fmt: skip
         return True
 
     def latency(self, seconds: float, count: int) -> Tuple[List[float], float]:
