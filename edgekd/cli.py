@@ -181,8 +181,7 @@ def verify(
 
     members = muster(device or (), fleet)
     verdicts = verify_on_each(bundle, members, data, reporter=_reporter(None, as_json))
-    for document in verdicts if len(members) == 1 or not as_json else [verdicts]:
-        show(document, as_json, verify_view)
+    show(verdicts if len(members) > 1 else verdicts[0], as_json, verify_view)
     if any("error" in verdict for verdict in verdicts):
         raise typer.Exit(DEVICE_LOST)
     if not all(verdict["ok"] for verdict in verdicts):

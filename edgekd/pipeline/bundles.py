@@ -61,6 +61,8 @@ def bench_bundles(
         measure, candidates={name: (Path(name), chosen) for name in timed}, replicates=replicates, seconds=seconds,
         count=count, batch=batch, threads=threads, affinity=affinity, scenario=scenario,
     )  # fmt: skip
+    if out is not None:
+        append_rows(out, ())  # what cannot be written is known before anything is measured
     here = {name: exam.taken_here() for name, exam in exams.items()} if beyond_host(members) else {}
     trial = _Trial(manifests, timed, chosen, timing, exams, here, by_mlperf, out)
     outcomes = _on_all(members, trial, replicates, reporter)

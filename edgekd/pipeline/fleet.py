@@ -129,7 +129,8 @@ def _visit(call: _Call, job: Job[Result], voice: Reporter) -> Outcome[Result]:
             return Outcome(call.member.uri, job(call.device))
         except EdgekdError as failure:
             error = failure
-    voice.say(f"{call.member.uri}: {error}")
+    named = call.member.uri in str(error)
+    voice.say(str(error) if named else f"{call.member.uri}: {error}")
     return Outcome(call.member.uri, error=error)
 
 

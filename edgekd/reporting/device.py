@@ -25,8 +25,14 @@ def doctor_view(found: Document | Sequence[Document]) -> Group:
     return Group(*_components(found))
 
 
-def verify_view(verdict: Document) -> Group:
+def verify_view(found: Document | Sequence[Document]) -> Group:
     """Parity, kernels and, with data, the metric and its difference from the host's; rows of each output."""
+    if isinstance(found, Mapping):
+        return _verdict(found)
+    return Group(*[part for verdict in found for part in ("", _verdict(verdict))][1:])
+
+
+def _verdict(verdict: Document) -> Group:
     apart = (verdict.get("difference") or {}).get("outputs")
     return Group(
         _facts(_told(verdict)),

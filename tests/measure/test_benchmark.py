@@ -60,6 +60,19 @@ def test_a_bundle_is_scored_with_the_options_that_it_is_timed_with(bundle: MakeB
         assert "--option=optimize=none" in run
 
 
+def test_results_that_cannot_be_written_end_it_before_anything_is_measured(bundle: MakeBundle) -> None:
+    words = ["bench", str(bundle("onnxruntime")), "--device=local:?python=/no/python", "--out=/dev/null/results.jsonl"]
+    result = CliRunner().invoke(app, words)
+    assert (result.exit_code, result.stderr) == (2, "error: /dev/null: File exists\n")
+
+
+def test_the_error_of_one_of_several_devices_names_it_once(bundle: MakeBundle) -> None:
+    lost = "local:?python=/no/python"
+    words = ["bench", str(bundle("onnxruntime")), "--device=local:", f"--device={lost}"]
+    result = CliRunner().invoke(app, [*words, "--replicates=1", "--seconds=0.01", "--count=5"])
+    assert (result.exit_code, result.stderr.count(lost)) == (3, 1)
+
+
 def test_offline_tells_throughput_on_chosen_cores(bundle: MakeBundle) -> None:
     device = LocalDevice("local:")
     core = str(max(os.sched_getaffinity(0)))

@@ -68,3 +68,8 @@ def test_what_the_host_cannot_run_says_why() -> None:
 def test_a_device_that_was_lost_has_its_error_alone() -> None:
     said = printed(verify_view({"device": "ssh://pi", "ok": False, "error": "was lost"}))
     assert [line for line in said if line] == ["device  ssh://pi", "error   was lost"]
+
+
+def test_several_devices_are_told_apart_by_an_empty_line() -> None:
+    lost = {"device": "ssh://pi", "ok": False, "error": "was lost"}
+    assert printed(verify_view([lost, lost])) == [*(one := ["device  ssh://pi", "error   was lost"]), "", *one]
