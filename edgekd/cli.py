@@ -129,7 +129,7 @@ def bench(
     fleet: Fleet = None,
     against: Annotated[Path | None, typer.Option(help="A second bundle, measured interleaved with the first.")] = None,
     batch: Annotated[int | None, typer.Option(min=1)] = None,
-    threads: Annotated[int | None, typer.Option(min=1)] = None,
+    threads: Annotated[int | None, typer.Option(min=1, max=1024)] = None,
     affinity: Annotated[
         str | None, typer.Option(metavar="CORES", help="Stay on these cores, such as 4-7 or 0,2.")
     ] = None,
@@ -139,7 +139,7 @@ def bench(
     ] = "single-stream",
     option: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A runtime option.")] = None,
     replicates: Annotated[int, typer.Option(min=1)] = 5,
-    seconds: Annotated[float, typer.Option(min=0.01, help="Shortest time per replicate.")] = 1.0,
+    seconds: Annotated[float, typer.Option(min=0.01, max=86_400, help="Shortest time per replicate.")] = 1.0,
     count: Annotated[int, typer.Option(min=1, help="Fewest inferences per replicate.")] = 50,
     strict: Annotated[bool, typer.Option(help="MLPerf Mobile's rules; exit 1 if one is not kept.")] = False,
     data: Annotated[Path | None, typer.Option(help="npz with x and y, as for verify: the task's metric, too.")] = None,

@@ -73,6 +73,13 @@ def test_the_error_of_one_of_several_devices_names_it_once(bundle: MakeBundle) -
     assert (result.exit_code, result.stderr.count(lost)) == (3, 1)
 
 
+@pytest.mark.parametrize("option", ["--seconds=inf", "--seconds=nan", "--seconds=1e7", "--threads=5000000000"])
+def test_more_than_any_device_could_do_is_bad_input(option: str) -> None:
+    result = CliRunner().invoke(app, ["bench", "bundle", option])
+    assert result.exit_code == 2
+    assert f"Invalid value for '{option.partition('=')[0]}'" in result.stderr
+
+
 def test_offline_tells_throughput_on_chosen_cores(bundle: MakeBundle) -> None:
     device = LocalDevice("local:")
     core = str(max(os.sched_getaffinity(0)))
