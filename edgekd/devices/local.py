@@ -28,20 +28,7 @@ class LocalDevice:
 
     def run(self, argv: Sequence[str], timeout: float) -> Finished:
         """Run in a session of its own, so that a timeout or Ctrl-C also ends the command's children."""
-        pipe = subprocess.PIPE
-        try:
-            process = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=pipe,
-                stderr=pipe,
-                encoding="utf-8",
-                errors="replace",
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise DeviceError(f"{self.uri} cannot run {argv[0]}: {error.strerror}") from error
-        self._running.add(process)
+        process = self._start(argv)
         try:
             self._check_open()
             stdout, stderr = process.communicate(timeout=timeout)
@@ -78,6 +65,17 @@ class LocalDevice:
         for process in tuple(self._running):
             _kill_session(process)
         self._folder.cleanup()
+
+    def _start(self, argv: Sequence[str]) -> subprocess.Popen[str]:
+        null, pipe = subprocess.DEVNULL, subprocess.PIPE
+        try:
+            process = subprocess.Popen(
+                argv, stdin=null, stdout=pipe, stderr=pipe, encoding="utf-8", errors="replace", start_new_session=True
+            )
+        except OSError as error:
+            raise DeviceError(f"{self.uri} cannot run {argv[0]}: {error.strerror}") from error
+        self._running.add(process)
+        return process
 
     def _check_open(self) -> None:
         if self._closed:
