@@ -42,11 +42,11 @@ class Reporter:
             yield Tracker(None, None)
             return
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
         )
         with Progress(*columns, console=self._console, transient=True) as bars:
             yield Tracker(bars, bars.add_task(title, total=total, completed=done, note=""))
@@ -54,7 +54,7 @@ class Reporter:
     def say(self, message: str) -> None:
         """Print one line for the person watching."""
         if not self._quiet:
-            self._console.print(message, highlight=False)
+            self._console.print(message, markup=False, highlight=False, soft_wrap=True)
 
     def event(self, kind: str, **fields: Any) -> None:
         """Append one record to `events.jsonl`."""
