@@ -25,7 +25,8 @@ class Commands(TyperGroup):
         except EdgekdError as error:
             raise complain(f"error: {error}", error.exit_code) from error
         except KeyboardInterrupt as error:
-            raise complain("interrupted; the same command resumes", INTERRUPTED) from error
+            resumes = "; the same command resumes" if ctx.invoked_subcommand == "run" else ""
+            raise complain(f"interrupted{resumes}", INTERRUPTED) from error
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
         except OSError as error:  # a path that cannot be read or written, a full disk

@@ -80,6 +80,15 @@ def test_more_than_any_device_could_do_is_bad_input(option: str) -> None:
     assert f"Invalid value for '{option.partition('=')[0]}'" in result.stderr
 
 
+def test_what_does_not_resume_does_not_say_so(bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LocalDevice, "run", interrupt)
+    result = CliRunner().invoke(app, ["bench", str(bundle("onnxruntime"))])
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (130, "interrupted")
+
+
 def test_offline_tells_throughput_on_chosen_cores(bundle: MakeBundle) -> None:
     device = LocalDevice("local:")
     core = str(max(os.sched_getaffinity(0)))
