@@ -3,7 +3,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo runner test test-devices test-gpu check lint fuzz accuracy fashion-mnist watch-har methods minilm-sts networks side-by-side calibration distillation-speed instructions data install clean
+.PHONY: demo runner test test-devices test-gpu check lint fuzz accuracy fashion-mnist watch-har methods minilm-sts networks side-by-side calibration distillation-speed devices fidelity instructions data install clean
 
 demo: install                     ## a teacher becomes three proven int8 bundles, in six minutes
 	$(BIN)/edgekd run quickstart
@@ -82,6 +82,13 @@ side-by-side: install data        ## benchmarks/results/side-by-side.json: us an
 
 distillation-speed: install       ## benchmarks/results/distillation-speed.json
 	$(BIN)/python benchmarks/distillation_speed.py
+
+devices: $(VENV)/.installed-test  ## benchmarks/results/devices.jsonl: fashion-mnist's student here, on two emulated Pis and a phone (Debian 12, as root)
+	tests/devices/install
+	$(BIN)/python -m benchmarks.devices
+
+fidelity: $(VENV)/.installed-test ## benchmarks/results/fidelity.json: our numbers beside the vendors' own tools and LoadGen
+	$(BIN)/python benchmarks/fidelity.py
 
 instructions: $(VENV)/.installed-test ## benchmarks/results/instructions.json: what int8 saves on two ARM cores, counted under qemu (Debian 12, as root)
 	tests/devices/install
