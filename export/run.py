@@ -1272,8 +1272,8 @@ def pin(wanted: Sequence[int]) -> None:
     here = os.sched_getaffinity(0)
     absent = [str(core) for core in wanted if core not in here]
     if absent:
-        there = ", ".join(map(str, sorted(here)))
-        raise RunnerError("bad-input", "--affinity: no core {} here, only {}".format(", ".join(absent), there))
+        told = "no core {} here: choose others by --affinity, of {}"  # a bundle names cores, too
+        raise RunnerError("bad-input", told.format(", ".join(absent), ", ".join(map(str, sorted(here)))))
     os.sched_setaffinity(0, wanted)
 
 

@@ -41,7 +41,7 @@ void pin(const Cores *cores) {
     if (sched_getaffinity(0, sizeof here, &here) != 0) fail(BAD_INPUT, "--affinity: this system has none");
     for (size_t index = 0; index < cores->count; index++) {
         size_t core = cores->numbers[index];
-        if (!CPU_ISSET(core, &here)) fail(BAD_INPUT, "--affinity: no core %zu here", core);
+        if (!CPU_ISSET(core, &here)) fail(BAD_INPUT, "no core %zu here: choose others by --affinity", core);
         CPU_SET(core, &wanted);
     }
     if (cores->count && sched_setaffinity(0, sizeof wanted, &wanted) != 0)

@@ -113,7 +113,7 @@ def test_the_command_measures_a_scenario_on_cores(bundle: MakeBundle, tmp_path: 
     assert (shown["scenario"], shown["affinity"], shown["threads"]) == ("offline", [core], 1)
     assert (row.scenario, row.affinity, row.batch, row.precision) == ("offline", (core,), 4, "f32")
     for wrong, told in {
-        "--affinity=4000": "error: --affinity: no core 4000 here",
+        "--affinity=4000": "error: no core 4000 here: choose others by --affinity",
         "--affinity=4-": "error: --affinity: '4-' names no cores: 4-7 or 0,2 would",
         "--strict": "error: --strict holds MLPerf Mobile's rules for single-stream: leave out --scenario",
     }.items():
