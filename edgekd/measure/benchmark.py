@@ -57,13 +57,17 @@ def measure(
             for label in list(sessions)[:: -1 if turn % 2 else 1]:
                 runs[label].append(sessions[label].bench(seconds, count, scenario))
                 bar.advance(note=label)
-    machine, state = machine_facts(device), watched.telemetry
-    seen: dict[Flag, bool] = {"throttled": bool(state and state.throttled), "emulated": machine.emulated}
-    flags = tuple(flag for flag, raised in seen.items() if raised)
-    runner = device.runner or RUNNER
+    machine, state, runner = machine_facts(device), watched.telemetry, device.runner or RUNNER
+    flags = _flags(machine, state)
     return {
         label: Measurement(_latency(done, flags), tuple(done), machine, state, runner) for label, done in runs.items()
     }
+
+
+def _flags(machine: Machine, state: Telemetry | None) -> tuple[Flag, ...]:
+    """Those of the device, whatever was measured there."""
+    raised: dict[Flag, bool] = {"throttled": bool(state and state.throttled), "emulated": machine.emulated}
+    return tuple(flag for flag, seen in raised.items() if seen)
 
 
 def _latency(replicates: list[Replicate], seen: tuple[Flag, ...]) -> Latency:

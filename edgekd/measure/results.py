@@ -95,30 +95,18 @@ def row(
 ) -> Row:
     """The row of a measurement; `metric` is its name and value."""
     first = measurement.replicates[0]
+    start, details, timing = first.start, first.load.details, first.timing
     return Row(
-        time=datetime.now(UTC).isoformat(timespec="seconds"),
-        machine=measurement.machine,
-        target=manifest.target,
-        label=label,
-        backend=manifest.backend,
-        runtime=first.start.runtime,
-        runtime_version=first.start.runtime_version,
-        options={**manifest.runtime, **(options or {}), **first.load.details},
-        artifact=artifact(manifest),
-        runner=sha256(measurement.runner),
-        inputs=manifest.files[GOLDEN].sha256,
-        precision=first.load.details.get("precision", "not told"),
-        batch=first.timing.batch,
-        threads=first.timing.threads,
-        scenario=first.timing.scenario,
-        affinity=first.timing.affinity,
-        latency=measurement.latency,
-        telemetry=measurement.telemetry,
-        metric_name=metric[0] if metric else None,
-        metric=metric[1] if metric else None,
-        samples=measurement.samples,
+        time=datetime.now(UTC).isoformat(timespec="seconds"), machine=measurement.machine,
+        target=manifest.target, label=label, backend=manifest.backend,
+        runtime=start.runtime, runtime_version=start.runtime_version,
+        options={**manifest.runtime, **(options or {}), **details}, precision=details.get("precision", "not told"),
+        artifact=artifact(manifest), runner=sha256(measurement.runner), inputs=manifest.files[GOLDEN].sha256,
+        batch=timing.batch, threads=timing.threads, scenario=timing.scenario, affinity=timing.affinity,
+        latency=measurement.latency, telemetry=measurement.telemetry, samples=measurement.samples,
+        metric_name=metric[0] if metric else None, metric=metric[1] if metric else None,
         missing=_missing(measurement),
-    )
+    )  # fmt: skip
 
 
 def _missing(measurement: Measurement) -> dict[str, str]:
