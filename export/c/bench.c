@@ -32,8 +32,9 @@ static Timing timing_of(Job *job) {
     int64_t begin = wall_clock();
     engine_step(engine);
     timing.first = wall_clock() - begin;
-    Samples warm = time_each(engine, arguments->seconds / 5, arguments->warmup, 1);
-    timing.memory = memory_use(&job->memory);
+    time_each(engine, 0, arguments->warmup, 1);
+    timing.memory = memory_use(&job->memory); /* before samples pile up */
+    Samples warm = time_each(engine, arguments->seconds / 5, 1, 1);
     timing.switches = involuntary_switches();
     timing.samples = arguments->offline
                          ? time_flow(engine, arguments->seconds, arguments->count)

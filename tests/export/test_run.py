@@ -159,43 +159,6 @@ def test_a_bundle_in_memory_is_never_cold(own_bundle: Path) -> None:
         assert runner.uncached(runner.Bundle(folder)) is False
 
 
-def test_the_models_memory_is_told_apart_from_the_processes() -> None:
-    """100 MB held before count for the process alone, 50 MB held after for both; 5 MB are the interpreter's own."""
-    runner = module()
-    before = np.ones(100_000_000, np.uint8)
-    del before
-    memory = runner.Memory()
-    after = np.ones(50_000_000, np.uint8)
-    fields = memory.fields()
-    assert fields["peak_rss_mb"] > 100
-    assert fields["model_rss_mb"] == pytest.approx(after.nbytes / 1e6, abs=5)
-
-
-def test_looking_into_a_model_takes_no_memory_of_its_own(bundle: MakeBundle, tmp_path: Path) -> None:
-    """100 MB that no runtime touches were once read, in the timed load, to learn what precision the model allows."""
-    folder = Path(shutil.copytree(bundle("tflite"), tmp_path / "large"))
-    os.truncate(folder / "model.tflite", 100_000_000)
-    rehash(folder)
-    _, records = run("bench", folder, "--seconds", "0.01", "--count", "5")
-    assert records[2]["model_rss_mb"] < 50
-    for before in (0, 65_530, 200_000):  # across two of the parts that are read, too
-        (tmp_path / "words").write_bytes(bytes(before) + b"some words")
-        assert [module().contains(tmp_path / "words", words) for words in (b"some words", b"others")] == [True, False]
-
-
-def test_a_peak_that_the_kernel_does_not_reset_has_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    runner = module()
-
-    def refuse(*_: object, **__: object) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(runner.Path, "write_text", refuse)
-    fields = runner.Memory().fields()
-    assert fields["peak_rss_mb"] > 10
-    assert fields["model_rss_mb"] is None
-    assert fields["missing"] == {"model_rss_mb": "the kernel does not reset a peak: Permission denied"}
-
-
 def test_start_says_who_answers(bundle: MakeBundle) -> None:
     _, records = run("build", bundle("onnxruntime"))
     start = records[0]
