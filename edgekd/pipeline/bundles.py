@@ -17,7 +17,7 @@ from edgekd.measure.records import Scenario
 from edgekd.measure.results import Row, append_rows, row
 from edgekd.measure.strict import COUNT, SECONDS, strict
 from edgekd.pipeline.fleet import Member, OneBar, Outcome, muster, on_each, some
-from edgekd.pipeline.verify import Arrays, Exam, beyond_host, exam_for
+from edgekd.pipeline.verify import Arrays, Exam, Grade, beyond_host, exam_for
 from edgekd.progress import SILENT, Reporter
 
 _SHOWN = ("precision", "scenario", "batch", "threads", "affinity", "missing")
@@ -56,7 +56,7 @@ def bench_bundles(
     members = muster([devices]) if isinstance(devices, str) else devices
     manifests, chosen = {str(bundle): load_bundle(bundle) for bundle in bundles}, parse_options(options)
     timed = [name for name, manifest in manifests.items() if not stand_in(manifest.backend)]
-    exams = {name: exam_for(Path(name), manifests[name], data) for name in timed} if data else {}
+    exams = {name: exam_for(Path(name), manifest, data) for name, manifest in manifests.items()} if data else {}
     timing = partial(
         measure, candidates={name: (Path(name), chosen) for name in timed}, replicates=replicates, seconds=seconds,
         count=count, batch=batch, threads=threads, affinity=affinity, scenario=scenario,
@@ -84,7 +84,7 @@ class _Trial:
 
     def on(self, device: Device, voice: Reporter) -> list[dict[str, Any]]:
         """A row for each bundle; errors as in `measure.Session`."""
-        sizes = [_size(device, name, manifest) for name, manifest in self.manifests.items() if name not in self.timed]
+        sizes = [self._size(device, name) for name in self.manifests if name not in self.timed]
         if not self.timed:
             return sizes
         measured = self.timing(device, reporter=voice)
@@ -94,12 +94,21 @@ class _Trial:
         return sizes + [_shown(name, found, self.by_mlperf) for name, found in rows.items()]
 
     def _row(self, device: Device, name: str, measured: Measurement) -> Row:
-        manifest = self.manifests[name]
-        if name not in self.exams:
+        manifest, grade = self.manifests[name], self._grade(device, name)
+        if grade is None:
             return row(manifest, manifest.precision, measured, self.options)
-        grade = self.exams[name].graded(device, self.here.get(name), self.options)
         found = row(manifest, manifest.precision, measured, self.options, (grade.metric, grade.value))
         return found.model_copy(update={"difference": grade.difference})
+
+    def _size(self, device: Device, name: str) -> dict[str, Any]:
+        found = footprint(device, Path(name)).model_dump(mode="json")
+        shown = {"bundle": name, "executed": stand_in(self.manifests[name].backend)} | found
+        grade = self._grade(device, name)
+        return shown | ({grade.metric: grade.value} if grade else {})
+
+    def _grade(self, device: Device, name: str) -> Grade | None:
+        exam = self.exams.get(name)
+        return exam.graded(device, self.here.get(name), self.options) if exam else None
 
 
 def _mlperfs(scenario: Scenario, seconds: float, count: int) -> tuple[float, int]:
@@ -134,11 +143,6 @@ def _shown(name: str, found: Row, by_mlperf: bool) -> dict[str, Any]:
         | ({"difference": found.difference.model_dump(mode="json")} if found.difference else {})
         | ({"strict": strict(found.samples).model_dump(mode="json")} if by_mlperf else {})
     )
-
-
-def _size(device: Device, name: str, manifest: Manifest) -> dict[str, Any]:
-    found = footprint(device, Path(name)).model_dump(mode="json")
-    return {"bundle": name, "executed": stand_in(manifest.backend)} | found
 
 
 def parse_options(options: Sequence[str]) -> dict[str, str]:

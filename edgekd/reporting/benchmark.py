@@ -34,7 +34,6 @@ def _facts(row: Row) -> Iterator[tuple[str, str]]:
         yield "how", _how(row)
         yield from _times(row)
         yield from _memory(row)
-        yield from metric(row)
         yield "flags", ", ".join(row["flags"])
         if told := conditions(row.get("telemetry")):
             yield "conditions", ", ".join(told)
@@ -42,6 +41,7 @@ def _facts(row: Row) -> Iterator[tuple[str, str]]:
         yield "RAM", size(row["arena_bytes"])
         yield "flash", size(row["flash_bytes"])
         yield "MACs", count(row["macs"])
+    yield from metric(row)
     if "strict" in row:
         yield from _strict(row["strict"])
 

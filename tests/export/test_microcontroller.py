@@ -44,13 +44,17 @@ def test_build_tells_kernels_and_memory(bundle: Path) -> None:
     assert measured["flash_bytes"] == (bundle / "model.tflite").stat().st_size
 
 
-def test_bench_claims_no_latency(bundle: Path) -> None:
+def test_bench_claims_no_latency_but_scores(bundle: Path, tmp_path: Path) -> None:
     code, records = run("bench", bundle)
     assert (code, [record["record"] for record in records]) == (0, ["start", "load", "footprint", "end"])
     (row,) = bench_bundles([bundle])
     assert row["arena_bytes"] == records[2]["arena_bytes"]
     assert "no latency is claimed" in row["executed"]
     assert "p50" not in row
+    data = tmp_path / "data.npz"
+    np.savez(data, x=np.zeros((4, 1, 25, 10), np.float32), y=np.zeros(4, np.int64))
+    (row,) = bench_bundles([bundle], data=data)
+    assert 0 <= row["accuracy"] <= 1
 
 
 def test_verify_holds_within_four_steps(bundle: Path) -> None:
