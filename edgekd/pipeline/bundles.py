@@ -55,6 +55,8 @@ def bench_bundles(
         seconds, count = _mlperfs(scenario, seconds, count)
     members = muster([devices]) if isinstance(devices, str) else devices
     manifests, chosen = {str(bundle): load_bundle(bundle) for bundle in bundles}, parse_options(options)
+    if len(manifests) < len(bundles):
+        raise BadInputError(f"a bundle is named twice: {', '.join(map(str, bundles))}; a copy of it may be")
     timed = [name for name, manifest in manifests.items() if not stand_in(manifest.backend)]
     exams = {name: exam_for(Path(name), manifest, data) for name, manifest in manifests.items()} if data else {}
     timing = partial(

@@ -80,6 +80,14 @@ def test_more_than_any_device_could_do_is_bad_input(option: str) -> None:
     assert f"Invalid value for '{option.partition('=')[0]}'" in result.stderr
 
 
+def test_a_bundle_against_itself_is_refused(bundle: MakeBundle) -> None:
+    """It had one row, as if nothing had been asked for."""
+    folder = str(bundle("onnxruntime"))
+    result = CliRunner().invoke(app, ["bench", folder, "--against", folder])
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+    assert "named twice" in result.stderr
+
+
 def test_what_does_not_resume_does_not_say_so(bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
