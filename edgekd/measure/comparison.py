@@ -17,7 +17,7 @@ Identity = tuple[str, str, int]
 Place = tuple[Key, Identity]
 
 
-class Difference(Schema):
+class Change(Schema):
     """One target and variant on one machine before and after; `change` is after / before - 1 of the median latency.
 
     `changed` names what else is not as it was, and may be the reason. `machine` is told where there are several.
@@ -42,7 +42,7 @@ class Difference(Schema):
 
 def compare_files(
     before: Path, after: Path, threshold: float = 0.05, metric_drop: float = 0.01
-) -> tuple[list[Difference], bool]:
+) -> tuple[list[Change], bool]:
     """Differences, and whether one of them is a regression.
 
     A regression is a slowdown of at least `threshold` with disjoint intervals, a metric that fell by more than
@@ -57,7 +57,7 @@ def compare_files(
         _same_machine(key, [machine for k, machine in old if k == key], [machine for k, machine in new if k == key])
     places = dict.fromkeys((*old, *new))
     several = len({machine for _, machine in places}) > 1
-    rows = [_difference(place, old.get(place), new.get(place), threshold, metric_drop, several) for place in places]
+    rows = [_change(place, old.get(place), new.get(place), threshold, metric_drop, several) for place in places]
     return rows, any(row.verdict in FAILURES for row in rows)
 
 
@@ -96,12 +96,12 @@ def _told(row: Row, name: str) -> Any:
     return {key: told[key] for key in told.keys() - NO_OPTIONS} if name == "options" else told
 
 
-def _difference(
+def _change(
     place: Place, before: Row | None, after: Row | None, threshold: float, metric_drop: float, several: bool
-) -> Difference:
+) -> Change:
     key, machine = place
     before_ms, after_ms = _p50(before), _p50(after)
-    return Difference(
+    return Change(
         **key._asdict(),
         machine=machine[0] if several else None,
         before_ms=before_ms,

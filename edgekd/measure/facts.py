@@ -33,7 +33,7 @@ do echo; echo "{SECTION}$path"; cat "$path" 2>/dev/null | tr -d '\\000'; done
 echo; echo "{SECTION}kernel"; uname -r
 echo; echo "{SECTION}arch"; uname -m
 echo; echo "{SECTION}binary"; readlink {BINARY} 2>/dev/null
-echo; echo "{SECTION}cores"; nproc 2>/dev/null || getconf _NPROCESSORS_ONLN
+echo; echo "{SECTION}cores"; (unset OMP_NUM_THREADS OMP_THREAD_LIMIT; nproc) 2>/dev/null || getconf _NPROCESSORS_ONLN
 echo; echo "{SECTION}android"; for name in {" ".join((*ANDROID, *SIMULATED))}
 do value=$(getprop "$name" 2>/dev/null); [ -z "$value" ] || echo "$name: $value"; done
 echo; echo "{SECTION}gpu"; timeout 20 nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2>/dev/null

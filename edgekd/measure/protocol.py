@@ -18,6 +18,7 @@ from edgekd.schema import Schema
 Array = np.ndarray[Any, Any]
 Options = Mapping[str, str | int | bool]
 RUNNER = Path(str(files("edgekd._export") / "run.py"))
+SLOWEST = 1.0  # seconds per inference beyond which a device counts as hung
 KILLED = 128  # from here on exit codes are signals: whatever ended it, it was not the program itself
 Record = TypeVar("Record", bound=Schema)
 
@@ -76,7 +77,8 @@ class Session:
     def bench(self, seconds: float = 1.0, count: int = 50, scenario: Scenario = "single-stream") -> Replicate:
         """Latencies of one fresh process, for at least `seconds` and `count` inferences."""
         offline = [] if scenario == "single-stream" else ["--scenario", scenario]
-        answer = self._run("bench", f"--seconds={seconds}", f"--count={count}", *offline, longer=10 * seconds)
+        least, patience = (f"--seconds={seconds}", f"--count={count}"), 10 * seconds + SLOWEST * count
+        answer = self._run("bench", *least, *offline, longer=patience)
         return Replicate(
             answer.every("start", Start)[0], answer.every("load", Load)[0], answer.every("latency", Timing)[0]
         )
@@ -91,7 +93,9 @@ class Session:
             source, result = Path(scratch) / "inputs.npz", Path(scratch) / "outputs.npz"
             np.savez(source, **dict(inputs))  # type: ignore[arg-type]
             remote = f"{self.device.workspace}/outputs.npz"
-            answer = self._run("predict", "--input", self.device.push(source), "--output", remote)
+            count = max(map(len, inputs.values()), default=0)
+            paths = "--input", self.device.push(source), "--output", remote
+            answer = self._run("predict", *paths, longer=SLOWEST * count)
             answer.every("predictions", Predictions)
             self.device.pull(remote, result)
             with np.load(result, allow_pickle=False) as archive:

@@ -86,14 +86,8 @@ class Row(Schema):
         return tuple(name for name in IDENTITY if getattr(self, name) is None)
 
 
-def row(
-    manifest: Manifest,
-    label: str,
-    measurement: Measurement,
-    options: Options | None = None,
-    metric: tuple[str, float] | None = None,
-) -> Row:
-    """The row of a measurement; `metric` is its name and value."""
+def row(manifest: Manifest, label: str, measurement: Measurement, options: Options | None = None) -> Row:
+    """The row of a measurement."""
     first = measurement.replicates[0]
     start, details, timing = first.start, first.load.details, first.timing
     return Row(
@@ -104,7 +98,6 @@ def row(
         artifact=artifact(manifest), runner=sha256(measurement.runner), inputs=manifest.files[GOLDEN].sha256,
         batch=timing.batch, threads=timing.threads, scenario=timing.scenario, affinity=timing.affinity,
         latency=measurement.latency, telemetry=measurement.telemetry, samples=measurement.samples,
-        metric_name=metric[0] if metric else None, metric=metric[1] if metric else None,
         missing=_missing(measurement),
     )  # fmt: skip
 

@@ -90,17 +90,24 @@ class _Trial:
         if not self.timed:
             return sizes
         measured = self.timing(device, reporter=voice)
-        rows = {name: self._row(device, name, found) for name, found in measured.items()}
-        if self.out is not None:
-            append_rows(self.out, rows.values())
+        rows = {name: self._row(name, found) for name, found in measured.items()}
+        try:
+            rows = {name: self._graded(device, name, found) for name, found in rows.items()}
+        finally:  # an exam that fails loses no timing
+            if self.out is not None:
+                append_rows(self.out, rows.values())
         return sizes + [_shown(name, found, self.by_mlperf) for name, found in rows.items()]
 
-    def _row(self, device: Device, name: str, measured: Measurement) -> Row:
-        manifest, grade = self.manifests[name], self._grade(device, name)
+    def _row(self, name: str, measured: Measurement) -> Row:
+        return row(self.manifests[name], self.manifests[name].precision, measured, self.options)
+
+    def _graded(self, device: Device, name: str, timed: Row) -> Row:
+        grade = self._grade(device, name)
         if grade is None:
-            return row(manifest, manifest.precision, measured, self.options)
-        found = row(manifest, manifest.precision, measured, self.options, (grade.metric, grade.value))
-        return found.model_copy(update={"difference": grade.difference})
+            return timed
+        return timed.model_copy(
+            update={"metric_name": grade.metric, "metric": grade.value, "difference": grade.difference}
+        )
 
     def _size(self, device: Device, name: str) -> dict[str, Any]:
         found = footprint(device, Path(name)).model_dump(mode="json")

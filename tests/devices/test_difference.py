@@ -126,3 +126,16 @@ def test_a_row_holds_what_a_device_is_worth_beside_how_fast_it_is(
     assert row.difference is not None
     assert (row.difference.against, row.difference.points) == ("host", 0.0)
     assert row.difference.outputs[0].differing == 0  # the same runtime on the same machine
+
+
+def test_an_exam_that_fails_loses_no_timing(sshd: Board, bundle: MakeBundle, data: Path, tmp_path: Path) -> None:
+    absent = sshd.bin / "absent"
+    absent.write_text(f'#!/bin/sh\ncase " $* " in *" predict "*) exit 9;; esac\nexec {sys.executable} "$@"\n')
+    absent.chmod(0o755)
+    out = tmp_path / "results.jsonl"
+    words = ["bench", str(bundle("onnxruntime")), "--data", str(data), "--out", str(out), "--replicates", "1"]
+    result = CliRunner().invoke(app, [*words, "--seconds", "0.05", "--device", f"{sshd.uri}?python=absent"])
+    assert result.exit_code == 3, result.output
+    (row,) = read_rows(out)
+    assert row.latency is not None
+    assert row.metric is None

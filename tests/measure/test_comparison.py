@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from edgekd.errors import BadInputError
-from edgekd.measure.comparison import Difference, compare_files
+from edgekd.measure.comparison import Change, compare_files
 from edgekd.measure.facts import Machine
 from edgekd.measure.results import Row, append_rows
 from edgekd.measure.statistics import summarise
@@ -28,7 +28,7 @@ def measured(milliseconds: float, spread: float = 0.01, replicates: int = 5, **c
     return Row(**(fields | changes))
 
 
-def compared(tmp_path: Path, before: list[Row], after: list[Row], **options: float) -> tuple[list[Difference], bool]:
+def compared(tmp_path: Path, before: list[Row], after: list[Row], **options: float) -> tuple[list[Change], bool]:
     append_rows(tmp_path / "before.jsonl", before)
     append_rows(tmp_path / "after.jsonl", after)
     return compare_files(tmp_path / "before.jsonl", tmp_path / "after.jsonl", **options)

@@ -1,6 +1,7 @@
 """What a machine says of itself: the real script, with some of the programs that it asks replaced."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -70,3 +71,13 @@ def test_an_emulator_is_found_out(device: Device, tool: Tool, name: str, script:
     assert not machine_facts(device).emulated
     tool(name, script)
     assert machine_facts(device).emulated
+
+
+def test_a_users_setting_for_openmp_does_not_make_it_a_smaller_machine(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Coreutils' nproc obeys it, and what has other cores cannot be compared."""
+    cores = len(os.sched_getaffinity(0))
+    monkeypatch.setenv("OMP_NUM_THREADS", str(cores + 1))
+    monkeypatch.setenv("OMP_THREAD_LIMIT", "1")
+    assert machine_facts(device).cores == cores
