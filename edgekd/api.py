@@ -15,7 +15,7 @@ from edgekd.distillation import Builds, Method, checked
 from edgekd.distillation.kd import KD
 from edgekd.errors import BadInputError
 from edgekd.files import digest
-from edgekd.pipeline.bundles import bench_bundles
+from edgekd.pipeline.bench import bench_bundles
 from edgekd.pipeline.calibrated import calibrated, calibration_of, lost_by_layer
 from edgekd.pipeline.export import deliver
 from edgekd.pipeline.fine_tune import calibration, settle, settle_norms, simulated

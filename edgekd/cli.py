@@ -147,7 +147,7 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """Latency, throughput, memory and, with data, the task's metric on a device, in fresh-process replicates."""
-    from edgekd.pipeline.bundles import bench_bundles
+    from edgekd.pipeline.bench import bench_bundles
     from edgekd.pipeline.fleet import muster
     from edgekd.reporting.benchmark import bench_table
 

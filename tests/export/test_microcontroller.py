@@ -13,7 +13,7 @@ from edgekd.bundle import Preprocessing, load_bundle
 from edgekd.data.dataset import Dataset, Split
 from edgekd.devices import open_device
 from edgekd.measure import predict
-from edgekd.pipeline.bundles import bench_bundles
+from edgekd.pipeline.bench import bench_bundles
 from edgekd.pipeline.deploy import Workshop, deploy
 from edgekd.pipeline.stages import Stages
 from edgekd.pipeline.verify import verify_bundle

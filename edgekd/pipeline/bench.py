@@ -1,4 +1,4 @@
-"""Bundles that exist already, timed on devices."""
+"""Bundles that exist already, timed on devices and, with data, scored there."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
