@@ -6,7 +6,7 @@ those of their processors, so their answers are what such a device gives; their 
     python -m benchmarks.devices [RUN]
 
 RUN is a finished run of fashion-mnist or quickstart (runs/fashion-mnist); the samples are the first 2,000 of the test
-set. Needs `tests/devices/install` (Debian 12, as root). Writes `results/devices.jsonl`, in ten minutes.
+set. Needs `tests/devices/install` (Debian 12, as root). Writes `results/devices.jsonl`, in a quarter of an hour.
 """
 
 import argparse
