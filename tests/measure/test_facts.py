@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,7 @@ import pytest
 
 from edgekd.devices import Device, open_device
 from edgekd.measure.facts import machine_facts
-
-Tool = Callable[[str, str], None]
+from tests.measure.conftest import Tool
 
 
 @pytest.fixture
@@ -19,18 +18,6 @@ def device() -> Iterator[Device]:
     opened = open_device("local:")
     yield opened
     opened.close()
-
-
-@pytest.fixture
-def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tool:
-    """`tool(name, script)`: a program that is found before the machine's own."""
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-
-    def make(name: str, script: str) -> None:
-        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
-        (tmp_path / name).chmod(0o755)
-
-    return make
 
 
 def test_facts_that_are_not_there_have_a_reason(device: Device) -> None:

@@ -13,10 +13,10 @@ from edgekd.devices import Device, open_device
 from edgekd.measure.snapshot import SCRIPT
 from edgekd.measure.telemetry import telemetry, watch
 from tests.devices.conftest import _miss as miss
+from tests.measure.conftest import Tool
 
 Files = dict[str, str]
 MakeRoot = Callable[[Files], Path]
-MakeTool = Callable[[str, str], None]
 CPU = "sys/devices/system/cpu/cpu"
 PI = {
     "proc/uptime": "100.00 50.00",
@@ -46,20 +46,6 @@ def root(tmp_path: Path) -> MakeRoot:
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_text(content + "\n")
         return tmp_path
-
-    return make
-
-
-@pytest.fixture
-def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeTool:
-    """`tool(name, script)`: a program that the device's shell finds first."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-
-    def make(name: str, script: str) -> None:
-        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
-        (folder / name).chmod(0o755)
 
     return make
 
@@ -162,7 +148,7 @@ def test_a_governor_that_changed_meanwhile_shows() -> None:
 
 
 @pytest.mark.parametrize("status", [0, 2])
-def test_an_android_that_holds_back_says_so(device: Device, root: MakeRoot, tool: MakeTool, status: int) -> None:
+def test_an_android_that_holds_back_says_so(device: Device, root: MakeRoot, tool: Tool, status: int) -> None:
     tool("dumpsys", f"echo 'IsStatusOverride: false'; echo 'Thermal Status: {status}'")
     with watch(device, str(root({}))) as watched:
         pass
@@ -171,7 +157,7 @@ def test_an_android_that_holds_back_says_so(device: Device, root: MakeRoot, tool
     assert watched.telemetry.throttled is bool(status)
 
 
-def test_a_jetson_tells_its_power_mode_and_the_clock_of_its_gpu(device: Device, root: MakeRoot, tool: MakeTool) -> None:
+def test_a_jetson_tells_its_power_mode_and_the_clock_of_its_gpu(device: Device, root: MakeRoot, tool: Tool) -> None:
     """The GPU's clock is that of the samples in which it computes: here all, at 90 %."""
     gpu = {"cur_freq": "918000000", "max_freq": "1020000000", "device/load": "900"}
     others = {"17000000.gpu": gpu, "1f000000.memory": {"cur_freq": "1", "max_freq": "3000000000"}}
