@@ -22,13 +22,11 @@ from typing import Literal, Self
 from unittest.mock import patch
 
 from tests.devices import phone
-from tests.devices.namespaces import bind, loopback_up, mount, run_by_qemu
+from tests.devices.namespaces import ROOT, bind, loopback_up, mount, run_by_qemu, start
 from tests.devices.processes import comm, descendants
 
-ROOT = Path(__file__).parents[2]
 UNPACKED = ROOT / ".devices/adbd/usr/lib"  # by tests/devices/install
 ADBD, LIBRARIES = UNPACKED / "android-sdk/platform-tools/adbd", UNPACKED / "x86_64-linux-gnu/android"
-NAMESPACES = ["unshare", "--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child"]
 AUTH, NEW_KEY = int.from_bytes(b"AUTH", "little"), 3
 CHROOT = "/usr/sbin/chroot"
 Architecture = Literal["amd64", "arm64"]
@@ -46,17 +44,7 @@ class Android:
         self.folder, self.bin = folder, folder / "bin"
         self.bin.mkdir()
         self.environment = {"ADB_SERVER_SOCKET": f"localfilesystem:{folder}/adb.sock", "HOME": str(folder)}
-        with (folder / "log").open("w") as log:
-            self.process = subprocess.Popen(
-                [*NAMESPACES, sys.executable, __file__, str(folder), str(megabytes), architecture],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": str(ROOT)},
-            )  # fmt: skip
-        deadline = time.monotonic() + 20
-        while not (folder / "ready").exists():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                raise RuntimeError((folder / "log").read_text())
-            time.sleep(0.02)
+        self.process = start(folder, __file__, str(folder), str(megabytes), architecture, seconds=20)
         self._home, *_ = inside = descendants(self.process.pid)
         self._daemon = next(pid for pid in inside if comm(pid) == "adbd")
 

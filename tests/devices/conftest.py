@@ -12,9 +12,10 @@ import pytest
 
 from edgekd.devices import Device, open_device
 from tests.devices import phone
-from tests.devices.android import ADBD, NAMESPACES, Android, Phone
+from tests.devices.android import ADBD, Android, Phone
 from tests.devices.emulated import UNPACKED, Emulated, Pi
 from tests.devices.loopback import SSHD, Loopback
+from tests.devices.namespaces import NAMESPACES
 
 Board = Loopback | Android | Emulated
 Kind = type[Board]

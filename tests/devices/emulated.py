@@ -13,16 +13,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import ClassVar, Self
 
+from tests.devices.namespaces import ROOT, start
 from tests.devices.processes import comm, descendants
 
-ROOT = Path(__file__).parents[2]
 UNPACKED = ROOT / ".devices"
 INSIDE = Path(__file__).with_name("emulated_inside.py")
-NAMESPACES = ["unshare", "--user", "--map-root-user", "--mount", "--pid", "--net", "--fork", "--kill-child"]
 
 
 class Emulated:
@@ -45,17 +43,7 @@ class Emulated:
         for name in ("host", "user", "stranger"):
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
         self.trust("host")
-        with (folder / "log").open("w") as log:
-            self.process = subprocess.Popen(
-                [*NAMESPACES, sys.executable, INSIDE, type(self).__name__, str(folder), str(megabytes)],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": str(ROOT)},
-            )  # fmt: skip
-        deadline = time.monotonic() + 60
-        while not (folder / "ready").exists():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                raise RuntimeError((folder / "log").read_text())
-            time.sleep(0.02)
+        self.process = start(folder, INSIDE, type(self).__name__, str(folder), str(megabytes), seconds=60)
         self._home = descendants(self.process.pid)[0]
         self.configure()
 

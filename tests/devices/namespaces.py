@@ -1,17 +1,39 @@
-"""What a process that `unshare` put into namespaces of its own does there first."""
+"""A process in namespaces of its own: how it is put there, and what it does there first."""
 
 import ctypes
 import fcntl
 import os
 import socket
 import struct
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+NAMESPACES = ["unshare", "--user", "--map-root-user", "--mount", "--pid", "--net", "--fork", "--kill-child"]
+ROOT = Path(__file__).parents[2]
 SIOCSIFFLAGS, IFF_UP_RUNNING, MS_BIND_REC = 0x8914, 0x41, 0x5000
 # binfmt_misc's (kernel's admin-guide): an ELF header up to its machine's number, of a program, whether it is
 # position-independent or not; F opens qemu now, so that it need not lie in the device's root.
 ELF = {"aarch64": (2, 0xB7), "arm": (1, 0x28)}
 HEADER, HEADER_MASK = b"\x7fELF%c\x01\x01" + bytes(9) + b"\x02\x00%c\x00", b"\xff" * 7 + bytes(9) + b"\xfe\xff\xff\xff"
+
+
+def start(folder: Path, script: str | Path, *arguments: str, seconds: float) -> subprocess.Popen[bytes]:
+    """Run a script there until it says that it is `ready`, by a file in `folder`; RuntimeError with its log if not."""
+    argv = [*NAMESPACES, sys.executable, str(script), *arguments]
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": str(ROOT)}
+        )
+    deadline = time.monotonic() + seconds
+    while not (folder / "ready").exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            process.wait()
+            raise RuntimeError((folder / "log").read_text())
+        time.sleep(0.02)
+    return process
 
 
 def loopback_up() -> None:
