@@ -9,7 +9,7 @@ from rich.console import Console
 
 import edgekd
 from edgekd.errors import MissingExtraError
-from edgekd.terminal import DEVICE_LOST, Commands, say, show, speaks
+from edgekd.terminal import DEVICE_LOST, Commands, finite, say, show, speaks
 
 app = typer.Typer(
     cls=Commands,
@@ -139,7 +139,9 @@ def bench(
     ] = "single-stream",
     option: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A runtime option.")] = None,
     replicates: Annotated[int, typer.Option(min=1)] = 5,
-    seconds: Annotated[float, typer.Option(min=0.01, max=86_400, help="Shortest time per replicate.")] = 1.0,
+    seconds: Annotated[
+        float, typer.Option(min=0.01, max=86_400, callback=finite, help="Shortest time per replicate.")
+    ] = 1.0,
     count: Annotated[int, typer.Option(min=1, help="Fewest inferences per replicate.")] = 50,
     strict: Annotated[bool, typer.Option(help="MLPerf Mobile's rules; exit 1 if one is not kept.")] = False,
     data: Annotated[Path | None, typer.Option(help="npz with x and y, as for verify: the task's metric, too.")] = None,
@@ -192,7 +194,9 @@ def verify(
 def compare(
     before: Annotated[Path, typer.Argument(help="results.jsonl")],
     after: Annotated[Path, typer.Argument(help="results.jsonl")],
-    threshold: Annotated[float, typer.Option(min=0.0, help="Smallest slowdown that counts, as a fraction.")] = 0.05,
+    threshold: Annotated[
+        float, typer.Option(min=0.0, callback=finite, help="Smallest slowdown that counts, as a fraction.")
+    ] = 0.05,
     as_json: Json = False,
 ) -> None:
     """Two result files, row by row; exit 1 on a regression."""

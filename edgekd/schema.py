@@ -1,6 +1,7 @@
 """What every file format shares: frozen, strict models whose errors are one clear line."""
 
 import json
+import math
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -14,19 +15,32 @@ Cores = Annotated[str, Field(pattern=r"^\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?)*
 
 
 class Schema(BaseModel):
-    """A frozen model that refuses unknown keys."""
+    """A frozen model that refuses unknown keys and numbers that are not finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     @classmethod
     def parse(cls, document: Any, source: str) -> Self:
         """Validate a decoded document; raise BadInputError naming the source, the key and the nearest valid one."""
+        refuse_not_finite(document, source)
         try:
             return cls.model_validate_json(
                 json.dumps(document, default=str)
             )  # JSON mode: lists are tuples, 1 is not True
         except ValidationError as error:
             raise BadInputError(f"{source}: {explain(cls, error)}") from error
+
+
+def refuse_not_finite(document: Any, source: str) -> None:
+    """Raise BadInputError, naming the key, for a number in a decoded document that is nan or infinite."""
+    pending: list[tuple[str, Any]] = [("", document)]
+    while pending:
+        where, value = pending.pop()
+        if isinstance(value, float) and not math.isfinite(value):
+            raise BadInputError(f"{source}: {where}: {value} is not a finite number")
+        inner = dict(enumerate(value)) if isinstance(value, list | tuple) else value
+        if isinstance(inner, dict):
+            pending += [(f"{where}.{key}".lstrip("."), part) for key, part in inner.items()]
 
 
 def explain(model: type[BaseModel], error: ValidationError) -> str:

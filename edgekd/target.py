@@ -5,7 +5,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from edgekd.errors import BadInputError
 from edgekd.plugins import nearest
@@ -15,9 +15,9 @@ from edgekd.schema import Cores, Schema, read_toml
 class Limits(Schema):
     """What a deployment must stay within; units are in the names."""
 
-    memory_mb: float | None = None
-    model_kb: float | None = None
-    latency_ms: float | None = None
+    memory_mb: PositiveFloat | None = None
+    model_kb: PositiveFloat | None = None
+    latency_ms: PositiveFloat | None = None
 
 
 class Facts(Schema):
@@ -29,7 +29,7 @@ class Facts(Schema):
     cpu: str | None = None
     cores: PositiveInt | None = None
     isa: tuple[str, ...] = ()
-    memory_gb: float | None = None
+    memory_gb: PositiveFloat | None = None
     accelerator: str | None = None
     power_modes: tuple[str, ...] = ()
 

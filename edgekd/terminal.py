@@ -1,6 +1,7 @@
 """What the command line says, and the exit codes that it ends with."""
 
 import json
+import math
 import os
 import traceback
 from collections.abc import Callable
@@ -36,6 +37,13 @@ class Commands(TyperGroup):
                 raise
             message = f"internal error: {type(error).__name__}: {error} (--debug shows where)"
             raise complain(message, OUR_BUG) from error
+
+
+def finite(value: float) -> float:
+    """Return an option's number; nan and infinity, which pass its limits, are a usage error."""
+    if not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number")
+    return value
 
 
 def speaks() -> bool:

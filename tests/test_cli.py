@@ -159,6 +159,15 @@ def test_compare_claims_only_what_it_can(road, tmp_path):
     assert "no rows" in complaint(edgekd("compare", before, after), 2)
 
 
+@pytest.mark.parametrize("number", ["nan", "inf"])
+def test_options_that_are_no_number_are_refused(tmp_path, number):
+    """With either as threshold no slowdown would ever count."""
+    for words in (("compare", tmp_path, tmp_path, "--threshold", number), ("bench", tmp_path, "--seconds", number)):
+        refused = edgekd(*words)
+        assert refused.exit_code == 2
+        assert f"Invalid value for '{words[-2]}'" in refused.stderr
+
+
 def test_report_is_written_again(road, tmp_path):
     folder = shutil.copytree(road.folder, tmp_path / "run")
     (folder / "report.html").unlink()

@@ -40,6 +40,14 @@ def test_built_in_recipes_are_valid(name):
         ("epochs", "expected key=value"),
         ("title.x.y=1", "'x' is not inside a table"),
         ("seed.x=1", "seed"),
+        ("student.training.learning_rate=nan", "student.training.learning_rate: nan is not a finite number"),
+        ("quantization.max_drop=inf", "quantization.max_drop: inf"),
+        ("benchmark.seconds=-inf", "benchmark.seconds: -inf"),
+        ("cross_entropy={start = 1.0, end = nan}", "cross_entropy.end: nan"),
+        ("teacher.training.betas=[0.9, nan]", "teacher.training.betas.1: nan"),
+        ("student.options.dropout=nan", "student.options.dropout: nan"),
+        ("data.options={ fractions = [0.5, inf] }", "data.options.fractions.1: inf"),
+        ("distillation.0.temperature=inf", "distillation.0.temperature: inf"),
     ],
 )
 def test_a_wrong_key_is_one_line_with_the_nearest_valid_one(override, complaint):

@@ -28,6 +28,15 @@ def test_affinity_names_cores(tmp_path, cores, fits):
             load_target(str(path))
 
 
+@pytest.mark.parametrize("key", ["memory_mb", "model_kb", "latency_ms"])
+@pytest.mark.parametrize("value", ["nan", "inf", "-1.0"])
+def test_a_limit_is_a_positive_number(tmp_path, key, value):
+    path = tmp_path / "own.toml"
+    path.write_text(f'title = "own"\nbackend = "tflite"\nscheme = "int8-asymmetric"\n[limits]\n{key} = {value}\n')
+    with pytest.raises(BadInputError, match=f"limits.{key}"):
+        load_target(str(path))
+
+
 def test_every_kind_of_device_has_a_target():
     """Those of the issue: two Pis, three Jetsons, three phones, an NPU and a GPU of Intel's, an RTX card, Cortex-M."""
     assert {

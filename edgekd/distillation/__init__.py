@@ -10,6 +10,7 @@ from edgekd import plugins
 from edgekd.distillation._base import Builds, Context, Deploys, Example, Generational, Method, Output, weight_at
 from edgekd.errors import BadInputError
 from edgekd.recipe import Ramp, Weight
+from edgekd.schema import refuse_not_finite
 
 __all__ = [
     "Builds",
@@ -64,12 +65,14 @@ def _load(method: str, **parameters: Any) -> Method:
 
 
 def _validated(kind: type[Any], parameters: dict[str, Any], method: str | None = None) -> Method:
+    source = f"method {method or kind.__name__!r}"
+    refuse_not_finite(parameters, source)
     try:
         loaded: Method = TypeAdapter[Any](kind).validate_python(parameters)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise BadInputError(f"method {method or kind.__name__!r}: {where}: {first['msg']}") from error
+        raise BadInputError(f"{source}: {where}: {first['msg']}") from error
     return loaded
 
 

@@ -46,6 +46,7 @@ def test_methods_are_what_the_package_holds():
         ({"method": "kd", "student_taps": []}, "unknown parameter 'student_taps'"),
         ({"method": "kd", "temperature": 0.0}, "temperature"),
         ({"method": "kd", "temperature": "hot"}, "temperature"),
+        ({"method": "kd", "temperature": float("inf")}, "'kd': temperature: inf is not a finite number"),
         ({"method": "hint"}, "layers"),
         ({"method": "hint", "layers": {}}, "layers"),
         ({"method": "hint", "layers": "stages.2"}, "layers"),
