@@ -19,6 +19,19 @@ class BadInputError(EdgekdError):
     exit_code = 2
 
 
+class DamagedError(BadInputError):
+    """A file of edgekd's own is not what was written."""
+
+    def __init__(self, path: object) -> None:
+        super().__init__(f"{path} is damaged")
+
+
+class DiskFullError(EdgekdError):
+    """There is no room for a file; what was written before is whole."""
+
+    exit_code = 2
+
+
 class NothingToGainError(BadInputError):
     """A precision that would leave a model as it is."""
 

@@ -1,28 +1,58 @@
 """Files written whole or not at all, and the hashes that name their content."""
 
+import errno
 import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Iterator
+import secrets
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from edgekd.errors import DamagedError, DiskFullError
+
+SEAL = "sha256"
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling that replaces `path` when the block succeeds and vanishes when it fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    """Yield a temporary sibling that replaces `path` when the block succeeds and vanishes when it fails.
+
+    What has replaced it survives a power cut. Raises DiskFullError.
+    """
+    with needs_room(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{path.suffix}")
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # less the umask
+        try:
+            yield temporary
+            sync(temporary)
+            temporary.replace(path)
+            sync(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def needs_room(path: Path) -> Iterator[None]:
+    """Raise DiskFullError, naming `path`, where the block finds no room on its disk."""
     try:
-        yield temporary
-        temporary.chmod(0o644)
-        temporary.replace(path)
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise DiskFullError(f"{path}: the disk is full: make room, and the same command continues") from error
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(handle)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -34,6 +64,26 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_json(path: Path, document: Any) -> None:
     """Write `document` as indented JSON, atomically; NaN and infinity are refused (ValueError)."""
     write_bytes(path, (json.dumps(document, indent=2, allow_nan=False) + "\n").encode())
+
+
+def write_sealed(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a JSON object together with its own digest, atomically."""
+    write_json(path, {**document, SEAL: digest(dict(document))})
+
+
+def read_sealed(path: Path) -> dict[str, Any] | None:
+    """Return what `write_sealed` wrote, None without a file; raise DamagedError where a bit of it is another."""
+    try:
+        document: dict[str, Any] = json.loads(path.read_bytes())
+        seal = document.pop(SEAL)
+        intact = seal == digest(document)
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # whatever a damaged file leads to
+        raise DamagedError(path) from error
+    if not intact:
+        raise DamagedError(path)
+    return document
 
 
 def sha256(path: Path) -> str:

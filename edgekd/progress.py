@@ -10,6 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from edgekd.files import needs_room
+
 
 class Tracker:
     """One running bar."""
@@ -59,9 +61,11 @@ class Reporter:
     def event(self, kind: str, **fields: Any) -> None:
         """Append one record to `events.jsonl`."""
         if self._events is not None:
-            self._events.parent.mkdir(parents=True, exist_ok=True)
-            with self._events.open("a") as stream:
-                stream.write(json.dumps({"time": round(time.time(), 3), "event": kind, **fields}) + "\n")
+            record = json.dumps({"time": round(time.time(), 3), "event": kind, **fields})
+            with needs_room(self._events):
+                self._events.parent.mkdir(parents=True, exist_ok=True)
+                with self._events.open("a") as stream:
+                    stream.write(record + "\n")
 
 
 SILENT = Reporter(quiet=True)

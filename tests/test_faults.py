@@ -209,15 +209,11 @@ def test_corrupt_data(recipe, tmp_path, damage):
     assert "tiny.npz: not a readable npz file" in complaint(edgekd("run", recipe, "--out", tmp_path / "run"), 2)
 
 
-def test_corrupt_checkpoints_are_named(road, copied, tmp_path):
+def test_a_corrupt_checkpoint_is_named(road, tmp_path):
     given = tmp_path / "teacher.safetensors"
     given.write_bytes(b"\0" * 64)
     refused = edgekd("run", road.recipe, "--out", tmp_path / "other", "--set", f"teacher.checkpoint={given}")
     assert str(given) in complaint(refused, 2)
-    (copied / "stages" / "teacher.json").unlink()
-    (checkpoint,) = (copied / "teacher").glob("checkpoint.*.safetensors")
-    checkpoint.write_bytes(checkpoint.read_bytes()[:-1])
-    assert "delete it to train again" in complaint(edgekd("run", road.recipe, "--out", copied), 2)
 
 
 def test_a_tampered_bundle_is_not_run(road, tmp_path):

@@ -20,7 +20,7 @@ from edgekd.backends.reference import output_steps
 from edgekd.bundle import GOLDEN, MANIFEST, Manifest, Preprocessing, TensorSpec, identify
 from edgekd.distance import float_step, rms
 from edgekd.errors import BadInputError
-from edgekd.files import write_json
+from edgekd.files import needs_room, sync, write_json
 from edgekd.target import Target
 
 Array = NDArray[Any]
@@ -125,14 +125,18 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
     """Yield an empty sibling that becomes `folder` when the block succeeds; only a bundle or nothing is replaced."""
     if folder.exists() and not (folder / MANIFEST).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise BadInputError(f"{folder} exists and is not a bundle: choose another place")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as workshop:
-        scratch = Path(workshop) / "new"
-        scratch.mkdir()
-        yield scratch
-        if folder.exists():
-            folder.rename(Path(workshop) / "old")
-        scratch.rename(folder)
+    with needs_room(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as workshop:
+            scratch = Path(workshop) / "new"
+            scratch.mkdir()
+            yield scratch
+            for path in (*scratch.iterdir(), scratch):
+                sync(path)
+            if folder.exists():
+                folder.rename(Path(workshop) / "old")
+            scratch.rename(folder)
+        sync(folder.parent)
 
 
 def _sealed(folder: Path, manifest: Manifest, compiled: tuple[str, ...]) -> Manifest:

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -11,7 +12,7 @@ from pydantic import Field, PositiveInt
 
 from edgekd.bundle import GOLDEN, Manifest
 from edgekd.errors import BadInputError
-from edgekd.files import digest, sha256
+from edgekd.files import digest, needs_room, sha256
 from edgekd.measure.benchmark import Measurement
 from edgekd.measure.difference import Difference
 from edgekd.measure.facts import Machine
@@ -118,13 +119,16 @@ def artifact(manifest: Manifest) -> str:
 def append_rows(path: Path, rows: Iterable[Row]) -> None:
     """Add rows at the end of a file, whoever else does; what a killed process left of its last line goes."""
     lines = "".join(row.model_dump_json() + "\n" for row in rows).encode()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+b") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)  # released when it is closed
-        stream.seek(0)
-        before = stream.read()
-        stream.truncate(before.rfind(b"\n") + 1)
-        stream.write(lines)
+    with needs_room(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a+b") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)  # released when it is closed
+            stream.seek(0)
+            before = stream.read()
+            stream.truncate(before.rfind(b"\n") + 1)
+            stream.write(lines)
+            stream.flush()
+            os.fsync(stream.fileno())
 
 
 def read_rows(path: Path) -> list[Row]:

@@ -18,12 +18,11 @@ from edgekd.recipe import Model, Recipe
 from edgekd.students import build_model, takes_teacher
 from edgekd.training import CachedTeacher, CrossEntropy, Distill, Teacher, Teachers, teacher_taps, train
 from edgekd.training.batches import Batches
+from edgekd.training.loop import HISTORY, WEIGHTS
 from edgekd.training.objectives import Objective
 from edgekd.training.precision import place_model, runner
 from edgekd.training.seeding import derive
 from edgekd.training.weights import load_weights, weights_digest
-
-WEIGHTS, HISTORY = "best.safetensors", "history.json"
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from edgekd.data import load
 from edgekd.data.dataset import Dataset
 from edgekd.devices import open_device
 from edgekd.errors import BadInputError, DeviceError, EdgekdError, PromiseBrokenError
-from edgekd.files import write_json
+from edgekd.files import needs_room, write_json
 from edgekd.measure.facts import machine_facts
 from edgekd.pipeline.deploy import Workshop, deploy
 from edgekd.pipeline.learn import Classroom, Learned, control, distil, teach
@@ -45,6 +45,7 @@ FOLDERS = (
     "seeds",
 )
 FILES = (RUN, REPORT, "results.jsonl", "events.jsonl")
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -164,8 +165,10 @@ def _outcome(run: dict[str, Any], seeds: list[SeedResult], strict: bool) -> Outc
 @contextmanager
 def alone(folder: Path, fresh: bool) -> Iterator[None]:
     """Hold the run folder: two runs in it would take turns at each other's checkpoints."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
+    with needs_room(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / LOCK).open("w")
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from edgekd.data.dataset import Array
 from edgekd.distillation import Output
-from edgekd.errors import BadInputError
+from edgekd.errors import BadInputError, DamagedError
 from edgekd.progress import Reporter
 from edgekd.training.answers import Encoding
 from edgekd.training.batches import Batch, Batches, by_length
-from edgekd.training.rows import RowWriter, open_rows, rows_done
+from edgekd.training.rows import RowWriter, open_rows, safe_rows
 from edgekd.training.teacher import Teacher
 
 CHUNK = 256
@@ -58,8 +58,10 @@ class AnswerFiles:
         return self._row * self._samples * len(self.views)
 
     def build(self, reporter: Reporter) -> None:
-        """Ask the teacher whatever it was not asked yet; of several processes one asks and the others wait."""
+        """Ask the teacher what it was not asked yet, or what is damaged; of several processes one asks, others wait."""
         with self._locked():
+            for view in self.views:
+                self._discard_damaged(view, reporter)
             missing = [view for view in self.views if not self._path(view).is_dir()]
             if missing:
                 self._announce(missing, reporter)
@@ -99,10 +101,20 @@ class AnswerFiles:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
+    def _discard_damaged(self, view: int, reporter: Reporter) -> None:
+        for folder, least in ((self._path(view), self._samples), (self._partial(view), 0)):
+            try:
+                damaged = None if not folder.is_dir() or safe_rows(folder) >= least else f"{folder} is damaged"
+            except DamagedError as error:
+                damaged = str(error)
+            if damaged:
+                reporter.say(f"{damaged}: the teacher is asked again")
+                shutil.rmtree(folder)
+
     def _announce(self, missing: list[int], reporter: Reporter) -> None:
         views = f"{len(self.views)} view{'s' if len(self.views) > 1 else ''}"
         reporter.say(f"teacher's answers: {self._samples:,} samples × {views}, {amount(self.nbytes)} in {self.folder}")
-        rows = sum(self._samples - rows_done(self._partial(view)) for view in missing)
+        rows = sum(self._samples - safe_rows(self._partial(view)) for view in missing)
         free = shutil.disk_usage(self.folder).free
         if rows * self._row > free:
             raise BadInputError(

@@ -1,14 +1,13 @@
 """Checkpoints that a kill at any moment leaves whole: the JSON file commits the tensors that it names by hash."""
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from edgekd.errors import BadInputError
-from edgekd.files import write_json
+from edgekd.errors import DamagedError
+from edgekd.files import read_sealed, sha256, write_sealed
 from edgekd.training.weights import read_tensors, save_tensors
 
 JSON = "checkpoint.json"
@@ -41,26 +40,21 @@ def save_checkpoint(folder: Path, key: str, position: Position, tensors: dict[st
     """Write a checkpoint, then drop the one before."""
     name = f"checkpoint.{position.step}.safetensors"
     digest = save_tensors(tensors, folder / name)
-    write_json(folder / JSON, {"key": key, "tensors": name, "sha256": digest, "position": asdict(position)})
+    write_sealed(folder / JSON, {"key": key, "tensors": name, "tensors_sha256": digest, "position": asdict(position)})
     for old in (*folder.glob("checkpoint.*.safetensors"), *folder.glob(".checkpoint.*")):
         if old.name != name:
             old.unlink(missing_ok=True)
 
 
 def load_checkpoint(folder: Path, key: str) -> tuple[Position, dict[str, Tensor]] | None:
-    """The checkpoint in a folder, or None when there is none or it has another key.
+    """Return the checkpoint in a folder, or None when there is none or it has another key.
 
-    Raises BadInputError when it is damaged.
+    Raises DamagedError when a bit of it is not what was written.
     """
-    path = folder / JSON
-    if not path.is_file():
+    document = read_sealed(folder / JSON)
+    if document is None or document["key"] != key:
         return None
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        if document["key"] != key:
-            return None
-        position = Position(**document["position"])
-        name, expected = document["tensors"], document["sha256"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise BadInputError(f"{path} is damaged: delete it to train again") from error
-    return position, read_tensors(folder / name, expected)
+    tensors = folder / document["tensors"]
+    if not tensors.is_file() or sha256(tensors) != document["tensors_sha256"]:
+        raise DamagedError(tensors)
+    return Position(**document["position"]), read_tensors(tensors)

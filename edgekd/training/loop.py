@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from edgekd.data.dataset import Dataset
-from edgekd.errors import BadInputError, PromiseBrokenError
+from edgekd.errors import BadInputError, DamagedError, PromiseBrokenError
 from edgekd.files import write_json
 from edgekd.progress import SILENT, Reporter, Tracker
 from edgekd.recipe import Data, Training
@@ -33,7 +33,7 @@ from edgekd.training.seeding import derive
 from edgekd.training.state import BEST, State, part
 from edgekd.training.weights import save_tensors
 
-HISTORY = "history.json"
+WEIGHTS, HISTORY = "best.safetensors", "history.json"
 CHECKPOINT_SECONDS = 30.0
 
 OnProgress = Callable[[nn.Module, float], None]
@@ -66,21 +66,36 @@ def train(
 
     Continues from `folder`'s checkpoint when that has the same `key`, and at one thread reaches bit-equal weights.
     `on_progress(model, fraction)` is called before every step, in training mode; what it does may depend on the
-    fraction of steps done alone. Raises PromiseBrokenError when the loss is no longer finite, BadInputError when the
-    checkpoint is damaged; Ctrl-C saves one and raises KeyboardInterrupt. Several processes (`training.processes`) all
-    call this and get the same; the main one alone writes and reports.
+    fraction of steps done alone. Raises PromiseBrokenError when the loss is no longer finite; Ctrl-C saves a checkpoint
+    and raises KeyboardInterrupt. Several processes (`training.processes`) all call this and get the same; the main one
+    alone writes and reports.
     """
-    position, tensors = load_checkpoint(folder, key) or (Position(), {})
+    reporter = reporter if crew().is_main else SILENT
+    position, tensors = _where_it_stands(folder, key, reporter)
     session = _Session(
-        model, data, recipe_data, settings, objective, folder, seed, key,
-        reporter if crew().is_main else SILENT, on_progress, position,
+        model, data, recipe_data, settings, objective, folder, seed, key, reporter, on_progress, position
     )  # fmt: skip
     if position.step < session.total_steps:
         tensors = session.learn(tensors)
     best, network = part(tensors, BEST), objective.deploy(model)
-    crew().lead(lambda: save_tensors(best, folder / "best.safetensors"))
+    crew().lead(lambda: _write_outputs(folder, best, position.history))
     network.load_state_dict(best)
     return Trained(network, position.best or 0.0, tuple(position.history), position.seconds)
+
+
+def _where_it_stands(folder: Path, key: str, reporter: Reporter) -> tuple[Position, dict[str, Tensor]]:
+    """Return the last checkpoint, or the beginning where there is none that can be trusted."""
+    try:
+        return load_checkpoint(folder, key) or (Position(), {})
+    except DamagedError as error:
+        reporter.say(f"{error}: training starts over")
+        return Position(), {}
+
+
+def _write_outputs(folder: Path, best: dict[str, Tensor], history: list[dict[str, Any]]) -> None:
+    """Replace what an earlier training left, now that all of the new is known and safe in the last checkpoint."""
+    save_tensors(best, folder / WEIGHTS)
+    write_json(folder / HISTORY, history)
 
 
 @dataclass(eq=False)
@@ -213,7 +228,6 @@ class _Session:
         record = {"epoch": epoch + 1, "loss": means.pop("loss"), "terms": means, "val": val}
         position.history.append(record | {"learning_rate": self._rate(position.step - 1)})
         self._save()
-        self._crew.lead(lambda: write_json(self.folder / HISTORY, position.history))
         self._curves.epoch(position.step - 1, position.history[-1])
         self.reporter.event("epoch", stage=self.folder.name, **position.history[-1])
 

@@ -3,65 +3,58 @@
 Rows are appended with `write`, not through a memory map: into a map, a full disk is a SIGBUS.
 """
 
-import errno
+import hashlib
 import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 
 from edgekd.data.dataset import Array
-from edgekd.errors import BadInputError
-from edgekd.files import write_bytes
+from edgekd.errors import DamagedError
+from edgekd.files import needs_room, read_sealed, sync, write_sealed
 
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-DONE = "done"
+DONE = "done.json"
+_PIECE = 1 << 20  # bytes
 
 
 class RowWriter:
     """`.npy` files in `folder` that will have `total` rows each; `done` of them are safe.
 
-    Opened again after an interruption it goes on behind them. As a context it commits on the way out.
+    Opened again after an interruption it goes on behind them, without looking at them again (see `safe_rows`). As a
+    context it commits on Ctrl-C. Raises DiskFullError.
     """
 
     def __init__(self, folder: Path, example: Mapping[str, Array], total: int) -> None:
-        self._folder, self._total, self._files = folder, total, dict[str, BinaryIO]()
-        try:
+        self._folder, self._files = folder, dict[str, _Hashed]()
+        self.done = self._written = safe_rows(folder)
+        with needs_room(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            self.done = self._written = rows_done(folder)
             for name, rows in example.items():
-                self._files[name] = _open_at(folder / f"{name}.npy", rows, total, self.done)
-        except OSError as error:
-            raise self._explained(error) from error
+                self._files[name] = _Hashed(folder / f"{name}.npy", rows, total, self.done)
 
     def append(self, rows: Mapping[str, Array]) -> None:
-        """Add rows to every file; raise BadInputError when the disk is full."""
-        try:
+        """Add rows to every file."""
+        with needs_room(self._folder):
             for name, file in self._files.items():
-                file.write(rows[name].data)
-        except OSError as error:
-            raise self._explained(error) from error
+                file.write(rows[name].data.cast("B"))
         self._written += len(next(iter(rows.values())))
 
     def commit(self) -> None:
         """Make what was appended safe."""
-        try:
-            for file in self._files.values():
-                file.flush()
-                os.fsync(file.fileno())
-            write_bytes(self._folder / DONE, str(self._written).encode())
-        except OSError as error:
-            raise self._explained(error) from error
+        with needs_room(self._folder):
+            files = {f"{name}.npy": file.commit() for name, file in self._files.items()}
+            write_sealed(self._folder / DONE, {"rows": self._written, "files": files})
         self.done = self._written
 
     def finish(self, folder: Path) -> None:
         """Commit the last rows and give the whole its final name."""
         self.commit()
         self._close()
-        (self._folder / DONE).unlink()
         self._folder.rename(folder)
+        sync(folder.parent)
 
     def __enter__(self) -> Self:
         return self
@@ -76,44 +69,56 @@ class RowWriter:
             with suppress(OSError):  # on a full disk even closing tries to write
                 file.close()
 
-    def _explained(self, error: OSError) -> BaseException:
-        if error.errno not in FULL:
-            return error
-        safe = f"{rows_done(self._folder):,} of {self._total:,} samples are safe"
-        return BadInputError(f"{self._folder}: the disk is full, {safe}: make room and run again to continue")
-
 
 def open_rows(path: Path) -> Array:
-    """A finished array, memory-mapped; raise BadInputError when it is damaged."""
-    try:
-        return np.lib.format.open_memmap(path, mode="r").view(np.ndarray)
-    except (OSError, ValueError) as error:
-        raise _damaged(path) from error
+    """A finished array, memory-mapped."""
+    return np.lib.format.open_memmap(path, mode="r").view(np.ndarray)
 
 
-def rows_done(folder: Path) -> int:
-    """Rows that are safe in an unfinished folder, 0 if there is none."""
-    path = folder / DONE
-    try:
-        return int(path.read_text()) if path.is_file() else 0
-    except ValueError as error:
-        raise _damaged(path) from error
+def safe_rows(folder: Path) -> int:
+    """Return how many rows of a folder are safe, 0 if there is none; raise DamagedError where one is not as it was."""
+    committed = read_sealed(folder / DONE)
+    if committed is None:
+        return 0
+    for name, known in committed["files"].items():
+        if _hashed_prefix(folder / name, known["bytes"]).hexdigest() != known["sha256"]:
+            raise DamagedError(folder / name)
+    rows: int = committed["rows"]
+    return rows
 
 
-def _open_at(path: Path, rows: Array, total: int, done: int) -> BinaryIO:
-    if done and not path.is_file():
-        raise _damaged(path)
-    file = path.open("r+b" if done else "w+b")
-    described = np.lib.format.dtype_to_descr(rows.dtype)
-    header = {"descr": described, "fortran_order": False, "shape": (total, *rows.shape[1:])}
-    np.lib.format.write_array_header_1_0(file, header)
-    end = file.tell() + done * rows[0].nbytes
-    if file.seek(0, os.SEEK_END) < end:
-        raise _damaged(path)
-    file.seek(end)
-    file.truncate()
-    return file
+class _Hashed:
+    """An `.npy` file that is appended to, and the digest of all that is in it."""
+
+    def __init__(self, path: Path, rows: Array, total: int, done: int) -> None:
+        self._file: BinaryIO = path.open("r+b" if done else "w+b")
+        described = np.lib.format.dtype_to_descr(rows.dtype)
+        header = {"descr": described, "fortran_order": False, "shape": (total, *rows.shape[1:])}
+        np.lib.format.write_array_header_1_0(self._file, header)
+        self._file.flush()
+        self._bytes = self._file.tell() + done * rows[0].nbytes
+        self._digest = _hashed_prefix(path, self._bytes)
+        self._file.seek(self._bytes)
+        self._file.truncate()
+
+    def write(self, content: memoryview) -> None:
+        self._digest.update(content)
+        self._bytes += self._file.write(content)
+
+    def commit(self) -> dict[str, Any]:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return {"bytes": self._bytes, "sha256": self._digest.hexdigest()}
+
+    def close(self) -> None:
+        self._file.close()
 
 
-def _damaged(path: Path) -> BadInputError:
-    return BadInputError(f"{path} is damaged: delete {path.parent} to ask the teacher again")
+def _hashed_prefix(path: Path, count: int) -> Any:
+    """The running SHA-256 of a file's first `count` bytes, or of all where it has fewer or is not there."""
+    state = hashlib.sha256()
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        while piece := file.read(min(_PIECE, count)):
+            state.update(piece)
+            count -= len(piece)
+    return state

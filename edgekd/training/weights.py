@@ -4,11 +4,11 @@ import hashlib
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from edgekd.errors import BadInputError
-from edgekd.files import atomic_path, sha256
+from edgekd.files import sha256, write_bytes
 from edgekd.plugins import nearest
 
 PICKLED = {".pt", ".pth"}
@@ -20,9 +20,9 @@ def save_tensors(tensors: dict[str, Tensor], path: Path) -> str:
         name: value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
         for name, value in tensors.items()
     }
-    with atomic_path(path) as temporary:
-        save_file(own, temporary)
-        return sha256(temporary)
+    content = save(own)  # not to a file: a full disk would be an error of safetensors' own
+    write_bytes(path, content)
+    return hashlib.sha256(content).hexdigest()
 
 
 def read_tensors(path: Path, expected: str | None = None) -> dict[str, Tensor]:

@@ -95,12 +95,35 @@ def test_a_checkpoint_of_other_inputs_is_replaced(tmp_path, blobs, network, reci
     assert load_checkpoint(tmp_path, "old") is None
 
 
-def test_a_damaged_checkpoint_stops_it(tmp_path, blobs, network, recipe_data):
-    learn(network(), blobs(), recipe_data, tmp_path)
+def test_a_damaged_checkpoint_has_it_start_over(tmp_path, blobs, network, recipe_data):
+    trained = learn(network(), blobs(), recipe_data, tmp_path)
     (path,) = tmp_path.glob("checkpoint.*.safetensors")
     path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(BadInputError, match="is damaged"):
-        learn(network(), blobs(), recipe_data, tmp_path)
+    again = learn(network(), blobs(), recipe_data, tmp_path)
+    assert again.history == trained.history  # the same numbers, bit by bit
+
+
+def test_a_kill_after_the_last_checkpoint_leaves_curves_whole(tmp_path, blobs, network, recipe_data):
+    trained = learn(network(), blobs(), recipe_data, tmp_path)
+    (tmp_path / "history.json").unlink()
+    (tmp_path / "best.safetensors").unlink()
+    learn(network(), blobs(), recipe_data, tmp_path)
+    assert json.loads((tmp_path / "history.json").read_text()) == list(trained.history)
+    assert (tmp_path / "best.safetensors").is_file()
+
+
+def test_what_an_earlier_training_left_stays_until_the_new_is_complete(tmp_path, blobs, network, recipe_data):
+    learn(network(), blobs(), recipe_data, tmp_path, key="old")
+    before = {name: (tmp_path / name).read_bytes() for name in ("history.json", "best.safetensors")}
+
+    def interrupted(_model, fraction):
+        if fraction > 0.6:  # the first epoch of the new one is over
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        learn(network(), blobs(), recipe_data, tmp_path, key="new", on_progress=interrupted)
+    assert (tmp_path / "checkpoint.json").is_file()
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
 
 
 def test_nan_stops_it_and_the_last_good_checkpoint_stays(tmp_path, blobs, network, recipe_data):

@@ -227,9 +227,13 @@ def test_of_two_processes_one_asks_and_the_other_waits(tmp_path, blobs, recipe_d
     assert sorted(each.seen for each in teachers) == [0, 1500]
 
 
-def test_a_damaged_cache_is_one_clear_line(tmp_path, blobs, recipe_data, teacher):
+@pytest.mark.parametrize("name", ["logits.npy", "done.json"])
+def test_a_bit_that_flipped_in_a_cache_has_its_teacher_asked_again(tmp_path, capsys, blobs, recipe_data, teacher, name):
     cached(teacher, tmp_path).prepare(batches(blobs(), recipe_data), [0])
-    (path,) = tmp_path.glob("*/view-0/logits.npy")
-    path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(BadInputError, match=r"logits\.npy is damaged: delete"):
-        cached(teacher, tmp_path).prepare(batches(blobs(), recipe_data), [0])
+    (path,) = tmp_path.glob(f"*/view-0/{name}")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:200] + bytes([whole[200] ^ 1]) + whole[201:])
+    source = CachedTeacher(Teacher(teacher, ("inner.0.2",), "float32"), tmp_path, Reporter())
+    source.prepare(batches(blobs(), recipe_data), [0])
+    assert f"{path} is damaged: the teacher is asked again" in capsys.readouterr().err
+    assert path.read_bytes() == whole

@@ -1,6 +1,7 @@
 """A cache that was killed, met a full disk or found none: one clear line, nothing lost."""
 
 import contextlib
+import json
 import os
 import resource
 import shutil
@@ -14,8 +15,8 @@ import pytest
 import torch
 from torch import nn
 
-from edgekd.errors import BadInputError
-from edgekd.progress import SILENT
+from edgekd.errors import BadInputError, DiskFullError
+from edgekd.progress import SILENT, Reporter
 from edgekd.training import CachedTeacher, Teacher, answer_files
 from edgekd.training.batches import Batches
 from tests.training.killed_cache import build
@@ -47,24 +48,31 @@ def test_killed_it_continues_to_the_bytes_of_an_unbroken_one(tmp_path):
 
 
 @pytest.mark.usefixtures("every_chunk_committed")
-@pytest.mark.parametrize(("name", "damage"), [("feature-0.npy", "cut"), ("logits.npy", "remove"), ("done", "empty")])
-def test_an_unfinished_cache_that_was_damaged_is_one_clear_line(tmp_path, blobs, recipe_data, network, name, damage):
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [("feature-0.npy", "cut"), ("logits.npy", "remove"), ("logits.npy", "flip"), ("done.json", "empty")],
+)
+def test_an_unfinished_cache_that_was_damaged_starts_over(tmp_path, capsys, blobs, recipe_data, network, name, damage):
     teacher, data = Filling(network(), None), blobs(samples=200)
     teacher.limit = 2
     with pytest.raises(KeyboardInterrupt):
-        prepare(teacher, tmp_path, data, recipe_data)
+        prepare(teacher, tmp_path / "damaged", data, recipe_data)
     teacher.limit = None
-    (path,) = tmp_path.glob(f"*/view-0.partial/{name}")
+    (path,) = tmp_path.glob(f"damaged/*/view-0.partial/{name}")
+    whole = path.read_bytes()
     if damage == "remove":
         path.unlink()
     else:
-        path.write_bytes(path.read_bytes()[:200] if damage == "cut" else b"")
-    with pytest.raises(BadInputError, match=rf"{name} is damaged: delete .*view-0\.partial to ask the teacher again"):
-        prepare(teacher, tmp_path, data, recipe_data)
+        flipped = whole[:150] + bytes([whole[150] ^ 1]) + whole[151:]
+        path.write_bytes({"cut": whole[:200], "empty": b"", "flip": flipped}[damage])
+    prepare(teacher, tmp_path / "damaged", data, recipe_data, Reporter())
+    assert f"{path} is damaged: the teacher is asked again" in capsys.readouterr().err
+    prepare(teacher, tmp_path / "fresh", data, recipe_data)
+    assert stored(tmp_path / "damaged") == stored(tmp_path / "fresh")
 
 
 def reached(folder):
-    return max((int(path.read_text()) for path in folder.glob("*/view-0.partial/done")), default=0)
+    return max((json.loads(path.read_text())["rows"] for path in folder.glob("*/view-0.partial/done.json")), default=0)
 
 
 @pytest.fixture
@@ -103,17 +111,18 @@ def every_chunk_committed(monkeypatch):
     monkeypatch.setattr(answer_files, "CHUNK", 64)
 
 
-def prepare(teacher, folder, data, recipe):
-    source = CachedTeacher(Teacher(teacher, ("inner.0",), "float32"), folder, SILENT)
+def prepare(teacher, folder, data, recipe, reporter=SILENT):
+    source = CachedTeacher(Teacher(teacher, ("inner.0",), "float32"), folder, reporter)
     source.prepare(Batches(data, recipe, 32, 5, torch.device("cpu")), [0])
 
 
 @pytest.mark.usefixtures("every_chunk_committed")
 def test_a_disk_that_fills_up_is_one_clear_line_and_it_continues(small_disk, tmp_path, blobs, recipe_data, network):
     teacher, data = Filling(network(), small_disk), blobs(samples=1000)
-    with pytest.raises(BadInputError, match=r"the disk is full, 64 of 1,000 samples are safe: make room and run again"):
+    with pytest.raises(DiskFullError, match=r"view-0\.partial: the disk is full: make room, and the same command"):
         prepare(teacher, small_disk / "answers", data, recipe_data)
     (small_disk / "filler").unlink()
+    assert reached(small_disk / "answers") == 64
     prepare(teacher, small_disk / "answers", data, recipe_data)
     prepare(teacher, tmp_path / "fresh", data, recipe_data)
     assert stored(small_disk / "answers") == stored(tmp_path / "fresh")
@@ -125,7 +134,7 @@ def test_a_file_that_may_not_grow_is_one_clear_line_and_it_continues(tmp_path, b
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
     try:
-        with pytest.raises(BadInputError, match=r"the disk is full, 576 of 1,000 samples are safe"):
+        with pytest.raises(DiskFullError, match=r"view-0\.partial: the disk is full"):
             prepare(teacher, tmp_path / "limited", data, recipe_data)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
