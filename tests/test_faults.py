@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 import onnx
 import pytest
+import torch
 from torch import nn
 
 from edgekd import KD, Training, api
@@ -214,6 +215,10 @@ def test_a_corrupt_checkpoint_is_named(road, tmp_path):
     given.write_bytes(b"\0" * 64)
     refused = edgekd("run", road.recipe, "--out", tmp_path / "other", "--set", f"teacher.checkpoint={given}")
     assert str(given) in complaint(refused, 2)
+    torch.save({"model": {"net.stem.weight": torch.zeros(1)}}, given)
+    refused = edgekd("run", road.recipe, "--out", tmp_path / "other", "--set", f"control={given}")
+    assert "in 'model': no weights for" in complaint(refused, 2)
+    assert not (tmp_path / "other" / "teacher").exists()  # said before a teacher is trained
 
 
 def test_a_tampered_bundle_is_not_run(road, tmp_path):

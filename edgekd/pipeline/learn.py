@@ -65,6 +65,13 @@ class Classroom:
         place_model(network, torch.device("cpu"), len(shape))
         return network
 
+    def begin(self, model: Model, teacher: nn.Module | None = None, checkpoint: str | None = None) -> nn.Module:
+        """A recipe's network as it starts: with the weights of a checkpoint, its own unless given, else as built."""
+        network, path = self.build(model, teacher), checkpoint or model.checkpoint
+        if path is not None:
+            load_weights(network, Path(path))
+        return network
+
 
 @dataclass(frozen=True)
 class Learned:
@@ -77,7 +84,7 @@ class Learned:
 
 def first_step(room: Classroom) -> nn.Module:
     """An untrained student after one look at its untrained teachers: all can be built, tapped and compared."""
-    teachers = [room.build(model) for model in room.recipe.teachers]
+    teachers = [room.begin(model) for model in room.recipe.teachers]
     for teacher in teachers:
         try_out(teacher, room.data, "teacher")
     student, batches, methods = (
@@ -86,6 +93,8 @@ def first_step(room: Classroom) -> nn.Module:
         load_methods(room.recipe.distillation),
     )
     try_out(student, room.data, "student")
+    if room.recipe.control:
+        room.begin(room.recipe.student, teachers[0], room.recipe.control)
     source = Teachers([Teacher(teacher, teacher_taps(methods, number)) for number, teacher in enumerate(teachers)])
     objective = Distill(student, source, methods, cross_entropy=room.recipe.cross_entropy)
     objective.build(batches)
@@ -104,7 +113,7 @@ def teach(room: Classroom) -> list[Learned]:
 def _teacher(room: Classroom, recipe: Model, name: str) -> Learned:
     if recipe.checkpoint is None and recipe.training.epochs:
         return _train(room, name, recipe, None, lambda _: CrossEntropy(recipe.training.label_smoothing), {})
-    return _given(room, name, room.build(recipe), recipe.checkpoint)
+    return _given(room, name, room.begin(recipe))
 
 
 def control(room: Classroom, teacher: Learned) -> Learned:
@@ -114,7 +123,7 @@ def control(room: Classroom, teacher: Learned) -> Learned:
     """
     student, room = room.recipe.student, replace(room, data=room.data.labelled)
     if room.recipe.control:
-        return _given(room, "scratch", room.build(student, teacher.model), room.recipe.control)
+        return _given(room, "scratch", room.begin(student, teacher.model, room.recipe.control))
     return _train(room, "scratch", student, teacher.model, lambda _: CrossEntropy(student.training.label_smoothing), {})
 
 
@@ -159,10 +168,8 @@ def lesson(room: Classroom, model: nn.Module, teachers: list[nn.Module], methods
     )  # fmt: skip
 
 
-def _given(room: Classroom, name: str, model: nn.Module, checkpoint: str | None) -> Learned:
+def _given(room: Classroom, name: str, model: nn.Module) -> Learned:
     """A network that needs no training."""
-    if checkpoint is not None:
-        load_weights(model, Path(checkpoint))
     inputs = {"weights": weights_digest(model), **room.identity}
     record = room.stages.run(name, inputs, lambda _: score(model, room.data))
     return Learned(model.eval(), record, room.folder / name)

@@ -30,6 +30,7 @@ from edgekd.recipe import Recipe
 from edgekd.reporting.html import REPORT, RUN, write_report
 from edgekd.target import Target
 from edgekd.training.processes import crew
+from edgekd.training.state_dicts import read_state_dicts
 
 # All that a run writes; nothing else in its folder is ever touched.
 FOLDERS = (
@@ -77,6 +78,7 @@ def run_recipe(
     torch.set_num_threads(recipe.threads)
     with ExitStack() as held:
         company.lead(lambda: held.enter_context(alone(folder, fresh)))
+        _read_checkpoints(recipe)
         data = load(recipe.data, recipe.seed)
         stages = Stages(folder, reporter, crew=company)
         room = Classroom(recipe, data, recipe.seed, stages, reporter)
@@ -89,6 +91,13 @@ def run_recipe(
                 results.append(_run_seed(recipe, data, targets, teachers, seed, own, reporter))
         run = company.lead(lambda: _record(recipe, data, teachers, results, stages))
     return _outcome(run, results, strict)
+
+
+def _read_checkpoints(recipe: Recipe) -> None:
+    """Fail on a file of weights that cannot be read before data are prepared for it."""
+    for path in (*(model.checkpoint for model in recipe.teachers), recipe.control):
+        if path is not None:
+            read_state_dicts(Path(path))
 
 
 def _record(

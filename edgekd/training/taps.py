@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, fx, nn
 
 from edgekd.errors import BadInputError
 from edgekd.plugins import nearest
+from edgekd.training.wrappers import bare
 
 INPUT, OUTPUT = "input", "output"
 
@@ -25,7 +25,7 @@ class Taps:
     """
 
     def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
-        plain = extract_model_from_parallel(model, keep_torch_compile=False) if names else model
+        plain = bare(model) if names else model
         modules = dict(plain.named_modules()) if names else {}
         taps = dict.fromkeys(tap for name in names for tap in _resolve(_parse(name), list(modules)))
         self._features: dict[str, Tensor] = {}

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from edgekd.errors import BadInputError
 from edgekd.files import sha256, write_bytes
-from edgekd.plugins import nearest
-
-PICKLED = {".pt", ".pth"}
+from edgekd.training.fitting import fitting
+from edgekd.training.state_dicts import read_state_dicts
+from edgekd.training.wrappers import bare
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path) -> str:
@@ -26,36 +26,28 @@ def save_tensors(tensors: dict[str, Tensor], path: Path) -> str:
 
 
 def read_tensors(path: Path, expected: str | None = None) -> dict[str, Tensor]:
-    """Read a safetensors file, or a state dict that `torch.save` wrote (never running the code in it).
+    """Read a file that `save_tensors` wrote.
 
     Raises BadInputError when the file is absent, damaged, or not the `expected` sha256.
     """
-    pickled = path.suffix in PICKLED
     if not path.is_file():
         raise BadInputError(f"{path}: no such file")
     if expected is not None and sha256(path) != expected:
         raise BadInputError(f"{path} is damaged (its sha256 is not the recorded one): delete it to train again")
     try:
-        found = dict(torch.load(path, map_location="cpu", weights_only=True)) if pickled else load_file(path)
-    except Exception as error:  # torch's unpickler raises whatever damaged bytes lead it to
+        return load_file(path)
+    except Exception as error:
         reason = str(error).splitlines() or [type(error).__name__]
-        raise BadInputError(f"{path} is damaged or holds no state dict: {reason[0]}") from error
-    if not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in found.items()):
-        raise BadInputError(f"{path} holds no state dict: something in it is no tensor with a name")
-    return found
+        raise BadInputError(f"{path} is damaged: {reason[0]}") from error
 
 
-def load_weights(model: nn.Module, path: Path, expected: str | None = None) -> None:
-    """Fill a model from a file of weights; raise BadInputError when names or shapes differ."""
-    tensors, state = read_tensors(path, expected), model.state_dict()
-    for name in state.keys() - tensors.keys():
-        raise BadInputError(f"{path}: no weights for {name!r}{nearest(name, tensors.keys() - state.keys())}")
-    for name, value in tensors.items():
-        if name not in state:
-            raise BadInputError(f"{path}: the model has no {name!r}{nearest(name, state)}")
-        if value.shape != state[name].shape:
-            raise BadInputError(f"{path}: {name!r} is {tuple(value.shape)}, the model's {tuple(state[name].shape)}")
-    model.load_state_dict(tensors)
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Fill a model from a checkpoint, be it safetensors or what `torch.save` wrote, nested or under a prefix.
+
+    Raises BadInputError when names or shapes differ, or where code would have to be run to read it.
+    """
+    plain = bare(model)
+    plain.load_state_dict(fitting(read_state_dicts(path), plain.state_dict(), path))
 
 
 def weights_digest(model: nn.Module) -> str:

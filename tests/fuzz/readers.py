@@ -159,9 +159,10 @@ def read_weights(path: Path) -> None:
     """Tensors by name, or nothing."""
     import torch
 
-    from edgekd.training.weights import read_tensors
+    from edgekd.training.state_dicts import read_state_dicts
 
-    assert all(isinstance(value, torch.Tensor) for value in read_tensors(path).values())
+    found = read_state_dicts(path).values()
+    assert all(isinstance(value, torch.Tensor) for tensors in found for value in tensors.values())
 
 
 READERS = {

@@ -1,13 +1,12 @@
 """Checkpoints and weights on disk."""
 
 import re
-import zipfile
 
 import pytest
 import torch
 from torch import nn
 
-from edgekd.errors import BadInputError, DamagedError
+from edgekd.errors import DamagedError
 from edgekd.training.checkpoint import Position, load_checkpoint, save_checkpoint
 from edgekd.training.weights import load_weights, save_tensors, weights_digest
 
@@ -77,45 +76,6 @@ def test_weights_of_tied_layers(tmp_path):
     load_weights(other, tmp_path / "w.safetensors")
     assert torch.equal(other[1].weight, model[0].weight)
     assert weights_digest(other) == weights_digest(model)
-
-
-def test_weights_that_torch_saved_are_read_but_code_is_not_run(tmp_path):
-    model, other = nn.Linear(2, 2), nn.Linear(2, 2)
-    torch.save(model.state_dict(), tmp_path / "w.pt")
-    load_weights(other, tmp_path / "w.pt")
-    assert torch.equal(other.weight, model.weight)
-    torch.save(model, tmp_path / "code.pt")
-    with pytest.raises(BadInputError, match="holds no state dict"):
-        load_weights(other, tmp_path / "code.pt")
-    (tmp_path / "cut.pt").write_bytes((tmp_path / "w.pt").read_bytes()[:100])
-    with pytest.raises(BadInputError, match="is damaged"):
-        load_weights(other, tmp_path / "cut.pt")
-
-
-def test_a_pickle_of_nothing_is_no_state_dict(tmp_path):
-    """Found by fuzzing: torch's unpickler raised an IndexError; and a list is taken apart by `dict`."""
-    torch.save({}, tmp_path / "w.pt")
-    with zipfile.ZipFile(tmp_path / "w.pt") as archive, zipfile.ZipFile(tmp_path / "empty.pt", "w") as copy:
-        for name in archive.namelist():
-            copy.writestr(name, b"\x80\x02." if name.endswith("data.pkl") else archive.read(name))
-    torch.save([("weight", 1)], tmp_path / "list.pt")
-    for name in ("empty.pt", "list.pt"):
-        with pytest.raises(BadInputError, match="holds no state dict"):
-            load_weights(nn.Linear(2, 2), tmp_path / name)
-
-
-@pytest.mark.parametrize(
-    ("tensors", "message"),
-    [
-        ({"weight": torch.zeros(2, 2)}, "no weights for 'bias'"),
-        ({"weight": torch.zeros(2, 2), "bias": torch.zeros(2), "extra": torch.zeros(1)}, "the model has no 'extra'"),
-        ({"weight": torch.zeros(2, 3), "bias": torch.zeros(2)}, r"'weight' is \(2, 3\), the model's \(2, 2\)"),
-    ],
-)
-def test_weights_of_another_model_are_refused(tmp_path, tensors, message):
-    save_tensors(tensors, tmp_path / "w.safetensors")
-    with pytest.raises(BadInputError, match=message):
-        load_weights(nn.Linear(2, 2), tmp_path / "w.safetensors")
 
 
 def test_digest_follows_values_and_structure():
