@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 import edgekd
-from edgekd.errors import MissingExtraError
+from edgekd.errors import MissingExtraError, NotProvenError
 from edgekd.terminal import DEVICE_LOST, Commands, finite, say, show, speaks
 
 app = typer.Typer(
@@ -45,7 +45,7 @@ def run(
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Repeat with this many seeds.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over: delete what an earlier run left.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="A skipped target is a failure.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="A target that is not proven is a failure.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the recipe, show the stages, run nothing.")] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Draw curves in every training's folder.")] = False,
     as_json: Json = False,
@@ -109,7 +109,7 @@ def export(
     layers: Annotated[bool, typer.Option("--layers", help="Show what each layer loses, the culprits first.")] = False,
     as_json: Json = False,
 ) -> None:
-    """An ONNX model → a bundle whose outputs are proven on this machine where its runtime is installed."""
+    """An ONNX model → a bundle whose outputs are proven on this machine; exit 4 where its runtime is not here."""
     from edgekd.onnx_import.inputs import parse_shapes
     from edgekd.pipeline.export import export_file
 
@@ -120,6 +120,8 @@ def export(
         keep_float=keep_float or (), layers=layers,
     )  # fmt: skip
     show(report, as_json)
+    if report["status"] == "unverified":
+        raise NotProvenError(f"{report['bundle']} is written, but {report['reason']}")
 
 
 @app.command()

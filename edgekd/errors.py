@@ -2,9 +2,9 @@
 
 
 class EdgekdError(Exception):
-    """A failure with an exit code of its own; shown as one line, without a traceback."""
+    """A failure with an exit code of its own; shown as one line after its `label`, without a traceback."""
 
-    exit_code = 70
+    exit_code, label = 70, "error"
 
 
 class PromiseBrokenError(EdgekdError):
@@ -60,6 +60,12 @@ class DeviceTimeoutError(DeviceError):
 
 class DeviceLostError(DeviceError):
     """The connection broke while the device was in use."""
+
+
+class NotProvenError(EdgekdError):
+    """What was asked for is there, but nothing could prove it here: no runtime, or no case that can tell."""
+
+    exit_code, label = 4, "not proven"
 
 
 class MissingExtraError(EdgekdError):

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from edgekd.errors import EdgekdError
 
-BAD_INPUT, DEVICE_LOST, OUR_BUG, INTERRUPTED = 2, 3, 70, 130
+BAD_INPUT, DEVICE_LOST, NOT_PROVEN, OUR_BUG, INTERRUPTED = 2, 3, 4, 70, 130
 
 
 class Commands(TyperGroup):
@@ -24,7 +24,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except EdgekdError as error:
-            raise complain(f"error: {error}", error.exit_code) from error
+            raise complain(f"{error.label}: {error}", error.exit_code) from error
         except KeyboardInterrupt as error:
             resumes = "; the same command resumes" if ctx.invoked_subcommand == "run" else ""
             raise complain(f"interrupted{resumes}", INTERRUPTED) from error
@@ -78,6 +78,6 @@ def complain(message: str, code: int) -> typer.Exit:
         traceback.print_exc()
     if not speaks():
         return typer.Exit(code)
-    style = "yellow" if code == INTERRUPTED else "red"
+    style = "yellow" if code in (NOT_PROVEN, INTERRUPTED) else "red"
     Console(stderr=True, soft_wrap=True).print(message, style=style, markup=False, highlight=False)
     return typer.Exit(code)

@@ -264,7 +264,7 @@ def test_a_training_that_diverges_keeps_its_last_good_checkpoint(recipe, tmp_pat
     assert all(bool(value.isfinite().all()) for value in tensors.values())
 
 
-def test_a_missing_sdk_skips_its_target_and_no_other(road, copied, tmp_path):
+def test_a_missing_sdk_leaves_its_target_unproven_and_no_other(road, copied, tmp_path):
     hidden = tmp_path / "hidden" / "openvino"
     hidden.mkdir(parents=True)
     (hidden / "__init__.py").write_text("raise ImportError('hidden')\n")
@@ -274,13 +274,16 @@ def test_a_missing_sdk_skips_its_target_and_no_other(road, copied, tmp_path):
     )
     command = ("run", road.recipe, "--out", copied, "--json", *(f"--set={setting}" for setting in settings))
     done = finish(start(*command, env={"PYTHONPATH": _first(hidden.parent)}))
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 4, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("not proven: x86-openvino: ")
     targets = json.loads(done.stdout)["targets"]
     assert {name: target["status"] for name, target in targets.items()} == {
         "x86-openvino": "skipped",
         "x86-onnxruntime": "ok",
     }
     assert "pip install 'edgekd[openvino]'" in targets["x86-openvino"]["reason"]
+    unasked = (*command, "--set=devices={x86-onnxruntime='local:'}")
+    assert finish(start(*unasked, env={"PYTHONPATH": _first(hidden.parent)})).returncode == 0
     strict = finish(start(*command, "--strict", env={"PYTHONPATH": _first(hidden.parent)}))
     assert strict.returncode == 1
     assert "pip install 'edgekd[openvino]'" in strict.stderr
@@ -311,6 +314,9 @@ def test_a_bundle_that_computes_something_else_fails_the_run(road, copied):
     assert run["targets"]["x86-onnxruntime"]["status"] == "fallback"
     assert run["targets"]["x86-tflite"]["status"] == "ok"
     assert "parity" in (copied / "report.html").read_text()
+    assert not bundle.exists()
+    assert (copied / "bundles" / "x86-onnxruntime-float").is_dir()
+    assert edgekd("run", road.recipe, "--out", copied).exit_code == 0  # another one takes its place
 
 
 def _disturb(path):

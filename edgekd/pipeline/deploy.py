@@ -1,5 +1,6 @@
 """COMPILE and MEASURE, as stages: one seed's graphs become bundles, and devices say what became of them."""
 
+import shutil
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -142,15 +143,16 @@ def _unexecuted(bundles: Mapping[str, Path], target: Target, references: Mapping
 def _ahead_of_time(shop: Workshop, target: Target) -> dict[str, Any]:
     """What a backend can say of a graph that no device has run."""
     check = getattr(find_backend(target.backend), "check", None)
-    reason = "not executed: the recipe names no device for this target"
+    reason = "the recipe names no device for this target"
     if check is None:
-        return {"reason": reason}
+        return {"reason": f"not executed: {reason}"}
     try:
         inputs = {"graph": sha256(shop.graphs[target.scheme]), "backend": target.backend}
         found = shop.stages.run(f"check-{target.name}", inputs, lambda _: check(shop.model(target.scheme)))
     except (MissingExtraError, DeviceError) as error:
-        return {"reason": f"{reason}; ahead-of-time check: {error}"}
-    return {"reason": f"{reason}; {found['label']}", "kernels": {"int8": found["int8"], "total": found["total"]}}
+        return {"reason": f"not executed: {reason}; nor checked ahead of time: {error}"}
+    told = f"checked ahead of time, not executed: {reason}; {found['label']}"
+    return {"reason": told, "kernels": {"int8": found["int8"], "total": found["total"]}}
 
 
 def _execute(
@@ -158,7 +160,9 @@ def _execute(
 ) -> dict[str, Any]:
     parity = _parity(shop, target, bundles[INT8], device)
     variants = _variants(shop, target, bundles, device)
-    variants[INT8]["broken"] = parity["broken"]
+    variants[INT8]["broken"] = parity["broken"] or parity["weak"]
+    refused = [INT8] if parity["broken"] else []
+    refused += [label for label in bundles if label != INT8 and variants[label]["broken"]]
     telemetry = None
     if timed:
         times = time_variants(
@@ -168,16 +172,20 @@ def _execute(
         variants = {
             times[name]["label"]: row | {"latency_ms": times[name]["latency"]} for name, row in variants.items()
         }
-    return _seen(parity) | _judged(variants, shop.recipe.quantization.max_drop) | {"telemetry": telemetry}
+    for label in refused:  # or `edgekd verify`, which has fewer inputs, might approve of it
+        shutil.rmtree(bundles[label])
+    judged = _judged(variants, shop.recipe.quantization.max_drop, weak=not parity["broken"])
+    return _seen(parity) | judged | {"telemetry": telemetry}
 
 
-def _judged(variants: dict[str, dict[str, Any]], max_drop: float) -> dict[str, Any]:
-    """`fallback`: int8 broke its promise, and another variant, which is proven, is there to ship."""
+def _judged(variants: dict[str, dict[str, Any]], max_drop: float, weak: bool) -> dict[str, Any]:
+    """`fallback`: int8 broke its promise, or is too `weak` to be proven, and another variant is there to ship."""
     contest, broken = Contest(variants, max_drop), variants[INT8]["broken"]
     best = contest.best
     shown = best if broken and best else INT8
+    bad = "fallback" if best else "unverified" if weak else "failed"
     return {
-        "status": "ok" if not broken else "fallback" if best else "failed", "reason": broken, "variants": variants,
+        "status": bad if broken else "ok", "reason": broken, "variants": variants,
         "metric": variants[shown]["metric"], "metric_source": "device",
         "int8_pays": contest.pays, "best": best, "advice": contest.advice,
     }  # fmt: skip
@@ -188,7 +196,7 @@ def _seen(parity: dict[str, Any]) -> dict[str, Any]:
 
 
 def _parity(shop: Workshop, target: Target, bundle: Path, device: Device) -> dict[str, Any]:
-    """What the device made of the bundle; a case that proves nothing breaks the promise of a run too."""
+    """What the device made of the bundle: why parity is broken, or too weak to tell."""
     scheme = target.scheme
 
     def work(_: str) -> dict[str, Any]:
@@ -198,7 +206,8 @@ def _parity(shop: Workshop, target: Target, bundle: Path, device: Device) -> dic
         return {
             "rows": [row.model_dump(mode="json") for row in evidence.rows],
             "layers": evidence.layers.model_dump(mode="json") if evidence.layers else None,
-            "broken": evidence.broken or evidence.weak,
+            "broken": evidence.broken,
+            "weak": evidence.weak,
             "kernels": {"int8": evidence.kernels.int8, "total": evidence.kernels.total},
         }
 

@@ -9,7 +9,7 @@ import onnx
 from numpy.typing import NDArray
 
 import edgekd
-from edgekd.backends.assemble import write_bundle
+from edgekd.backends.assemble import replaced_folder, write_bundle
 from edgekd.backends.reference import Reference
 from edgekd.bundle import Preprocessing
 from edgekd.devices import open_device
@@ -84,23 +84,26 @@ def deliver(
 ) -> dict[str, Any]:
     """Write the bundle of a QDQ model and prove it here; `original` is the float model that it must resemble.
 
-    Without one, as after fine-tuning, it must resemble its own weights with float activations.
+    Without one, as after fine-tuning, it must resemble its own weights with float activations. Until it is proven it
+    lies beside `folder`, whose earlier bundle stays if this one is refused; what could not be proven is kept.
     Raises PromiseBrokenError, naming the layer at fault, when parity does not hold.
     """
     outputs = Reference(model).run(inputs, batch=BATCH)
     yardstick = strip_activations(model)[0] if original is None else original
     unquantized = Reference(yardstick).run(inputs, batch=BATCH)
-    manifest = write_bundle(
-        model, target, folder, "int8", name=name, inputs=inputs, outputs=outputs, unquantized=unquantized,
-        provenance={**provenance, "edgekd": edgekd.__version__}, preprocessing=preprocessing, labels=labels,
-    )  # fmt: skip
-    report = {
+    with replaced_folder(folder) as scratch:
+        manifest = write_bundle(
+            model, target, scratch, "int8", name=name, inputs=inputs, outputs=outputs, unquantized=unquantized,
+            provenance={**provenance, "edgekd": edgekd.__version__}, preprocessing=preprocessing, labels=labels,
+        )  # fmt: skip
+        proof = _proof(target, scratch, Expected(model, inputs, outputs, unquantized))
+    return {
         "bundle": str(folder),
         "target": target.name,
         "bytes": manifest.model_bytes,
         "notes": list(manifest.notes),
+        **proof,
     }
-    return report | _proof(target, folder, Expected(model, inputs, outputs, unquantized))
 
 
 def _float_original(

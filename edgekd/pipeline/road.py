@@ -13,7 +13,7 @@ import torch
 from edgekd.data import load
 from edgekd.data.dataset import Dataset
 from edgekd.devices import open_device
-from edgekd.errors import BadInputError, DeviceError, EdgekdError, PromiseBrokenError
+from edgekd.errors import BadInputError, DeviceError, EdgekdError, NotProvenError, PromiseBrokenError
 from edgekd.files import needs_room, write_json
 from edgekd.measure.facts import machine_facts
 from edgekd.pipeline.deploy import Workshop, deploy
@@ -45,30 +45,35 @@ FOLDERS = (
     "bundles",
     "seeds",
 )
+UNPROVEN = ("unverified", "skipped")
 FILES = (RUN, REPORT, "results.jsonl", "events.jsonl")
 LOCK = ".lock"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished run; `broken` are the promises that did not hold, `lost` the devices that did not answer."""
+    """A finished run; `broken` are the promises that did not hold, `lost` the devices that did not answer.
+
+    `unproven` are the targets that nothing could prove although the recipe names a device for them.
+    """
 
     run: dict[str, Any]
     broken: tuple[str, ...]
     lost: tuple[str, ...]
+    unproven: tuple[str, ...]
 
     def raise_for_promises(self) -> None:
-        """Raise PromiseBrokenError or DeviceError, if there is reason to."""
-        if self.broken:
-            raise PromiseBrokenError("; ".join(self.broken))
-        if self.lost:
-            raise DeviceError("; ".join(self.lost))
+        """Raise PromiseBrokenError, DeviceError or NotProvenError, if there is reason to."""
+        failures = ((PromiseBrokenError, self.broken), (DeviceError, self.lost), (NotProvenError, self.unproven))
+        for kind, reasons in failures:
+            if reasons:
+                raise kind("; ".join(reasons))
 
 
 def run_recipe(
     recipe: Recipe, folder: Path, reporter: Reporter, *, fresh: bool = False, strict: bool = False
 ) -> Outcome:
-    """Run all stages of a recipe in `folder`; `fresh` forgets earlier ones, `strict` counts a skipped target as broken.
+    """Run all stages of a recipe in `folder`; `fresh` forgets earlier ones, `strict` breaks on unproven targets.
 
     Raises BadInputError for what the recipe names wrongly, or a folder that another run is using. Of several processes
     all train; the main one alone does the rest.
@@ -166,9 +171,11 @@ def _run_seed(
 def _outcome(run: dict[str, Any], seeds: list[SeedResult], strict: bool) -> Outcome:
     lost = {name for result in seeds for name, entry in result.targets.items() if entry.get("lost")}
     reasons = {name: f"{name}: {entry.get('reason')}" for name, entry in run["targets"].items()}
-    bad = {"failed", "fallback", "skipped"} if strict else {"failed", "fallback"}
+    bad = {"failed", "fallback", *(UNPROVEN if strict else ())}
     broken = [reasons[name] for name, entry in run["targets"].items() if entry["status"] in bad and name not in lost]
-    return Outcome(run, tuple(broken), tuple(reasons[name] for name in sorted(lost)))
+    asked = {name: entry for name, entry in run["targets"].items() if entry["device"] is not None}
+    unproven = [reasons[name] for name, entry in asked.items() if entry["status"] in UNPROVEN]
+    return Outcome(run, tuple(broken), tuple(reasons[name] for name in sorted(lost)), tuple(unproven))
 
 
 @contextmanager

@@ -20,11 +20,14 @@ from edgekd.reporting.words import (
     milliseconds,
     percent,
     size,
+    state,
     three_digits,
 )
 
 _LATENCY = ("p50", "low", "high", "p90", "p99", "n")
-_STYLES = {"ok": "green", "fallback": "bold yellow", "unverified": "yellow", "skipped": "dim", "failed": "bold red"}
+_STYLES = {
+    "ok": "green", "fallback": "bold yellow", "not proven": "yellow", "not executed": "dim", "failed": "bold red",
+}  # fmt: skip
 _MOST_COLUMNS, _MOST_IN_A_WORD = 10, 40
 _LONGEST_NAME = 32  # kept on one line, to be copied
 _PAYS = {True: "yes", False: "no", None: "unknown"}
@@ -108,8 +111,8 @@ def targets_table(run: Run) -> Table:
     for row in target_rows(run):
         first = row["target"] != before
         before = row["target"]
-        name, status = (row["target"], row["status"]) if first else ("", "")
-        table.add_row(Text(name), Text(status, _STYLES.get(status, "")), *_cells(row, first))
+        name, told = (row["target"], row["state"]) if first else ("", "")
+        table.add_row(Text(name), Text(told, _STYLES.get(told, "")), *_cells(row, first))
     return table
 
 
@@ -153,6 +156,7 @@ def _target(name: str, target: Run) -> dict[str, Any]:
         "device": target.get("device"),
         "conditions": of_target(target),
         "status": target.get("status", "unverified"),
+        "state": state(target),
         "reason": target.get("reason"),
         "best": target.get("best"),
         "advice": target.get("advice"),

@@ -184,9 +184,12 @@ def _speed(run: Run) -> Iterator[Promise]:
 
 
 def _not_executed(run: Run) -> Iterator[Promise]:
-    idle = [name for name, target in (run.get("targets") or {}).items() if target.get("status") not in EXECUTED]
-    if idle:
-        yield Promise("open", f"Not executed: {listed(idle)}. No latency is claimed there.")
+    idle = {name: t for name, t in (run.get("targets") or {}).items() if t.get("status") not in EXECUTED}
+    unproven = [name for name, target in idle.items() if target.get("device")]
+    for name in unproven:
+        yield Promise("open", f"{name} is not proven: {idle[name].get('reason') or 'no reason given'}.")
+    if others := [name for name in idle if name not in unproven]:
+        yield Promise("open", f"Not executed, for the recipe names no device: {listed(others)}.")
     emulated = [name for name, target in (run.get("targets") or {}).items() if _emulated(target)]
     if emulated:
         yield Promise("open", f"Executed on an emulated device: {listed(emulated)}. No latency is claimed there.")

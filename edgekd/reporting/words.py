@@ -16,6 +16,14 @@ def metric_name(run: Run) -> str:
     return {"spearman": "Spearman"}.get(name, name)
 
 
+def state(target: Run) -> str:
+    """A target's status, as people say it: what no device was named for is not executed, the rest not proven."""
+    status = str(target.get("status") or "unverified")
+    if status not in ("unverified", "skipped"):
+        return status
+    return "not proven" if target.get("device") else "not executed"
+
+
 def mean(metric: Any) -> float | None:
     """The value of a metric stored as `{mean, std, seeds}`, as a plain number or not at all."""
     if isinstance(metric, Mapping):

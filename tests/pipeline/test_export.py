@@ -63,11 +63,13 @@ def scales(path):
 
 def test_what_cannot_run_here_is_unverified(road, tmp_path):
     done = export(road.folder / "onnx" / "int8-symmetric.onnx", "jetson-orin-nano", tmp_path)
-    assert done.exit_code == 0, done.stderr
+    assert done.exit_code == 4, done.stderr
     report = json.loads(done.stdout)
     assert report["status"] == "unverified"
     assert report["parity"] == []
-    assert report["reason"]
+    bundle = tmp_path / "int8-symmetric-jetson-orin-nano"
+    assert load_bundle(bundle).target == "jetson-orin-nano"  # it is there all the same
+    assert done.stderr.splitlines()[-1] == f"not proven: {bundle} is written, but {report['reason']}"
 
 
 @pytest.mark.parametrize(
@@ -113,8 +115,11 @@ def test_corrupt_files_are_refused(road, tmp_path):
     assert "did you mean 'x86-tflite'" in complaint(export(graph, "x86-tflit", tmp_path), 2)
 
 
-def test_parity_that_does_not_hold_names_the_layer_at_fault(tmp_path):
-    """A bias at the end of int32: the sum wraps in every integer kernel, not in the reference's float32."""
+def overflowing(folder):
+    """A bias at the end of int32: the sum wraps in every integer kernel, not in the reference's float32.
+
+    The file, its inputs' file, and the output of the layer at fault.
+    """
     model, inputs = factories.resnet(0)
     quantised = factories.quantize(model, inputs)
     constants = {c.name: c for c in quantised.graph.initializer}
@@ -127,12 +132,29 @@ def test_parity_that_does_not_hold_names_the_layer_at_fault(tmp_path):
     values = numpy_helper.to_array(bias).copy()
     values[0] = np.iinfo(np.int32).max
     bias.CopyFrom(numpy_helper.from_array(values, bias.name))
-    onnx.save(quantised, tmp_path / "overflow.onnx")
-    np.savez(tmp_path / "x.npz", input=inputs)
-    broken = export(tmp_path / "overflow.onnx", "x86-onnxruntime", tmp_path, "--calibration", tmp_path / "x.npz")
-    message = complaint(broken, 1)
+    onnx.save(quantised, folder / "net.onnx")
+    np.savez(folder / "x.npz", input=inputs)
+    return folder / "net.onnx", folder / "x.npz", conv.output[0]
+
+
+def test_parity_that_does_not_hold_names_the_layer_at_fault_and_leaves_nothing(tmp_path):
+    model, inputs, fault = overflowing(tmp_path)
+    message = complaint(export(model, "x86-onnxruntime", tmp_path / "out", "--calibration", inputs), 1)
     assert "parity does not hold: logits at batch 1" in message
-    assert f"the layer at fault: {conv.output[0]}, made by Conv" in message
+    assert f"the layer at fault: {fault}, made by Conv" in message
+    assert not any((tmp_path / "out").iterdir())
+
+
+def test_an_earlier_bundle_stays_where_a_new_one_is_refused(tmp_path):
+    model, inputs, _ = overflowing(tmp_path)
+    good = tmp_path / "good"
+    good.mkdir()
+    onnx.save(factories.quantize(*factories.resnet(0)), good / "net.onnx")
+    assert export(good / "net.onnx", "x86-onnxruntime", tmp_path / "out", "--calibration", inputs).exit_code == 0
+    before = load_bundle(tmp_path / "out" / "net-x86-onnxruntime")
+    complaint(export(model, "x86-onnxruntime", tmp_path / "out", "--calibration", inputs), 1)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["net-x86-onnxruntime"]
+    assert load_bundle(tmp_path / "out" / "net-x86-onnxruntime") == before
 
 
 def test_raw_data_need_a_bundle_that_knows_their_preprocessing(road, tmp_path):

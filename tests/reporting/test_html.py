@@ -65,7 +65,7 @@ class Page(HTMLParser):
 def test_every_section_and_every_status_is_there(run: dict[str, Any], sample: str) -> None:
     page = Page(sample)
     assert page.sections == SECTIONS
-    for word in ("unverified", "skipped", "failed", "the layer at fault: stages.1.0.add", "reference"):
+    for word in ("not proven", "not executed", "failed", "the layer at fault: stages.1.0.add", "reference"):
         assert word in page.text
     assert "A student 3.5 times smaller keeps 97.8 % of its teacher’s accuracy." in page.text
     assert "0.206–0.221 ms" in page.text

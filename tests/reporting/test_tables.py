@@ -52,7 +52,7 @@ def test_tables_tell_every_target_once_with_its_reason(run: dict[str, Any]) -> N
     for target in run["targets"]:
         assert printed(targets_table(run)).count(target) == 1
     text = printed(summary(run))
-    for part in ("unverified", "0.318 ms", "pip install 'edgekd[tflite]'", "yes, 2.21×", "18/18"):
+    for part in ("not proven", "not executed", "0.318 ms", "pip install 'edgekd[tflite]'", "yes, 2.21×", "18/18"):
         assert part in text
 
 
