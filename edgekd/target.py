@@ -1,13 +1,13 @@
 """A target: the chip, its runtime and the arithmetic that a student is trained for."""
 
 from collections.abc import Collection
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from edgekd.errors import BadInputError
+from edgekd.package_data import TARGETS
 from edgekd.plugins import nearest
 from edgekd.schema import Cores, Schema, read_toml
 
@@ -84,7 +84,7 @@ class Target(Schema):
 
 def builtin_targets() -> list[str]:
     """Names of the targets that ship with edgekd."""
-    return sorted(entry.name.removesuffix(".toml") for entry in _builtin().iterdir() if entry.name.endswith(".toml"))
+    return sorted(path.stem for path in TARGETS.glob("*.toml"))
 
 
 def listed() -> list[dict[str, Any]]:
@@ -107,9 +107,5 @@ def load_target(name: str) -> Target:
     if path is None:
         if name not in builtin_targets():
             raise BadInputError(f"unknown target {name!r}{nearest(name, builtin_targets())}")
-        path = _builtin() / f"{name}.toml"
+        path = TARGETS / f"{name}.toml"
     return Target.parse({"name": path.stem} | read_toml(path), str(path))
-
-
-def _builtin() -> Path:
-    return Path(str(files("edgekd._targets")))

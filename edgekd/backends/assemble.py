@@ -3,7 +3,6 @@
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from edgekd.bundle import GOLDEN, MANIFEST, Manifest, Preprocessing, TensorSpec,
 from edgekd.distance import float_step, rms
 from edgekd.errors import BadInputError
 from edgekd.files import needs_room, sync, write_json
+from edgekd.package_data import EXPORT
 from edgekd.target import Target
 
 Array = NDArray[Any]
@@ -141,17 +141,13 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
 
 def _sealed(folder: Path, manifest: Manifest, compiled: tuple[str, ...]) -> Manifest:
     """Add what leaves with every model, and the manifest with the hashes of all of it."""
-    (folder / RUNNER).write_bytes(_exported(RUNNER))
+    (folder / RUNNER).write_bytes((EXPORT / RUNNER).read_bytes())
     (folder / README).write_text(_readme(manifest), encoding="utf-8")
     sealed = manifest.model_copy(update={"files": identify(folder, [*compiled, GOLDEN, RUNNER, README])})
     write_json(folder / MANIFEST, sealed.model_dump(mode="json"))
     return sealed
 
 
-def _exported(name: str) -> bytes:
-    return (files("edgekd._export") / name).read_bytes()
-
-
 def _readme(manifest: Manifest) -> str:
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)
-    return environment.from_string(_exported(f"{README}.j2").decode()).render(manifest=manifest)
+    return environment.from_string((EXPORT / f"{README}.j2").read_text(encoding="utf-8")).render(manifest=manifest)

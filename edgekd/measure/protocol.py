@@ -4,7 +4,6 @@ import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,11 +12,12 @@ import numpy as np
 from edgekd.devices import Device, Finished
 from edgekd.errors import BadInputError, DeviceError
 from edgekd.measure.records import End, Footprint, Golden, Kernels, Load, Predictions, Scenario, Start, Timing
+from edgekd.package_data import EXPORT
 from edgekd.schema import Schema
 
 Array = np.ndarray[Any, Any]
 Options = Mapping[str, str | int | bool]
-RUNNER = Path(str(files("edgekd._export") / "run.py"))
+RUNNER = EXPORT / "run.py"
 SLOWEST = 1.0  # seconds per inference beyond which a device counts as hung
 KILLED = 128  # from here on exit codes are signals: whatever ended it, it was not the program itself
 Record = TypeVar("Record", bound=Schema)

@@ -4,13 +4,13 @@ import json
 import subprocess
 import sys
 import tempfile
-from importlib.resources import files
 from pathlib import Path
 
 from edgekd.backends.tflite.convert import Converted
 from edgekd.bundle import MANIFEST, Manifest, identify
 from edgekd.errors import BadInputError
 from edgekd.files import write_json
+from edgekd.package_data import EXPORT
 from edgekd.target import Target
 
 MODEL = "model.tflite"
@@ -28,9 +28,8 @@ def footprint(content: bytes, converted: Converted, target: Target) -> dict[str,
             **target.model_dump(include={"backend", "scheme", "batch", "threads", "runtime"}),
         )  # fmt: skip
         write_json(folder / MANIFEST, manifest.model_dump(mode="json"))
-        runner = str(files("edgekd._export") / "run.py")
         finished = subprocess.run(
-            [sys.executable, runner, "build", str(folder)],
+            [sys.executable, str(EXPORT / "run.py"), "build", str(folder)],
             capture_output=True, text=True, timeout=SECONDS, check=False,
         )  # fmt: skip
     records = {record.pop("record"): record for record in map(json.loads, finished.stdout.splitlines())}

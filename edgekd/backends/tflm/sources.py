@@ -1,11 +1,11 @@
 """The model as C, and a page on how firmware runs it."""
 
-from importlib.resources import files
 from pathlib import Path
 
 import jinja2
 
 from edgekd.bundle import TensorSpec
+from edgekd.package_data import EXPORT
 
 SOURCE, HEADER, GUIDE = "model_data.c", "model_data.h", "MICROCONTROLLER.md"
 PER_LINE = 16
@@ -20,7 +20,7 @@ def write_sources(
     """
     (folder / SOURCE).write_text(_array(content), encoding="utf-8")
     for name in (HEADER, GUIDE):
-        template = (files("edgekd._export") / f"{name}.j2").read_text(encoding="utf-8")
+        template = (EXPORT / f"{name}.j2").read_text(encoding="utf-8")
         page = _ENVIRONMENT.from_string(template).render(memory=memory, methods=methods, **tensors)
         (folder / name).write_text(page, encoding="utf-8")
     return SOURCE, HEADER, GUIDE

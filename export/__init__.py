@@ -1,1 +1,0 @@
-"""What leaves with the model; copied verbatim into every bundle."""

@@ -1,1 +1,0 @@
-"""Chip descriptions: one TOML file per device and runtime."""
