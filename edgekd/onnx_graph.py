@@ -15,6 +15,7 @@ from edgekd.errors import BadInputError
 
 Array = NDArray[Any]
 
+STANDARD = frozenset({"", "ai.onnx"})
 QUANTIZERS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
 
@@ -142,6 +143,17 @@ class Graph:
             self.reroute(source, edge)
             self.set_output(maker, list(maker.output).index(source), edge)
         self.remove(node)
+
+    @property
+    def opset(self) -> int:
+        """Version of the standard operators; 0 where a model names none."""
+        return next((entry.version for entry in self._model.opset_import if entry.domain in STANDARD), 0)
+
+    def raise_opset(self, version: int) -> None:
+        """Declare a later version of the standard operators; every node must mean the same in it."""
+        for entry in self._model.opset_import:
+            if entry.domain in STANDARD:
+                entry.version = max(entry.version, version)
 
     def model(self) -> onnx.ModelProto:
         """The edited model; the graph is not used afterwards."""

@@ -12,8 +12,9 @@ from edgekd.backends.tflite.graph import Array, Graph, Node, Tensor, constant
 from edgekd.backends.tflite.shapes import Settled, opset, require_fixed_sizes, settle
 from edgekd.backends.tflite.splits import SPLITS, slice_splits
 from edgekd.errors import BadInputError
-from edgekd.onnx_graph import check
+from edgekd.onnx_graph import check, inferred
 from edgekd.quantization.fold import fold_batch_norms
+from edgekd.quantization.functions import name_functions
 
 OLDEST_OPSET = 13
 NARROWER = {np.dtype(np.int64): np.dtype(np.int32), np.dtype(np.float64): np.dtype(np.float32)}
@@ -48,9 +49,10 @@ def _check_opset(model: onnx.ModelProto) -> None:
 
 
 def _plain(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
-    """Without batch norms after a layer, without splits."""
-    graph = onnx_graph.Graph(model)
+    """Without batch norms after a layer, functions spelled in several operations, and splits."""
+    graph = onnx_graph.Graph(inferred(model))
     fold_batch_norms(graph)
+    name_functions(graph)
     if any(node.op_type in SPLITS for node in graph.nodes):
         slice_splits(graph, settle(graph.model(), batch).shapes)
     return graph.model()

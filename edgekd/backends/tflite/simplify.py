@@ -6,7 +6,7 @@ from math import inf
 import numpy as np
 
 from edgekd.backends.tflite.graph import Array, Graph, Node, constant
-from edgekd.backends.tflite.idioms import drop_expansions, name_gelus, take_biases
+from edgekd.backends.tflite.idioms import drop_expansions, take_biases
 from edgekd.backends.tflite.rules import RULES
 
 IDENTITIES = {"Identity", "Dropout"}
@@ -22,7 +22,6 @@ def simplify(graph: Graph) -> None:
     _drop(graph, [node for node in graph.nodes if node.op in IDENTITIES])
     _drop_target_shapes(graph)
     graph.prune()
-    name_gelus(graph)
     _check_known(graph)
     drop_expansions(graph)
     take_biases(graph)
