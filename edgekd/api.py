@@ -200,6 +200,8 @@ def export(quantized: Quantized, target: str, out: Path | str = "bundles", *, na
         provenance={"student_sha256": weights_digest(quantized.student)},
         preprocessing=data.preprocessing,
         labels=data.classes,
+        ranges={} if data.input_range is None else {"input": data.input_range},
+        task=data.task,
     )
     return Path(report["bundle"])
 

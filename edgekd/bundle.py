@@ -21,11 +21,35 @@ class Preprocessing(Schema):
     std: tuple[float, ...] = (1.0,)
 
 
+class Range(Schema):
+    """Which values raw inputs, before their preprocessing, take in so many samples: extremes and percentiles."""
+
+    low: float
+    p01: float
+    p99: float
+    high: float
+    samples: PositiveInt
+
+    @property
+    def width(self) -> float:
+        """From the lowest to the highest."""
+        return self.high - self.low
+
+    @property
+    def middle(self) -> float:
+        """From the 1st to the 99th percentile."""
+        return self.p99 - self.p01
+
+    def __str__(self) -> str:
+        return f"from {self.low:.4g} to {self.high:.4g}"
+
+
 class TensorSpec(Schema):
     """One input or output in the bundle's own layout and type; None in `shape` is the batch.
 
     Real value = (stored - zero_point) * scale for integer types. `step` is the unit in which parity is judged; `noise`
-    what quantising costs an output: root mean square of the reference - the float model, in real units.
+    what quantising costs an output: root mean square of the reference - the float model, in real units. `range` is that
+    of the inputs that the model was trained or calibrated on.
     """
 
     name: str
@@ -37,7 +61,22 @@ class TensorSpec(Schema):
     step: float | None = None
     noise: float | None = None
     preprocessing: Preprocessing | None = None
+    range: Range | None = None
     labels: tuple[str, ...] | None = None
+
+    @property
+    def sample_shape(self) -> tuple[int | None, ...]:
+        """Shape of one sample as the model sees it: channels first."""
+        sizes = self.shape[1:]
+        return (sizes[-1], *sizes[:-1]) if self.layout == "NHWC" else sizes
+
+    @property
+    def is_real(self) -> bool:
+        """Whether its values are real numbers, quantised or not, and neither tokens, indices nor flags."""
+        return self.dtype == "float32" or self.scale is not None
+
+
+Task = Literal["classification", "pairs"]  # one class per sample; one score per pair of neighbouring rows
 
 
 class File(Schema):
@@ -52,7 +91,7 @@ class Manifest(Schema):
 
     `profile` are the batches that a TensorRT engine is built for: `min`, `opt` (tuned for) and `max`; without one it is
     built for whatever batch is asked. `footprint` is what the model takes of a microcontroller: `flash_bytes`,
-    `arena_bytes` (RAM), `macs`.
+    `arena_bytes` (RAM), `macs`. `task` is what it was taught; None where nobody said so.
     """
 
     format: Literal[1] = 1
@@ -69,6 +108,7 @@ class Manifest(Schema):
     model: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    task: Task | None = None
     files: dict[str, File]
     tolerance: dict[str, float] = Field(default_factory=dict)
     provenance: dict[str, Any] = Field(default_factory=dict)
@@ -102,15 +142,20 @@ class Manifest(Schema):
         return files
 
 
-def load_bundle(folder: Path) -> Manifest:
-    """Read a bundle's manifest and check every hash; raise BadInputError when a file is missing or changed."""
+def read_manifest(folder: Path) -> Manifest:
+    """Read a bundle's manifest, its files unseen; raise BadInputError when it is missing or malformed."""
     try:
         document = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise BadInputError(f"{folder}: not a bundle (no {MANIFEST})") from error
     except ValueError as error:
         raise BadInputError(f"{folder / MANIFEST}: not valid JSON: {error}") from error
-    manifest = Manifest.parse(document, str(folder / MANIFEST))
+    return Manifest.parse(document, str(folder / MANIFEST))
+
+
+def load_bundle(folder: Path) -> Manifest:
+    """Read a bundle's manifest and check every hash; raise BadInputError when a file is missing or changed."""
+    manifest = read_manifest(folder)
     if manifest.model not in manifest.files:
         raise BadInputError(f"{folder / MANIFEST}: lists no hash for the model, {manifest.model!r}")
     for name, identity in manifest.files.items():

@@ -27,6 +27,9 @@ Devices = Annotated[
         "--device", help="Where to run: local:, ssh://host, adb://serial or adb://host:port; again for more at once."
     ),
 ]
+AnyRange = Annotated[
+    bool, typer.Option("--any-range", help="Take data whose values reach elsewhere than what was trained.")
+]
 Fleet = Annotated[Path | None, typer.Option(help="A TOML file of devices, each with a uri and perhaps a host.")]
 
 
@@ -147,6 +150,7 @@ def bench(
     count: Annotated[int, typer.Option(min=1, help="Fewest inferences per replicate.")] = 50,
     strict: Annotated[bool, typer.Option(help="MLPerf Mobile's rules; exit 1 if one is not kept.")] = False,
     data: Annotated[Path | None, typer.Option(help="npz with x and y, as for verify: the task's metric, too.")] = None,
+    any_range: AnyRange = False,
     out: Annotated[Path | None, typer.Option(help="Append the rows to this results.jsonl.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -158,7 +162,7 @@ def bench(
     rows = bench_bundles(
         [bundle, *([against] if against else [])], muster(device or (), fleet),
         batch=batch, threads=threads, affinity=affinity, scenario=scenario, options=option or [],
-        replicates=replicates, seconds=seconds, count=count, by_mlperf=strict, data=data, out=out,
+        replicates=replicates, seconds=seconds, count=count, by_mlperf=strict, data=data, any_range=any_range, out=out,
         reporter=_reporter(None, as_json),
     )  # fmt: skip
     show(rows, as_json, bench_table)
@@ -176,6 +180,7 @@ def verify(
     data: Annotated[
         Path | None, typer.Option(help="npz with x and y (or x_test and y_test): the task's metric.")
     ] = None,
+    any_range: AnyRange = False,
     as_json: Json = False,
 ) -> None:
     """Golden parity and, with data, the task's metric on the device; exit 1 if a promise does not hold."""
@@ -184,7 +189,7 @@ def verify(
     from edgekd.reporting.device import verify_view
 
     members = muster(device or (), fleet)
-    verdicts = verify_on_each(bundle, members, data, reporter=_reporter(None, as_json))
+    verdicts = verify_on_each(bundle, members, data, _reporter(None, as_json), any_range=any_range)
     show(verdicts if len(members) > 1 else verdicts[0], as_json, verify_view)
     if any("error" in verdict for verdict in verdicts):
         raise typer.Exit(DEVICE_LOST)

@@ -1,6 +1,7 @@
 """Progress bars for people and `events.jsonl` for machines, behind one small object."""
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,6 +58,12 @@ class Reporter:
         """Print one line for the person watching."""
         if not self._quiet:
             self._console.print(message, markup=False, highlight=False, soft_wrap=True)
+
+    def warn(self, message: str) -> None:
+        """Print one line that quiet does not swallow; of several processes the main one does."""
+        if os.environ.get("RANK", "0") == "0":
+            self._console.print(f"warning: {message}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        self.event("warning", message=message)
 
     def event(self, kind: str, **fields: Any) -> None:
         """Append one record to `events.jsonl`."""

@@ -16,7 +16,7 @@ from edgekd.backends.alternatives import compile_for
 from edgekd.backends.compiled import PLAIN, Backend, Compiled, Precision
 from edgekd.backends.conversion import to_bundle
 from edgekd.backends.reference import output_steps
-from edgekd.bundle import GOLDEN, MANIFEST, Manifest, Preprocessing, TensorSpec, identify
+from edgekd.bundle import GOLDEN, MANIFEST, Manifest, Preprocessing, Range, Task, TensorSpec, identify
 from edgekd.distance import float_step, rms
 from edgekd.errors import BadInputError
 from edgekd.files import needs_room, sync, write_json
@@ -45,12 +45,15 @@ def write_bundle(
     preprocessing: Preprocessing | None = None,
     labels: Sequence[str] | None = None,
     metrics: Mapping[str, float] | None = None,
+    ranges: Mapping[str, Range] | None = None,
+    task: Task | None = None,
 ) -> Manifest:
     """Compile `model` and write a whole bundle, which replaces the one in `folder`.
 
     `inputs` are samples as the model takes them (float, NCHW), `outputs` the reference's answers to them: the first
     few become golden, all of them set the steps of float outputs. `unquantized` is what the float model answers,
-    `labels` are the names of the classes: empty where nothing is classified, None where nobody knows.
+    `labels` are the names of the classes: empty where nothing is classified, None where nobody knows. `ranges` are
+    those of the raw inputs that the model was trained or calibrated on.
     Raises BadInputError, MissingExtraError.
     """
     backend = find_backend(target.backend)
@@ -64,12 +67,16 @@ def write_bundle(
             target=target.name,
             precision=precision,
             model=compiled.model,
-            inputs=tuple(spec.model_copy(update={"preprocessing": preprocessing}) for spec in compiled.inputs),
+            inputs=tuple(
+                spec.model_copy(update={"preprocessing": preprocessing, "range": (ranges or {}).get(spec.name)})
+                for spec in compiled.inputs
+            ),
             outputs=described_outputs(model, compiled, outputs, labels, unquantized),
             files={},
             tolerance=_tolerance(backend, labels),
             provenance=dict(provenance or {}),
             metrics=dict(metrics or {}),
+            task=task,
             footprint=dict(compiled.footprint),
             notes=compiled.notes,
             profile=target.profile,

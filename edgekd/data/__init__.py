@@ -15,7 +15,7 @@ from edgekd.recipe import Data
 
 __all__ = ["Dataset", "Raw", "Split", "as_dataset", "load", "names", "prepare"]
 
-_NOT_DATA = {"augment", "dataset", "idx", "raw"}
+_NOT_DATA = {"augment", "check", "dataset", "idx", "ranges", "raw"}
 
 
 def names() -> list[str]:
@@ -53,4 +53,4 @@ def _split(raw: Raw, data: Data, seed: int) -> Dataset:
     train, val = (raw.train, raw.val) if raw.val is not None else split_validation(raw.train, seed=seed)
     if not len(val):
         raise BadInputError(f"data {data.name!r}: {len(raw.train)} training samples are too few to hold 10 % out")
-    return Dataset(data.name, train, val, raw.test, raw.classes, normalisation(train.inputs), raw.unit)
+    return Dataset(data.name, train, val, raw.test, raw.classes, normalisation(train.inputs), raw.task)

@@ -3,16 +3,19 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekd.bundle import Preprocessing
+from edgekd.bundle import Preprocessing, Range, Task
+from edgekd.data.ranges import range_of
 
 Array = NDArray[Any]
 
 PADDING = 0  # the token that fills a sequence up
+METRIC: dict[Task, str] = {"classification": "accuracy", "pairs": "spearman"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +45,7 @@ class Dataset:
     Attributes:
         classes: their names; empty where labels are scores of pairs.
         preprocessing: how raw values become model inputs; tokens go in as they are.
-        unit: rows that stay neighbours: 2 where row 2i and 2i+1 are a pair with one score, else 1.
+        task: what is taught: the class of a sample, or how alike the pair of rows 2i and 2i+1 is, by its score.
     """
 
     name: str
@@ -51,12 +54,22 @@ class Dataset:
     test: Split
     classes: tuple[str, ...]
     preprocessing: Preprocessing
-    unit: int = 1
+    task: Task = "classification"
+
+    @property
+    def unit(self) -> int:
+        """How many neighbouring rows belong together: the two of a pair, else 1."""
+        return 2 if self.task == "pairs" else 1
 
     @property
     def metric(self) -> str:
         """What is measured on it: the `accuracy` of classes, or Spearman's correlation with the scores of pairs."""
-        return "accuracy" if self.classes else "spearman"
+        return METRIC[self.task]
+
+    @cached_property
+    def input_range(self) -> Range | None:
+        """Which values the raw training inputs take; None of tokens, which are names and no quantities."""
+        return None if is_tokens(self.train.inputs) else range_of(self.train.inputs)
 
     @property
     def labelled(self) -> "Dataset":

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from edgekd.bundle import Task
 from edgekd.data.dataset import Array, Dataset, Split, is_tokens
 from edgekd.errors import BadInputError
 from edgekd.recipe import Data
@@ -13,13 +14,13 @@ from edgekd.recipe import Data
 
 @dataclass(frozen=True, eq=False)
 class Raw:
-    """What a source holds: two splits, perhaps a third, the names of the classes, and a Dataset's `unit`."""
+    """What a source holds: two splits, perhaps a third, the names of the classes, and a Dataset's `task`."""
 
     train: Split
     test: Split
     classes: tuple[str, ...]
     val: Split | None = None
-    unit: int = 1
+    task: Task = "classification"
 
 
 def from_arrays(arrays: Mapping[str, Array], source: str) -> Raw:

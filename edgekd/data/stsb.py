@@ -47,7 +47,7 @@ def read(data: Data) -> Raw:
         sentences, scores = sentences + extra, np.concatenate([scores, np.full(len(extra), np.nan, np.float32)])
     pairs["train"] = sentences, scores
     train, val, test = (Split(tokens(texts, options.length), scores) for texts, scores in pairs.values())
-    return Raw(train, test, (), val, unit=2)
+    return Raw(train, test, (), val, task="pairs")
 
 
 def tokens(sentences: list[str], length: int = 128) -> Array:

@@ -9,8 +9,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from edgekd.bundle import read_manifest
 from edgekd.devices import Device, Finished
 from edgekd.errors import BadInputError, DeviceError
+from edgekd.measure.predictions import read_predictions
 from edgekd.measure.records import End, Footprint, Golden, Kernels, Load, Predictions, Scenario, Start, Timing
 from edgekd.package_data import EXPORT
 from edgekd.schema import Schema
@@ -88,7 +90,10 @@ class Session:
         return self._run("bench").every("footprint", Footprint)[0]
 
     def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Outputs by name, samples first; inputs and outputs are in the bundle's own types and layout."""
+        """Outputs by name, samples first; inputs and outputs are in the bundle's own types and layout.
+
+        Raises DeviceError for outputs that are not the manifest's.
+        """
         with tempfile.TemporaryDirectory(prefix="edgekd-") as scratch:
             source, result = Path(scratch) / "inputs.npz", Path(scratch) / "outputs.npz"
             np.savez(source, **dict(inputs))  # type: ignore[arg-type]
@@ -98,8 +103,7 @@ class Session:
             answer = self._run("predict", *paths, longer=SLOWEST * count)
             answer.every("predictions", Predictions)
             self.device.pull(remote, result)
-            with np.load(result, allow_pickle=False) as archive:
-                return {name: archive[name] for name in archive.files}
+            return read_predictions(result, read_manifest(self.bundle).outputs, count, self.device.uri)
 
     def _run(self, verb: str, *arguments: str, accept_mismatch: bool = False, longer: float = 0.0) -> Answer:
         argv = [*runner_argv(self.device), verb, self.device.push(self.bundle), *arguments]

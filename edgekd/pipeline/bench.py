@@ -41,6 +41,7 @@ def bench_bundles(
     count: int = 50,
     by_mlperf: bool = False,
     data: Path | None = None,
+    any_range: bool = False,
     out: Path | None = None,
     reporter: Reporter = SILENT,
 ) -> list[dict[str, Any]]:
@@ -58,7 +59,9 @@ def bench_bundles(
     if len(manifests) < len(bundles):
         raise BadInputError(f"a bundle is named twice: {', '.join(map(str, bundles))}; a copy of it may be")
     timed = [name for name, manifest in manifests.items() if not stand_in(manifest.backend)]
-    exams = {name: exam_for(Path(name), manifest, data) for name, manifest in manifests.items()} if data else {}
+    exams = {
+        name: exam_for(Path(name), manifest, data, reporter, any_range) for name, manifest in manifests.items() if data
+    }
     timing = partial(
         measure, candidates={name: (Path(name), chosen) for name in timed}, replicates=replicates, seconds=seconds,
         count=count, batch=batch, threads=threads, affinity=affinity, scenario=scenario,

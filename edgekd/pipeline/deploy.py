@@ -15,7 +15,7 @@ from edgekd.backends import find_backend, stand_in
 from edgekd.backends.assemble import write_bundle
 from edgekd.backends.compiled import PLAIN, Precision
 from edgekd.backends.reference import Reference
-from edgekd.bundle import MANIFEST, load_bundle
+from edgekd.bundle import MANIFEST, Range, load_bundle
 from edgekd.data.dataset import Dataset, prepare
 from edgekd.devices import Device, open_device
 from edgekd.errors import BadInputError, DeviceError, MissingExtraError, NothingToGainError
@@ -51,6 +51,11 @@ class Workshop:
         """Validation samples as the model takes them, by the graph's input name."""
         inputs = prepare(self.data.val.inputs[:PARITY_INPUTS], self.data.preprocessing)
         return {self.model(graph).graph.input[0].name: inputs}
+
+    def ranges(self, graph: str) -> dict[str, Range]:
+        """That of the raw training inputs, by the graph's input name; tokens have none."""
+        found = self.data.input_range
+        return {} if found is None else {self.model(graph).graph.input[0].name: found}
 
     def answers(self, graph: str) -> dict[str, Array]:
         """The reference's outputs for them."""
@@ -116,12 +121,14 @@ def _bundle(shop: Workshop, target: Target, precision: Precision, references: Ma
             inputs=shop.parity_inputs(graph), outputs=shop.answers(graph), unquantized=beside,
             provenance=shop.provenance, preprocessing=shop.data.preprocessing, labels=shop.data.classes,
             metrics={shop.data.metric: references[graph]} if precision in PLAIN else {},
+            ranges=shop.ranges(graph), task=shop.data.task,
         )  # fmt: skip
 
     inputs = {
         "graph": sha256(shop.graphs[graph]),
         "target": target.model_dump(mode="json"),
         "provenance": dict(shop.provenance),
+        "ranges": {name: found.model_dump(mode="json") for name, found in shop.ranges(graph).items()},
     }
     shop.stages.run(f"bundle-{target.name}-{precision}", inputs, work, outputs=(name,))
     return folder
@@ -236,9 +243,12 @@ def _variants(shop: Workshop, target: Target, bundles: Mapping[str, Path], devic
 def _trial(shop: Workshop, device: Device, bundle: Path, options: Options) -> dict[str, Any]:
     data, precision = shop.data, load_bundle(bundle).precision
     metric, samples = METRICS[data.metric], np.concatenate([data.val.inputs, data.test.inputs])
-    val, test = np.split(answers_on(device, bundle, samples, data.preprocessing, options), [len(data.val)])
-    broken = None
-    if precision != INT8 and not options:  # what a runtime makes of float by an option is reported, not gated
+    answers = answers_on(device, bundle, samples, data.preprocessing, options)
+    broken = None if np.isfinite(answers).all() else "its output is not finite"
+    val, test = np.split(np.nan_to_num(answers), [len(data.val)])  # a broken variant's metric decides nothing
+    if (
+        broken is None and precision != INT8 and not options
+    ):  # what a runtime makes of float by an option is reported, not gated
         reference = next(iter(shop.answers(FLOAT).values()))
         broken = strays(val[: len(reference)], reference, precision, bool(data.classes))
     return {"val": metric(val, data.val.labels), "metric": metric(test, data.test.labels), "broken": broken}

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 import edgekd
 from edgekd.backends.assemble import replaced_folder, write_bundle
 from edgekd.backends.reference import Reference
-from edgekd.bundle import Preprocessing
+from edgekd.bundle import Preprocessing, Range, Task
+from edgekd.data.ranges import range_of
 from edgekd.devices import open_device
 from edgekd.errors import BadInputError, PromiseBrokenError
 from edgekd.files import sha256
@@ -53,6 +54,7 @@ def export_file(
     """
     target, model, how = load_target(target_name), read_model(path), Calibration(**(options or {}))
     inputs = read_inputs(model, calibration, PARITY_INPUTS) if calibration else None
+    ranges = {name: range_of(array) for name, array in (inputs or {}).items() if array.dtype.kind == "f"}
     try:
         original = None
         if not holds_integers(model):
@@ -66,7 +68,9 @@ def export_file(
         raise BadInputError(f"{path}: {error}") from error
     folder = out / f"{path.stem}-{target.name}"
     provenance = {"source": path.name, "source_sha256": sha256(path)}
-    report = deliver(quantized, target, folder, inputs, name=path.stem, provenance=provenance, original=original)
+    report = deliver(
+        quantized, target, folder, inputs, name=path.stem, provenance=provenance, original=original, ranges=ranges
+    )
     return report | ({"layers": lost_by_layer(quantized, next(batches_of(inputs)), original, how)} if layers else {})
 
 
@@ -81,6 +85,8 @@ def deliver(
     original: onnx.ModelProto | None = None,
     preprocessing: Preprocessing | None = None,
     labels: Sequence[str] | None = None,
+    ranges: Mapping[str, Range] | None = None,
+    task: Task | None = None,
 ) -> dict[str, Any]:
     """Write the bundle of a QDQ model and prove it here; `original` is the float model that it must resemble.
 
@@ -95,6 +101,7 @@ def deliver(
         manifest = write_bundle(
             model, target, scratch, "int8", name=name, inputs=inputs, outputs=outputs, unquantized=unquantized,
             provenance={**provenance, "edgekd": edgekd.__version__}, preprocessing=preprocessing, labels=labels,
+            ranges=ranges, task=task,
         )  # fmt: skip
         proof = _proof(target, scratch, Expected(model, inputs, outputs, unquantized))
     return {

@@ -6,20 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from edgekd.bundle import Manifest, Preprocessing, load_bundle
-from edgekd.data.dataset import Split, is_tokens, resized
-from edgekd.data.npz import read_npz
+from edgekd.data.dataset import Split
 from edgekd.devices import Device, open_device
-from edgekd.errors import BadInputError, EdgekdError
+from edgekd.errors import EdgekdError
 from edgekd.measure import census, verify
 from edgekd.measure.difference import Difference, compare_outputs, from_host, from_reference
+from edgekd.measure.predictions import require_finite
 from edgekd.measure.protocol import Options
 from edgekd.measure.task import METRICS
 from edgekd.pipeline.fleet import Member, muster, on_each, some
 from edgekd.pipeline.proof import outputs_on
+from edgekd.pipeline.samples import read_samples
 from edgekd.progress import SILENT, Reporter
 
 Array = NDArray[Any]
@@ -49,7 +49,9 @@ class Exam:
     def taken_on(self, device: Device, options: Options | None = None) -> Arrays:
         """All answers by output, as the model sees them; errors as in `measure.Session`."""
         preprocessing = self.manifest.inputs[0].preprocessing or Preprocessing()
-        return outputs_on(device, self.bundle, self.samples.inputs, preprocessing, options)
+        outputs = outputs_on(device, self.bundle, self.samples.inputs, preprocessing, options)
+        require_finite(outputs, device.uri)
+        return outputs
 
     def taken_here(self) -> Arrays | str:
         """The host's answers, or why it has none."""
@@ -79,31 +81,38 @@ class Exam:
         return from_host(found, self._worth(here), outputs)
 
 
-def exam_for(bundle: Path, manifest: Manifest, data: Path) -> Exam:
-    """Samples and labels of an npz (x and y, or x_test and y_test); BadInputError where they do not suit the bundle."""
-    samples, source = _labelled(data), manifest.inputs[0]
-    length = source.shape[-1]
-    if is_tokens(samples.inputs) and length is not None:
-        samples = Split(resized(samples.inputs, length), samples.labels)
-    elif source.preprocessing is None and samples.inputs.dtype.kind != "f":
-        raise BadInputError(f"{data}: the bundle says nothing of preprocessing, so x must hold float model inputs")
-    return Exam(bundle, manifest, samples, _metric_of(samples, data))
+def exam_for(
+    bundle: Path, manifest: Manifest, data: Path, reporter: Reporter = SILENT, any_range: bool = False
+) -> Exam:
+    """Samples and labels of an npz (x and y, or x_test and y_test); BadInputError where they do not suit the bundle.
+
+    Inputs that reach elsewhere than what was trained are refused, or warned of, unless `any_range`.
+    """
+    samples, metric = read_samples(data, manifest, reporter, any_range)
+    return Exam(bundle, manifest, samples, metric)
 
 
-def verify_bundle(bundle: Path, uri: str = HOST, data: Path | None = None) -> dict[str, Any]:
+def verify_bundle(
+    bundle: Path, uri: str = HOST, data: Path | None = None, *, any_range: bool = False
+) -> dict[str, Any]:
     """Golden parity, the census of kernels and, with data, the metric; `ok` says whether parity holds."""
-    return verify_on_each(bundle, muster([uri]), data)[0]
+    return verify_on_each(bundle, muster([uri]), data, any_range=any_range)[0]
 
 
 def verify_on_each(
-    bundle: Path, members: Sequence[Member], data: Path | None = None, reporter: Reporter = SILENT
+    bundle: Path,
+    members: Sequence[Member],
+    data: Path | None = None,
+    reporter: Reporter = SILENT,
+    *,
+    any_range: bool = False,
 ) -> list[dict[str, Any]]:
     """The same on several devices at once. One that fails has its error in its row, unless all do: that is raised.
 
     With data the host takes the same exam, once for all of them: what a device answers otherwise is its `difference`.
     """
     manifest = load_bundle(bundle)
-    exam = exam_for(bundle, manifest, data) if data else None
+    exam = exam_for(bundle, manifest, data, reporter, any_range) if data else None
     here = exam.taken_here() if exam and beyond_host(members) else None
 
     def verdict(device: Device) -> dict[str, Any]:
@@ -132,23 +141,3 @@ def _parity(bundle: Path, device: Device) -> dict[str, Any]:
     report: dict[str, Any] = {"bundle": str(bundle), "device": device.uri, "ok": all(row["ok"] for row in golden)}
     report |= {"golden": golden, "kernels": {"int8": kernels.int8, "total": kernels.total}}
     return report | ({"warning": kernels.warning} if kernels.warning else {})
-
-
-def _metric_of(samples: Split, data: Path) -> str:
-    """Integers are classes, floats the scores of pairs: of rows 2i and 2i+1, which both carry it."""
-    if samples.labels.dtype.kind != "f":
-        return "accuracy"
-    first, second = samples.labels[::2], samples.labels[1::2]
-    if len(first) != len(second) or not np.array_equal(first, second):
-        raise BadInputError(f"{data}: y holds scores of pairs, so rows 2i and 2i+1 must both carry the score of theirs")
-    return "spearman"
-
-
-def _labelled(path: Path) -> Split:
-    """Raw samples as in training, and labels or scores."""
-    arrays = read_npz(path)
-    for inputs, labels in (("x", "y"), ("x_test", "y_test")):
-        if inputs in arrays and labels in arrays:
-            return Split(arrays[inputs], arrays[labels])
-    there = ", ".join(arrays) or "nothing"
-    raise BadInputError(f"{path}: needs arrays x and y (or x_test and y_test); there is: {there}")

@@ -70,6 +70,6 @@ def test_brings_the_student_to_the_teacher(reviews, name, tmp_path):
 def test_embeddings_are_taught_without_labels(reviews, tmp_path):
     unlabelled = Split(reviews.train.inputs, np.full(len(reviews.train), np.nan, np.float32))
     scored = Split(reviews.val.inputs, np.repeat(np.linspace(0, 1, 16, dtype=np.float32), 2))
-    pairs = replace(reviews, train=unlabelled, val=scored, classes=(), unit=2)
+    pairs = replace(reviews, train=unlabelled, val=scored, classes=(), task="pairs")
     found = losses(pairs, METHODS["embedding"], tmp_path, "student.options.width=32")
     assert found[-1] < 0.9 * found[0]

@@ -1,0 +1,92 @@
+"""Labelled samples for a bundle that exists, from an npz, checked against what its manifest says of it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edgekd.bundle import Manifest, Task, TensorSpec
+from edgekd.data.check import class_indices, numbers, pair_scores, same_count
+from edgekd.data.dataset import METRIC, Array, Split, resized
+from edgekd.data.npz import read_npz
+from edgekd.data.ranges import hold_against, range_of
+from edgekd.errors import BadInputError
+from edgekd.progress import Reporter
+
+
+def read_samples(path: Path, manifest: Manifest, reporter: Reporter, any_range: bool = False) -> tuple[Split, str]:
+    """Return samples and labels of an npz (x and y, or x_test and y_test), and the metric that they are scored by.
+
+    Raises BadInputError where they do not suit the bundle, or where its outputs cannot be scored by labels.
+    """
+    (x, inputs), (y, labels) = _arrays(path)
+    task, source = _task(manifest), manifest.inputs[0]
+    same_count(inputs, labels, f"{path}: {x}", y)
+    checked = _suited(inputs, source, f"{path}: {x}")
+    if source.range is not None and source.is_real:
+        hold_against(range_of(checked), source.range, f"{path}: {x}", "what was trained", reporter.warn, any_range)
+    return Split(checked, _labels(labels, task, manifest.outputs[0], f"{path}: {y}")), METRIC[task]
+
+
+def _arrays(path: Path) -> Sequence[tuple[str, Array]]:
+    arrays = read_npz(path)
+    for names in (("x", "y"), ("x_test", "y_test")):
+        if all(name in arrays for name in names):
+            return [(name, arrays[name]) for name in names]
+    there = ", ".join(arrays) or "nothing"
+    raise BadInputError(f"{path}: needs arrays x and y (or x_test and y_test); there is: {there}")
+
+
+def _task(manifest: Manifest) -> Task:
+    """What labels can score; pairs of embeddings only where the bundle says so."""
+    if len(manifest.inputs) > 1:
+        names = ", ".join(spec.name for spec in manifest.inputs)
+        raise BadInputError(f"{manifest.name} takes {names}; only a model of one input can be scored")
+    output, puts_out = manifest.outputs[0], ", ".join(map(_described, manifest.outputs))
+    one_row = len(manifest.outputs) == 1 and len(output.shape) == 2 and output.is_real
+    if one_row and manifest.task == "pairs":
+        return "pairs"
+    if one_row and (output.shape[1] or 2) > 1:
+        return "classification"
+    raise BadInputError(f"{manifest.name} puts out {puts_out}; only one score per class, (N, classes), can be scored")
+
+
+def _described(spec: TensorSpec) -> str:
+    sizes = ("N", *("any" if size is None else str(size) for size in spec.sample_shape))
+    return f"{spec.name} ({', '.join(sizes)}) of {spec.dtype}"
+
+
+def _labels(labels: Array, task: Task, output: TensorSpec, where: str) -> Array:
+    return pair_scores(labels, where) if task == "pairs" else class_indices(labels, where, output.shape[1])
+
+
+def _suited(inputs: Array, source: TensorSpec, where: str) -> Array:
+    """Inputs in the shape that the model takes: tokens as integers, all else as numbers for its preprocessing."""
+    inputs, wanted = numbers(inputs, where), source.sample_shape
+    if not source.is_real:
+        return _integers(inputs, source, where)
+    if inputs.dtype.kind != "f" and source.preprocessing is None:
+        raise BadInputError(f"{where}: the bundle says nothing of preprocessing, so x must hold float model inputs")
+    if inputs.dtype == np.uint8 and inputs.ndim == 3 and len(wanted) == 3:
+        inputs = inputs[:, None]
+    _require_shape(inputs, wanted, where)
+    return inputs if inputs.dtype == np.uint8 else inputs.astype(np.float32, copy=False)
+
+
+def _integers(inputs: Array, source: TensorSpec, where: str) -> Array:
+    wanted = source.sample_shape
+    if inputs.dtype.kind not in "iu":
+        raise BadInputError(f"{where} is {inputs.dtype}; the model takes {source.dtype}")
+    if len(wanted) == 1 and inputs.ndim == 2:  # tokens
+        if inputs.min() < 0:
+            raise BadInputError(f"{where} holds the token {inputs.min()}: tokens are not negative")
+        inputs = inputs if wanted[0] is None else resized(inputs, wanted[0])
+    _require_shape(inputs, wanted, where)
+    return inputs.astype(np.int64)
+
+
+def _require_shape(inputs: Array, wanted: Sequence[int | None], where: str) -> None:
+    found = inputs.shape[1:]
+    if len(found) != len(wanted) or any(size not in (None, given) for size, given in zip(wanted, found, strict=True)):
+        shown = ", ".join("any" if size is None else str(size) for size in wanted)
+        raise BadInputError(f"{where} has shape {inputs.shape}; the model takes (N, {shown})")

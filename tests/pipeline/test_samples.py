@@ -1,0 +1,146 @@
+"""Data for a bundle that exists: what does not suit it is refused in one line, never graded."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgekd.backends.assemble import write_bundle
+from edgekd.backends.reference import Reference
+from edgekd.bundle import Preprocessing
+from edgekd.data.dataset import prepare
+from edgekd.data.ranges import range_of
+from edgekd.target import load_target
+from tests import factories
+from tests.measure.bundles import edit_manifest
+from tests.road import complaint, edgekd
+
+COUNT, CLASSES = 48, 10
+QUICK = ("--replicates", 1, "--seconds", 0.01, "--count", 1)
+Array = np.ndarray[Any, Any]
+
+
+def pixels(count: int, seed: int) -> Array:
+    smooth = factories.smooth_inputs((3, 16, 16), count, seed)
+    return (128 + 30 * smooth).clip(0, 255).astype(np.uint8)
+
+
+X = pixels(COUNT, 1)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One that takes uint8 images."""
+    raw, preprocessing = pixels(256, 0), Preprocessing(scale=1 / 255, mean=(0.5,), std=(0.12,))
+    inputs = prepare(raw, preprocessing)
+    model = factories.quantize(factories.resnet(0)[0], inputs)
+    folder = tmp_path_factory.mktemp("samples") / "bundle"
+    write_bundle(
+        model, load_target("x86-onnxruntime"), folder, "int8", name="net", inputs={"input": inputs},
+        outputs=Reference(model).run({"input": inputs}), preprocessing=preprocessing, labels=list("abcdefghij"),
+        ranges={"input": range_of(raw)}, task="classification",
+    )  # fmt: skip
+    return folder
+
+
+@pytest.fixture(scope="module")
+def labels(bundle: Path) -> Array:
+    """Of X: what the bundle's own network answers, but for one in four."""
+    source = json.loads((bundle / "manifest.json").read_text())["inputs"][0]["preprocessing"]
+    inputs = prepare(X, Preprocessing.parse(source, "manifest"))
+    model = factories.quantize(factories.resnet(0)[0], prepare(pixels(256, 0), Preprocessing.parse(source, "")))
+    found: Array = next(iter(Reference(model).run({"input": inputs}).values())).argmax(1)
+    return np.where(np.arange(COUNT) % 4 == 0, (found + 1) % CLASSES, found)
+
+
+def ask(folder: Path, bundle: Path, x: Array, y: Any, *more: Any, command: str = "verify") -> Any:
+    np.savez(folder / "t.npz", x=x, y=y)
+    return edgekd(command, bundle, "--data", folder / "t.npz", "--json", *more)
+
+
+def accuracy(done: Any) -> float:
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(done.stdout)
+    return float((found[0] if isinstance(found, list) else found)["accuracy"])
+
+
+def test_the_same_numbers_in_another_format_give_the_same(bundle: Path, labels: Array, tmp_path: Path) -> None:
+    """Exactly: they are the same float32 when they come to the model. Three of four labels are its own."""
+    for x, y in ((X, labels.astype(np.uint8)), (X.astype(np.int64), labels), (X.astype(np.float64), labels)):
+        done = ask(tmp_path, bundle, x, y)
+        assert accuracy(done) == 0.75
+        assert done.stderr.count("warning") == 0
+    assert accuracy(ask(tmp_path, bundle, X, labels, *QUICK, command="bench")) == 0.75
+
+
+Y = np.arange(COUNT) % CLASSES
+WRONG = {
+    "0…1": (X / np.float32(255), Y, "x goes from 0 to 1, what was trained from 0 to 255"),
+    "bits": (X > 127, Y, "x goes from 0 to 1, what was trained"),
+    "beyond": (X.astype(np.int32) * 3, Y, "reaches beyond it by more than its width"),
+    "channels last": (X.transpose(0, 2, 3, 1), Y, r"the model takes (N, 3, 16, 16)"),
+    "flat": (X.reshape(COUNT, -1), Y, "the model takes (N, 3, 16, 16)"),
+    "grey": (X[:, 0], Y, "the model takes (N, 3, 16, 16)"),
+    "other size": (X[..., :12], Y, "the model takes (N, 3, 16, 16)"),
+    "nan": (np.where(np.arange(COUNT)[:, None, None, None] == 5, np.nan, X), Y, "x is not finite in sample 5"),
+    "complex": (X.astype(np.complex64), Y, "x must hold numbers"),
+    "(N, 1)": (X, Y[:, None], "y must hold integer labels (N,), class indices, not int64 (48, 1)"),
+    "one-hot": (X, np.eye(CLASSES, dtype=int)[Y], "y must hold integer labels (N,)"),
+    "floats": (X, Y.astype(np.float32), "y must hold integer labels (N,), class indices, not float32"),
+    "bool": (X, Y == 1, "y must hold integer labels (N,), class indices, not bool"),
+    "strings": (X, Y.astype(str), "y must hold integer labels (N,)"),
+    "0-d": (X, np.int64(3), "x has 48 samples, y 0"),
+    "from 1": (X, Y + 1, "y holds the label 10, but there are 10 classes: indices 0 to 9"),
+    "-1": (X, Y - 1, "y holds the negative label -1"),
+    "fewer y": (X, Y[:-1], "x has 48 samples, y 47"),
+    "fewer x": (X[:-1], Y, "x has 47 samples, y 48"),
+    "none": (X[:0], Y[:0], "x has 0 samples, y 0"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_does_not_suit_is_refused_in_one_line(bundle: Path, tmp_path: Path, case: str) -> None:
+    x, y, words = WRONG[case]
+    for command, more in (("verify", ()), ("bench", QUICK)):
+        assert words in complaint(ask(tmp_path, bundle, x, y, *more, command=command), 2)
+
+
+def test_a_doubtful_range_is_warned_of_and_any_range_overrides(bundle: Path, labels: Array, tmp_path: Path) -> None:
+    done = ask(tmp_path, bundle, (X / 255 - 0.5) / 0.12, labels)
+    assert 0 <= accuracy(done) <= 1
+    assert "warning: " in done.stderr
+    assert "what was trained from 0 to 255" in done.stderr
+    taken = ask(tmp_path, bundle, X / 255, labels, "--any-range")
+    assert 0 <= accuracy(taken) <= 1
+    assert "warning: " in taken.stderr
+
+
+def test_an_older_bundle_says_nothing_of_ranges(bundle: Path, labels: Array, tmp_path: Path) -> None:
+    older = shutil.copytree(bundle, tmp_path / "older")
+    document = json.loads((older / "manifest.json").read_text())
+    for spec in (*document["inputs"], *document["outputs"]):
+        del spec["range"]
+    del document["task"]
+    (older / "manifest.json").write_text(json.dumps(document))
+    assert accuracy(ask(tmp_path, older, X, labels)) == 0.75
+
+
+@pytest.mark.parametrize(
+    ("outputs", "words"),
+    [
+        ([("boxes", [None, 20, 4]), ("scores", [None, 20, 10])], "boxes (N, 20, 4) of float32, scores (N, 20, 10)"),
+        ([("map", [None, 3, 16, 16])], "puts out map (N, 3, 16, 16) of float32"),
+        ([("logit", [None, 1])], "puts out logit (N, 1) of float32"),
+        ([("value", [None])], "puts out value (N) of float32"),
+    ],
+)
+def test_labels_do_not_score_what_is_no_classifier(bundle: Path, tmp_path: Path, outputs: Any, words: str) -> None:
+    other = shutil.copytree(bundle, tmp_path / "other")
+    edit_manifest(other, outputs=[{"name": name, "dtype": "float32", "shape": shape} for name, shape in outputs])
+    for command, more in (("verify", ()), ("bench", QUICK)):
+        said = complaint(ask(tmp_path, other, X, Y, *more, command=command), 2)
+        assert words in said
+        assert "(N, classes)" in said
