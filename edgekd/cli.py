@@ -208,9 +208,10 @@ def compare(
 ) -> None:
     """Two result files, row by row; exit 1 on a regression."""
     from edgekd.measure.comparison import compare_files
+    from edgekd.reporting.comparison import compare_table
 
     rows, regressed = compare_files(before, after, threshold)
-    show([row.model_dump(mode="json", exclude_defaults=not as_json) for row in rows], as_json)
+    show([row.model_dump(mode="json", exclude_defaults=not as_json) for row in rows], as_json, compare_table)
     if regressed:
         raise typer.Exit(1)
 

@@ -30,6 +30,14 @@ class Schema(BaseModel):
         except ValidationError as error:
             raise BadInputError(f"{source}: {explain(cls, error)}") from error
 
+    @classmethod
+    def decode(cls, line: bytes, source: str) -> Self:
+        """Validate a document in JSON; errors as in `parse`."""
+        try:
+            return cls.model_validate_json(line)
+        except ValidationError as error:
+            raise BadInputError(f"{source}: {explain(cls, error)}") from error
+
 
 def refuse_not_finite(document: Any, source: str) -> None:
     """Raise BadInputError, naming the key, for a number in a decoded document that is nan or infinite."""

@@ -1,12 +1,15 @@
 """Two result files, row by row: a difference is claimed only where the intervals leave no room for chance."""
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from edgekd.errors import BadInputError
 from edgekd.measure.records import Scenario
-from edgekd.measure.results import Key, Row, read_rows
+from edgekd.measure.results import IDENTITY, Key, Row, iterate_rows
+from edgekd.measure.statistics import Median
 from edgekd.schema import Schema
 
 Verdict = Literal["same", "faster", "slower", "regression", "metric drop", "missing", "new", "no evidence"]
@@ -15,6 +18,20 @@ WHAT_MAY_DIFFER = ("artifact", "inputs", "options", "precision", "runtime_versio
 NO_OPTIONS = {"precision", "engine"}  # told by itself; whether a kept engine served, which changes no inference
 Identity = tuple[str, str, int]
 Place = tuple[Key, Identity]
+NAMED = 3  # of the rows that two files have not in common
+
+
+class Seen(NamedTuple):
+    """What a comparison holds of a row: `told` are the values of `WHAT_MAY_DIFFER`."""
+
+    median: Median | None
+    metric: float | None
+    told: tuple[Any, ...]
+
+    @property
+    def unidentified(self) -> list[str]:
+        """Names of what the row does not say, and without which it cannot be compared."""
+        return [name for name in IDENTITY if self.told[WHAT_MAY_DIFFER.index(name)] is None]
 
 
 class Change(Schema):
@@ -50,33 +67,56 @@ def compare_files(
     or rows from different machines.
     """
     old, new = _latest(before), _latest(after)
-    shared = {key for key, _ in old} & {key for key, _ in new}
+    machines, other = _machines(old), _machines(new)
+    shared = machines.keys() & other.keys()
     if not shared:
-        raise BadInputError(f"{before} and {after} measure nothing in common: {_names(old)}; {_names(new)}")
+        raise BadInputError(f"{before} and {after} measure nothing in common: {_names(machines)}; {_names(other)}")
     for key in shared:
-        _same_machine(key, [machine for k, machine in old if k == key], [machine for k, machine in new if k == key])
+        _same_machine(key, machines[key], other[key])
     places = dict.fromkeys((*old, *new))
     several = len({machine for _, machine in places}) > 1
     rows = [_change(place, old.get(place), new.get(place), threshold, metric_drop, several) for place in places]
     return rows, any(row.verdict in FAILURES for row in rows)
 
 
-def _latest(path: Path) -> dict[Place, Row]:
+def _latest(path: Path) -> dict[Place, Seen]:
     """A later row replaces an earlier one of the same key and machine."""
-    rows = {(row.key, row.machine.identity): row for row in read_rows(path)}
+    rows = {(row.key, row.machine.identity): _seen(row) for row in iterate_rows(path)}
     if not rows:
         raise BadInputError(f"{path}: no rows")
-    for row in rows.values():
+    for (key, _), row in rows.items():
         if row.unidentified:
             lacking = ", ".join(row.unidentified)
             raise BadInputError(
-                f"{path}: {row.target} {row.label} does not say {lacking}: measure it again to compare it"
+                f"{path}: {key.target} {key.label} does not say {lacking}: measure it again to compare it"
             )
     return rows
 
 
-def _names(rows: Iterable[Place]) -> str:
-    return ", ".join(map(str, dict.fromkeys(key for key, _ in rows)))
+def _seen(row: Row) -> Seen:
+    return Seen(
+        row.latency.median if row.latency else None, row.metric, tuple(_told(row, name) for name in WHAT_MAY_DIFFER)
+    )
+
+
+def _told(row: Row, name: str) -> Any:
+    told = getattr(row, name)
+    if name == "options":
+        return {key: told[key] for key in told.keys() - NO_OPTIONS}
+    return told and sys.intern(told)  # the same in most rows
+
+
+def _machines(places: Iterable[Place]) -> dict[Key, list[Identity]]:
+    """Where each key was measured."""
+    machines: dict[Key, list[Identity]] = {}
+    for key, machine in places:
+        machines.setdefault(key, []).append(machine)
+    return machines
+
+
+def _names(keys: Mapping[Key, Any]) -> str:
+    more = len(keys) - NAMED
+    return ", ".join([*map(str, islice(keys, NAMED)), *([f"{more} more"] if more > 0 else [])])
 
 
 def _same_machine(key: Key, before: list[Identity], after: list[Identity]) -> None:
@@ -85,19 +125,15 @@ def _same_machine(key: Key, before: list[Identity], after: list[Identity]) -> No
         raise BadInputError(f"{key.target} {key.label}: measured on different machines: {' and '.join(names)}")
 
 
-def _changed(before: Row | None, after: Row | None) -> tuple[str, ...]:
+def _changed(before: Seen | None, after: Seen | None) -> tuple[str, ...]:
     if before is None or after is None:
         return ()
-    return tuple(name for name in WHAT_MAY_DIFFER if _told(before, name) != _told(after, name))
-
-
-def _told(row: Row, name: str) -> Any:
-    told = getattr(row, name)
-    return {key: told[key] for key in told.keys() - NO_OPTIONS} if name == "options" else told
+    told = zip(WHAT_MAY_DIFFER, before.told, after.told, strict=True)
+    return tuple(name for name, old, new in told if old != new)
 
 
 def _change(
-    place: Place, before: Row | None, after: Row | None, threshold: float, metric_drop: float, several: bool
+    place: Place, before: Seen | None, after: Seen | None, threshold: float, metric_drop: float, several: bool
 ) -> Change:
     key, machine = place
     before_ms, after_ms = _p50(before), _p50(after)
@@ -114,24 +150,24 @@ def _change(
     )
 
 
-def _p50(row: Row | None) -> float | None:
-    return row.latency.p50 if row and row.latency and row.latency.counts else None
+def _p50(row: Seen | None) -> float | None:
+    return row.median.ms if row and row.median and row.median.counts else None
 
 
-def _verdict(before: Row | None, after: Row | None, threshold: float, metric_drop: float) -> Verdict:
+def _verdict(before: Seen | None, after: Seen | None, threshold: float, metric_drop: float) -> Verdict:
     if before is None:
         return "new"
-    if after is None or (before.latency and not after.latency) or (before.metric is not None and after.metric is None):
+    if after is None or (before.median and not after.median) or (before.metric is not None and after.metric is None):
         return "missing"
     if before.metric is not None and after.metric is not None and before.metric - after.metric > metric_drop:
         return "metric drop"
-    if not (before.latency and after.latency):
+    if not (before.median and after.median):
         return "same"
-    if not (before.latency.counts and after.latency.counts):
+    if not (before.median.counts and after.median.counts):
         return "no evidence"
-    if not before.latency.differs_from(after.latency):
+    if not before.median.differs_from(after.median):
         return "same"
-    change = after.latency.p50 / before.latency.p50 - 1
+    change = after.median.ms / before.median.ms - 1
     if change < 0:
         return "faster"
     return "regression" if change >= threshold else "slower"

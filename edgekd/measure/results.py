@@ -1,12 +1,11 @@
 """`results.jsonl`: one measured row per line, each complete in itself."""
 
 import fcntl
-import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from pydantic import Field, PositiveInt
 
@@ -23,6 +22,7 @@ from edgekd.measure.telemetry import Telemetry
 from edgekd.schema import Schema
 
 SHA256 = r"^[0-9a-f]{64}$"
+BLOCK = 1 << 16  # bytes
 IDENTITY = ("runner", "inputs", "precision")
 
 
@@ -123,26 +123,36 @@ def append_rows(path: Path, rows: Iterable[Row]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+b") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)  # released when it is closed
-            stream.seek(0)
-            before = stream.read()
-            stream.truncate(before.rfind(b"\n") + 1)
+            stream.truncate(_end_of_last_line(stream))
             stream.write(lines)
             stream.flush()
             os.fsync(stream.fileno())
 
 
+def _end_of_last_line(stream: BinaryIO) -> int:
+    """Return the position after the last line break, sought from the end; 0 without one."""
+    end = stream.seek(0, os.SEEK_END)
+    while end:
+        start = max(0, end - BLOCK)
+        stream.seek(start)
+        found = stream.read(end - start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0
+
+
 def read_rows(path: Path) -> list[Row]:
-    """All rows; raise BadInputError naming the line that is not one, and why."""
+    """Return all rows; errors as in `iterate_rows`."""
+    return list(iterate_rows(path))
+
+
+def iterate_rows(path: Path) -> Iterator[Row]:
+    """Yield one row after the other, holding none; raise BadInputError naming the line that is not one, and why."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        with path.open("rb") as stream:
+            for number, line in enumerate(stream, 1):
+                if not line.isspace():
+                    yield Row.decode(line, f"{path}:{number}")
+    except OSError as error:
         raise BadInputError(f"{path}: not a readable results file") from error
-    return [_row(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
-
-
-def _row(line: str, source: str) -> Row:
-    try:
-        document = json.loads(line)
-    except ValueError as error:
-        raise BadInputError(f"{source}: not valid JSON: {error}") from error
-    return Row.parse(document, source)

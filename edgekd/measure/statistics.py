@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,21 @@ MIN_REPLICATES = 5
 NOISY_WIDTH = 0.10
 NOISY_SWITCHES = 100  # per second
 SLOWDOWN = 1.05
+
+
+class Median(NamedTuple):
+    """A median latency in ms, its interval, and whether it says something of the device; see `Latency`."""
+
+    ms: float
+    low: float
+    high: float
+    replicates: int
+    counts: bool
+
+    def differs_from(self, other: "Median") -> bool:
+        """Return whether a difference may be claimed: real devices, 5 replicates or more each, disjoint intervals."""
+        enough = min(self.replicates, other.replicates) >= MIN_REPLICATES and self.counts and other.counts
+        return enough and (self.high < other.low or other.high < self.low)
 
 
 class Latency(Schema):
@@ -47,10 +62,14 @@ class Latency(Schema):
         """Whether it says something of the device: an emulated one's says how fast the emulator is."""
         return "emulated" not in self.flags
 
+    @property
+    def median(self) -> Median:
+        """Return what a comparison needs."""
+        return Median(self.p50, self.low, self.high, self.replicates, self.counts)
+
     def differs_from(self, other: "Latency") -> bool:
-        """Whether a difference may be claimed: real devices, at least 5 replicates each, disjoint intervals."""
-        enough = min(self.replicates, other.replicates) >= MIN_REPLICATES and self.counts and other.counts
-        return enough and (self.high < other.low or other.high < self.low)
+        """Return whether a difference may be claimed, as of their medians."""
+        return self.median.differs_from(other.median)
 
 
 def percentile(samples: Sequence[float], fraction: float) -> float:

@@ -28,7 +28,7 @@ _LATENCY = ("p50", "low", "high", "p90", "p99", "n")
 _STYLES = {
     "ok": "green", "fallback": "bold yellow", "not proven": "yellow", "not executed": "dim", "failed": "bold red",
 }  # fmt: skip
-_MOST_COLUMNS, _MOST_IN_A_WORD = 10, 40
+_MOST_COLUMNS, _MOST_IN_A_WORD, _MOST_ROWS = 10, 40, 1000
 _LONGEST_NAME = 32  # kept on one line, to be copied
 _PAYS = {True: "yes", False: "no", None: "unknown"}
 
@@ -199,10 +199,15 @@ def _cells(row: dict[str, Any], first: bool) -> tuple[Text | str, ...]:
 
 
 def rows_table(rows: list[dict[str, Any]]) -> Table:
-    """A line per row, or a column per row where a line cannot hold all keys; keys without a value are left out."""
+    """Return a line per row, or a column per row where a line cannot hold all keys; keys without a value are left out.
+
+    Of more than 1000 rows it holds the first, and says so.
+    """
     keys = list(dict.fromkeys(key for row in rows for key, value in row.items() if value not in (None, "", [])))
     across = len(keys) > _MOST_COLUMNS > len(rows)
-    table = Table(box=None, pad_edge=False, header_style="dim", show_header=not across)
+    more = len(rows) - _MOST_ROWS
+    table = Table(box=None, pad_edge=False, header_style="dim", show_header=not across, caption_justify="left")
+    table.caption = f"and {more} more rows, all in --json" if more > 0 else None
     if across:
         table.add_column(style="dim")
         for _ in rows:
@@ -214,7 +219,7 @@ def rows_table(rows: list[dict[str, Any]]) -> Table:
         numeric = all(isinstance(row.get(key), int | float | None) for row in rows)
         name = key == keys[0] and all(len(_cell(row.get(key))) <= _LONGEST_NAME for row in rows)
         table.add_column(_spoken(key), justify="right" if numeric else "left", overflow="fold", no_wrap=name)
-    for row in rows:
+    for row in rows[:_MOST_ROWS]:
         table.add_row(*(Text(_cell(row.get(key))) for key in keys))
     return table
 

@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 from edgekd.errors import BadInputError
 from edgekd.measure.comparison import Change, compare_files
 from edgekd.measure.facts import Machine
-from edgekd.measure.results import Row, append_rows
+from edgekd.measure.results import Key, Row, append_rows
 from edgekd.measure.statistics import summarise
 from tests.measure.timings import timings
 
@@ -165,3 +166,45 @@ def test_the_same_target_on_several_machines_is_compared_machine_by_machine(tmp_
     rows, regressed = compared(tmp_path, before, [measured(3.0, machine=other), measured(1.5)])
     assert regressed
     assert {row.machine: row.verdict for row in rows} == {"c": "regression", "d": "same"}
+
+
+def test_every_key_is_looked_at_as_often_however_many_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+
+    def equal(one: Key, other: object) -> bool:
+        nonlocal looks
+        looks += 1
+        return tuple.__eq__(one, other)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Key, "__eq__", equal)
+    counted = {}
+    for number in (50, 200):
+        looks = 0
+        rows = [measured(1.0, target=f"t{index}") for index in range(number)]
+        changes, _ = compared(tmp_path / str(number), rows, rows)
+        assert len(changes) == number
+        counted[number] = looks / number
+    assert 0 < counted[200] < 1.5 * counted[50]  # quadratic: 4 times as often; hashes may collide a little
+
+
+def test_only_the_latest_row_of_a_key_is_held(tmp_path: Path) -> None:
+    row = measured(1.0, samples=tuple((1.0,) * 100 for _ in range(5)))
+    peaks = {}
+    for number in (20, 200):
+        paths = [tmp_path / f"{name}-{number}.jsonl" for name in ("before", "after")]
+        for path in paths:
+            append_rows(path, [row] * number)
+        tracemalloc.start()
+        compare_files(*paths)
+        peaks[number] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peaks[200] - peaks[20] < paths[0].stat().st_size / 10  # all rows held take more than the file
+
+
+def test_files_with_nothing_in_common_name_a_few_of_their_rows(tmp_path: Path) -> None:
+    before, after = ([measured(1.0, target=f"{name}{index}") for index in range(50)] for name in ("old", "new"))
+    with pytest.raises(BadInputError, match=r"old0 int8 .*old2 int8 .*, 47 more; new0 .*, 47 more$") as caught:
+        compared(tmp_path, before, after)
+    assert len(str(caught.value)) < 600

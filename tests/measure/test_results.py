@@ -1,3 +1,4 @@
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -64,3 +65,18 @@ def test_whoever_adds_at_the_same_time_loses_no_row_and_a_torn_line_goes(tmp_pat
         stream.write('{"time": "2026')  # a process that was killed
     append_rows(path, [one])
     assert read_rows(path) == [one] * 129
+
+
+def test_a_torn_line_goes_however_long_it_is(tmp_path: Path) -> None:
+    path, one = tmp_path / "results.jsonl", measured(1.0)
+    append_rows(path, [one])
+    with path.open("a") as stream:
+        stream.write("x" * 200_000)  # more than is looked at in one go
+    append_rows(path, [one])
+    assert read_rows(path) == [one] * 2
+
+
+def test_lines_end_where_json_lines_end(tmp_path: Path) -> None:
+    path, one = tmp_path / "results.jsonl", measured(1.0, target="a\u2028b")
+    path.write_text(json.dumps(one.model_dump(mode="json"), ensure_ascii=False) + "\n", encoding="utf-8")
+    assert read_rows(path) == [one]
