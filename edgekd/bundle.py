@@ -1,6 +1,7 @@
 """A bundle: one model for one target, with everything that its device needs to run and to prove it."""
 
 import json
+import re
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -8,17 +9,18 @@ from pydantic import Field, PositiveInt, field_validator
 
 from edgekd.errors import BadInputError
 from edgekd.files import sha256
-from edgekd.schema import Cores, Schema
+from edgekd.schema import Amount, Cores, Count, Positive, Schema
 
 MANIFEST, GOLDEN = "manifest.json", "golden.npz"
+ENGINE = re.compile(r"engine/[\w.-]+\.(plan|json|cache)")  # what TensorRT built on the device, beside the model
 
 
 class Preprocessing(Schema):
     """How raw values become model inputs: `(raw * scale - mean) / std`, per channel."""
 
-    scale: float = 1.0
+    scale: Positive = 1.0
     mean: tuple[float, ...] = (0.0,)
-    std: tuple[float, ...] = (1.0,)
+    std: tuple[Positive, ...] = (1.0,)
 
 
 class Range(Schema):
@@ -56,10 +58,10 @@ class TensorSpec(Schema):
     dtype: Literal["float32", "int8", "uint8", "int32", "int64", "bool"]
     shape: tuple[int | None, ...]
     layout: str | None = None
-    scale: float | None = None
+    scale: Positive | None = None
     zero_point: int | None = None
-    step: float | None = None
-    noise: float | None = None
+    step: Positive | None = None
+    noise: Amount | None = None
     preprocessing: Preprocessing | None = None
     range: Range | None = None
     labels: tuple[str, ...] | None = None
@@ -83,7 +85,7 @@ class File(Schema):
     """Identity of one file."""
 
     sha256: str
-    bytes: int
+    bytes: Count
 
 
 class Manifest(Schema):
@@ -110,10 +112,10 @@ class Manifest(Schema):
     outputs: tuple[TensorSpec, ...]
     task: Task | None = None
     files: dict[str, File]
-    tolerance: dict[str, float] = Field(default_factory=dict)
+    tolerance: dict[str, Amount] = Field(default_factory=dict)
     provenance: dict[str, Any] = Field(default_factory=dict)
     metrics: dict[str, float] = Field(default_factory=dict)
-    footprint: dict[str, int] = Field(default_factory=dict)
+    footprint: dict[str, Count] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
@@ -166,7 +168,17 @@ def load_bundle(folder: Path) -> Manifest:
             raise BadInputError(f"{folder}: {name} is a link that leaves the bundle")
         if path.stat().st_size != identity.bytes or sha256(path) != identity.sha256:
             raise BadInputError(f"{folder}: {name} does not match its sha256 in {MANIFEST}")
+    _refuse_unlisted(folder, manifest)
     return manifest
+
+
+def _refuse_unlisted(folder: Path, manifest: Manifest) -> None:
+    """Nothing vouches for a file that the manifest does not list, and a runtime might load it."""
+    for path in sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()):
+        name = path.relative_to(folder).as_posix()
+        built = manifest.backend == "tensorrt" and ENGINE.fullmatch(name) and not path.is_symlink()
+        if name != MANIFEST and name not in manifest.files and not built:
+            raise BadInputError(f"{folder}: {name} is not listed in {MANIFEST}: remove it")
 
 
 def identify(folder: Path, names: list[str]) -> dict[str, File]:

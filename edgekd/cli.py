@@ -183,7 +183,7 @@ def verify(
     any_range: AnyRange = False,
     as_json: Json = False,
 ) -> None:
-    """Golden parity and, with data, the task's metric on the device; exit 1 if a promise does not hold."""
+    """Golden parity and, with data, the task's metric on the device; exit 1 if parity fails, 4 if it proves nothing."""
     from edgekd.pipeline.fleet import muster
     from edgekd.pipeline.verify import verify_on_each
     from edgekd.reporting.device import verify_view
@@ -193,8 +193,11 @@ def verify(
     show(verdicts if len(members) > 1 else verdicts[0], as_json, verify_view)
     if any("error" in verdict for verdict in verdicts):
         raise typer.Exit(DEVICE_LOST)
-    if not all(verdict["ok"] for verdict in verdicts):
+    if any(not (verdict["ok"] or verdict["unproven"]) for verdict in verdicts):
         raise typer.Exit(1)
+    for verdict in verdicts:
+        if verdict["unproven"]:
+            raise NotProvenError(verdict["unproven"])
 
 
 @app.command()

@@ -13,6 +13,11 @@ from edgekd.plugins import nearest
 
 Cores = Annotated[str, Field(pattern=r"^\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?)*$")]  # such as 4-7 or 0,2
 
+# Numbers from outside: more than nothing, nothing or more. Schema refuses what is not finite.
+Positive = Annotated[float, Field(gt=0)]
+Amount = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=0)]
+
 
 class Schema(BaseModel):
     """A frozen model that refuses unknown keys and numbers that are not finite."""

@@ -74,7 +74,7 @@ class Session:
 
     def verify(self) -> tuple[Golden, ...]:
         """Golden parity, one verdict per output."""
-        return self._run("verify", accept_mismatch=True).every("golden", Golden)
+        return self._run("verify", accept=("mismatch", "not-proven")).every("golden", Golden)
 
     def bench(self, seconds: float = 1.0, count: int = 50, scenario: Scenario = "single-stream") -> Replicate:
         """Latencies of one fresh process, for at least `seconds` and `count` inferences."""
@@ -105,7 +105,7 @@ class Session:
             self.device.pull(remote, result)
             return read_predictions(result, read_manifest(self.bundle).outputs, count, self.device.uri)
 
-    def _run(self, verb: str, *arguments: str, accept_mismatch: bool = False, longer: float = 0.0) -> Answer:
+    def _run(self, verb: str, *arguments: str, accept: Sequence[str] = (), longer: float = 0.0) -> Answer:
         argv = [*runner_argv(self.device), verb, self.device.push(self.bundle), *arguments]
         argv += [f"--batch={self.batch}"] if self.batch else []
         argv += [f"--threads={self.threads}"] if self.threads else []
@@ -113,7 +113,7 @@ class Session:
         for key, value in (self.options or {}).items():
             argv.append(f"--option={key}={str(value).lower() if isinstance(value, bool) else value}")
         answer = parse(self.device.run(argv, self.timeout + longer), built=self.device.runner is not None)
-        if not (answer.end.ok or (accept_mismatch and answer.end.kind == "mismatch")):
+        if not (answer.end.ok or answer.end.kind in accept):
             raise _failure(answer.end)
         return answer
 

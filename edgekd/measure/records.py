@@ -61,6 +61,7 @@ class Golden(Schema):
     """One output against the reference, in steps; None where outputs were not finite or nothing was to be decided.
 
     `drift` is the distance as a multiple of the reference's own from the float model, where the bundle knows that.
+    `unproven` says why golden outputs prove nothing; such a row is not ok.
     """
 
     output: str
@@ -68,6 +69,7 @@ class Golden(Schema):
     p999_steps: float | None
     argmax_agreement: float | None
     drift: float | None = None
+    unproven: str | None = None
     ok: bool
 
 

@@ -57,7 +57,8 @@ def _told(verdict: Document) -> Iterator[tuple[str, str]]:
         yield "error", verdict["error"]
         return
     yield "bundle", verdict["bundle"]
-    yield "golden parity", "holds" if verdict["ok"] else "does not hold"
+    told = f"not proven: {verdict['unproven']}" if verdict.get("unproven") else "does not hold"
+    yield "golden parity", "holds" if verdict["ok"] else told
     if verdict["kernels"]["total"] is not None:
         yield "kernels in int8", f"{verdict['kernels']['int8']} of {verdict['kernels']['total']}"
     if "samples" in verdict:

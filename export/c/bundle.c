@@ -1,6 +1,7 @@
 #include "bundle.h"
 
 #include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,8 +33,17 @@ static size_t positive(const Json *manifest, const char *key) {
 static double optional(const Json *tensor, const char *key) {
     const Json *found = json_get(tensor, key);
     if (!found || found->kind == JSON_NULL) return 0;
-    if (found->kind != JSON_NUMBER) fail(BAD_INPUT, "manifest.json: '%s' of a tensor is no number", key);
+    if (found->kind != JSON_NUMBER || !isfinite(found->number))
+        fail(BAD_INPUT, "manifest.json: '%s' of a tensor is no number", key);
     return found->number;
+}
+
+static double amount(const Json *tensor, const char *key, bool zero) {
+    const Json *found = json_get(tensor, key);
+    double value = optional(tensor, key);
+    if (found && found->kind == JSON_NUMBER && (value < 0 || (value <= 0 && !zero)))
+        fail(BAD_INPUT, "manifest.json: '%s' of a tensor is %g, no number above zero", key, value);
+    return value;
 }
 
 static size_t axis_of(const Json *size) {
@@ -57,9 +67,10 @@ static Spec spec_of(const Json *tensor) {
     size_t elements;
     if (!element_count(spec.rank - 1, spec.shape + 1, &elements) || elements > INT_MAX)
         fail(BAD_INPUT, "manifest.json: '%s' is too large", spec.name);
-    spec.scale = optional(tensor, "scale");
-    spec.step = optional(tensor, "step");
-    spec.noise = optional(tensor, "noise");
+    spec.scale = amount(tensor, "scale", false);
+    spec.zero_point = optional(tensor, "zero_point");
+    spec.step = amount(tensor, "step", false);
+    spec.noise = amount(tensor, "noise", true);
     return spec;
 }
 

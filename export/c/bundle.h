@@ -8,12 +8,12 @@
 #define BUNDLE_FORMAT 1
 #define ANY ((size_t)-1)
 
-/* An input or output. `shape` begins with the batch, which is ANY; 0 for a scale, step or noise that is not told. */
+/* An input or output. `shape` begins with the batch, which is ANY; 0 for a number that is not told. */
 typedef struct {
     const char *name;
     Dtype dtype;
     size_t rank, shape[MAX_RANK];
-    double scale, step, noise;
+    double scale, zero_point, step, noise;
 } Spec;
 
 typedef struct {

@@ -14,6 +14,7 @@ static const struct {
     [BAD_INPUT] = {"bad-input", 2},
     [MISSING_RUNTIME] = {"missing-runtime", 3},
     [FAILED] = {"failed", 3},
+    [NOT_PROVEN] = {"not-proven", 4},
 };
 
 void fail(Failure kind, const char *format, ...) {

@@ -3,7 +3,7 @@
 
 #include <stddef.h>
 
-typedef enum { MISMATCH, BAD_INPUT, MISSING_RUNTIME, FAILED } Failure;
+typedef enum { MISMATCH, BAD_INPUT, MISSING_RUNTIME, FAILED, NOT_PROVEN } Failure;
 
 /* Write the `end` record with a message of one line, and exit with the code of its kind. */
 _Noreturn void fail(Failure kind, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -10,10 +10,11 @@ typedef struct {
 /* NAN where there is nothing to tell. */
 typedef struct {
     double max_steps, p999_steps, argmax_agreement, drift;
+    const char *unproven; /* why the golden outputs prove nothing; NULL where they do */
     bool ok;
 } Verdict;
 
-/* The manifest's tolerance, or the usual one; BAD_INPUT for one that is unknown. */
+/* LiteRT's tolerance, where the manifest asks for more of its outputs that; BAD_INPUT for one that is unknown. */
 Tolerance tolerance_of(const Json *manifest);
 
 /* A step is the spec's own, or 1 for integers, or the reference's range / 255. */

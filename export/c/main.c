@@ -7,7 +7,7 @@
  *     edgekd-runner --version
  *
  * The arguments, the records and the exit codes are run.py's: 0 ok, 1 mismatch, 2 bad input, 3 runtime missing or
- * failed. */
+ * failed, 4 not proven. */
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>

@@ -36,6 +36,7 @@ static void record_verdict(const Spec *spec, const Verdict *verdict) {
     record_number("p999_steps", verdict->p999_steps);
     record_number("argmax_agreement", verdict->argmax_agreement);
     record_number("drift", verdict->drift);
+    record_text("unproven", verdict->unproven);
     record_flag("ok", verdict->ok);
     record_end();
 }
@@ -45,12 +46,15 @@ static bool verify(const Job *job) {
     Tolerance tolerance = tolerance_of(job->bundle.manifest);
     Array *measured = job_infer(job, job_golden_inputs(job));
     Array *references = bundle_golden(&job->bundle, "output", specs);
+    const char *unproven = NULL;
     bool ok = true;
     for (size_t index = 0; index < specs->count; index++) {
         Verdict verdict = judge(&specs->items[index], &references[index], &measured[index], &tolerance);
         record_verdict(&specs->items[index], &verdict);
-        ok &= verdict.ok;
+        ok &= verdict.ok || verdict.unproven;
+        if (!unproven) unproven = verdict.unproven;
     }
+    if (ok && unproven) fail(NOT_PROVEN, "%s", unproven);
     return ok;
 }
 

@@ -77,6 +77,8 @@ def test_a_missing_file_is_named(own_bundle: Path) -> None:
 def test_a_model_without_a_hash_is_not_loaded(own_bundle: Path) -> None:
     shutil.copy(own_bundle / "model.onnx", own_bundle / "other.onnx")
     edit_manifest(own_bundle, model="other.onnx")
+    assert "other.onnx is not listed in manifest.json" in failure("build", own_bundle)[2]
+    (own_bundle / "other.onnx").unlink()
     assert "no hash for 'other.onnx'" in failure("build", own_bundle)[2]
 
 

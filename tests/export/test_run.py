@@ -16,7 +16,7 @@ import pytest
 from edgekd import distance
 from edgekd.backends import parity
 from tests.export.runner import RUNNER, module, run
-from tests.measure.bundles import BACKENDS, MakeBundle, edit_manifest, golden, rehash
+from tests.measure.bundles import BACKENDS, MakeBundle, add_listed, edit_manifest, golden, rehash
 
 
 def test_is_python_3_8_and_imports_only_the_standard_library_and_numpy() -> None:
@@ -212,24 +212,24 @@ def test_a_different_output_is_a_mismatch(own_bundle: Path) -> None:
     assert records[2]["argmax_agreement"] < 0.5
 
 
-@pytest.mark.parametrize(("noise", "holds"), [(4.5, True), (0.5, False)])
+@pytest.mark.parametrize(("noise", "holds"), [(2.25, True), (0.25, False)])
 def test_a_distance_that_roundings_explain_holds(own_bundle: Path, noise: float, holds: bool) -> None:
-    """Six steps are 1.33 times a noise of 4.5 steps, as two roundings may be apart, or 12 times one of 0.5."""
+    """Three steps are 1.33 times a noise of 2.25 steps, as two roundings may be apart, or 12 times one of 0.25."""
     outputs = golden(own_bundle, "output:logits")
     specs = json.loads((own_bundle / "manifest.json").read_text())["outputs"]
     stored = specs[0]["step"] / (specs[0]["scale"] or 1)
-    moved = (outputs + 6 * stored).astype(outputs.dtype)
+    moved = (outputs + 3 * stored).astype(outputs.dtype)
     np.savez(own_bundle / "golden.npz", **{"input:input": golden(own_bundle, "input:input"), "output:logits": moved})
     edit_manifest(own_bundle, tolerance={"max_steps": 2.0}, outputs=[specs[0] | {"noise": noise * specs[0]["step"]}])
     rehash(own_bundle)
     code, records = run("verify", own_bundle)
     assert (code, records[2]["ok"]) == (0 if holds else 1, holds)
-    assert records[2]["max_steps"] >= 5
-    assert records[2]["drift"] == pytest.approx(6 / noise, rel=0.1)
+    assert records[2]["max_steps"] >= 2.5
+    assert records[2]["drift"] == pytest.approx(3 / noise, rel=0.1)
 
 
 def test_runs_from_inside_the_bundle(own_bundle: Path) -> None:
-    shutil.copy(RUNNER, own_bundle / "run.py")
+    add_listed(own_bundle, "run.py", RUNNER.read_bytes())
     finished = subprocess.run([sys.executable, "run.py", "verify"], cwd=own_bundle, capture_output=True, text=True)
     assert json.loads(finished.stdout.splitlines()[-1]) == {"record": "end", "ok": True}
 

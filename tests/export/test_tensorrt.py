@@ -201,7 +201,7 @@ class Drill(module().TensorRT):
 
 
 def test_an_engine_is_built_once_for_all_batches_of_its_profile(own_bundle: Path) -> None:
-    edit_manifest(own_bundle, profile={"min": 1, "opt": 4, "max": 8})
+    edit_manifest(own_bundle, backend="tensorrt", profile={"min": 1, "opt": 4, "max": 8})
     runner, drill = module(), Drill()
     for batch, built in ((1, 1), (8, 1), (16, 2), (16, 2), (4, 2)):
         bundle = runner.Bundle(own_bundle)

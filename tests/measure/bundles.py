@@ -71,6 +71,13 @@ def edit_manifest(folder: Path, **changes: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
+def add_listed(folder: Path, name: str, content: bytes) -> None:
+    """Write a file that the manifest vouches for."""
+    (folder / name).write_bytes(content)
+    files = json.loads((folder / "manifest.json").read_text())["files"]
+    edit_manifest(folder, files=files | {name: identify(folder, [name])[name].model_dump()})
+
+
 def rehash(folder: Path) -> None:
     """Make the manifest vouch for files as they are now."""
     names = list(json.loads((folder / "manifest.json").read_text())["files"])
