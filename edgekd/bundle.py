@@ -1,6 +1,5 @@
 """A bundle: one model for one target, with everything that its device needs to run and to prove it."""
 
-import json
 import re
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -9,6 +8,7 @@ from pydantic import Field, PositiveInt, field_validator
 
 from edgekd.errors import BadInputError
 from edgekd.files import sha256
+from edgekd.reading import read_json
 from edgekd.schema import Amount, Cores, Count, Positive, Schema
 
 MANIFEST, GOLDEN = "manifest.json", "golden.npz"
@@ -146,13 +146,9 @@ class Manifest(Schema):
 
 def read_manifest(folder: Path) -> Manifest:
     """Read a bundle's manifest, its files unseen; raise BadInputError when it is missing or malformed."""
-    try:
-        document = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise BadInputError(f"{folder}: not a bundle (no {MANIFEST})") from error
-    except ValueError as error:
-        raise BadInputError(f"{folder / MANIFEST}: not valid JSON: {error}") from error
-    return Manifest.parse(document, str(folder / MANIFEST))
+    if not (folder / MANIFEST).exists():
+        raise BadInputError(f"{folder}: not a bundle (no {MANIFEST})")
+    return Manifest.parse(read_json(folder / MANIFEST), str(folder / MANIFEST))
 
 
 def load_bundle(folder: Path) -> Manifest:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekd.errors import DamagedError, DiskFullError
+from edgekd.reading import read_json
 
 SEAL = "sha256"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -73,12 +74,12 @@ def write_sealed(path: Path, document: Mapping[str, Any]) -> None:
 
 def read_sealed(path: Path) -> dict[str, Any] | None:
     """Return what `write_sealed` wrote, None without a file; raise DamagedError where a bit of it is another."""
+    if not path.exists():
+        return None
     try:
-        document: dict[str, Any] = json.loads(path.read_bytes())
+        document: dict[str, Any] = read_json(path)
         seal = document.pop(SEAL)
         intact = seal == digest(document)
-    except FileNotFoundError:
-        return None
     except Exception as error:  # whatever a damaged file leads to
         raise DamagedError(path) from error
     if not intact:

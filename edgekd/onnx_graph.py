@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, helper, numpy_helper, shape_inference
 
 from edgekd.errors import BadInputError
+from edgekd.reading import reason
 
 Array = NDArray[Any]
 
@@ -242,7 +243,7 @@ def _one_line() -> Iterator[None]:
     try:
         yield
     except (onnx.checker.ValidationError, shape_inference.InferenceError, ValueError) as error:
-        raise BadInputError(f"not a valid ONNX model: {str(error).strip().splitlines()[0]}") from error
+        raise BadInputError(f"not a valid ONNX model: {reason(error)}") from error
 
 
 def _value(node: NodeProto) -> Array | None:

@@ -11,7 +11,8 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from edgekd.errors import BadInputError
 from edgekd.plugins import nearest
-from edgekd.schema import Schema, read_toml
+from edgekd.reading import read_toml
+from edgekd.schema import Schema
 
 
 class Data(Schema):

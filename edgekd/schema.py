@@ -2,14 +2,13 @@
 
 import json
 import math
-import tomllib
-from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgekd.errors import BadInputError
 from edgekd.plugins import nearest
+from edgekd.reading import reading
 
 Cores = Annotated[str, Field(pattern=r"^\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?)*$")]  # such as 4-7 or 0,2
 
@@ -27,11 +26,11 @@ class Schema(BaseModel):
     @classmethod
     def parse(cls, document: Any, source: str) -> Self:
         """Validate a decoded document; raise BadInputError naming the source, the key and the nearest valid one."""
-        refuse_not_finite(document, source)
+        with reading(source, "readable"):
+            text = json.dumps(document, default=str)
+            refuse_not_finite(document, source)
         try:
-            return cls.model_validate_json(
-                json.dumps(document, default=str)
-            )  # JSON mode: lists are tuples, 1 is not True
+            return cls.model_validate_json(text)  # JSON mode: lists are tuples, 1 is not True
         except ValidationError as error:
             raise BadInputError(f"{source}: {explain(cls, error)}") from error
 
@@ -82,13 +81,3 @@ def _inner_model(annotation: Any) -> type[BaseModel] | None:
         return annotation
     inner = (_inner_model(argument) for argument in getattr(annotation, "__args__", ()))
     return next((found for found in inner if found is not None), None)
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Decode a TOML file; raise BadInputError when it is absent or malformed."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise BadInputError(f"{path}: no such file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
-        raise BadInputError(f"{path}: not valid TOML: {error}") from error

@@ -9,7 +9,8 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from edgekd.errors import BadInputError
 from edgekd.package_data import TARGETS
 from edgekd.plugins import nearest
-from edgekd.schema import Cores, Schema, read_toml
+from edgekd.reading import read_toml
+from edgekd.schema import Cores, Schema
 
 
 class Limits(Schema):

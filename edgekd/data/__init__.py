@@ -11,6 +11,7 @@ from edgekd.data.augment import check_names
 from edgekd.data.dataset import Dataset, Split, limit, normalisation, prepare, split_validation
 from edgekd.data.raw import Raw, from_result, from_user
 from edgekd.errors import BadInputError
+from edgekd.reading import reading
 from edgekd.recipe import Data
 
 __all__ = ["Dataset", "Raw", "Split", "as_dataset", "load", "names", "prepare"]
@@ -45,8 +46,9 @@ def _read(data: Data) -> Raw | Dataset:
     source = plugins.builtin(__name__, data.name, "data set")
     if data.options and not hasattr(source, "Options"):
         raise BadInputError(f"data {data.name!r} has no options; remove data.options")
-    raw: Raw = source.read(data)
-    return raw
+    with reading(data.path or f"data {data.name!r}", "readable"):
+        raw: Raw = source.read(data)
+        return raw
 
 
 def _split(raw: Raw, data: Data, seed: int) -> Dataset:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from edgekd.data.dataset import Array
-from edgekd.errors import BadInputError
+from edgekd.reading import reading, require_file
 
 
 def read_objects(path: Path) -> Any:
@@ -17,16 +17,13 @@ def read_objects(path: Path) -> Any:
 
     Raises BadInputError for a file that is damaged, of another kind, or asks for anything else.
     """
-    try:
-        with path.open("rb") as file:
-            if npy.read_magic(file) != (1, 0):
-                raise ValueError("not a .npy file of version 1.0")
-            shape, _, dtype = npy.read_array_header_1_0(file)
-            if shape != () or dtype.kind != "O":
-                raise ValueError(f"an array {shape} of {dtype}, not one object")
-            return _ArraysOnly(file).load().item()
-    except (OSError, ValueError, EOFError, LookupError, TypeError, AttributeError, pickle.UnpicklingError) as error:
-        raise BadInputError(f"{path}: not readable: {error}") from error
+    with reading(path, "readable"), require_file(path).open("rb") as file:
+        if npy.read_magic(file) != (1, 0):
+            raise ValueError("not a .npy file of version 1.0")
+        shape, _, dtype = npy.read_array_header_1_0(file)
+        if shape != () or dtype.kind != "O":
+            raise ValueError(f"an array {shape} of {dtype}, not one object")
+        return _ArraysOnly(file).load().item()
 
 
 class _ArraysOnly(pickle.Unpickler):

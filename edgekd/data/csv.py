@@ -8,6 +8,7 @@ import numpy as np
 from edgekd.data.dataset import Array
 from edgekd.data.raw import Raw, from_arrays
 from edgekd.errors import BadInputError
+from edgekd.reading import reading, require_file
 from edgekd.recipe import Data
 
 
@@ -27,13 +28,8 @@ def read(data: Data) -> Raw:
 
 
 def _table(path: Path) -> tuple[Array, list[str]]:
-    try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            header, *rows = csv.reader(stream)
-    except FileNotFoundError as error:
-        raise BadInputError(f"{path}: no such file") from error
-    except (ValueError, csv.Error, OSError) as error:
-        raise BadInputError(f"{path}: not a CSV file with a header: {error}") from error
+    with reading(path, "a CSV file with a header"), require_file(path).open(newline="", encoding="utf-8") as stream:
+        header, *rows = csv.reader(stream)
     values = np.array([_numbers(row, len(header), f"{path}: row {n}") for n, row in enumerate(rows, 2)], np.float32)
     return values.reshape(len(rows), len(header) - 1), [row[-1] for row in rows]
 

@@ -3,20 +3,21 @@
 import gzip
 import math
 import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from edgekd.data.dataset import Array
 from edgekd.errors import BadInputError
+from edgekd.reading import reading, require_file, unpacked_limit
 
 _UNSIGNED_BYTE = 8
 
 
 def read_idx(path: Path, rank: int) -> Array:
     """The uint8 array of a file, gzipped or not; raise BadInputError when it is not IDX of that rank, or cut short."""
-    content = _content(path)
+    with reading(path, "readable"):
+        content = _content(path)
     header = struct.calcsize(f">HBB{rank}I")
     if len(content) < header:
         raise BadInputError(f"{path}: too short to be an IDX file")
@@ -29,8 +30,9 @@ def read_idx(path: Path, rank: int) -> Array:
 
 
 def _content(path: Path) -> bytes:
-    try:
-        content = path.read_bytes()
-        return gzip.decompress(content) if path.suffix == ".gz" else content
-    except (OSError, EOFError, zlib.error) as error:  # gzip.BadGzipFile is an OSError
-        raise BadInputError(f"{path}: cannot be read: {error}") from error
+    limit = unpacked_limit(require_file(path))
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+        content = stream.read(limit + 1)
+    if len(content) > limit:
+        raise BadInputError(f"{path}: unpacks to more than {limit:,} bytes")
+    return content

@@ -8,9 +8,11 @@ from edgekd.data.dataset import Array, Split
 from edgekd.data.raw import Raw
 from edgekd.errors import BadInputError
 from edgekd.plugins import nearest
+from edgekd.reading import reading, require_file
 from edgekd.recipe import Data
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
+PIXELS = 2**26  # of one image: 8192 × 8192
 
 
 def read(data: Data) -> Raw:
@@ -67,10 +69,9 @@ def _images(paths: list[Path]) -> Array:
 def _pixels(path: Path) -> Array:
     from PIL import Image
 
-    try:
-        with Image.open(path) as image:
-            if image.mode.startswith(("I", "F")):
-                raise BadInputError(f"{path}: more than 8 bits per channel; convert it, or use an npz")
-            return np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BadInputError(f"{path}: not a readable image: {error}") from error
+    with reading(path, "a readable image"), Image.open(require_file(path)) as image:
+        if image.width * image.height > PIXELS:
+            raise BadInputError(f"{path}: {image.width}×{image.height}, where at most {PIXELS:,} pixels make sense")
+        if image.mode.startswith(("I", "F")):
+            raise BadInputError(f"{path}: more than 8 bits per channel; convert it, or use an npz")
+        return np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))

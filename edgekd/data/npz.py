@@ -1,22 +1,20 @@
 """The user's own arrays in one `.npz`: x_train, y_train, x_test, y_test; optionally x_val, y_val, classes."""
 
-import tokenize
+import math
 import zipfile
-import zlib
 from pathlib import Path
+from typing import IO
 
-import numpy as np
+from numpy.lib import format as npy
 
 from edgekd.data.dataset import Array
 from edgekd.data.raw import Raw, from_arrays
 from edgekd.errors import BadInputError
+from edgekd.reading import reading, require_file, unpacked_limit
 from edgekd.recipe import Data
 
-# What zipfile, zlib and numpy's parser of headers raise for bytes that are not theirs, or for a size that is too large.
-DAMAGE = (
-    *(OSError, EOFError, ValueError, TypeError, LookupError, NotImplementedError, MemoryError, RecursionError),
-    *(SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
-)
+HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+MEMBERS = 100_000
 
 
 def read(data: Data) -> Raw:
@@ -30,19 +28,42 @@ def read(data: Data) -> Raw:
 
 
 def read_npz(path: Path) -> dict[str, Array]:
-    """Every array of an `.npz`; raise BadInputError when it is absent, corrupt or holds Python objects."""
-    try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
+    """Every array of an `.npz`; raise BadInputError when it is absent, corrupt, a bomb or holds Python objects.
+
+    What each array promises is compared with what the file holds before memory is taken for it.
+    """
+    with reading(path, "a readable npz file"):
+        limit = unpacked_limit(require_file(path))
+        _require_archive(path)
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            if len(members) > MEMBERS or sum(member.file_size for member in members) > limit:
+                raise BadInputError(f"{path}: unpacks to more than {limit:,} bytes, or to more than {MEMBERS:,} arrays")
+            return {member.filename.removesuffix(".npy"): _array(archive, member) for member in members}
+
+
+def _require_archive(path: Path) -> None:
+    with path.open("rb") as stream:
+        if stream.read(len(npy.MAGIC_PREFIX)) == npy.MAGIC_PREFIX:
             raise BadInputError(f"{path}: holds one array; np.savez keeps several by name")
-        with archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except FileNotFoundError as error:
-        raise BadInputError(f"{path}: no such file") from error
-    except DAMAGE as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BadInputError(f"{path}: not a readable npz file: {reason}") from error
-    for name, array in arrays.items():
-        if not isinstance(array, np.ndarray):  # numpy hands the bytes of any other file on
-            raise BadInputError(f"{path}: not a readable npz file: {name!r} is no array")
-    return arrays
+
+
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
+    with archive.open(member) as stream:
+        _require_whole(stream, member)
+    with archive.open(member) as stream:
+        array: Array = npy.read_array(stream, allow_pickle=False)
+        return array
+
+
+def _require_whole(stream: IO[bytes], member: zipfile.ZipInfo) -> None:
+    """Raise ValueError where a member's header promises other numbers than its bytes hold."""
+    read_header = HEADERS.get(npy.read_magic(stream))
+    if read_header is None:
+        raise ValueError(f"{member.filename!r} is in a format that numpy writes for no numbers")
+    shape, _, dtype = read_header(stream)
+    promised, held = math.prod(shape) * dtype.itemsize, member.file_size - stream.tell()
+    if dtype.hasobject:
+        raise ValueError(f"{member.filename!r} holds Python objects")
+    if promised != held:
+        raise ValueError(f"{member.filename!r} promises {promised:,} bytes and holds {held:,}")

@@ -5,6 +5,9 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+from edgekd.errors import BadInputError
+from edgekd.reading import SETTINGS, reading, require_file
+
 KEYWORD = re.compile(r"\s*(?P<key>\w+)(\s*=\s*|\s+)(?P<value>.*)")
 DEEPEST = 16  # includes within includes, as in OpenSSH
 
@@ -28,10 +31,11 @@ def _aliases(config: Path, depth: int) -> Iterator[tuple[str, Path]]:
 
 def _lines(config: Path) -> Iterator[tuple[str, list[str]]]:
     try:
-        text = config.read_text(encoding="utf-8", errors="replace")
-    except OSError:  # ssh, too, does without one that it cannot read
+        with reading(config, "readable"):
+            text = require_file(config, SETTINGS).read_text(encoding="utf-8", errors="replace")
+    except BadInputError:  # ssh, too, does without one that it cannot read
         return
-    for line in map(KEYWORD.fullmatch, text.splitlines()):
+    for line in map(KEYWORD.fullmatch, text.split("\n")):
         if line:
             try:
                 yield line["key"].lower(), shlex.split(line["value"], comments=True)

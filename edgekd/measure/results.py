@@ -10,7 +10,6 @@ from typing import BinaryIO, NamedTuple
 from pydantic import Field, PositiveInt
 
 from edgekd.bundle import GOLDEN, Manifest
-from edgekd.errors import BadInputError
 from edgekd.files import digest, needs_room, sha256
 from edgekd.measure.benchmark import Measurement
 from edgekd.measure.difference import Difference
@@ -19,6 +18,7 @@ from edgekd.measure.protocol import Options
 from edgekd.measure.records import Scenario
 from edgekd.measure.statistics import Latency
 from edgekd.measure.telemetry import Telemetry
+from edgekd.reading import read_lines
 from edgekd.schema import Schema
 
 SHA256 = r"^[0-9a-f]{64}$"
@@ -149,10 +149,5 @@ def read_rows(path: Path) -> list[Row]:
 
 def iterate_rows(path: Path) -> Iterator[Row]:
     """Yield one row after the other, holding none; raise BadInputError naming the line that is not one, and why."""
-    try:
-        with path.open("rb") as stream:
-            for number, line in enumerate(stream, 1):
-                if not line.isspace():
-                    yield Row.decode(line, f"{path}:{number}")
-    except OSError as error:
-        raise BadInputError(f"{path}: not a readable results file") from error
+    for number, line in read_lines(path):
+        yield Row.decode(line, f"{path}:{number}")

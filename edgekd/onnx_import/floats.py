@@ -12,6 +12,7 @@ from edgekd.onnx_import.same import require_same
 from edgekd.onnx_import.shapes import declare_outputs, fix_shapes
 from edgekd.onnx_import.simplify import ADVICE, simplify
 from edgekd.quantization.clean import MIN_OPSET
+from edgekd.reading import reason
 
 BATCH = 8
 
@@ -42,5 +43,6 @@ def modern(model: onnx.ModelProto) -> onnx.ModelProto:
     try:
         return version_converter.convert_version(model, MIN_OPSET)
     except (RuntimeError, ValueError, IndexError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise BadInputError(f"opset {opset} does not convert to {MIN_OPSET} ({reason}): export it anew") from error
+        raise BadInputError(
+            f"opset {opset} does not convert to {MIN_OPSET} ({reason(error)}): export it anew"
+        ) from error

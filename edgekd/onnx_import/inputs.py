@@ -11,6 +11,7 @@ from onnx.helper import tensor_dtype_to_np_dtype
 from edgekd.data.npz import read_npz
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import Array, Graph
+from edgekd.reading import reading
 
 Arrays = dict[str, Array]
 Shapes = Mapping[str, tuple[int, ...]]
@@ -49,11 +50,9 @@ def read_inputs(model: onnx.ModelProto, path: Path, limit: int) -> Arrays:
         arrays = dict(zip(wanted, arrays.values(), strict=True))
     if set(wanted) - set(arrays):
         raise BadInputError(f"{path}: needs arrays {', '.join(wanted)}; there is: {', '.join(arrays) or 'nothing'}")
-    try:
+    with reading(path, "inputs of the model"):
         inputs = {name: _checked(arrays[name], value)[:limit] for name, value in wanted.items()}
         _require_samples(inputs)
-    except BadInputError as error:
-        raise BadInputError(f"{path}: {error}") from error
     return inputs
 
 

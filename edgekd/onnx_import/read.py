@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 import onnx
-from google.protobuf.message import DecodeError
 from onnx import external_data_helper, inliner, numpy_helper
 
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import check, inferred, label, sort_nodes
+from edgekd.reading import reading, require_file
 
 LIMIT = 2**31 - 1  # what protobuf can hold, and with it a session of ONNX Runtime
 OPSETS = range(11, 25)
@@ -21,15 +21,8 @@ def read_model(path: Path) -> onnx.ModelProto:
 
     Raises BadInputError in one line for a file that is absent, corrupt, larger than 2 GB, or of another opset.
     """
-    try:
-        return _self_contained(_parsed(path), path.parent)
-    except FileNotFoundError as error:
-        raise BadInputError(f"{path}: no such file") from error
-    except BadInputError as error:
-        raise BadInputError(f"{path}: {error}") from error
-    except (DecodeError, ValueError, TypeError, LookupError, OSError, RuntimeError, MemoryError) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise BadInputError(f"{path}: not a valid ONNX model: {reason[0]}") from error
+    with reading(path, "a valid ONNX model"):
+        return _self_contained(_parsed(require_file(path)), path.parent)
 
 
 def _parsed(path: Path) -> onnx.ModelProto:

@@ -7,6 +7,7 @@ import onnx
 
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import check
+from edgekd.reading import reason
 
 ADVICE = "--no-simplify leaves the graph as it is"
 
@@ -23,6 +24,5 @@ def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
             slim: onnx.ModelProto = onnxslim.slim(given)
         check(slim)
     except Exception as error:  # a third party's passes over anybody's graph
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise BadInputError(f"onnxslim cannot simplify the model ({reason[0]}): {ADVICE}") from error
+        raise BadInputError(f"onnxslim cannot simplify the model ({reason(error)}): {ADVICE}") from error
     return slim

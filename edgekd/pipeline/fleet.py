@@ -13,7 +13,8 @@ from pydantic import Field
 from edgekd.devices import Device, open_device, transport_of
 from edgekd.errors import BadInputError, EdgekdError
 from edgekd.progress import SILENT, Reporter, Tracker
-from edgekd.schema import Schema, read_toml
+from edgekd.reading import read_toml
+from edgekd.schema import Schema
 
 Result = TypeVar("Result")
 Job = Callable[[Device], Result]

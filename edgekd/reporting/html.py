@@ -1,6 +1,5 @@
 """The report: one HTML file that needs nothing else, not even a script."""
 
-import json
 from functools import cache
 from importlib.resources import files
 from itertools import groupby
@@ -12,6 +11,7 @@ from markupsafe import Markup
 
 from edgekd.errors import BadInputError
 from edgekd.files import write_bytes
+from edgekd.reading import read_json, reading
 from edgekd.reporting import accuracy, latency, parity, tables, teaching, training, verdict, words
 from edgekd.reporting.svg import Plot
 from edgekd.reporting.words import Run
@@ -22,11 +22,11 @@ _WORDS = ("cost", "count", "milliseconds", "number", "percent", "seconds", "sent
 
 def write_report(folder: Path) -> Path:
     """Write `report.html` for the run in a folder; BadInputError when it holds no finished one."""
-    try:
-        run = json.loads((folder / RUN).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadInputError(f"{folder}: no readable {RUN}: not a finished run") from error
-    write_bytes(folder / REPORT, render(run, folder).encode())
+    if not (folder / RUN).exists():
+        raise BadInputError(f"{folder}: no {RUN}: not a finished run")
+    with reading(folder / RUN, "the record of a finished run"):
+        page = render(read_json(folder / RUN), folder).encode()
+    write_bytes(folder / REPORT, page)
     return folder / REPORT
 
 

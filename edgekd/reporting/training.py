@@ -1,12 +1,13 @@
 """Training curves, from the `history.json` that each stage leaves in the run folder."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from edgekd.errors import BadInputError
+from edgekd.reading import read_json
 from edgekd.reporting.svg import ACCENT, INK, MUTED, Plot, bare, plot
 from edgekd.reporting.words import Run, listed, metric_name, percent
 
@@ -43,8 +44,8 @@ def curves(run: Run, folder: Path) -> Plot | None:
 
 def _read(path: Path) -> History:
     try:
-        history = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        history = read_json(path)
+    except BadInputError:
         return []
     return [row for row in history if isinstance(row, dict) and "epoch" in row] if isinstance(history, list) else []
 

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from edgekd.errors import BadInputError
+from edgekd.reading import reading, reason, require_file
 
 Tensors = dict[str, Tensor]
 
@@ -24,14 +25,13 @@ def read_state_dicts(path: Path) -> dict[str, Tensors]:
     Reads safetensors and what `torch.save` wrote, whatever the file is called. Raises BadInputError when it is absent,
     damaged, or holds more than tensors and plain values: such a file is not opened.
     """
-    if not path.is_file():
-        raise BadInputError(f"{path}: no such file")
-    with path.open("rb") as stream:
-        head = stream.read(max(len(_PICKLE), 9))
-    if head.startswith((_ZIP, _PICKLE)):
-        found = dict(_state_dicts(_unpickled(path, zipped=head.startswith(_ZIP))))
-    else:
-        found = {"": _mapped(path, head)}
+    with reading(path, "a readable state dict"):
+        with require_file(path).open("rb") as stream:
+            head = stream.read(max(len(_PICKLE), 9))
+        if head.startswith((_ZIP, _PICKLE)):
+            found = dict(_state_dicts(_unpickled(path, zipped=head.startswith(_ZIP))))
+        else:
+            found = {"": _mapped(path, head)}
     if not found:
         raise BadInputError(f"{path} holds no state dict: there is no dictionary of tensors by name in it")
     return found
@@ -42,7 +42,7 @@ def _mapped(path: Path, head: bytes) -> Tensors:
         return load_file(path)
     except Exception as error:
         begins = "" if head[8:9] == b"{" else "it begins like neither safetensors nor a file of torch.save"
-        raise BadInputError(f"{path} is damaged or holds no state dict: {begins or _first_line(error)}") from error
+        raise BadInputError(f"{path} is damaged or holds no state dict: {begins or reason(error)}") from error
 
 
 def _unpickled(path: Path, *, zipped: bool) -> Any:
@@ -57,7 +57,7 @@ def _unpickled(path: Path, *, zipped: bool) -> Any:
             ) from error
         if "weights_only" in str(error):
             raise BadInputError(f"{path} holds more than tensors, which only code could open; {_CONVERT}") from error
-        raise BadInputError(f"{path} is damaged or holds no state dict: {_first_line(error)}") from error
+        raise BadInputError(f"{path} is damaged or holds no state dict: {reason(error)}") from error
 
 
 def _layers(path: Path) -> list[Any]:
@@ -107,7 +107,3 @@ def _state_of(layer: nn.Module, prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, child in own.get("_modules", {}).items():
         if isinstance(child, nn.Module):
             yield from _state_of(child, f"{prefix}{name}.")
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

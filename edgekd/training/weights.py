@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from edgekd.errors import BadInputError
 from edgekd.files import sha256, write_bytes
+from edgekd.reading import reading, require_file
 from edgekd.training.fitting import fitting
 from edgekd.training.state_dicts import read_state_dicts
 from edgekd.training.wrappers import bare
@@ -30,15 +31,11 @@ def read_tensors(path: Path, expected: str | None = None) -> dict[str, Tensor]:
 
     Raises BadInputError when the file is absent, damaged, or not the `expected` sha256.
     """
-    if not path.is_file():
-        raise BadInputError(f"{path}: no such file")
+    require_file(path)
     if expected is not None and sha256(path) != expected:
         raise BadInputError(f"{path} is damaged (its sha256 is not the recorded one): delete it to train again")
-    try:
+    with reading(path, "a whole file of tensors"):
         return load_file(path)
-    except Exception as error:
-        reason = str(error).splitlines() or [type(error).__name__]
-        raise BadInputError(f"{path} is damaged: {reason[0]}") from error
 
 
 def load_weights(model: nn.Module, path: Path) -> None:

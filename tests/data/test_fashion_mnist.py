@@ -57,8 +57,8 @@ def test_absent_data_says_in_one_line_how_to_get_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("train-images-idx3-ubyte.gz", b"not gzip", "cannot be read"),
-        ("train-images-idx3-ubyte.gz", gzip.compress(b"x" * 100_000)[:-20], "cannot be read"),
+        ("train-images-idx3-ubyte.gz", b"not gzip", "not readable"),
+        ("train-images-idx3-ubyte.gz", gzip.compress(b"x" * 100_000)[:-20], "not readable"),
         ("t10k-images-idx3-ubyte", b"\0\0", "too short"),
         ("t10k-images-idx3-ubyte", b"\x89PNG" + bytes(60), "not an IDX file"),
         ("t10k-images-idx3-ubyte", idx(np.zeros((20, 28, 28), np.uint8))[:-1], "promises 15680 values, it holds 15679"),

@@ -120,5 +120,5 @@ def test_a_damaged_file_is_one_clear_line(tmp_path, cut):
 
 
 def test_a_missing_file_is_one_clear_line(tmp_path):
-    with pytest.raises(BadInputError, match="not readable"):
+    with pytest.raises(BadInputError, match="no such file"):
         read(Data(name="watch-har", path=str(tmp_path / "none.npy")))

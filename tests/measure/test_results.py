@@ -52,7 +52,7 @@ def test_what_is_not_a_row_is_refused_by_its_line(tmp_path: Path, content: str) 
 
 
 def test_a_missing_file_is_bad_input(tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match="not a readable results file"):
+    with pytest.raises(BadInputError, match="no such file"):
         read_rows(tmp_path / "none.jsonl")
 
 

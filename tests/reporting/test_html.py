@@ -191,10 +191,11 @@ def test_any_run_can_be_shown(tmp_path: Path, run: dict[str, Any]) -> None:
 
 
 def test_a_run_folder_gets_its_report_and_another_is_refused(tmp_path: Path) -> None:
-    for content in (None, "{"):
-        if content is not None:
-            (tmp_path / "run.json").write_text(content)
-        with pytest.raises(BadInputError, match=r"no readable run\.json"):
+    with pytest.raises(BadInputError, match=r"no run\.json: not a finished run"):
+        write_report(tmp_path)
+    for content in ("{", '{"targets": 3}'):
+        (tmp_path / "run.json").write_text(content)
+        with pytest.raises(BadInputError, match=r"run\.json: not (valid JSON|the record of a finished run): "):
             write_report(tmp_path)
     (tmp_path / "run.json").write_text('{"title": "Mine"}')
     assert "Mine" in write_report(tmp_path).read_text(encoding="utf-8")
