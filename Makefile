@@ -3,7 +3,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo runner test test-devices test-gpu check lint fuzz accuracy fashion-mnist watch-har methods minilm-sts networks side-by-side calibration distillation-speed devices fidelity instructions data install clean
+.PHONY: demo runner test test-devices test-gpu perf explore check lint fuzz accuracy fashion-mnist watch-har methods minilm-sts networks side-by-side calibration distillation-speed devices fidelity instructions data install clean
 
 demo: install                     ## a teacher becomes three proven int8 bundles, in six minutes
 	$(BIN)/edgekd run quickstart
@@ -39,11 +39,17 @@ test: $(VENV)/.installed-test     ## the test suite: two files at a time, then q
 
 test-devices: $(VENV)/.installed-test ## ssh and adb against real daemons here, emulated ARM boards among them (Debian 12, as root)
 	tests/devices/install
-	EDGEKD_REQUIRE_DEVICES=1 $(BIN)/python -m pytest -m '' tests/devices
+	EDGEKD_REQUIRE_DEVICES=1 $(BIN)/python -m pytest -m 'not perf' tests/devices tests/export/test_c_runner.py tests/export/test_c_hostile.py tests/export/test_c_device.py tests/measure/test_telemetry.py
 
 test-gpu: $(VENV)/.installed-test ## what trains, on the NVIDIA GPU of this machine, and the tests that need one
-	$(BIN)/python -m pytest -m 'not slow and not device' tests/training tests/distillation tests/students tests/quantization tests/test_api.py
+	$(BIN)/python -m pytest -m 'not slow and not perf and not device' tests/training tests/distillation tests/students tests/quantization tests/test_api.py
 	$(BIN)/python -m pytest -m gpu tests
+
+perf: $(VENV)/.installed-test     ## what asserts how long something takes: on an idle machine
+	$(BIN)/python -m pytest -m perf
+
+explore: $(VENV)/.installed-test  ## EXAMPLES new examples (1,000) of every property; what fails is tried first the next time
+	EDGEKD_EXAMPLES=$(or $(EXAMPLES),1000) $(BIN)/python -m pytest -n 2 --hypothesis-profile explore -m 'hypothesis and not device and not gpu'
 
 lint: $(VENV)/.installed-test     ## ruff, mypy strict, import contracts
 	$(BIN)/ruff check .

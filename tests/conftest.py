@@ -1,13 +1,11 @@
 import json
 
 import pytest
-from hypothesis import settings
 
+from tests import missing, properties
 from tests.road import Road, finish, start, write_recipe
 
-# The same examples on every machine, however slow: a failure is found again, and none is a matter of load.
-settings.register_profile("edgekd", deadline=None, derandomize=True)
-settings.load_profile("edgekd")
+properties.register()
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +21,10 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The minutes of quickstart come last: whatever is quick fails first."""
     items.sort(key=lambda item: item.path.name == "test_quickstart.py")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in a line what was skipped for want of something, and the command that brings it."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    for line in missing.summary(report.longrepr[2] for report in skipped if isinstance(report.longrepr, tuple)):
+        terminalreporter.write_line(line, yellow=True)

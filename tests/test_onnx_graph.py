@@ -4,12 +4,13 @@ from itertools import pairwise
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import Graph, attribute, constants, label, set_attribute, sort_nodes
+from tests.properties import few
 
 node = helper.make_node
 
@@ -49,7 +50,7 @@ def chain(length: int) -> Graph:
 edits = st.lists(st.tuples(st.sampled_from(["bypass", "add", "reroute", "inputs"]), st.integers(0, 99)), max_size=12)
 
 
-@settings(max_examples=50, deadline=None)
+@few(50)
 @given(edits)
 def test_look_ups_stay_right_under_edits(steps: list[tuple[str, int]]) -> None:
     graph = chain(6)
@@ -174,6 +175,7 @@ def test_attributes_and_labels() -> None:
     assert label(node("Conv", [], [], name="stem")) == "stem"
 
 
+@pytest.mark.perf
 def test_a_pass_over_a_big_graph_is_linear() -> None:
     graph = chain(20_000)
     started = time.perf_counter()

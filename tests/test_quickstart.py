@@ -1,6 +1,5 @@
-"""`make demo`, as a user runs it. Minutes long, so it is the last test; EDGEKD_TIME_LIMIT bounds its seconds."""
+"""`make demo`, as a user runs it. Minutes long, so it is the last test."""
 
-import os
 import time
 
 import pytest
@@ -32,8 +31,6 @@ def test_the_student_has_learned(taken):
     assert student > scratch - 0.03
 
 
+@pytest.mark.perf
 def test_it_takes_no_longer_than_promised(taken):
-    limit = os.environ.get("EDGEKD_TIME_LIMIT")
-    if limit is None:
-        pytest.skip("EDGEKD_TIME_LIMIT is not set: this machine may be busy")
-    assert taken[1] < float(limit)
+    assert taken[1] < 360  # s, on two cores (README)

@@ -106,6 +106,7 @@ def test_unknown_names_and_inputs_of_another_kind_are_refused() -> None:
         augment(np.zeros((3, 4, 9)), ("rotate3d",), 0, np.arange(3), 0)
 
 
+@pytest.mark.perf
 def test_augmentation_never_starves_training() -> None:
     images = np.zeros((10_000, 1, 28, 28), np.uint8)
     seconds = []
@@ -113,4 +114,4 @@ def test_augmentation_never_starves_training() -> None:
         start = time.perf_counter()
         augment(images, ("crop", "flip"), 0, np.arange(10_000), view)
         seconds.append(time.perf_counter() - start)
-    assert 10_000 / min(seconds) > 50_000  # ten times slower than measured alone: tests share their cores
+    assert 10_000 / min(seconds) > 50_000  # a tenth of what was measured

@@ -16,6 +16,7 @@ from tests.devices.android import ADBD, Android, Phone
 from tests.devices.emulated import UNPACKED, Emulated, Pi
 from tests.devices.loopback import SSHD, Loopback
 from tests.devices.namespaces import NAMESPACES
+from tests.missing import miss
 
 Board = Loopback | Android | Emulated
 Kind = type[Board]
@@ -111,32 +112,26 @@ def need(kind: Kind, disk: bool = False) -> None:
 
 def _need_ssh(disk: bool) -> None:
     if SSHD is None or shutil.which("ssh") is None:
-        _miss("no sshd or no ssh here: tests/devices/install")
+        miss("devices", "no sshd or no ssh here")
     if disk and (os.geteuid() != 0 or not _succeeds("unshare", "--mount", "true")):
-        _miss("a disk of its own takes root and mount namespaces")
+        miss("devices", "a disk of its own takes root and mount namespaces")
 
 
 def _need_adb() -> None:
     if not ADBD.exists() or shutil.which("adb") is None:
-        _miss("no adbd or no adb here: tests/devices/install")
+        miss("devices", "no adbd or no adb here")
     if not _succeeds(*NAMESPACES, "true"):
-        _miss("no user, network and mount namespaces here")
+        miss("devices", "no user, network and mount namespaces here")
 
 
 def _need_emulation(machine: str, root: Path) -> None:
     if not root.exists() or shutil.which(f"qemu-{machine}-static") is None:
-        _miss(f"no qemu for {machine} or no root for it here: tests/devices/install")
+        miss("devices", f"no qemu for {machine} or no root for it here")
     if not _succeeds(*NAMESPACES, "true"):
-        _miss("no user, network and mount namespaces here")
+        miss("devices", "no user, network and mount namespaces here")
     if not _succeeds(*NAMESPACES, "sh", "-c", BINFMT):
-        _miss("no binfmt_misc for a user namespace here: it takes Linux 6.7")
+        miss("devices", "no binfmt_misc for a user namespace here: it takes Linux 6.7")
 
 
 def _succeeds(*command: str) -> bool:
     return shutil.which(command[0]) is not None and subprocess.run(command, capture_output=True).returncode == 0
-
-
-def _miss(reason: str) -> None:
-    if os.environ.get("EDGEKD_REQUIRE_DEVICES") == "1":
-        pytest.fail(f"EDGEKD_REQUIRE_DEVICES=1, but {reason}")
-    pytest.skip(reason)

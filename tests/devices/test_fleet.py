@@ -4,7 +4,8 @@ import json
 import signal
 import subprocess
 import sys
-import time
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -23,18 +24,21 @@ from tests.measure.bundles import MakeBundle, bundle
 __all__ = ["bundle"]
 
 ABSENT = "ssh://no-such-board.invalid"
-Span = tuple[float, float]
 
 
-def nap(device: Device) -> Span:
-    begin = time.monotonic()
-    device.run(["sleep", "0.6"], timeout=30)
-    return begin, time.monotonic()
+def meet(members: Sequence[Member], seconds: float, timed: bool = False) -> list[bool | None]:
+    """Whether each was at work while another was, having waited so long for it."""
+    both = threading.Barrier(len(members))
 
+    def job(device: Device) -> bool:
+        assert device.run(["true"], timeout=30).code == 0
+        try:
+            both.wait(seconds)
+        except threading.BrokenBarrierError:
+            return False
+        return True
 
-def overlap(*spans: Span | None) -> bool:
-    first, second = sorted(span for span in spans if span is not None)
-    return second[0] < first[1]
+    return [outcome.result for outcome in on_each(members, job, timed=timed)]
 
 
 def test_devices_are_named_once_and_checked_before_any_is_called(tmp_path: Path) -> None:
@@ -55,12 +59,11 @@ def test_devices_are_named_once_and_checked_before_any_is_called(tmp_path: Path)
 
 def test_two_names_of_one_machine_are_timed_in_turn(sshd: Loopback) -> None:
     pair = muster(["local:", sshd.uri])
-    in_turn = on_each(pair, nap, timed=True)
-    assert [outcome.uri for outcome in in_turn] == ["local:", sshd.uri]
-    assert not overlap(*(outcome.result for outcome in in_turn))
-    assert overlap(*(outcome.result for outcome in on_each(pair, nap)))
+    assert [outcome.uri for outcome in on_each(pair, lambda device: None, timed=True)] == ["local:", sshd.uri]
+    assert meet(pair, 0.5, timed=True) == [False, False]
+    assert meet(pair, 60) == [True, True]
     apart = [Member(uri=member.uri, host=member.uri) for member in pair]  # whoever says so knows better
-    assert overlap(*(outcome.result for outcome in on_each(apart, nap, timed=True)))
+    assert meet(apart, 60, timed=True) == [True, True]
     assert sshd.leftovers() == []
 
 

@@ -22,7 +22,8 @@ from edgekd.quantization.scheme import find_scheme
 from edgekd.target import load_target
 from tests import factories
 from tests.devices.instructions import CORES, LIBRARIES, Counter
-from tests.export.c_runner import build, miss
+from tests.export.c_runner import build
+from tests.missing import miss
 
 KEPT = Path(__file__).with_name("instructions.json")
 TOLERANCE = 0.02  # a count repeats to 0.1 %: what the runner prints has more digits or fewer
@@ -35,7 +36,7 @@ Count = Callable[..., float]
 @pytest.fixture(scope="module")
 def runner(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if shutil.which("qemu-aarch64") is None or not LIBRARIES.exists():
-        miss("no qemu-user or no arm64 libraries here: tests/devices/install")
+        miss("devices", "no qemu-user or no arm64 libraries here")
     return build(tmp_path_factory.mktemp("runner"), "aarch64")
 
 

@@ -6,7 +6,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -111,10 +110,8 @@ def test_links_out_of_a_folder_and_special_files_stay_here(device: Device, tmp_p
 
 
 def test_a_hung_command_ends_with_its_children(device: Device) -> None:
-    begin = time.monotonic()
     with pytest.raises(DeviceTimeoutError, match="no answer within 1 s"):
         device.run(["sh", "-c", "sleep 7101 & sleep 7102"], timeout=1)
-    assert time.monotonic() - begin < 20  # far below the sleeps
     assert until(False, "7101")
     assert until(False, "7102")
     assert device.run(["echo", "still here"], timeout=20).stdout == "still here\n"

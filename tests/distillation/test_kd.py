@@ -5,12 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch.nn import functional as F
 
 from edgekd.distillation.kd import kd_loss
+from tests.properties import few
 
 LOGITS = arrays(np.float64, (3, 5), elements=st.floats(-20, 20))
 
@@ -37,7 +38,7 @@ def plain_kd(student, teacher, temperature, standardize):
     return temperature**2 * total / len(student)
 
 
-@settings(max_examples=50, deadline=None)
+@few(50)
 @given(LOGITS, LOGITS, st.floats(1.0, 10.0), st.booleans())
 def test_is_the_definition(student, teacher, temperature, standardize):
     # Both in float64; the loops lose digits by exp and log apart where torch keeps log_softmax whole.

@@ -4,13 +4,14 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
 from edgekd.distillation import Context, Example, Output, load_methods
 from edgekd.distillation.taid import TAID, taid_loss
 from edgekd.errors import BadInputError
+from tests.properties import few
 
 VALUES = (2.0, 1.5, 1.6, 0.9, 0.8, 0.85, 0.3, 0.29, 0.28, 0.28)
 
@@ -62,7 +63,7 @@ def logits_of(loss):
     return torch.tensor([[0.0, math.log(math.expm1(loss))]])
 
 
-@settings(max_examples=50, deadline=None)
+@few(50)
 @given(st.lists(st.lists(st.floats(-20, 20), min_size=8, max_size=8), min_size=3, max_size=3), st.floats(0, 1))
 def test_is_the_definition(rows, t):
     both = torch.tensor(rows, dtype=torch.float64)

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
+from tests.missing import miss
 
 ROOT = Path(__file__).parents[2]
 SOURCES, DEVICES = ROOT / "export" / "c", ROOT / ".devices"  # the latter by tests/devices/install
@@ -23,7 +23,7 @@ def build(folder: Path, arch: str = "x86_64") -> Path:
     """The program in `folder`, the TensorFlow Lite library of its architecture beside it."""
     need(*(COMPILERS[arch], "cmake"), *(QEMU[:1] if arch != "x86_64" else []))
     if not LIBRARIES[arch].exists():
-        miss(f"no TensorFlow Lite C library for {arch}: tests/devices/install")
+        miss("devices", f"no TensorFlow Lite C library for {arch}")
     configure = ["cmake", "-S", SOURCES, "-B", folder / "build", f"-DTFLITE_C={LIBRARIES[arch]}"]
     configure += [] if arch == "x86_64" else [f"-DCMAKE_TOOLCHAIN_FILE=toolchains/{arch}.cmake"]
     succeed(*configure)
@@ -59,13 +59,7 @@ def succeed(*argv: object) -> None:
 def need(*programs: str) -> None:
     for program in programs:
         if shutil.which(program) is None:
-            miss(f"no {program} here: tests/devices/install")
-
-
-def miss(reason: str) -> None:
-    if os.environ.get("EDGEKD_REQUIRE_DEVICES") == "1":
-        pytest.fail(f"EDGEKD_REQUIRE_DEVICES=1, but {reason}")
-    pytest.skip(reason)
+            miss("devices", f"no {program} here")
 
 
 @cache

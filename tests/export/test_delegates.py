@@ -1,6 +1,5 @@
 """What LiteRT's delegates take of a model, and what they leave to the CPU."""
 
-import os
 import shutil
 import subprocess
 from ctypes.util import find_library
@@ -15,6 +14,7 @@ from edgekd.target import Target
 from tests.export.runner import failure, run
 from tests.factories import Net
 from tests.measure.bundles import MakeBundle, edit_manifest, golden, rehash
+from tests.missing import miss
 
 ADD, RESHAPE, NONE = 0, 22, -1  # tensorflow/lite/builtin_ops.h
 CHROMIUM = Path("/usr/lib/chromium")
@@ -112,8 +112,7 @@ def vulkan(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("VK_ICD_FILENAMES", str(driver))
         monkeypatch.setenv("LD_LIBRARY_PATH", str(CHROMIUM))
     elif find_library("vulkan") is None:
-        reason = "no Vulkan here: apt-get install chromium, which brings SwiftShader"
-        (pytest.fail if os.environ.get("EDGEKD_REQUIRE_BROWSER") == "1" else pytest.skip)(reason)
+        miss("browser", "no Vulkan here, which Chromium's SwiftShader brings")
 
 
 @pytest.mark.usefixtures("vulkan")

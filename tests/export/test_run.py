@@ -234,6 +234,7 @@ def test_runs_from_inside_the_bundle(own_bundle: Path) -> None:
     assert json.loads(finished.stdout.splitlines()[-1]) == {"record": "end", "ok": True}
 
 
+@pytest.mark.perf
 def test_the_clock_costs_less_than_two_microseconds() -> None:
     """Per inference, over a bare loop of the same calls; the best of five, as another process may interrupt any one."""
     timed, count = module().timed, 20_000

@@ -12,8 +12,8 @@ import pytest
 from edgekd.devices import Device, open_device
 from edgekd.measure.snapshot import SCRIPT
 from edgekd.measure.telemetry import telemetry, watch
-from tests.devices.conftest import _miss as miss
 from tests.measure.conftest import Tool
+from tests.missing import miss
 
 Files = dict[str, str]
 MakeRoot = Callable[[Files], Path]
@@ -187,7 +187,7 @@ def test_the_script_runs_on_every_shell(name: str, tmp_path: Path, root: MakeRoo
     shell, tools = SHELLS[name]
     for program in filter(None, (shell[0], tools)):
         if shutil.which(program) is None:
-            miss(f"no {program} here: tests/devices/install")
+            miss("devices", f"no {program} here")
     path = tmp_path / "bin"
     path.mkdir()
     for applet in ("sleep", "head", "grep", "timeout", "rm") if tools else ():

@@ -1,7 +1,7 @@
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
@@ -11,6 +11,7 @@ from edgekd.quantization.calibrate import Calibration, calibrate
 from edgekd.quantization.qdq import METADATA, insert_activations, is_quantized, scheme_of, strip_activations
 from edgekd.quantization.ranges import Affine
 from edgekd.quantization.scheme import SCHEMES, Scheme
+from tests.properties import few
 from tests.quantization.onnx_models import constants, kinds, model, random
 
 node = helper.make_node
@@ -110,7 +111,7 @@ def test_relu_edges_have_the_smallest_zero_point() -> None:
     assert all(constants(quantized)[entry.input[2]] == 0 for entry in after_relu)
 
 
-@settings(max_examples=20, deadline=None)
+@few(20)
 @given(st.sampled_from([0.0, 1e-8, -1e-8, 1e-3, -1e-3, 1.0]), st.floats(-3, 3, width=32))
 def test_dead_channels_neither_overflow_nor_vanish(gamma: float, beta: float) -> None:
     quantized = calibrate(residual(gamma, beta), ASYMMETRIC, [{"x": X}])

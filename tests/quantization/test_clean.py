@@ -1,13 +1,14 @@
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import helper
 
 from edgekd.backends.reference import Reference
 from edgekd.errors import BadInputError
 from edgekd.quantization.clean import clean
+from tests.properties import few
 from tests.quantization.onnx_models import constants, kinds, model, random
 
 node = helper.make_node
@@ -43,7 +44,7 @@ def conv_norm(gamma: np.ndarray, beta: np.ndarray, bias: bool) -> onnx.ModelProt
 gammas = st.lists(st.sampled_from([0.0, 1e-8, -1e-8, 1e-3, -1e-3, 1.0, -1.0]), min_size=4, max_size=4)
 
 
-@settings(max_examples=25, deadline=None)
+@few(25)
 @given(gammas, st.lists(st.floats(-2, 2, width=32), min_size=4, max_size=4), st.booleans())
 def test_batch_norm_folds_for_every_gamma(gamma: list[float], beta: list[float], bias: bool) -> None:
     net = conv_norm(np.array(gamma, np.float32), np.array(beta, np.float32), bias)

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given
 from hypothesis import strategies as st
 
 from edgekd.errors import BadInputError
 from edgekd.reporting.html import render, write_report
+from tests.properties import few
 
 SECTIONS = [
     "promises",
@@ -172,9 +173,7 @@ model = st.none() | st.fixed_dictionaries(
 )
 
 
-@settings(  # few and unshrunk: every example draws plots
-    max_examples=8, deadline=None, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@few(8, phases=[Phase.generate], suppress_health_check=list(HealthCheck))  # unshrunk: every example draws plots
 @given(
     st.fixed_dictionaries(
         {},

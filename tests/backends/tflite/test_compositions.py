@@ -3,12 +3,13 @@
 from collections.abc import Callable
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import factories
 from tests.backends.tflite.harness import build, float_distance
 from tests.factories import Net
+from tests.properties import few
 
 SIDE, CHANNELS = 6, 4
 
@@ -38,7 +39,7 @@ STEPS: dict[str, Callable[[Net, str], str]] = {
 }
 
 
-@settings(max_examples=15, derandomize=True, deadline=None)
+@few(15)
 @given(st.integers(0, 1000), st.lists(st.sampled_from(sorted(STEPS)), min_size=2, max_size=5))
 def test_chain_of_ops(seed: int, chain: list[str]) -> None:
     """Float to 1e-5; int8 to 25 dB, since one step early in the chain is several steps at its end."""

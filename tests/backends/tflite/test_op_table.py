@@ -5,18 +5,17 @@ TFLite's reference kernels, whose fixed-point arithmetic rounds once more on the
 """
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import factories
 from tests.backends.tflite.harness import build, distance, float_distance
 from tests.backends.tflite.op_cases import FLOAT, INT8
-
-few = settings(max_examples=4, derandomize=True, deadline=None)
+from tests.properties import few
 
 
 @pytest.mark.parametrize("op", sorted({**FLOAT, **INT8}))
-@few
+@few(4)
 @given(st.integers(0, 1000))
 def test_float(op: str, seed: int) -> None:
     net, output = {**FLOAT, **INT8}[op](seed)
@@ -24,7 +23,7 @@ def test_float(op: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("op", sorted(INT8))
-@few
+@few(4)
 @given(st.integers(0, 1000))
 def test_int8(op: str, seed: int) -> None:
     net, output = INT8[op](seed)

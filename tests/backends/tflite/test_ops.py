@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import factories
 from tests.backends.tflite.harness import build, distance, float_distance
 from tests.factories import Net
+from tests.properties import few
 
-few = settings(max_examples=6, derandomize=True, deadline=None)
 seeds = st.integers(0, 1000)
 channels = st.sampled_from([1, 3, 4, 8])
 sizes = st.sampled_from([(5, 5), (6, 7), (8, 8)])
@@ -36,7 +36,7 @@ def agrees(net: Net, *tensors: str) -> list[str]:
     return built.ops
 
 
-@few
+@few(6)
 @given(
     seeds, channels, st.sampled_from([1, 4, 6]), st.sampled_from([1, 3, 5]), st.sampled_from([1, 2]), sizes, st.data()
 )
@@ -50,7 +50,7 @@ def test_conv(
     agrees(net, net.conv("input", inputs, outputs, kernel, bias, strides=[stride, stride], pads=pads))
 
 
-@few
+@few(6)
 @given(seeds, st.sampled_from(["SAME_UPPER", "SAME_LOWER", "VALID"]), st.sampled_from([1, 2]), st.sampled_from([2, 3]))
 def test_conv_auto_pad(seed: int, mode: str, stride: int, kernel: int) -> None:
     net = Net(seed, (3, 7, 8))
@@ -58,7 +58,7 @@ def test_conv_auto_pad(seed: int, mode: str, stride: int, kernel: int) -> None:
     agrees(net, net.op("Conv", "input", weight, auto_pad=mode, strides=[stride, stride], kernel_shape=[kernel, kernel]))
 
 
-@few
+@few(6)
 @given(seeds, st.sampled_from([1, 2]), st.sampled_from([1, 2]), sizes)
 def test_depthwise_conv(seed: int, multiplier: int, stride: int, size: tuple[int, int]) -> None:
     net = Net(seed, (4, *size))
@@ -72,28 +72,28 @@ def test_conv_clipped_to_one_fuses_its_activation() -> None:
     assert agrees(net, y) == ["QUANTIZE", "CONV_2D", "DEQUANTIZE"]
 
 
-@few
+@few(6)
 @given(seeds, st.sampled_from([1, 4]))
 def test_dilated_conv(seed: int, group: int) -> None:
     net = Net(seed, (4, 9, 8))
     agrees(net, net.conv("input", 4, 4, group=group, dilations=[2, 2], pads=[2, 2, 2, 2]))
 
 
-@few
+@few(6)
 @given(seeds, st.sampled_from([2, 4]))
 def test_grouped_conv(seed: int, group: int) -> None:
     net = Net(seed, (8, 6, 6))
     agrees(net, net.conv("input", 8, 8, group=group))
 
 
-@few
+@few(6)
 @given(seeds, st.integers(1, 20), st.integers(1, 12))
 def test_gemm(seed: int, inputs: int, outputs: int) -> None:
     net = Net(seed, (inputs,))
     assert "FULLY_CONNECTED" in agrees(net, net.gemm("input", inputs, outputs))
 
 
-@few
+@few(6)
 @given(seeds, st.booleans())
 def test_gemm_with_untransposed_weights(seed: int, bias: bool) -> None:
     net = Net(seed, (6,))
@@ -101,28 +101,28 @@ def test_gemm_with_untransposed_weights(seed: int, bias: bool) -> None:
     agrees(net, net.op("Gemm", "input", net.constant(net.rng.normal(0, 1, (6, 3))), *biases))
 
 
-@few
+@few(6)
 @given(seeds, st.sampled_from([(6,), (4, 6), (2, 4, 6)]))
 def test_matmul_with_constant_weights(seed: int, shape: tuple[int, ...]) -> None:
     net = Net(seed, shape)
     assert "FULLY_CONNECTED" in agrees(net, net.op("MatMul", "input", net.constant(net.rng.normal(0, 1, (6, 3)))))
 
 
-@few
+@few(6)
 @given(seeds)
 def test_matmul_of_two_computed_tensors(seed: int) -> None:
     net = Net(seed, (4, 6))
     agrees(net, net.op("MatMul", "input", net.op("Transpose", "input", perm=[0, 2, 1])))
 
 
-@few
+@few(6)
 @given(seeds)
 def test_relu_after_a_product_of_two_computed_tensors(seed: int) -> None:
     net = Net(seed, (4, 6))
     agrees(net, net.relu(net.op("MatMul", "input", net.op("Transpose", "input", perm=[0, 2, 1]))))
 
 
-@few
+@few(6)
 @given(seeds, st.sampled_from(["Add", "Sub", "Mul"]), st.sampled_from([None, "relu", "relu6"]))
 def test_arithmetic_of_two_maps(seed: int, kind: str, activation: str | None) -> None:
     """The second operand is exact, so that what is measured is the op's own rounding."""
@@ -132,7 +132,7 @@ def test_arithmetic_of_two_maps(seed: int, kind: str, activation: str | None) ->
     assert not {"RELU", "RELU6"} & set(ops)
 
 
-@few
+@few(6)
 @given(seeds, st.sampled_from(["Add", "Sub", "Mul"]), st.sampled_from([(), (1,), (4, 1, 1), (1, 4, 1, 1), (6, 5)]))
 def test_arithmetic_with_a_constant(seed: int, kind: str, shape: tuple[int, ...]) -> None:
     net = Net(seed, (4, 6, 5))
@@ -145,7 +145,7 @@ def test_division_in_float() -> None:
     assert float_distance(net.model(y), net.inputs(8)) <= 1e-5
 
 
-@few
+@few(6)
 @given(seeds, st.sampled_from([(0.0, 6.0), (0.0, None)]))
 def test_activation_after_a_quantiser(seed: int, bounds: tuple[float, float | None]) -> None:
     """A MaxPool does not fuse it: the activation is an op of its own."""
@@ -162,7 +162,7 @@ def test_clip_to_any_bounds_in_float(bounds: tuple[float | None, float | None]) 
     assert float_distance(net.model(net.op("Clip", "input", *limits)), net.inputs(8)) == 0
 
 
-@few
+@few(6)
 @given(
     seeds,
     sizes,
@@ -174,7 +174,7 @@ def test_max_pool(seed: int, size: tuple[int, int], window: tuple[list[int], lis
     agrees(net, net.op("MaxPool", "input", kernel_shape=kernel, strides=strides, pads=pads))
 
 
-@few
+@few(6)
 @given(
     seeds,
     sizes,
@@ -195,28 +195,28 @@ def test_average_pool_without_its_padding_in_float() -> None:
     assert float_distance(net.model(y), net.inputs(8)) <= 1e-5
 
 
-@few
+@few(6)
 @given(seeds, channels, sizes)
 def test_global_average_pool(seed: int, inputs: int, size: tuple[int, int]) -> None:
     net = Net(seed, (inputs, *size))
     assert "MEAN" in agrees(net, net.op("GlobalAveragePool", "input"))
 
 
-@few
+@few(6)
 @given(seeds, sizes)
 def test_global_max_pool(seed: int, size: tuple[int, int]) -> None:
     net = Net(seed, (4, *size))
     assert "REDUCE_MAX" in agrees(net, net.op("GlobalMaxPool", "input"))
 
 
-@few
+@few(6)
 @given(seeds, st.sampled_from([[2, 3], [-1, -2], [1], [2], [3], [1, 2, 3]]), st.sampled_from([0, 1]))
 def test_reduce_mean(seed: int, axes: list[int], keepdims: int) -> None:
     net = Net(seed, (4, 6, 5))
     agrees(net, net.op("ReduceMean", "input", net.constant(axes, np.int64), keepdims=keepdims))
 
 
-@few
+@few(6)
 @given(seeds, st.sampled_from([(4, 3, 3), (4, 1, 1), (1, 3, 5)]))
 def test_flatten(seed: int, shape: tuple[int, ...]) -> None:
     net = Net(seed, shape)
@@ -224,14 +224,14 @@ def test_flatten(seed: int, shape: tuple[int, ...]) -> None:
     assert ("TRANSPOSE" in ops) == (shape == (4, 3, 3))
 
 
-@few
+@few(6)
 @given(seeds, st.sampled_from([[-1, 60], [0, -1], [-1, 5, 12], [-1, 5, 4, 3], [0, 12, 5]]))
 def test_reshape(seed: int, shape: list[int]) -> None:
     net = Net(seed, (4, 5, 3))
     agrees(net, net.op("Reshape", "input", net.constant(shape, np.int64)))
 
 
-@few
+@few(6)
 @given(seeds)
 def test_reshape_to_a_map_that_a_conv_reads(seed: int) -> None:
     net = Net(seed, (36,))
@@ -256,7 +256,7 @@ def test_weight_shared_by_two_kinds_of_op() -> None:
     assert float_distance(model, net.inputs(8)) <= 1e-5
 
 
-@few
+@few(6)
 @given(seeds)
 def test_squeeze_and_unsqueeze(seed: int) -> None:
     net = Net(seed, (4, 5, 3))
@@ -264,28 +264,28 @@ def test_squeeze_and_unsqueeze(seed: int) -> None:
     agrees(net, net.op("Unsqueeze", y, net.constant([1], np.int64)))
 
 
-@few
+@few(6)
 @given(seeds, st.permutations([1, 2, 3]))
 def test_transpose(seed: int, order: list[int]) -> None:
     net = Net(seed, (4, 5, 3))
     agrees(net, net.op("Transpose", "input", perm=[0, *order]))
 
 
-@few
+@few(6)
 @given(seeds, st.sampled_from([1, 2, 3, -1]))
 def test_concat_of_two_scales(seed: int, axis: int) -> None:
     net = Net(seed, (4, 6, 5))
     agrees(net, net.op("Concat", net.conv("input", 4, 4), "input", axis=axis))
 
 
-@few
+@few(6)
 @given(seeds, st.sampled_from([(5,), (4, 5)]))
 def test_softmax(seed: int, shape: tuple[int, ...]) -> None:
     net = Net(seed, shape)
     agrees(net, net.op("Softmax", "input", axis=-1))
 
 
-@few
+@few(6)
 @given(seeds, st.sampled_from([1, 3]))
 def test_softmax_of_a_map(seed: int, axis: int) -> None:
     """Over the channels NHWC has them last; over the width a transpose brings it there."""
@@ -293,14 +293,14 @@ def test_softmax_of_a_map(seed: int, axis: int) -> None:
     agrees(net, net.op("Softmax", "input", axis=axis))
 
 
-@few
+@few(6)
 @given(seeds, st.sampled_from(["Sigmoid", "Tanh"]), st.sampled_from([(5,), (3, 4, 4)]))
 def test_sigmoid_and_tanh(seed: int, kind: str, shape: tuple[int, ...]) -> None:
     net = Net(seed, shape)
     agrees(net, net.op(kind, "input"))
 
 
-@few
+@few(6)
 @given(seeds, st.lists(st.integers(0, 2), min_size=6, max_size=6))
 def test_pad(seed: int, amounts: list[int]) -> None:
     net = Net(seed, (3, 5, 4))
@@ -314,7 +314,7 @@ def test_pad_of_some_axes_with_a_value_in_float() -> None:
     assert float_distance(model, net.inputs(8)) == 0
 
 
-@few
+@few(6)
 @given(seeds)
 def test_identity_and_dropout_vanish(seed: int) -> None:
     net = Net(seed, (3, 5, 4))
@@ -329,7 +329,7 @@ def test_clip_without_bounds_vanishes() -> None:
     assert float_distance(model, net.inputs(8)) <= 1e-5
 
 
-@few
+@few(6)
 @given(seeds, st.sampled_from(["after a conv", "alone", "after a gemm"]))
 def test_batch_norm_folds_or_becomes_arithmetic(seed: int, place: str) -> None:
     net = Net(seed, (4,) if place == "after a gemm" else (4, 6, 5))

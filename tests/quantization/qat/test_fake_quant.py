@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -13,12 +13,12 @@ from edgekd.quantization.qat.fake_quant import (
 )
 from edgekd.quantization.ranges import affine, combine, quantize_weight, weight_scale
 from edgekd.quantization.scheme import SCHEMES, Scheme
+from tests.properties import few
 
 ASYMMETRIC, SYMMETRIC = SCHEMES["int8-asymmetric"], SCHEMES["int8-symmetric"]
 ranges = st.lists(st.tuples(st.floats(-100, 0, width=32), st.floats(0, 100, width=32)), min_size=1, max_size=4)
 
 
-@settings(deadline=None)
 @given(ranges, st.sampled_from(list(SCHEMES.values())))
 def test_observers_agree_with_calibration(seen: list[tuple[float, float]], scheme: Scheme) -> None:
     quantizer = ObservingQuantizer(scheme, 1).train()
@@ -83,7 +83,7 @@ def test_weights_round_as_the_exported_ones(shape: tuple[int, ...]) -> None:
     np.testing.assert_allclose(fake_quantize_weight(weight, 127).numpy(), expected, rtol=1e-6, atol=1e-8)
 
 
-@settings(max_examples=40, deadline=None)
+@few(40)
 @given(
     st.lists(st.sampled_from([0.0, 1e-8, -1e-8, 1e-3, -1e-3, 1.0, -1.0]), min_size=4, max_size=4),
     st.integers(0, 1000),

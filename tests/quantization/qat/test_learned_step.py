@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -13,6 +13,7 @@ from edgekd.quantization.qat.fake_quant import ObservingQuantizer
 from edgekd.quantization.qat.learned_step import LearnedQuantizer
 from edgekd.quantization.qdq import strip_activations
 from edgekd.quantization.scheme import SCHEMES, Scheme
+from tests.properties import few
 from tests.quantization.nets import MobileNet, ResNet, images, lively
 
 ASYMMETRIC, SYMMETRIC = SCHEMES["int8-asymmetric"], SCHEMES["int8-symmetric"]
@@ -31,7 +32,7 @@ def papers(x: Tensor, step: Tensor, below: int, above: int) -> Tensor:
     return (clipped + (clipped.round() - clipped).detach()) * step
 
 
-@settings(max_examples=40, deadline=None)
+@few(40)
 @given(schemes, st.floats(-5, -0.01), st.floats(0.01, 5), st.integers(0, 1000))
 def test_value_and_gradients_are_the_papers(scheme: Scheme, low: float, high: float, seed: int) -> None:
     quantizer, generator = learned(scheme, low, high), torch.Generator().manual_seed(seed)
