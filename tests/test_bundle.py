@@ -34,6 +34,20 @@ def test_a_changed_or_missing_file_is_refused(tmp_path):
         load_bundle(tmp_path)
 
 
+def test_a_link_out_of_the_bundle_is_refused_though_its_content_is_right(tmp_path):
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    manifest(folder)
+    (folder / "model.onnx").rename(tmp_path / "elsewhere")
+    (folder / "model.onnx").symlink_to("../elsewhere")
+    with pytest.raises(BadInputError, match=r"model.onnx is a link that leaves the bundle"):
+        load_bundle(folder)
+    (folder / "model.onnx").unlink()
+    (tmp_path / "elsewhere").rename(folder / "weights")
+    (folder / "model.onnx").symlink_to("weights")
+    assert load_bundle(folder)
+
+
 @pytest.mark.parametrize("name", ["../model.onnx", "/etc/passwd", "a/../../b", "..\\b", ""])
 def test_paths_stay_inside(tmp_path, name):
     manifest(tmp_path, files={name: {"sha256": "0", "bytes": 1}})

@@ -1,5 +1,6 @@
 """Contrastive distillation, held against the paper in plain float64 loops."""
 
+import dataclasses
 import math
 
 import pytest
@@ -89,15 +90,17 @@ def test_scores_without_classes_take_any_other_sample():
     assert [set(row) for row in drawn.tolist()] == [set(range(5)) - {sample} for sample in range(5)]
 
 
-def test_a_step_is_the_papers():
-    """Both directions over Z = n · mean score of the first batch; then both memories move half-way to the batch."""
+@pytest.mark.parametrize("momentum", [0.5, 0.9])
+def test_a_step_is_the_papers(momentum):
+    """Both directions over Z = n · mean score of the first batch; then both memories move towards the batch."""
+    method = dataclasses.replace(TINY, momentum=momentum)
     module, indices = build(), torch.tensor([4, 40, 17])
     ours, theirs = torch.randn(3, 5, 2, 2), torch.randn(3, 7)
     banks = [module.ours.bank.double(), module.theirs.bank.double()]
     torch.manual_seed(3)
     negatives = module.negatives.draw(indices, TINY.negatives)
     torch.manual_seed(3)
-    loss = loss_of(ours, theirs, module, indices)
+    loss = loss_of(ours, theirs, module, indices, method)
     with torch.no_grad():
         student = F.normalize(module.heads[0](ours.mean((2, 3)))).double()
         teacher = F.normalize(module.heads[1](theirs)).double()
@@ -108,7 +111,7 @@ def test_a_step_is_the_papers():
         expected += plain_crd(anchors.tolist(), bank.tolist(), rows.tolist(), 0.07, z)
     assert loss.item() == pytest.approx(expected, rel=1e-4)  # float32 against float64
     for memory, old, new in ((module.ours, banks[0], student), (module.theirs, banks[1], teacher)):
-        old[indices] = F.normalize(0.5 * old[indices] + 0.5 * new)
+        old[indices] = F.normalize(momentum * old[indices] + (1 - momentum) * new)
         torch.testing.assert_close(memory.bank.double(), old, rtol=0, atol=1e-6)  # float32 numbers below 1
     before = module.ours.log_z.clone()
     loss_of(2 * ours + 1, theirs, module, indices)

@@ -15,11 +15,12 @@ def test_the_models_memory_is_told_apart_from_the_processes() -> None:
     """100 MB held before count for the process alone, 50 MB held after for both; 5 MB are the interpreter's own."""
     runner = module()
     before = np.ones(100_000_000, np.uint8)
+    held = runner.status_mb("VmRSS")
     del before
     memory = runner.Memory()
     after = np.ones(50_000_000, np.uint8)
     fields = memory.fields()
-    assert fields["peak_rss_mb"] > 100
+    assert fields["peak_rss_mb"] > held - 5 > 100  # the kernel counts in batches of pages
     assert fields["model_rss_mb"] == pytest.approx(after.nbytes / 1e6, abs=5)
 
 

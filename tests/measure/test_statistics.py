@@ -144,9 +144,11 @@ def test_a_steady_machine_raises_no_flag() -> None:
 
 
 def test_flags_name_what_happened() -> None:
-    slowing = [list(np.linspace(1.0, 1.2, 100))] * 5
-    assert flags(slowing) == ("throttled",)
+    for last, said in ((1.04, ()), (1.06, ("throttled",))):  # of the first quarter
+        assert flags([[1.0] * 50 + [last] * 50] * 5) == said
+    assert flags([[1.0] * 50 + [0.8] * 50] * 5) == ()  # warming up
     assert flags([[value] * 9 for value in (1.0, 1.0, 1.15, 1.0, 1.0)]) == ("noisy",)
     assert flags([[1.0] * 100] * 5, switches_per_s=120) == ("noisy",)
     assert flags([[1.0] * 100] * 5, switches_per_s=80) == ()
     assert flags([[value] * 9 for value in (1.0, 1.0, 1.05, 1.08, 1.08)]) == ("drifting",)
+    assert flags([[value] * 9 for value in (1.08, 1.08, 1.05, 1.0, 1.0)]) == ("drifting",)  # to the faster, too

@@ -11,7 +11,7 @@ import pytest
 
 from edgekd.devices import Device, open_device
 from edgekd.measure.snapshot import SCRIPT
-from edgekd.measure.telemetry import telemetry, watch
+from edgekd.measure.telemetry import Telemetry, telemetry, watch
 from tests.measure.conftest import Tool
 from tests.missing import miss
 
@@ -86,6 +86,13 @@ def test_what_a_pi_did_before_is_no_throttling_now(device: Device, root: MakeRoo
     assert watched.telemetry is not None
     assert watched.telemetry.capped is False
     assert not watched.telemetry.throttled
+
+
+def test_a_clock_below_95_percent_of_the_highest_is_throttled() -> None:
+    def at(clock: float) -> Telemetry:
+        return Telemetry(seconds=1, samples=5, frequency_mhz=clock, max_frequency_mhz=2000)
+
+    assert [at(clock).throttled for clock in (1898, 1902)] == [True, False]
 
 
 def test_the_rails_of_a_jetson_add_up(device: Device, root: MakeRoot) -> None:

@@ -97,6 +97,25 @@ def test_integer_biases_have_the_scale_of_their_products() -> None:
         np.testing.assert_array_equal(values[bias.input[1]], values[source.input[1]] * values[weight.input[1]])
 
 
+@pytest.mark.parametrize("weights", [("up", "down"), ("down", "up")])
+def test_joined_edges_share_the_range_that_covers_both(weights: tuple[str, str]) -> None:
+    """One reaches from 0 to 3, the other from −2 to 0: each alone, or the last one, would clip what is joined."""
+    joined = model(
+        [
+            node("Conv", ["x", weights[0]], ["a"]),
+            node("Conv", ["x", weights[1]], ["b"]),
+            node("Concat", ["a", "b"], ["y"], axis=1),
+        ],
+        {"up": np.full((1, 3, 1, 1), 1, np.float32), "down": np.full((1, 3, 1, 1), -2 / 3, np.float32)},
+    )
+    seen = {"x": np.linspace(0, 1, 72, dtype=np.float32).reshape(2, 1, 6, 6).repeat(3, 1)}
+    quantized = calibrate(joined, ASYMMETRIC, [seen], how=Calibration("minmax"))
+    values = constants(quantized)
+    scales = [values[q.input[1]].item() for q in quantized.graph.node if q.op_type == "QuantizeLinear"]
+    assert scales == pytest.approx([1 / 255, 5 / 255, 5 / 255, 5 / 255])
+    assert len(set(scales)) == 2
+
+
 def test_relu_edges_have_the_smallest_zero_point() -> None:
     quantized = calibrate(residual(), ASYMMETRIC, [{"x": X}])
     made = producers(quantized)

@@ -59,6 +59,11 @@ def test_batches_combine_by_method() -> None:
     assert combine(ranges, "ema") == (-2.0, 1.5)
 
 
+def test_a_mean_over_a_hundred_batches_becomes_a_moving_average() -> None:
+    low, high = combine([(-1.0, 1.0)] * 100 + [(0.0, 0.0)] * 100, "ema")
+    assert (low, high) == (pytest.approx(-(0.99**100)), pytest.approx(0.99**100))
+
+
 def observed(method: Method, scheme: Scheme, *batches: np.ndarray) -> tuple[float, float]:
     edge = Observed(method)
     for batch in batches:

@@ -1,5 +1,6 @@
 """The learning rate."""
 
+import math
 from typing import get_args
 
 import pytest
@@ -33,6 +34,9 @@ def test_rises_then_falls(total, warmup, shape):
 def test_known_values():
     assert [learning_rate(step, 8, 1.0, 0.0) for step in (0, 4)] == [1.0, pytest.approx(0.5)]
     assert learning_rate(0, 100, 0.4, 0.03) == pytest.approx(0.1)
+    falling = [learning_rate(step, 100, 1.0, 0.2) for step in (20, 60, 99)]
+    assert falling == [1.0, pytest.approx(0.5), pytest.approx((1 - math.cos(math.pi / 80)) / 2)]
+    assert learning_rate(99, 100, 1.0, 0.2, "linear") == pytest.approx(1 / 80)
     assert [learning_rate(step, 8, 1.0, 0.0, "linear") for step in (0, 2, 4)] == [1.0, 0.75, 0.5]
     assert {learning_rate(step, 8, 2.0, 0.0, "constant") for step in range(8)} == {2.0}
 
