@@ -9,7 +9,7 @@ from rich.console import Console
 
 import edgekd
 from edgekd.errors import MissingExtraError, NotProvenError
-from edgekd.terminal import DEVICE_LOST, Commands, finite, say, show, speaks
+from edgekd.terminal import DEVICE_LOST, Commands, finite, note, say, show, speaks
 
 app = typer.Typer(
     cls=Commands,
@@ -49,6 +49,7 @@ def run(
     seeds: Annotated[int | None, typer.Option(min=1, help="Repeat with this many seeds.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over: delete what an earlier run left.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="A target that is not proven is a failure.")] = False,
+    no_code: Annotated[bool, typer.Option("--no-code", help="Refuse a recipe that names a module:function.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the recipe, show the stages, run nothing.")] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Draw curves in every training's folder.")] = False,
     as_json: Json = False,
@@ -56,13 +57,15 @@ def run(
     """The whole road: teacher → student → int8 → bundles → proof → report. Resumes where it stopped."""
     from edgekd.recipe import load_recipe
 
-    plan = load_recipe(recipe, [*(overrides or []), *([f"seeds={seeds}"] if seeds else [])])
+    plan = load_recipe(recipe, [*(overrides or []), *([f"seeds={seeds}"] if seeds else [])], code=not no_code)
     folder = out or Path("runs") / plan.name
     if dry_run:
         from edgekd.pipeline.plan import describe
 
         show(describe(plan), as_json)
         return
+    if plan.code:
+        note(f"this recipe calls {', '.join(plan.code)}")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # two spinning threads make training five times slower
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
     try:

@@ -1,17 +1,15 @@
-"""Things found by name: built-in modules of a package, or the user's own `module:function`."""
+"""Things found by name: built-in modules of a package."""
 
 import ast
 import difflib
 import importlib
 import importlib.util
 import pkgutil
-import sys
 import sysconfig
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from edgekd.errors import BadInputError
 
@@ -50,24 +48,6 @@ def builtin(package: str, name: str, kind: str) -> ModuleType:
     if name not in known:
         raise BadInputError(f"unknown {kind} {name!r}{nearest(name, known)}")
     return importlib.import_module(f"{package}.{name.replace('-', '_')}")
-
-
-def custom(reference: str, kind: str) -> Any:
-    """Load the user's `module:attribute`, looked up from the current folder too."""
-    module_name, _, attribute = reference.partition(":")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise BadInputError(f"{kind} {reference!r}: no module named {error.name!r}") from error
-    except Exception as error:  # the user's own code: anything may come out of it
-        raise BadInputError(f"{kind} {reference!r}: {told(error)}") from error
-    if not hasattr(module, attribute):
-        raise BadInputError(
-            f"{kind} {reference!r}: {module_name} has no {attribute!r}{nearest(attribute, vars(module))}"
-        )
-    return getattr(module, attribute)
 
 
 def told(error: Exception) -> str:

@@ -13,6 +13,7 @@ from edgekd.errors import BadInputError
 from edgekd.plugins import nearest
 from edgekd.reading import read_toml
 from edgekd.schema import Schema
+from edgekd.user_code import check_reference, look_in
 
 
 class Data(Schema):
@@ -170,6 +171,13 @@ class Recipe(Schema):
         """All teachers, the first one being the one that the student is compared with."""
         return (self.teacher, *self.co_teachers)
 
+    @property
+    def code(self) -> tuple[str, ...]:
+        """Every `module:function` that the recipe calls."""
+        models = [model.model for model in (*self.teachers, self.student)]
+        names = [self.data.name, *models, *(str(entry.get("method")) for entry in self.distillation)]
+        return tuple(dict.fromkeys(name for name in names if ":" in name))
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         for entry in self.distillation:
@@ -190,17 +198,27 @@ def builtin_recipes() -> list[str]:
     return sorted(entry.name.removesuffix(".toml") for entry in _builtin().iterdir() if entry.name.endswith(".toml"))
 
 
-def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe by path or built-in name, with `a.b=c` overrides; raise BadInputError in one line."""
+def load_recipe(name: str, overrides: Sequence[str] = (), *, code: bool = True) -> Recipe:
+    """Read a recipe by path or built-in name, with `a.b=c` overrides; raise BadInputError in one line.
+
+    Modules beside a recipe's file may be named in it; without `code` it may name none.
+    """
     path = Path(name)
-    if not name.endswith(".toml"):
+    if name.endswith(".toml"):
+        look_in(path.parent)
+    else:
         if name not in builtin_recipes():
             raise BadInputError(f"unknown recipe {name!r}{nearest(name, builtin_recipes())}")
         path = _builtin() / f"{name}.toml"
     document = read_toml(path)
     for override in overrides:
         _apply(document, override)
-    return Recipe.parse({"name": path.stem} | document, str(name))
+    recipe = Recipe.parse({"name": path.stem} | document, str(name))
+    for reference in recipe.code:
+        check_reference(reference)
+    if recipe.code and not code:
+        raise BadInputError(f"{name}: --no-code, but it calls {', '.join(recipe.code)}")
+    return recipe
 
 
 def _apply(document: dict[str, Any], override: str) -> None:

@@ -72,6 +72,12 @@ def say(line: str) -> None:
     Console(soft_wrap=True).print(line, markup=False, highlight=False)
 
 
+def note(line: str) -> None:
+    """Print one line on standard error, where no document is."""
+    if speaks():
+        Console(stderr=True, soft_wrap=True).print(line, markup=False, highlight=False)
+
+
 def complain(message: str, code: int) -> typer.Exit:
     """Say what went wrong, on standard error; what to raise."""
     if os.environ.get("EDGEKD_DEBUG"):

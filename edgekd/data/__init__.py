@@ -6,7 +6,7 @@ A built-in data set is a module here with `read(data: recipe.Data) -> Raw`.
 from dataclasses import replace
 from typing import Any
 
-from edgekd import plugins
+from edgekd import plugins, user_code
 from edgekd.data.augment import check_names
 from edgekd.data.dataset import Dataset, Split, limit, normalisation, prepare, split_validation
 from edgekd.data.raw import Raw, from_result, from_user
@@ -40,7 +40,7 @@ def as_dataset(data: Any, seed: int = 0) -> Dataset:
 
 def _read(data: Data) -> Raw | Dataset:
     if ":" in data.name:
-        return from_user(plugins.custom(data.name, "data set"), data)
+        return from_user(user_code.custom(data.name, "data set"), data)
     if data.name not in names():
         raise BadInputError(f"unknown data set {data.name!r}{plugins.nearest(data.name, names())}")
     source = plugins.builtin(__name__, data.name, "data set")

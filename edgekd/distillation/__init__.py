@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from edgekd import plugins
+from edgekd import plugins, user_code
 from edgekd.distillation._base import Builds, Context, Deploys, Example, Generational, Method, Output, weight_at
 from edgekd.errors import BadInputError
 from edgekd.recipe import Ramp, Weight
@@ -41,7 +41,7 @@ def method_class(method: str) -> type[Any]:
     """The dataclass of a method by the name of its file here, or the user's `module:class`; raise BadInputError."""
     if ":" not in method:
         return _dataclass_of(method)
-    kind: Any = plugins.custom(method, "distillation method")
+    kind: Any = user_code.custom(method, "distillation method")
     if not (isinstance(kind, type) and is_dataclass(kind)):
         raise BadInputError(f"method {method!r} is not a dataclass of hyper-parameters")
     return kind

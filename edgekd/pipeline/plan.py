@@ -60,7 +60,8 @@ def describe(recipe: Recipe) -> list[dict[str, Any]]:
     """The stages that a run would go through."""
     targets = load_targets(recipe)
     schemes = dict.fromkeys(target.scheme for target in targets)
-    rows = [
+    rows = [{"stage": "code", "what": f"calls {', '.join(recipe.code)}"}] if recipe.code else []
+    rows += [
         {"stage": "teacher", "what": teacher.checkpoint or f"{teacher.model}, {teacher.training.epochs} epochs"}
         for teacher in recipe.teachers
     ]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgekd import plugins
+from edgekd import plugins, user_code
 from edgekd.errors import BadInputError, EdgekdError
 from edgekd.recipe import Model
 from edgekd.students._count import count
@@ -50,7 +50,7 @@ def takes_teacher(model: Model) -> bool:
 
 def _factory(name: str) -> Callable[..., Any]:
     if ":" in name:
-        factory: Callable[..., Any] = plugins.custom(name, "model")
+        factory: Callable[..., Any] = user_code.custom(name, "model")
     else:
         factory = plugins.builtin(__name__, name, "model").build
     return factory
