@@ -87,9 +87,10 @@ def train(
     augmentation: Sequence[str] = (),
     seed: int = 0,
     folder: Path | None = None,
+    any_range: bool = False,
 ) -> nn.Module:
     """Train `model`, in place, on labels alone, as `distill` does: a teacher, or the control that a student needs."""
-    lesson = _Lesson(as_dataset(data, seed), tuple(augmentation), seed, training or Training())
+    lesson = _Lesson(as_dataset(data, seed, any_range=any_range), tuple(augmentation), seed, training or Training())
     lesson.learn(model, None, (), 1.0, folder)
     return model
 
@@ -105,27 +106,35 @@ def distill(
     augmentation: Sequence[str] = (),
     seed: int = 0,
     folder: Path | None = None,
+    any_range: bool = False,
 ) -> nn.Module:
     """Teach `student`, in place, and return it with the weights that were best on the validation split.
 
     `data` is an `edgekd.data.Dataset` or ((x_train, y_train), (x_test, y_test)): uint8 images or floats, (N, C, …).
-    With a `folder` the same call continues what was interrupted. Both networks stay on the device that accelerate
+    Splits in different number formats are refused unless `any_range`. With a `folder` the same call continues what was
+    interrupted. Both networks stay on the device that accelerate
     chose, such as a GPU. Raises BadInputError for data or layers that do not fit, PromiseBrokenError when training
     diverges.
     """
-    lesson = _Lesson(as_dataset(data, seed), tuple(augmentation), seed, training or Training())
+    lesson = _Lesson(as_dataset(data, seed, any_range=any_range), tuple(augmentation), seed, training or Training())
     lesson.learn(student, teacher, losses, cross_entropy, folder)
     return student
 
 
 def compare(
-    teacher: nn.Module, student: nn.Module, data: Any, scratch: nn.Module | None = None, *, seed: int = 0
+    teacher: nn.Module,
+    student: nn.Module,
+    data: Any,
+    scratch: nn.Module | None = None,
+    *,
+    seed: int = 0,
+    any_range: bool = False,
 ) -> Comparison:
     """Metric, size, calibration, distillation tax and agreement on the test split; beside `scratch`, gap recovered.
 
     `scratch` is the same student, from the same weights, trained without the teacher.
     """
-    dataset = as_dataset(data, seed)
+    dataset = as_dataset(data, seed, any_range=any_range)
     taught = score(student, dataset) | {"agreement": agree(student, teacher, dataset)}
     alone = [] if scratch is None else [score(scratch, dataset)]
     return Comparison({"metric_name": dataset.metric, **bought(dataset, score(teacher, dataset), alone, [taught])})
@@ -145,6 +154,7 @@ def quantize(
     augmentation: Sequence[str] = (),
     seed: int = 0,
     folder: Path | None = None,
+    any_range: bool = False,
     **options: Any,
 ) -> Quantized:
     """Fine-tune a copy of `student` for a scheme's arithmetic, under its teacher if given.
@@ -154,7 +164,7 @@ def quantize(
     calibration costs no more of the metric.
     Raises BadInputError for options that do not fit and, naming the line, for a model that cannot be traced.
     """
-    dataset, found = as_dataset(data, seed), find_scheme(scheme)
+    dataset, found = as_dataset(data, seed, any_range=any_range), find_scheme(scheme)
     settings = _settings(training, keep_float, max_drop, options)
     samples, original, module = calibration(dataset, seed), None, None
     kept: tuple[str, ...] = ()

@@ -51,6 +51,7 @@ def run(
     strict: Annotated[bool, typer.Option("--strict", help="A target that is not proven is a failure.")] = False,
     no_code: Annotated[bool, typer.Option("--no-code", help="Refuse a recipe that names a module:function.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the recipe, show the stages, run nothing.")] = False,
+    any_range: AnyRange = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Draw curves in every training's folder.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -74,7 +75,7 @@ def run(
         raise MissingExtraError("train") from error
 
     reporter = _reporter(folder / "events.jsonl", as_json, tensorboard)
-    outcome = run_recipe(plan, folder, reporter, fresh=fresh, strict=strict)
+    outcome = run_recipe(plan, folder, reporter, fresh=fresh, strict=strict, any_range=any_range)
     if as_json:
         show(outcome.run, as_json=True)
     elif speaks():

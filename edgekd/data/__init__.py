@@ -8,9 +8,11 @@ from typing import Any
 
 from edgekd import plugins, user_code
 from edgekd.data.augment import check_names
-from edgekd.data.dataset import Dataset, Split, limit, normalisation, prepare, split_validation
+from edgekd.data.dataset import Dataset, Split, is_tokens, limit, normalisation, prepare, split_validation
+from edgekd.data.ranges import hold_against, range_of
 from edgekd.data.raw import Raw, from_result, from_user
 from edgekd.errors import BadInputError
+from edgekd.progress import SILENT, Reporter
 from edgekd.reading import reading
 from edgekd.recipe import Data
 
@@ -24,18 +26,19 @@ def names() -> list[str]:
     return [name for name in plugins.names(__name__) if name not in _NOT_DATA]
 
 
-def load(data: Data, seed: int) -> Dataset:
-    """Read what a recipe names; 10 % of train, stratified by class, validates. Raises BadInputError in one line."""
+def load(data: Data, seed: int, *, any_range: bool = False, reporter: Reporter = SILENT) -> Dataset:
+    """Read what a recipe names; 10 % of train, stratified by class, validates. Raises BadInputError in one line.
+
+    Splits in different number formats are refused, those that only look so warned of; `any_range` takes both.
+    """
     check_names(data.augmentation)
-    found = _read(data)
-    dataset = found if isinstance(found, Dataset) else _split(found, data, seed)
+    dataset = _checked(_read(data), data, seed, any_range, reporter)
     return dataset if data.limit is None else replace(dataset, train=limit(dataset.train, data.limit, seed))
 
 
-def as_dataset(data: Any, seed: int = 0) -> Dataset:
-    """A Dataset from itself or from ((x_train, y_train), (x_test, y_test)); raises BadInputError."""
-    found = from_result(data, "data")
-    return found if isinstance(found, Dataset) else _split(found, Data(name="data"), seed)
+def as_dataset(data: Any, seed: int = 0, *, any_range: bool = False, reporter: Reporter = SILENT) -> Dataset:
+    """A Dataset from itself or from ((x_train, y_train), (x_test, y_test)), as `load`; raises BadInputError."""
+    return _checked(from_result(data, "data"), Data(name="data"), seed, any_range, reporter)
 
 
 def _read(data: Data) -> Raw | Dataset:
@@ -51,8 +54,28 @@ def _read(data: Data) -> Raw | Dataset:
         return raw
 
 
+def _checked(found: Raw | Dataset, data: Data, seed: int, any_range: bool, reporter: Reporter) -> Dataset:
+    dataset = found if isinstance(found, Dataset) else _split(found, data, seed)
+    _hold_together(dataset, f"data {data.name!r}", any_range, reporter)
+    return dataset
+
+
 def _split(raw: Raw, data: Data, seed: int) -> Dataset:
     train, val = (raw.train, raw.val) if raw.val is not None else split_validation(raw.train, seed=seed)
     if not len(val):
         raise BadInputError(f"data {data.name!r}: {len(raw.train)} training samples are too few to hold 10 % out")
     return Dataset(data.name, train, val, raw.test, raw.classes, normalisation(train.inputs), raw.task)
+
+
+def _hold_together(dataset: Dataset, source: str, any_range: bool, reporter: Reporter) -> None:
+    """Raise BadInputError unless all splits are written in the number format of the training inputs."""
+    train = dataset.train.inputs
+    for part, split in (("val", dataset.val), ("test", dataset.test)):
+        if is_tokens(split.inputs) != is_tokens(train):
+            kinds = f"x_train is {train.dtype} {train.shape}, x_{part} {split.inputs.dtype} {split.inputs.shape}"
+            raise BadInputError(f"{source}: {kinds}: signed integers (N, L) are tokens, all else is numbers")
+        if dataset.input_range is not None:
+            where = f"{source}: x_{part}"
+            hold_against(range_of(split.inputs), dataset.input_range, where, "x_train", reporter.warn, any_range)
+    if dataset.task == "classification" and dataset.train.labels.min() > 0:
+        reporter.warn(f"{source}: no training sample has class 0; class indices start at 0")

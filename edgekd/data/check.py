@@ -15,7 +15,7 @@ def numbers(inputs: Array, where: str) -> Array:
     if inputs.dtype.kind in "iu":
         return inputs
     with np.errstate(over="ignore"):
-        values = inputs.astype(np.float32)
+        values = inputs.astype(np.float32, copy=False)
     finite = np.isfinite(values).reshape(len(values), -1).all(1)
     if not finite.all():
         raise BadInputError(f"{where} is not finite in sample {int(finite.argmin())}")

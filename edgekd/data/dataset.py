@@ -137,12 +137,16 @@ def normalisation(inputs: Array) -> Preprocessing:
 
 
 def split_validation(train: Split, fraction: float = 0.1, seed: int = 0) -> tuple[Split, Split]:
-    """Train and validation: `fraction` of each class, drawn by `seed`; the rest keeps its order."""
+    """Train and validation: `fraction` of each class, drawn by `seed`; the rest keeps its order.
+
+    Of a class with three samples or more at least one validates.
+    """
     random = np.random.default_rng([seed, 1])
     held_out = np.zeros(len(train), bool)
     for label in np.unique(train.labels):
         members = random.permutation(np.flatnonzero(train.labels == label))
-        held_out[members[: round(fraction * len(members))]] = True
+        least = 1 if len(members) > 2 else 0
+        held_out[members[: max(least, round(fraction * len(members)))]] = True
     return train.take(np.flatnonzero(~held_out)), train.take(np.flatnonzero(held_out))
 
 

@@ -1,15 +1,19 @@
 """Arrays from outside, checked before anything is taught from them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from edgekd.bundle import Task
+from edgekd.data.check import class_indices, numbers, pair_scores, same_count
 from edgekd.data.dataset import Array, Dataset, Split, is_tokens
 from edgekd.errors import BadInputError
+from edgekd.plugins import told
 from edgekd.recipe import Data
+
+PROMISE = "an edgekd.data.Dataset or ((x_train, y_train), (x_test, y_test))"
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +27,7 @@ class Raw:
     task: Task = "classification"
 
 
-def from_arrays(arrays: Mapping[str, Array], source: str) -> Raw:
+def from_arrays(arrays: Mapping[str, Array], source: str, task: Task = "classification") -> Raw:
     """Raw data from `x_train`, `y_train`, `x_test`, `y_test` and, optionally, `x_val`, `y_val`, `classes`.
 
     Raises BadInputError, naming `source` and the array, for what is missing, misshapen, not finite or out of range.
@@ -34,11 +38,12 @@ def from_arrays(arrays: Mapping[str, Array], source: str) -> Raw:
         raise BadInputError(
             f"{source}: no {' and no '.join(missing)} (there is: {', '.join(sorted(arrays)) or 'nothing'})"
         )
-    splits = {part: _split(arrays[f"x_{part}"], arrays[f"y_{part}"], part, source) for part in parts}
+    splits = {part: _split(arrays[f"x_{part}"], arrays[f"y_{part}"], part, source, task) for part in parts}
     shapes = {part: split.inputs.shape[1:] for part, split in splits.items()}
     if len(set(shapes.values())) > 1:
         raise BadInputError(f"{source}: samples differ in shape: {', '.join(f'{k} {v}' for k, v in shapes.items())}")
-    return Raw(splits["train"], splits["test"], _classes(arrays, splits, source), splits.get("val"))
+    classes = _classes(arrays, splits, source) if task == "classification" else ()
+    return Raw(splits["train"], splits["test"], classes, splits.get("val"), task)
 
 
 def from_user(function: Callable[..., Any], data: Data) -> Raw | Dataset:
@@ -54,49 +59,54 @@ def from_user(function: Callable[..., Any], data: Data) -> Raw | Dataset:
 def from_result(result: Any, source: str) -> Raw | Dataset:
     """A checked Dataset, or raw data from two (inputs, labels) pairs; BadInputError, naming `source`, otherwise."""
     if isinstance(result, Dataset):
-        if result.classes:
-            from_arrays(_arrays(result), source)
-        return result
+        return _checked(result, source)
     try:
+        if not isinstance(result, tuple | list):  # two batches of a loader would do, too
+            raise TypeError
         (x_train, y_train), (x_test, y_test) = result
     except (TypeError, ValueError) as error:
-        promise = "an edgekd.data.Dataset or ((x_train, y_train), (x_test, y_test))"
-        raise BadInputError(f"{source} must be {promise}, not {type(result).__name__}") from error
+        raise BadInputError(f"{source} must be {PROMISE}, not {type(result).__name__}") from error
     arrays = {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}
-    return from_arrays({key: np.asarray(value) for key, value in arrays.items()}, source)
+    return from_arrays({key: _array(value, f"{source}: {key}") for key, value in arrays.items()}, source)
 
 
-def _arrays(dataset: Dataset) -> dict[str, Array]:
+def _array(value: Any, where: str) -> Array:
+    try:
+        return np.asarray(value)
+    except Exception as error:  # ragged lists, tensors with gradients or on a GPU: whatever their own code raises
+        raise BadInputError(f"{where} is no array that numpy can read: {told(error)}") from error
+
+
+def _checked(dataset: Dataset, source: str) -> Dataset:
+    """The same Dataset with labels and inputs of the types that every plane relies on."""
+    if (dataset.task == "pairs") == bool(dataset.classes):
+        kind = "task='pairs' has no classes" if dataset.classes else "without classes it needs task='pairs'"
+        raise BadInputError(f"{source}: labels are class indices, or scores of pairs of rows: {kind}")
     arrays: dict[str, Array] = {"classes": np.array(dataset.classes)}
     for part, split in (("train", dataset.train), ("val", dataset.val), ("test", dataset.test)):
         arrays |= {f"x_{part}": split.inputs, f"y_{part}": split.labels}
-    return arrays
+    raw = from_arrays(arrays, source, dataset.task)
+    return replace(dataset, train=raw.train, val=raw.val or dataset.val, test=raw.test)
 
 
-def _split(inputs: Array, labels: Array, part: str, source: str) -> Split:
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise BadInputError(f"{source}: y_{part} must hold integer labels (N,), not {labels.dtype} {labels.shape}")
-    if inputs.ndim < 2 or inputs.dtype.kind not in "biuf":
-        raise BadInputError(f"{source}: x_{part} must hold numbers (N, …), not {inputs.dtype} {inputs.shape}")
-    if len(inputs) != len(labels) or not len(labels):
-        raise BadInputError(f"{source}: x_{part} has {len(inputs)} samples, y_{part} {len(labels)}")
-    if labels.min() < 0:
-        raise BadInputError(f"{source}: y_{part} holds the negative label {labels.min()}")
-    return Split(_inputs(inputs, f"{source}: x_{part}"), labels.astype(np.int64))
+def _split(inputs: Array, labels: Array, part: str, source: str, task: Task) -> Split:
+    x, y = f"{source}: x_{part}", f"{source}: y_{part}"
+    same_count(inputs, labels, x, f"y_{part}")
+    checked = pair_scores(labels, y, unlabelled=part == "train") if task == "pairs" else class_indices(labels, y)
+    return Split(_inputs(inputs, x), checked)
 
 
 def _inputs(inputs: Array, where: str) -> Array:
+    inputs = numbers(inputs, where)
     if inputs.ndim == 4 and inputs.shape[3] in (1, 3) and inputs.shape[1] not in (1, 3):
         raise BadInputError(f"{where} looks channels-last {inputs.shape}: images are (N, channels, height, width)")
     if inputs.dtype == np.uint8:
         return inputs[:, None] if inputs.ndim == 3 else inputs
     if is_tokens(inputs):
+        if inputs.min() < 0:
+            raise BadInputError(f"{where} holds the token {inputs.min()}: tokens, signed integers (N, L), start at 0")
         return inputs
-    values = inputs.astype(np.float32)
-    finite = np.isfinite(values).reshape(len(values), -1).all(1)
-    if not finite.all():
-        raise BadInputError(f"{where} is not finite in sample {int(finite.argmin())}")
-    return values
+    return inputs.astype(np.float32, copy=False)
 
 
 def _classes(arrays: Mapping[str, Array], splits: Mapping[str, Split], source: str) -> tuple[str, ...]:
@@ -105,8 +115,5 @@ def _classes(arrays: Mapping[str, Array], splits: Mapping[str, Split], source: s
     if len(classes) < 2:
         raise BadInputError(f"{source}: y_train holds one class; there is nothing to tell apart")
     for part, split in splits.items():
-        if split.labels.max() >= len(classes):
-            raise BadInputError(
-                f"{source}: y_{part} holds the label {split.labels.max()}, but there are {len(classes)} classes"
-            )
+        class_indices(split.labels, f"{source}: y_{part}", len(classes))
     return classes

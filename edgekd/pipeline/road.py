@@ -71,7 +71,13 @@ class Outcome:
 
 
 def run_recipe(
-    recipe: Recipe, folder: Path, reporter: Reporter, *, fresh: bool = False, strict: bool = False
+    recipe: Recipe,
+    folder: Path,
+    reporter: Reporter,
+    *,
+    fresh: bool = False,
+    strict: bool = False,
+    any_range: bool = False,
 ) -> Outcome:
     """Run all stages of a recipe in `folder`; `fresh` forgets earlier ones, `strict` breaks on unproven targets.
 
@@ -84,7 +90,7 @@ def run_recipe(
     with ExitStack() as held:
         company.lead(lambda: held.enter_context(alone(folder, fresh)))
         _read_checkpoints(recipe)
-        data = load(recipe.data, recipe.seed)
+        data = load(recipe.data, recipe.seed, any_range=any_range, reporter=reporter)
         stages = Stages(folder, reporter, crew=company)
         room = Classroom(recipe, data, recipe.seed, stages, reporter)
         rehearse(room, [find_scheme(target.scheme) for target in targets])

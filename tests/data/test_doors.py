@@ -1,0 +1,126 @@
+"""What comes in to be taught: the splits of one data set suit each other, and what is taught is said, never guessed."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from edgekd.bundle import Preprocessing
+from edgekd.data import Dataset, Split, as_dataset, prepare
+from edgekd.errors import BadInputError
+from tests.pairs import load as pairs
+from tests.road import complaint, edgekd, write_recipe
+
+X = np.random.default_rng(0).integers(0, 256, (60, 1, 8, 8), dtype=np.uint8)
+Y = np.arange(60) % 3
+FEATURES = np.random.default_rng(1).normal(size=(60, 6)).astype(np.float32)
+
+
+def refused(data: Any) -> str:
+    with pytest.raises(BadInputError) as caught:
+        as_dataset(data)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [(X, X / np.float32(255)), (X / np.float32(255), X), (X, X > 127), (FEATURES, 100 * FEATURES)],
+)
+def test_splits_in_two_number_formats_are_refused(train: Any, test: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "x_test goes from" in refused(((train, Y), (test, Y)))
+    taken = as_dataset(((train, Y), (test, Y)), any_range=True)
+    assert "warning: data 'data': x_test goes from" in capsys.readouterr().err
+    np.testing.assert_array_equal(taken.test.inputs, test)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int32, np.int64, np.float32, np.float64])
+def test_the_same_numbers_come_to_the_model_alike(kind: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    expected, found = as_dataset(((X, Y), (X, Y))), as_dataset(((X, Y), (X.astype(kind), Y)))
+    inputs = [prepare(data.test.inputs, data.preprocessing) for data in (expected, found)]
+    np.testing.assert_array_equal(*inputs)
+    assert capsys.readouterr().err == ""
+
+
+def test_odd_but_honest_splits_are_warned_of_at_most(capsys: pytest.CaptureFixture[str]) -> None:
+    wider, zeros = 1.5 * FEATURES, np.zeros_like(FEATURES)
+    for train, test in ((FEATURES, wider), (FEATURES, zeros), (zeros, FEATURES), (FEATURES, FEATURES[:1])):
+        as_dataset(((train, Y), (test, Y[: len(test)])))
+    assert capsys.readouterr().err.count("warning") >= 3  # all but, perhaps, the single sample
+
+
+def test_tokens_and_numbers_are_not_mixed() -> None:
+    tokens = np.arange(360).reshape(60, 6)
+    assert "tokens" in refused(((tokens, Y), (tokens.astype(np.float32), Y)))
+    assert "tokens" in refused(((FEATURES, Y), (tokens, Y)))
+    assert "holds the token -1" in refused(((tokens - 1, Y), (tokens, Y)))
+
+
+def test_a_recipe_s_data_come_in_by_the_same_door(tmp_path: Any) -> None:
+    recipe, data = write_recipe(tmp_path)
+    arrays = dict(np.load(data))
+    np.savez(data, **arrays | {"x_test": arrays["x_test"] / np.float32(255)})
+    said = complaint(edgekd("run", recipe, "--out", tmp_path / "run", "--json"), 2)
+    assert "x_test goes from 0 to 1, x_train from 0 to 255" in said
+    assert "--any-range" in said
+
+
+def test_a_rare_class_is_validated_too() -> None:
+    keep = np.r_[np.flatnonzero(Y != 2), np.flatnonzero(Y == 2)[:3]]
+    data = as_dataset(((X[keep], Y[keep]), (X, Y)))
+    assert np.bincount(data.val.labels).tolist() == [2, 2, 1]
+    assert np.bincount(data.train.labels).tolist() == [18, 18, 2]
+
+
+def test_labels_that_start_at_one_are_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    as_dataset(((X, Y + 1), (X, Y + 1)))
+    assert "no training sample has class 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (Y.astype(np.float32), "y_train must hold integer labels (N,), class indices, not float32 (60,)"),
+        (np.random.default_rng(0).normal(size=60), "not float64 (60,)"),  # a price is no class
+        (np.eye(3)[Y], "not float64 (60, 3)"),
+        (np.eye(3, dtype=int)[Y], "not int64 (60, 3)"),  # several labels a sample
+        (Y[:, None], "not int64 (60, 1)"),
+        (Y == 1, "not bool (60,)"),
+        (Y.astype(str), "not <U21 (60,)"),
+        ([[0]] * 59 + [[0, 1]], "y_train is no array that numpy can read"),
+    ],
+)
+def test_labels_that_are_no_class_indices_are_refused(labels: Any, words: str) -> None:
+    assert words in refused(((X, labels), (X, labels)))
+    if isinstance(labels, np.ndarray):
+        split = Split(X, labels)
+        assert words in refused(Dataset("own", split, split, split, ("a", "b", "c"), Preprocessing()))
+
+
+def test_scores_are_taught_only_where_the_data_set_says_that_rows_are_pairs() -> None:
+    data = pairs()
+    assert as_dataset(data).metric == "spearman"
+    assert "without classes it needs task='pairs'" in refused(replace(data, task="classification"))
+    assert "has no classes" in refused(replace(data, classes=("a", "b")))
+    odd = replace(data, train=data.train.take(np.arange(1, 101)))
+    assert "rows 2i and 2i+1 must both carry the score" in refused(odd)
+    unlabelled = Split(data.test.inputs, np.full(len(data.test), np.nan, np.float32))
+    assert as_dataset(replace(data, train=unlabelled)).train.inputs is unlabelled.inputs
+    assert "not finite" in refused(replace(data, test=unlabelled))
+
+
+def test_a_users_own_dataset_has_the_types_that_training_relies_on() -> None:
+    split = Split(X[:, 0], Y.astype(np.int8))
+    data = as_dataset(Dataset("own", split, split, split, ("a", "b", "c"), Preprocessing(scale=1 / 255)))
+    assert (data.train.labels.dtype, data.train.inputs.shape) == (np.int64, X.shape)
+
+
+def test_tensors_are_taken_and_loaders_are_refused() -> None:
+    x, y = torch.from_numpy(FEATURES), torch.from_numpy(Y)
+    assert as_dataset(((x, y), (x, y))).train.inputs.shape == (54, 6)
+    assert "x_train is no array that numpy can read" in refused(((x.clone().requires_grad_(), y), (x, y)))
+    for batch in (20, 30):  # two batches of inputs and labels look like two splits
+        assert "not DataLoader" in refused(DataLoader(TensorDataset(x, y), batch))
