@@ -25,7 +25,7 @@ from edgekd.pipeline.calibrated import batches_of, lost_by_layer
 from edgekd.pipeline.proof import PARITY_INPUTS, Expected, gather_evidence
 from edgekd.quantization.calibrate import Calibration, calibrate
 from edgekd.quantization.qdq import strip_activations
-from edgekd.quantization.scheme import find_scheme
+from edgekd.quantization.scheme import find_scheme, schemes_of
 from edgekd.target import Target, load_target
 
 Array = NDArray[Any]
@@ -59,7 +59,7 @@ def export_file(
         original = None
         if not holds_integers(model):
             original, inputs = _float_original(model, inputs, shapes or {}, simplify)
-            quantized = calibrate(original, find_scheme(target.scheme), batches_of(inputs), keep_float, how)
+            quantized = calibrate(original, schemes_of([target])[0], batches_of(inputs), keep_float, how)
         elif options or keep_float:
             raise BadInputError(f"it is quantised and keeps its scales: {', '.join(FOR_FLOATS)} are for float models")
         else:

@@ -69,7 +69,7 @@ def quantise(room: Classroom, student: Learned, teachers: list[Learned], scheme:
 
     inputs = {
         "student": weights_digest(student.model), "teachers": [weights_digest(model) for model in models],
-        "scheme": scheme.name,
+        "scheme": scheme.name, "float_tail": scheme.float_tail,
         "settings": settings.model_dump(mode="json"), "methods": room.recipe.distillation, "seed": room.seed,
         **room.identity,
     }  # fmt: skip

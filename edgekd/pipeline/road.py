@@ -25,7 +25,7 @@ from edgekd.pipeline.stages import Stages
 from edgekd.pipeline.summary import FLOAT_GRAPH, SeedResult, recipe_digest, summarise, versions
 from edgekd.pipeline.variants import FLOAT
 from edgekd.progress import SILENT, Reporter
-from edgekd.quantization.scheme import find_scheme
+from edgekd.quantization.scheme import schemes_of
 from edgekd.recipe import Recipe
 from edgekd.reporting.html import REPORT, RUN, write_report
 from edgekd.target import Target
@@ -93,7 +93,7 @@ def run_recipe(
         data = load(recipe.data, recipe.seed, any_range=any_range, reporter=reporter)
         stages = Stages(folder, reporter, crew=company)
         room = Classroom(recipe, data, recipe.seed, stages, reporter)
-        rehearse(room, [find_scheme(target.scheme) for target in targets])
+        rehearse(room, schemes_of(targets))
         teachers = teach(room)
         results = []
         for seed in range(recipe.seed, recipe.seed + recipe.seeds):
@@ -161,9 +161,9 @@ def _run_seed(
         room = replace(room, data=data)
     graph, quantized = float_graph(room, student), {}
     graphs = {FLOAT: room.folder / FLOAT_GRAPH}
-    for name in dict.fromkeys(target.scheme for target in targets):
-        quantized[name] = quantise(room, student, teachers, find_scheme(name), cache)
-        graphs[name] = room.folder / "onnx" / f"{name}.onnx"
+    for scheme in schemes_of(targets):
+        quantized[scheme.name] = quantise(room, student, teachers, scheme, cache)
+        graphs[scheme.name] = room.folder / "onnx" / f"{scheme.name}.onnx"
     stages.crew.lead(lambda: shutil.rmtree(cache, ignore_errors=True))  # augmented, every seed sees other pixels
     provenance = {"recipe_sha256": recipe_digest(recipe), "versions": versions(), "seed": seed}
     shop = Workshop(recipe, data, stages, reporter, graphs, provenance)

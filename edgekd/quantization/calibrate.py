@@ -1,6 +1,6 @@
 """Post-training quantisation: a float ONNX model in, a QDQ model out."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,16 +53,31 @@ def calibrate(
 ) -> onnx.ModelProto:
     """Quantise a float model with the ranges that its edges show over `batches` (float arrays by input name).
 
-    `keep_float` are globs over layer and edge names. The argument is untouched. Raises BadInputError for a model that
-    is quantised already, for no batches, and for values that are not finite.
+    `keep_float` are patterns as `selection.select` takes them. The argument is untouched. Raises BadInputError for a
+    model that is quantised already, for no batches, and for values that are not finite.
     """
-    original = plain(model, how)
+    original, patterns = plain(model, how), tuple(keep_float)
     samples = list(batches) if how.correct_bias else batches  # which are read twice then
-    placement = place(view_of(original), scheme, keep_float)
-    ranges = observe(original, placement.observed, samples, scheme, how.ranges)
+    placement, ranges = placed_by_ranges(original, scheme, samples, patterns, how)
     corrected = correct_biases(original, scheme, placement.weights, samples) if how.correct_bias else original
     quantized = insert_activations(corrected, parameters(placement, ranges, scheme), scheme)
     return quantize_weights(quantized, scheme, placement.weights)
+
+
+def placed_by_ranges(
+    model: onnx.ModelProto,
+    scheme: Scheme,
+    batches: Iterable[dict[str, Array]],
+    keep_float: Sequence[str],
+    how: Calibration,
+) -> tuple[Placement, dict[str, Range]]:
+    """Return the placement of a plain model, and the range of each edge that decides a scale."""
+    view = view_of(model)
+    first = place(view, scheme, keep_float)
+    watched = dict.fromkeys((*first.observed, *first.joined))
+    ranges = observe(model, watched, batches, scheme, how.ranges)
+    placement = place(view, scheme, keep_float, ranges)
+    return placement, {edge: ranges[edge] for edge in placement.observed}
 
 
 def plain(model: onnx.ModelProto, how: Calibration) -> onnx.ModelProto:

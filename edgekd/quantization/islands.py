@@ -7,17 +7,19 @@ import onnx
 from onnx import NodeProto, TensorProto
 
 from edgekd.onnx_graph import Graph, inferred, label
+from edgekd.quantization.onnx_view import whole
 from edgekd.quantization.view import ACTIVATIONS, ELEMENTWISE, FIXED, PASS_THROUGH, POOLS, WEIGHTED
 
 INTEGER = WEIGHTED | ELEMENTWISE | POOLS | ACTIVATIONS | FIXED | PASS_THROUGH | {"Concat"}
 FUSING = ACTIVATIONS | {"Add"}
 FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE})
 NAMED = 3
+TAIL = "it follows the last layers"
 
 
 @dataclass(frozen=True)
 class FloatLayers:
-    """Layers of one kind that compute in float for the same reason."""
+    """Layers of one kind, or of all kinds behind the last layers, that compute in float for the same reason."""
 
     kind: str
     reason: str
@@ -32,7 +34,7 @@ def float_layers(model: onnx.ModelProto) -> tuple[FloatLayers, ...]:
     """The layers of a QDQ model that no integer kernel can take over, in the order of the graph."""
     found: dict[tuple[str, str], list[str]] = {}
     for node, reason in float_nodes(Graph(inferred(model))):
-        found.setdefault((node.op_type, reason), []).append(label(node))
+        found.setdefault(("Tail" if reason == TAIL else node.op_type, reason), []).append(label(node))
     return tuple(FloatLayers(kind, reason, tuple(names)) for (kind, reason), names in found.items())
 
 
@@ -47,6 +49,7 @@ class _Reader:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.integer: set[str] = set()
+        self.leading = _leading_to_layers(graph)
 
     def read(self) -> Iterator[tuple[NodeProto, str]]:
         """Each layer that computes in float, and why."""
@@ -67,6 +70,8 @@ class _Reader:
     def _reason(self, node: NodeProto) -> str | None:
         activations = self._activations(node)
         loose = [edge for edge in activations if edge not in self.integer]
+        if node.output[0] not in self.leading and (loose or not self._ends(node)):
+            return TAIL
         if not activations:
             return "computed from tokens, masks or constants"
         if node.op_type in WEIGHTED and node.input[1] in self.graph.constants and not loose:
@@ -104,3 +109,22 @@ class _Reader:
         readers = self.graph.consumers(edge)
         fuses = len(readers) == 1 and readers[0].op_type in FUSING
         return edge not in self.graph.outputs and (fuses or all(node.op_type == "QuantizeLinear" for node in readers))
+
+
+def _leading_to_layers(graph: Graph) -> set[str]:
+    """Return what the layers make, and the nodes from which one can be reached, by their first results."""
+    found: set[str] = set()
+    for node in reversed(list(graph.nodes)):
+        readers = [reader for edge in node.output for reader in graph.consumers(edge)]
+        if _is_layer(graph, node) or any(reader.output[0] in found for reader in readers):
+            found.add(node.output[0])
+    return found
+
+
+def _is_layer(graph: Graph, node: NodeProto) -> bool:
+    if node.op_type not in WEIGHTED:
+        return False
+    weight, maker = graph.constant(node, 1), graph.producer(node.input[1])
+    if weight is None:
+        return maker is not None and maker.op_type == "DequantizeLinear" and maker.input[0] in graph.constants
+    return not whole(weight) or len(node.input) > 2

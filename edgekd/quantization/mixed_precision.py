@@ -8,9 +8,9 @@ import numpy as np
 import onnx
 
 from edgekd.onnx_graph import Array
-from edgekd.quantization.calibrate import DEFAULT, Calibration, calibrate, observe, parameters, plain
+from edgekd.quantization.calibrate import DEFAULT, Calibration, calibrate, parameters, placed_by_ranges, plain
 from edgekd.quantization.onnx_view import view_of
-from edgekd.quantization.placement import kernel_edges, place
+from edgekd.quantization.placement import kernel_edges
 from edgekd.quantization.qdq import insert_activations, quantize_weights
 from edgekd.quantization.reference import Reference
 from edgekd.quantization.scheme import Scheme
@@ -45,8 +45,8 @@ def sensitivities(
     """Each layer of a float model quantised alone, the most sensitive first; errors as in `calibrate`."""
     original, samples = plain(model, how), list(batches)
     view = view_of(original)
-    placement, edges = place(view, scheme, keep_float), kernel_edges(view, scheme)
-    ranges = observe(original, placement.observed, samples, scheme, how.ranges)
+    placement, ranges = placed_by_ranges(original, scheme, samples, tuple(keep_float), how)
+    edges = kernel_edges(view, scheme)
     settled, exact = parameters(placement, ranges, scheme), _answers(original, samples)
     found = []
     for layer in sorted(placement.weights):

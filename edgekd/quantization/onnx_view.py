@@ -1,5 +1,6 @@
 """An ONNX graph as the neutral view that placement reads."""
 
+import numpy as np
 import onnx
 from onnx import NodeProto
 
@@ -16,11 +17,13 @@ def view_of(model: onnx.ModelProto) -> View:
 
 def _op(graph: Graph, node: NodeProto) -> Op:
     edges = tuple(name for name in node.input if name and name not in graph.constants)
-    constant = node.op_type in WEIGHTED and graph.constant(node, 1) is not None
+    weight = graph.constant(node, 1) if node.op_type in WEIGHTED else None
+    constant = weight is not None
     if node.op_type == "Add":
         constant = len(edges) == 1
     name = layer_name(node) if constant and node.op_type in WEIGHTED else node.name
-    return Op(name, _kind(graph, node), edges, tuple(edge for edge in node.output if edge), constant)
+    arithmetic = weight is not None and whole(weight) and graph.constant(node, 2) is None
+    return Op(name, _kind(graph, node), edges, tuple(edge for edge in node.output if edge), constant, arithmetic)
 
 
 def _kind(graph: Graph, node: NodeProto) -> str:
@@ -51,3 +54,8 @@ def _pads_zeros(graph: Graph, node: NodeProto) -> bool:
 
 def _is_zero(value: Array | None) -> bool:
     return value is not None and value.size == 1 and float(value.reshape(())) == 0
+
+
+def whole(weight: Array) -> bool:
+    """Return whether all weights are whole numbers, as no training leaves them."""
+    return bool(np.array_equal(weight, np.rint(weight)))

@@ -1,12 +1,13 @@
 """From observed values to scales and zero points. Pure arithmetic; every scale is an exact float32."""
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekd.quantization.histogram import Histogram
 from edgekd.quantization.scheme import Scheme
 
 Method = Literal["minmax", "ema", "percentile", "mse"]
@@ -18,7 +19,7 @@ BIAS_LIMIT = 2.0**30
 EMA_FLOOR = 0.01
 PERCENTILE = 99.99
 SHARES = np.linspace(1.0, 0.2, 33).tolist()  # of the full range, that a search tries
-DRAWN = 8192  # values of a batch that it looks at
+DRAWN = 2048  # values of a sample that it looks at, beside its extremes
 # One float32 step down: runtimes drop a ReLU6 only if scale · 255 ≤ 6.0, which the nearest float32 may exceed.
 ROUND_DOWN = 1 - 2.0**-23
 
@@ -43,37 +44,63 @@ def affine(low: float, high: float, scheme: Scheme) -> Affine:
 
 @dataclass
 class Observed:
-    """What calibration keeps of an edge's values: the extremes of each batch, and some values where a method asks."""
+    """What calibration keeps of an edge's values: per sample, so that batches and order decide nothing.
+
+    Exact extremes, the sum of each sample's own, and where a method asks a histogram: of all values of a small sample;
+    of a large one's drawn values and its extremes.
+    """
 
     method: Method
-    extremes: list[tuple[float, float]] = field(default_factory=list)
-    drawn: list[NDArray[np.float32]] = field(default_factory=list)
+    low: float = math.inf
+    high: float = -math.inf
+    samples: int = 0
+    sums: NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
+    histogram: Histogram = field(default_factory=Histogram)
 
     def add(self, values: NDArray[np.float32]) -> None:
-        """Watch one batch."""
-        self.extremes.append((float(values.min()), float(values.max())))
-        if self.method in {"percentile", "mse"}:
-            flat = values.reshape(-1)  # a stride would see some channels only
-            chosen = np.random.default_rng(len(self.drawn)).integers(0, flat.size, DRAWN)
-            self.drawn.append(flat[chosen] if flat.size > DRAWN else flat)
+        """Watch one batch, samples first."""
+        rows = values.reshape(len(values), -1) if values.ndim else values.reshape(1, 1)
+        lows, highs = rows.min(1), rows.max(1)
+        self.low, self.high = min(self.low, float(lows.min())), max(self.high, float(highs.max()))
+        self.samples += len(rows)
+        self.sums += lows.sum(dtype=np.float64), highs.sum(dtype=np.float64)
+        if self.method in {"percentile", "mse"} and np.isfinite(self.sums).all():
+            self.histogram.add(rows if rows.shape[1] <= DRAWN else np.column_stack([_drawn(rows), lows, highs]))
 
     def range(self, scheme: Scheme) -> tuple[float, float]:
-        """Their extremes, a moving average of these, a percentile on both sides, or what rounds with least error."""
-        low, high = combine(self.extremes, "ema" if self.method == "ema" else "minmax")
-        if not np.isfinite((low, high)).all() or not self.drawn:
-            return low, high
-        values = np.concatenate(self.drawn)
-        if self.method == "percentile":
-            low, high = np.percentile(values, (100 - PERCENTILE, PERCENTILE))
+        """Their extremes, the mean of each sample's, a percentile on both sides, or what rounds with least error."""
+        if self.method == "ema" or not np.isfinite(self.sums).all():
+            low, high = self.sums / self.samples
             return float(low), float(high)
-        return _least_error(values, low, high, scheme)
+        if self.method == "minmax":
+            return self.low, self.high
+        values, counts = self.histogram.values()
+        if self.method == "percentile":
+            return _percentile(values, counts, self.low, self.high)
+        return _least_error(values, counts, (self.low, self.high), scheme)
 
 
-def _least_error(values: NDArray[np.float32], low: float, high: float, scheme: Scheme) -> tuple[float, float]:
+def _drawn(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Some values of each sample, at places that its largest one decides: a stride would see some channels only."""
+    size = rows.shape[1]
+    return np.stack([row[np.random.default_rng(int(row.argmax())).integers(0, size, DRAWN)] for row in rows])
+
+
+def _percentile(values: NDArray[np.float64], counts: NDArray[np.int64], low: float, high: float) -> tuple[float, float]:
+    """What all but a ten-thousandth of the values on either side lie within."""
+    below = np.cumsum(counts) / counts.sum()
+    first, last = np.searchsorted(below, (1 - PERCENTILE / 100, PERCENTILE / 100))
+    return max(low, float(values[first])), min(high, float(values[last]))
+
+
+def _least_error(
+    values: NDArray[np.float64], counts: NDArray[np.int64], extremes: tuple[float, float], scheme: Scheme
+) -> tuple[float, float]:
     """The shares of each side with the least mean squared error of rounding and clipping (arXiv:1810.05723)."""
+    low, high = extremes
 
     def best(ranges: list[tuple[float, float]]) -> tuple[float, float]:
-        return min(ranges, key=lambda each: _rounding_error(values, affine(each[0], each[1], scheme), scheme))
+        return min(ranges, key=lambda each: _rounding_error(values, counts, affine(each[0], each[1], scheme), scheme))
 
     if scheme.symmetric:
         return best([(low * share, high * share) for share in SHARES])
@@ -81,23 +108,13 @@ def _least_error(values: NDArray[np.float32], low: float, high: float, scheme: S
     return best([(low * share, high) for share in SHARES])
 
 
-def _rounding_error(values: NDArray[np.float32], parameters: Affine, scheme: Scheme) -> float:
+def _rounding_error(
+    values: NDArray[np.float64], counts: NDArray[np.int64], parameters: Affine, scheme: Scheme
+) -> float:
     low, high = (limit - parameters.zero_point for limit in scheme.activation_range)
-    steps = values / np.float32(parameters.scale)
+    steps = values / parameters.scale
     error = np.clip(np.rint(steps), low, high) - steps
-    return float(np.dot(error, error)) * parameters.scale**2
-
-
-def combine(ranges: Sequence[tuple[float, float]], method: Method) -> tuple[float, float]:
-    """Range over batches: the widest for `minmax`, else a mean that turns into a moving average."""
-    lows, highs = zip(*ranges, strict=True)
-    if method == "minmax":
-        return min(lows), max(highs)
-    low, high = 0.0, 0.0
-    for count, (batch_low, batch_high) in enumerate(ranges):
-        weight = max(1 / (count + 1), EMA_FLOOR)
-        low, high = low + weight * (batch_low - low), high + weight * (batch_high - high)
-    return low, high
+    return float(np.dot(counts, error * error)) * parameters.scale**2
 
 
 def weight_scale(weight: NDArray[np.float32], axis: int, scheme: Scheme) -> NDArray[np.float32]:

@@ -1,10 +1,12 @@
 """Schemes: how a target's arithmetic quantises, as data."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from edgekd.errors import BadInputError
 from edgekd.plugins import nearest
+from edgekd.target import Target
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class Scheme:
         floats: what its targets compute in float although others have an integer kernel.
         residual: which inputs of a residual Add carry a quantiser of their own: `both`, or only the `skip`
             (the kernel fuses the other branch).
+        float_tail: what follows the last layers stays in float; not for targets that know int8 alone.
     """
 
     name: str
@@ -28,6 +31,7 @@ class Scheme:
     bias: Literal["int32", "float"]
     residual: Literal["both", "skip"]
     floats: frozenset[str] = frozenset()
+    float_tail: bool = True
 
     @property
     def activation_range(self) -> tuple[int, int]:
@@ -59,3 +63,9 @@ def find_scheme(name: str) -> Scheme:
     if name not in SCHEMES:
         raise BadInputError(f"unknown scheme {name!r}{nearest(name, SCHEMES)}")
     return SCHEMES[name]
+
+
+def schemes_of(targets: Iterable[Target]) -> list[Scheme]:
+    """Return each scheme of some targets once; where one of its targets has integer outputs, without a float tail."""
+    inner = {target.scheme: target.io == "float" for target in sorted(targets, key=lambda target: target.io == "int8")}
+    return [replace(find_scheme(name), float_tail=free) for name, free in inner.items()]

@@ -23,6 +23,7 @@ class Op:
     """One operation by its ONNX word. Edges are activations; constants are not edges.
 
     `constant` marks a constant operand: the weight of a Conv, ConvTranspose, Gemm or MatMul, the bias of an Add.
+    `arithmetic` marks a layer that was never learned: its weights are whole numbers, and it has no bias.
     A front end leaves out what does nothing at inference (Identity, Dropout) and gives kinds their plain meaning only:
     Clip starts at 0, Pad pads with 0, Gather takes from an activation by constant indices, Resize stays within its
     input's range, Concat joins activations only, ConvTranspose has one group, GlobalAveragePool is any mean over all
@@ -34,6 +35,7 @@ class Op:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     constant: bool = False
+    arithmetic: bool = False
 
 
 @dataclass(frozen=True)

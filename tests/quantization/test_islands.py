@@ -50,3 +50,9 @@ def test_products_with_a_constant_are_named() -> None:
 def test_transposed_convolutions_are_integers_but_for_tensorrt(scheme: str, count: int) -> None:
     up = node("ConvTranspose", ["a", "u"], ["b"], name="up", strides=[2, 2])
     assert len(islands(convolved(up, u=random(4, 4, 2, 2)), scheme)) == count
+
+
+def test_what_follows_the_last_layers_is_one_note() -> None:
+    layer, decode = node("Conv", ["x", "v"], ["a"]), node("Sigmoid", ["a"], ["b"], name="scores")
+    net = model([layer, decode, node("Mul", ["b", "g"], ["y"], name="gain")], {"v": random(4, 3, 1, 1), "g": X[:1, :1]})
+    assert islands(net) == ["Tail in float at scores, gain: it follows the last layers"]

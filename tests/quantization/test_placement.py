@@ -1,9 +1,13 @@
+from dataclasses import replace
+
 import pytest
 
 from edgekd.errors import BadInputError
+from edgekd.quantization.float_rules import float_rules
 from edgekd.quantization.placement import Placement, place, share_moved
 from edgekd.quantization.ranges import Affine
 from edgekd.quantization.scheme import SCHEMES
+from edgekd.quantization.selection import Kept
 from edgekd.quantization.view import Op, View
 
 ASYMMETRIC, SYMMETRIC = SCHEMES["int8-asymmetric"], SCHEMES["int8-symmetric"]
@@ -33,8 +37,10 @@ def test_a_kernel_is_quantised_around_what_fuses_into_it() -> None:
 
 
 def test_a_relu_whose_input_is_read_elsewhere_is_not_fused() -> None:
-    net = view(op("Conv", "x", "a"), op("Relu", "a", "b"), op("Conv", "b", "c"), op("Add", "a c", "y"))
-    assert edges(place(net, ASYMMETRIC)) == {"x", "a", "b", "c", "y"}
+    net = view(
+        op("Conv", "x", "a"), op("Relu", "a", "b"), op("Conv", "b", "c"), op("Add", "a c", "d"), op("Conv", "d", "y")
+    )
+    assert edges(place(net, ASYMMETRIC)) == {"x", "a", "b", "c", "d", "y"}
 
 
 def test_only_one_activation_fuses() -> None:
@@ -50,22 +56,23 @@ def residual_block() -> View:
         op("Conv", "b", "main"),
         op("Conv", "x", "short"),
         op("Add", "main short", "sum"),
-        op("Relu", "sum", "y"),
+        op("Relu", "sum", "next"),
+        op("Conv", "next", "y"),
     )
 
 
 def test_asymmetric_adds_are_quantised_on_both_inputs_and_after_their_relu() -> None:
-    assert edges(place(residual_block(), ASYMMETRIC)) == {"x", "b", "main", "short", "y"}
+    assert edges(place(residual_block(), ASYMMETRIC)) == {"x", "b", "main", "short", "next", "y"}
 
 
 def test_symmetric_adds_leave_the_deeper_branch_to_the_kernel() -> None:
-    assert edges(place(residual_block(), SYMMETRIC)) == {"x", "b", "short", "y"}
+    assert edges(place(residual_block(), SYMMETRIC)) == {"x", "b", "short", "next", "y"}
 
 
 def test_an_identity_skip_shares_the_tensor_of_the_next_kernel() -> None:
-    net = view(op("Conv", "x", "a"), op("Conv", "a", "b"), op("Add", "a b", "y"))
-    assert edges(place(net, SYMMETRIC)) == {"x", "a", "y"}
-    assert edges(place(net, ASYMMETRIC)) == {"x", "a", "b", "y"}
+    net = view(op("Conv", "x", "a"), op("Conv", "a", "b"), op("Add", "a b", "c"), op("Conv", "c", "y"))
+    assert edges(place(net, SYMMETRIC)) == {"x", "a", "c", "y"}
+    assert edges(place(net, ASYMMETRIC)) == {"x", "a", "b", "c", "y"}
 
 
 def test_moving_operations_share_and_are_not_observed_twice() -> None:
@@ -105,10 +112,10 @@ def test_concat_of_a_fixed_edge_keeps_it_fixed_and_watches_the_result() -> None:
     ],
 )
 def test_squashing_outputs_are_fixed_through_what_moves_them(kind: str, asymmetric: Affine, symmetric: Affine) -> None:
-    net = view(op("Gemm", "x", "a"), op(kind, "a", "b"), op("Reshape", "b", "y"))
-    assert place(net, ASYMMETRIC).fixed == {"b": asymmetric, "y": asymmetric}
-    assert place(net, SYMMETRIC).fixed == {"b": symmetric, "y": symmetric}
-    assert place(net, ASYMMETRIC).groups["b"] == place(net, ASYMMETRIC).groups["y"]
+    net = view(op("Gemm", "x", "a"), op(kind, "a", "b"), op("Reshape", "b", "c"), op("Gemm", "c", "y"))
+    assert place(net, ASYMMETRIC).fixed == {"b": asymmetric, "c": asymmetric}
+    assert place(net, SYMMETRIC).fixed == {"b": symmetric, "c": symmetric}
+    assert place(net, ASYMMETRIC).groups["b"] == place(net, ASYMMETRIC).groups["c"]
 
 
 def test_unknown_operations_are_float_islands() -> None:
@@ -136,9 +143,11 @@ def test_keep_float_that_matches_nothing_names_the_nearest_layer() -> None:
 
 
 def test_products_of_activations_are_quantised_where_the_scheme_has_a_kernel() -> None:
-    net = view(op("Conv", "x", "a"), op("Conv", "x", "b"), op("Mul", "a b", "c"), op("Elu", "c", "y"))
-    assert edges(place(net, ASYMMETRIC)) == {"x", "a", "b", "c"}
-    assert edges(place(net, SYMMETRIC)) == {"x", "a", "b"}
+    net = view(
+        op("Conv", "x", "a"), op("Conv", "x", "b"), op("Mul", "a b", "c"), op("Elu", "c", "d"), op("Conv", "d", "y")
+    )
+    assert edges(place(net, ASYMMETRIC)) == {"x", "a", "b", "c", "d", "y"}
+    assert edges(place(net, SYMMETRIC)) == {"x", "a", "b", "d", "y"}
 
 
 def test_what_moves_values_is_covered_from_either_side() -> None:
@@ -188,10 +197,114 @@ def test_sums_and_softmaxes_between_float_operations_stay_in_float() -> None:
 
 
 def test_a_sum_that_an_integer_kernel_reads_is_quantised() -> None:
-    assert {"projected", "x", "sum"} <= edges(place(attention_block("Concat"), ASYMMETRIC))
+    block = attention_block("Concat")
+    behind = View((*block.ops, op("Gemm", "next", "z")), ("x",), ("z",))
+    assert {"projected", "x", "sum"} <= edges(place(behind, ASYMMETRIC))
 
 
-@pytest.mark.parametrize("outputs", ["shares", "masked"])
-def test_what_leaves_the_network_is_quantised(outputs: str) -> None:
-    block = view(op("Add", "x mask", "masked"), op("Softmax", "masked", "shares"), outputs=outputs)
-    assert outputs in edges(place(block, ASYMMETRIC))
+def test_of_integer_outputs_all_are_quantised() -> None:
+    """TFLite-Micro knows int8 alone: what would be a float tail elsewhere is an integer kernel there."""
+    net = view(op("Gemm", "x", "a"), op("Softmax", "a", "y"))
+    assert edges(place(net, ASYMMETRIC)) == {"x", "a"}
+    assert edges(place(net, replace(ASYMMETRIC, float_tail=False))) == {"x", "a", "y"}
+
+
+def detector(decoder: Op) -> View:
+    """A backbone and a head that ends in boxes (through `decoder`) beside scores."""
+    return view(
+        op("Conv", "x", "a"),
+        op("Conv", "a", "raw"),
+        op("Transpose", "raw", "moved"),
+        op("Softmax", "moved", "shares"),
+        decoder,
+        op("Conv", "a", "logits"),
+        op("Sigmoid", "logits", "scores"),
+        op("Concat", "boxes scores", "y"),
+    )
+
+
+def test_what_follows_the_last_layers_stays_in_float_but_for_moves() -> None:
+    """Arithmetic with constant weights, as a box decoder's, follows them; a layer that makes an output does not."""
+    arithmetic = Op("boxes", "Conv", ("shares",), ("boxes",), constant=True, arithmetic=True)
+    assert edges(place(detector(arithmetic), ASYMMETRIC)) == {"x", "a", "raw", "moved", "logits"}
+    learned = op("Conv", "shares", "boxes")
+    placement = place(detector(learned), ASYMMETRIC)
+    assert edges(placement) == {"x", "a", "raw", "moved", "shares", "boxes", "logits"}
+    assert placement.weights == {"a", "raw", "logits", "boxes"}
+
+
+def test_arithmetic_that_a_layer_follows_is_a_layer() -> None:
+    blur = Op("b", "Conv", ("x",), ("b",), constant=True, arithmetic=True)
+    assert place(view(blur, op("Conv", "b", "y")), ASYMMETRIC).weights == {"b", "y"}
+
+
+@pytest.mark.parametrize("join", ["Add", "Mul"])
+def test_a_join_beside_a_float_operation_is_float_and_so_is_what_joins_it(join: str) -> None:
+    net = view(
+        op("Conv", "x", "a"),
+        op("Erf", "a", "e"),
+        op(join, "a e", "b"),
+        op("Conv", "a", "c"),
+        op("Add", "b c", "d"),
+        op("AveragePool", "d", "p"),
+        op("Conv", "p", "y"),
+    )
+    assert edges(place(net, ASYMMETRIC)) == {"x", "a", "c", "p", "y"}
+
+
+def test_a_join_of_what_integer_kernels_make_is_integer_through_moves_and_sigmoids() -> None:
+    net = view(
+        op("Conv", "x", "a"), op("Sigmoid", "a", "s"), op("Mul", "a s", "m"), op("MaxPool", "m", "p"),
+        op("Add", "p x", "b"), op("Conv", "b", "y"),
+    )  # fmt: skip
+    assert edges(place(net, ASYMMETRIC)) == {"x", "a", "s", "m", "p", "b", "y"}
+
+
+def concat(first: str, second: str) -> View:
+    return view(op(first, "x", "a"), op(second, "x", "b"), op("Concat", "a b", "c"), op("Conv", "c", "y"))
+
+
+def test_a_concat_of_unlike_ranges_shares_no_scale() -> None:
+    net, like, unlike = concat("Conv", "Conv"), {"a": (0.0, 4.0), "b": (-0.5, 0.6)}, {"a": (0.0, 500.0), "b": (0, 1)}
+    assert len(set(place(net, ASYMMETRIC, (), like).groups.values())) == 3
+    apart = place(net, ASYMMETRIC, (), unlike)
+    assert len(set(apart.groups.values())) == 5
+    assert apart.observed == ("x", "a", "b", "c", "y")
+    assert place(net, ASYMMETRIC).joined == ("c",)
+
+
+def test_a_concat_at_an_output_is_float_and_its_parts_share_nothing() -> None:
+    net = view(op("Conv", "x", "a"), op("Conv", "x", "b"), op("Concat", "a b", "y"))
+    assert edges(place(net, ASYMMETRIC)) == {"x", "a", "b"}
+    assert len(set(place(net, ASYMMETRIC).groups.values())) == 3
+
+
+def test_a_concat_beside_a_fixed_range_is_unlike_where_the_other_is_narrow() -> None:
+    net = view(
+        op("Conv", "x", "a"), op("Conv", "x", "s"), op("Sigmoid", "s", "b"), op("Concat", "a b", "c"),
+        op("Conv", "c", "y"),
+    )  # fmt: skip
+    narrow = place(net, ASYMMETRIC, (), {"a": (0.0, 0.1)})
+    assert narrow.groups["a"] != narrow.groups["c"]
+
+
+def test_a_concat_of_float_parts_is_quantised_only_where_a_kernel_reads_it() -> None:
+    parts = op("Conv", "x", "a"), op("Erf", "a", "e"), op("Concat", "a e", "c")
+    assert edges(place(view(*parts, op("Erf", "c", "d"), op("Conv", "d", "y")), ASYMMETRIC)) == {"x", "a", "d", "y"}
+    assert edges(place(view(*parts, op("Conv", "c", "y")), ASYMMETRIC)) == {"x", "a", "e", "c", "y"}
+
+
+def u_net() -> View:
+    return view(
+        op("Conv", "x", "a"), op("MaxPool", "a", "b"), op("Conv", "b", "c"), op("Resize", "c", "d"),
+        op("Concat", "a d", "e"), op("Conv", "e", "y"),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("net", [residual_block(), u_net()], ids=["residual", "u-net"])
+def test_the_rules_leave_networks_without_float_parts_as_they_are(net: View) -> None:
+    assert not float_rules(net, ASYMMETRIC, Kept()).ops
+    like = dict.fromkeys(place(net, ASYMMETRIC).observed, (-1.0, 1.0))
+    assert (
+        place(net, ASYMMETRIC, (), like) == place(net, ASYMMETRIC) == place(net, replace(ASYMMETRIC, float_tail=False))
+    )

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from edgekd.quantization.histogram import Histogram
 from edgekd.quantization.ranges import (
     METHODS,
     MIN_ACTIVATION_SCALE,
@@ -11,7 +12,6 @@ from edgekd.quantization.ranges import (
     Method,
     Observed,
     affine,
-    combine,
     quantize_bias,
     quantize_weight,
     spare_bias,
@@ -53,15 +53,44 @@ def test_a_symmetric_scheme_covers_the_larger_side() -> None:
     assert scale == pytest.approx(2 / 127, rel=1e-6)
 
 
-def test_batches_combine_by_method() -> None:
-    ranges = [(-1.0, 1.0), (-3.0, 2.0)]
-    assert combine(ranges, "minmax") == (-3.0, 2.0)
-    assert combine(ranges, "ema") == (-2.0, 1.5)
+def test_samples_combine_by_method() -> None:
+    samples = np.array([(-1.0, 1.0), (-3.0, 2.0)])
+    assert observed("minmax", ASYMMETRIC, samples) == (-3.0, 2.0)
+    assert observed("ema", ASYMMETRIC, samples) == (-2.0, 1.5)
 
 
-def test_a_mean_over_a_hundred_batches_becomes_a_moving_average() -> None:
-    low, high = combine([(-1.0, 1.0)] * 100 + [(0.0, 0.0)] * 100, "ema")
-    assert (low, high) == (pytest.approx(-(0.99**100)), pytest.approx(0.99**100))
+@settings(max_examples=20)
+@given(
+    st.sampled_from(METHODS),
+    schemes,
+    st.permutations(range(12)),
+    st.sets(st.integers(1, 11)),
+    st.sampled_from([40, 5000]),
+)
+def test_neither_order_nor_batches_move_a_range(
+    method: Method, scheme: Scheme, order: list[int], cuts: set[int], size: int
+) -> None:
+    """Samples of very different spreads, all of their values counted (40) or some drawn (5,000)."""
+    random = np.random.default_rng(0)
+    samples = random.normal(size=(12, size)) * np.exp(random.normal(0, 2, (12, 1)))
+    together = observed(method, scheme, samples)
+    apart = observed(method, scheme, *np.split(samples[order], sorted(cuts)))
+    assert apart == pytest.approx(together, rel=1e-5)
+
+
+def test_a_histogram_keeps_values_to_a_sixteen_thousandth_however_they_grow() -> None:
+    grown = Histogram()
+    for scale in (1e-6, 1.0, 300.0):
+        grown.add(np.linspace(-scale, scale, 1001).astype(np.float32))
+    values, counts = grown.values()
+    assert counts.sum() == 3003
+    assert values.max() == pytest.approx(300, abs=512 / 2**14)
+    assert float(np.dot(values, counts)) / 3003 == pytest.approx(0, abs=512 / 2**14)
+
+
+def test_a_mean_counts_all_samples_alike() -> None:
+    narrow, wide = np.zeros((100, 2)), np.tile([-1.0, 1.0], (100, 1))
+    assert observed("ema", ASYMMETRIC, wide, narrow) == pytest.approx((-0.5, 0.5))
 
 
 def observed(method: Method, scheme: Scheme, *batches: np.ndarray) -> tuple[float, float]:
@@ -72,8 +101,8 @@ def observed(method: Method, scheme: Scheme, *batches: np.ndarray) -> tuple[floa
 
 
 def test_a_percentile_ignores_an_outlier() -> None:
-    values = np.append(np.linspace(-1, 1, 8000), 1e6)
-    assert observed("minmax", ASYMMETRIC, values)[1] == 1e6
+    values = np.append(np.linspace(-1, 1, 8000), 100)
+    assert observed("minmax", ASYMMETRIC, values)[1] == 100
     outliers = [values, *[np.linspace(-1, 1, 8001)] * 3]  # one among 32,000
     assert observed("percentile", ASYMMETRIC, *outliers)[1] == pytest.approx(1, abs=1e-2)
 

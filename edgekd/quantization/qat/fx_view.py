@@ -158,7 +158,8 @@ class _Reader:
             else:
                 label = str(node.target) if node.op == "call_module" else node.name
                 layer = kind in {"Conv", "ConvTranspose", "Gemm"} or (kind == "Add" and len(edges) == 1)
-                self.ops.append(Op(label, kind, tuple(edges), (self._name(node),), constant=layer))
+                whole = node.op == "call_module" and layer and _whole(self.module.get_submodule(str(node.target)))
+                self.ops.append(Op(label, kind, tuple(edges), (self._name(node),), constant=layer, arithmetic=whole))
 
     def _operands(self, node: fx.Node) -> list[str]:
         """Activations that a node reads, in order; constants and sizes are not among them."""
@@ -174,6 +175,12 @@ class _Reader:
         self._edges[node] = "logits" if sole else node.name
         self.makers[self._edges[node]] = node
         return self._edges[node]
+
+
+def _whole(layer: nn.Module) -> bool:
+    """Whether a layer's weights are whole numbers without a bias: arithmetic, not learned."""
+    weight = getattr(layer, "weight", None)
+    return weight is not None and getattr(layer, "bias", None) is None and torch.equal(weight, weight.round())
 
 
 def _is_size(node: fx.Node) -> bool:

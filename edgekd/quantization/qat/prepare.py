@@ -7,6 +7,7 @@ from torch import Tensor, fx, nn
 
 from edgekd.quantization.placement import Placement, place
 from edgekd.quantization.qat.device import device_of
+from edgekd.quantization.qat.example_ranges import example_ranges
 from edgekd.quantization.qat.fake_quant import (
     FixedQuantizer,
     ObservingQuantizer,
@@ -17,6 +18,7 @@ from edgekd.quantization.qat.fake_quant import (
 from edgekd.quantization.qat.fx_view import view_of
 from edgekd.quantization.qat.trace import Traced, trace
 from edgekd.quantization.scheme import Scheme
+from edgekd.quantization.view import View
 
 QUANTIZERS = "edgekd_quantizers"
 
@@ -37,7 +39,7 @@ def prepare(model: nn.Module, scheme: Scheme, example: Tensor, keep_float: Itera
     """
     traced = trace(model)
     view, makers = view_of(traced.module)
-    placement = place(view, scheme, keep_float)
+    placement = _placed(traced, view, makers, scheme, tuple(keep_float), example)
     modules = dict(_called_modules(traced))
     modules |= {name: quantized_layer(modules[name], scheme) for name in placement.weights}
     modules |= {f"{QUANTIZERS}.{group}": quantizer for group, quantizer in _quantizers(placement, scheme).items()}
@@ -48,6 +50,16 @@ def prepare(model: nn.Module, scheme: Scheme, example: Tensor, keep_float: Itera
     device = device_of(model)
     _try(prepared.to(device), example.to(device))
     return prepared
+
+
+def _placed(
+    traced: Traced, view: View, makers: dict[str, fx.Node], scheme: Scheme, keep_float: tuple[str, ...], example: Tensor
+) -> Placement:
+    """The placement; where Concats are, the example decides which of them join unlike ranges."""
+    placement = place(view, scheme, keep_float)
+    if not placement.joined:
+        return placement
+    return place(view, scheme, keep_float, example_ranges(traced.module, makers, placement.observed, example))
 
 
 def calibrate(prepared: fx.GraphModule, batches: Iterable[Tensor]) -> None:

@@ -12,6 +12,7 @@ from edgekd.quantization.onnx_view import view_of as onnx_view_of
 from edgekd.quantization.placement import place
 from edgekd.quantization.qat import calibrate, enable_observers, export_float, export_qdq, prepare
 from edgekd.quantization.qat.fx_view import view_of
+from edgekd.quantization.qat.prepare import QUANTIZERS
 from edgekd.quantization.qat.trace import trace
 from edgekd.quantization.qdq import strip_activations
 from edgekd.quantization.scheme import SCHEMES
@@ -148,3 +149,30 @@ def calibrated(prepared: nn.Module) -> nn.Module:
 def test_a_keep_float_that_matches_nothing_is_told() -> None:
     with pytest.raises(BadInputError, match="keep_float: 'fcc' matches no layer; did you mean 'fc'"):
         prepare(lively(ResNet), ASYMMETRIC, images(2), keep_float=["fcc"])
+
+
+class Unlike(nn.Module):
+    """Two branches, one `wide` times as wide as the other, joined before a layer."""
+
+    def __init__(self, wide: float) -> None:
+        super().__init__()
+        self.left, self.right, self.head = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 4, 1), nn.Conv2d(8, 4, 1)
+        with torch.no_grad():
+            self.left.weight.mul_(wide)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.cat([self.left(x), self.right(x)], 1))
+
+
+@pytest.mark.parametrize(("wide", "scales"), [(1, 3), (100, 5)])
+def test_branches_of_unlike_ranges_share_no_scale(wide: float, scales: int) -> None:
+    """The input's, the output's, and one for all of the Concat or one for each of its edges."""
+    torch.manual_seed(0)
+    prepared = prepare(Unlike(wide), SCHEMES["int8-asymmetric"], torch.randn(4, 3, 6, 6))
+    assert len([name for name, _ in prepared.named_modules() if name.startswith(f"{QUANTIZERS}.")]) == scales
+
+
+def test_scores_behind_the_last_layer_are_not_quantised() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sigmoid(), nn.Conv2d(4, 4, 1), nn.Sigmoid())
+    prepared = prepare(net, SCHEMES["int8-asymmetric"], torch.randn(4, 3, 6, 6))
+    assert len([name for name, _ in prepared.named_modules() if name.startswith(f"{QUANTIZERS}.")]) == 4
