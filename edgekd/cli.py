@@ -104,6 +104,9 @@ def export(
     shape: Annotated[
         list[str] | None, typer.Option(metavar="INPUT=1,3,…", help="Sizes for an input's free dimensions.")
     ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="INPUT=VALUE", help="Bake an input in, as in sr=16000.")
+    ] = None,
     simplify: Annotated[bool, typer.Option(help="Let onnxslim simplify a float model.")] = True,
     ranges: Annotated[str | None, typer.Option(help="Of activations: minmax, ema, percentile or mse.")] = None,
     equalize: Annotated[
@@ -118,11 +121,13 @@ def export(
 ) -> None:
     """An ONNX model → a bundle whose outputs are proven on this machine; exit 4 where its runtime is not here."""
     from edgekd.onnx_import.inputs import parse_shapes
+    from edgekd.onnx_import.settings import parse_settings
     from edgekd.pipeline.export import export_file
 
     asked = {"ranges": ranges, "equalize": equalize, "correct_bias": correct_bias}
     report = export_file(
-        model, target, out, calibration, parse_shapes(shape or []), simplify=simplify,
+        model, target, out, calibration, parse_shapes(shape or []),
+        settings=parse_settings(settings or []), simplify=simplify,
         options={key: value for key, value in asked.items() if value is not None},
         keep_float=keep_float or (), layers=layers,
     )  # fmt: skip

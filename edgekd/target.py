@@ -82,6 +82,10 @@ class Target(Schema):
         """Batches that an engine is built for: `min`, `opt` and `max`."""
         return {"min": self.batches[0], "opt": self.batch, "max": self.batches[1]} if self.batches else None
 
+    def at_batch(self, batch: int) -> Self:
+        """The target for a model that takes no other batch."""
+        return self.model_copy(update={"batch": batch, "batches": None})
+
 
 def builtin_targets() -> list[str]:
     """Names of the targets that ship with edgekd."""

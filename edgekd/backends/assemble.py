@@ -47,13 +47,14 @@ def write_bundle(
     metrics: Mapping[str, float] | None = None,
     ranges: Mapping[str, Range] | None = None,
     task: Task | None = None,
+    notes: Sequence[str] = (),
 ) -> Manifest:
     """Compile `model` and write a whole bundle, which replaces the one in `folder`.
 
     `inputs` are samples as the model takes them (float, NCHW), `outputs` the reference's answers to them: the first
     few become golden, all of them set the steps of float outputs. `unquantized` is what the float model answers,
     `labels` are the names of the classes: empty where nothing is classified, None where nobody knows. `ranges` are
-    those of the raw inputs that the model was trained or calibrated on.
+    those of the raw inputs that the model was trained or calibrated on. `notes` come before those of the backend.
     Raises BadInputError, MissingExtraError.
     """
     backend = find_backend(target.backend)
@@ -78,7 +79,7 @@ def write_bundle(
             metrics=dict(metrics or {}),
             task=task,
             footprint=dict(compiled.footprint),
-            notes=compiled.notes,
+            notes=(*notes, *compiled.notes),
             profile=target.profile,
             **target.model_dump(include={"backend", "scheme", "batch", "threads", "affinity", "runtime"}),
         )

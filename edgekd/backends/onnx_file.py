@@ -29,7 +29,7 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
     if not sizes or None in sizes[1:]:
         raise BadInputError(f"{value.name}: only the batch, its first dimension, may be dynamic")
     layout = "NCHW" if len(sizes) == 4 else None
-    return TensorSpec(name=value.name, dtype=dtype, shape=(None, *sizes[1:]), layout=layout)  # type: ignore[arg-type]
+    return TensorSpec(name=value.name, dtype=dtype, shape=tuple(sizes), layout=layout)  # type: ignore[arg-type]
 
 
 def _without_notes(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -1,4 +1,6 @@
-"""A float model from any exporter → the same function with known shapes, a free batch and a plain graph."""
+"""A float model from any exporter → the same function with known shapes, a plain graph and, if it can, a free batch."""
+
+from collections.abc import Sequence
 
 import onnx
 from onnx import version_converter
@@ -20,19 +22,38 @@ BATCH = 8
 def import_float(model: onnx.ModelProto, inputs: Arrays, shapes: Shapes, *, slim: bool = True) -> onnx.ModelProto:
     """An equivalent model of opset ≥ 18, held against the given one on `inputs`, which fix its free dimensions.
 
-    Raises BadInputError for dimensions that stay free, for a batch that cannot be freed, and where outputs differ.
+    A batch that is built in is freed where the function is the same for any; else it stays.
+    Raises BadInputError for dimensions that stay free, and where outputs differ.
     """
     built_in = static_batch(model)
     batch = built_in or BATCH
     first = first_batch(inputs, batch) if built_in else {name: array[:batch] for name, array in inputs.items()}
     fixed = fix_shapes(modern(model), {**{name: array.shape for name, array in inputs.items()}, **shapes})
     plain = simplify(fixed) if slim else fixed
-    if built_in:
-        plain = free_batch(plain, first)
+    freed = _freed(model, [plain, fixed] if slim else [plain], first, inputs, slim) if built_in else None
+    if freed is not None:
+        return freed
     plain = declare_outputs(plain, first)
-    advice = DYNAMIC if built_in else ADVICE if slim else "export it with opset 18 or later"
-    require_same(model, plain, inputs, batch, advice)
+    require_same(model, plain, inputs, batch, ADVICE if slim else "export it with opset 18 or later")
     return plain
+
+
+def _freed(
+    model: onnx.ModelProto, forms: Sequence[onnx.ModelProto], first: Arrays, inputs: Arrays, slim: bool
+) -> onnx.ModelProto | None:
+    """The first of its forms that takes any batch and computes the same; None if none does.
+
+    Simplified, a batch of 1 may leave no trace; as it is, more may stand in the way.
+    """
+    for number, form in enumerate(forms):
+        try:
+            freed = free_batch(form, first)
+            freed = declare_outputs(simplify(freed) if slim and number else freed, first)
+            require_same(model, freed, inputs, len(next(iter(first.values()))), DYNAMIC)
+        except BadInputError:
+            continue
+        return freed
+    return None
 
 
 def modern(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -39,9 +39,10 @@ def sizes_of(value: onnx.ValueInfoProto) -> list[int | None]:
     return [dim.dim_value if dim.dim_value > 0 else None for dim in value.type.tensor_type.shape.dim]
 
 
-def read_inputs(model: onnx.ModelProto, path: Path, limit: int) -> Arrays:
+def read_inputs(model: onnx.ModelProto, path: Path, limit: int, batch_axes: Mapping[str, int] | None = None) -> Arrays:
     """Model inputs by name from an npz (one array of any name fits a model of one input), at most `limit` samples.
 
+    `batch_axes` say where an array has its samples, if not in its first dimension, to which they are moved.
     Raises BadInputError for arrays whose names, type, shape or values do not fit.
     """
     wanted = {value.name: value for value in model_inputs(model)}
@@ -50,10 +51,16 @@ def read_inputs(model: onnx.ModelProto, path: Path, limit: int) -> Arrays:
         arrays = dict(zip(wanted, arrays.values(), strict=True))
     if set(wanted) - set(arrays):
         raise BadInputError(f"{path}: needs arrays {', '.join(wanted)}; there is: {', '.join(arrays) or 'nothing'}")
+    axes = batch_axes or {}
     with reading(path, "inputs of the model"):
-        inputs = {name: _checked(arrays[name], value)[:limit] for name, value in wanted.items()}
+        moved = {name: _samples_first(arrays[name], axes.get(name, 0)) for name in wanted}
+        inputs = {name: _checked(moved[name], value)[:limit] for name, value in wanted.items()}
         _require_samples(inputs)
     return inputs
+
+
+def _samples_first(array: Array, axis: int) -> Array:
+    return np.ascontiguousarray(np.moveaxis(array, axis, 0)) if 0 < axis < array.ndim else array
 
 
 def _checked(array: Array, value: onnx.ValueInfoProto) -> Array:
@@ -93,7 +100,7 @@ def input_dtype(value: onnx.ValueInfoProto) -> np.dtype:
         shown = "not a tensor" if dtype is None else dtype.name
         raise BadInputError(f"input {value.name!r} is {shown}: export the model with float32 or integer tensors")
     if not value.type.tensor_type.shape.dim:
-        raise BadInputError(f"input {value.name!r} has no batch dimension: make it a constant of the model")
+        raise BadInputError(f"input {value.name!r} has no batch dimension: bake it in with --set {value.name}=VALUE")
     return dtype
 
 

@@ -11,13 +11,13 @@ from edgekd.onnx_graph import check, inferred, label, sort_nodes
 from edgekd.reading import reading, require_file
 
 LIMIT = 2**31 - 1  # what protobuf can hold, and with it a session of ONNX Runtime
-OPSETS = range(11, 25)
+OPSETS = range(7, 25)
 STANDARD = frozenset({"", "ai.onnx"})
 CONTRIBUTED = frozenset({"ai.onnx.ml", "com.microsoft"})  # ONNX Runtime has them: they can be folded or expanded
 
 
 def read_model(path: Path) -> onnx.ModelProto:
-    """A checked model of opset 11 to 24, external data loaded, functions inlined, IR 4 at least.
+    """A checked model of opset 7 to 24, external data loaded, functions inlined, IR 4 at least.
 
     Raises BadInputError in one line for a file that is absent, corrupt, larger than 2 GB, or of another opset.
     """

@@ -58,6 +58,9 @@ def bench_bundles(
     manifests, chosen = {str(bundle): load_bundle(bundle) for bundle in bundles}, parse_options(options)
     if len(manifests) < len(bundles):
         raise BadInputError(f"a bundle is named twice: {', '.join(map(str, bundles))}; a copy of it may be")
+    for name, manifest in manifests.items():
+        if batch is not None and manifest.fixed_batch not in {None, batch}:
+            raise BadInputError(f"{name}: it takes batches of {manifest.fixed_batch} alone, not {batch}")
     timed = [name for name, manifest in manifests.items() if not stand_in(manifest.backend)]
     exams = {
         name: exam_for(Path(name), manifest, data, reporter, any_range) for name, manifest in manifests.items() if data

@@ -17,10 +17,14 @@ from edgekd.devices import open_device
 from edgekd.errors import BadInputError, PromiseBrokenError
 from edgekd.files import sha256
 from edgekd.measure import MissingRuntimeError
+from edgekd.onnx_import.batch import ADVICE as DYNAMIC
+from edgekd.onnx_import.batch import static_batch
 from edgekd.onnx_import.floats import import_float
 from edgekd.onnx_import.inputs import Shapes, read_inputs
 from edgekd.onnx_import.quantized import holds_integers, import_quantized
 from edgekd.onnx_import.read import read_model
+from edgekd.onnx_import.settings import Settings
+from edgekd.onnx_import.uniform import uniform
 from edgekd.pipeline.calibrated import batches_of, lost_by_layer
 from edgekd.pipeline.proof import PARITY_INPUTS, Expected, gather_evidence
 from edgekd.quantization.calibrate import Calibration, calibrate
@@ -41,6 +45,7 @@ def export_file(
     calibration: Path | None = None,
     shapes: Shapes | None = None,
     *,
+    settings: Settings | None = None,
     simplify: bool = True,
     options: Mapping[str, Any] | None = None,
     keep_float: Sequence[str] = (),
@@ -48,12 +53,15 @@ def export_file(
 ) -> dict[str, Any]:
     """Write `out/<model>-<target>` and prove it on this machine; the status is `unverified` where it cannot run.
 
-    `shapes` fix free dimensions by input, batch included; calibration data do it by themselves. `options` are fields of
+    `shapes` fix free dimensions by input, batch included; calibration data do it by themselves. `settings` are inputs
+    that become constants. `options` are fields of
     `Calibration`, which like `keep_float` only a float model has use for. `layers` adds what each layer loses.
     Raises BadInputError for a model or data that cannot be used, PromiseBrokenError when parity does not hold.
     """
-    target, model, how = load_target(target_name), read_model(path), Calibration(**(options or {}))
-    inputs = read_inputs(model, calibration, PARITY_INPUTS) if calibration else None
+    target, given, how = load_target(target_name), read_model(path), Calibration(**(options or {}))
+    plain = uniform(given, settings or {})
+    model = plain.model
+    inputs = read_inputs(model, calibration, PARITY_INPUTS, plain.batch_axes) if calibration else None
     ranges = {name: range_of(array) for name, array in (inputs or {}).items() if array.dtype.kind == "f"}
     try:
         original = None
@@ -69,8 +77,9 @@ def export_file(
     folder = out / f"{path.stem}-{target.name}"
     provenance = {"source": path.name, "source_sha256": sha256(path)}
     report = deliver(
-        quantized, target, folder, inputs, name=path.stem, provenance=provenance, original=original, ranges=ranges
-    )
+        quantized, target, folder, inputs, name=path.stem, provenance=provenance, original=original, ranges=ranges,
+        notes=plain.notes,
+    )  # fmt: skip
     return report | ({"layers": lost_by_layer(quantized, next(batches_of(inputs)), original, how)} if layers else {})
 
 
@@ -87,6 +96,7 @@ def deliver(
     labels: Sequence[str] | None = None,
     ranges: Mapping[str, Range] | None = None,
     task: Task | None = None,
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write the bundle of a QDQ model and prove it here; `original` is the float model that it must resemble.
 
@@ -94,6 +104,10 @@ def deliver(
     lies beside `folder`, whose earlier bundle stays if this one is refused; what could not be proven is kept.
     Raises PromiseBrokenError, naming the layer at fault, when parity does not hold.
     """
+    built_in = static_batch(model)
+    if built_in:
+        target = target.at_batch(built_in)
+        notes = (*notes, f"it takes batches of {built_in} alone, which are built in: {DYNAMIC} for others")
     outputs = Reference(model).run(inputs, batch=BATCH)
     yardstick = strip_activations(model)[0] if original is None else original
     unquantized = Reference(yardstick).run(inputs, batch=BATCH)
@@ -101,7 +115,7 @@ def deliver(
         manifest = write_bundle(
             model, target, scratch, "int8", name=name, inputs=inputs, outputs=outputs, unquantized=unquantized,
             provenance={**provenance, "edgekd": edgekd.__version__}, preprocessing=preprocessing, labels=labels,
-            ranges=ranges, task=task,
+            ranges=ranges, task=task, notes=notes,
         )  # fmt: skip
         proof = _proof(target, scratch, Expected(model, inputs, outputs, unquantized))
     return {

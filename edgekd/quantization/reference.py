@@ -17,23 +17,33 @@ class Reference:
         self._outputs = list(dict.fromkeys([*(value.name for value in model.graph.output), *tensors]))
         self._session = _session(_with_outputs(model, self._outputs))
         self._inputs = [value.name for value in self._session.get_inputs()]
+        self._built_in = _built_in_batch(self._session)
 
     def run(self, inputs: dict[str, Array], batch: int | None = None) -> dict[str, Array]:
         """Outputs and watched tensors by name, computed `batch` samples at a time (None: all at once).
 
+        A model whose batch is built in gets that many at a time; the last are repeated to fill it, and cut again.
         Raises BadInputError when the inputs do not fit the model.
         """
         if set(inputs) != set(self._inputs):
             given = ", ".join(sorted(inputs)) or "nothing"
             raise BadInputError(f"the model takes {', '.join(self._inputs)}; got {given}")
+        batch = self._built_in or batch
         if batch is None:
             return self._run(inputs)
         counts = {len(array) for array in inputs.values()}
         if len(counts) > 1:
             raise BadInputError("the inputs differ in their number of samples")
         starts = range(0, max([*counts, 1]), batch)
-        parts = [self._run({name: array[i : i + batch] for name, array in inputs.items()}) for i in starts]
+        parts = [self._part({name: array[i : i + batch] for name, array in inputs.items()}) for i in starts]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _part(self, inputs: dict[str, Array]) -> dict[str, Array]:
+        given = min(map(len, inputs.values()))
+        if self._built_in is None or not 0 < given < self._built_in:
+            return self._run(inputs)
+        whole = {name: array[np.arange(self._built_in) % given] for name, array in inputs.items()}
+        return {name: value[: len(value) * given // self._built_in] for name, value in self._run(whole).items()}
 
     def _run(self, inputs: dict[str, Array]) -> dict[str, Array]:
         try:
@@ -41,6 +51,13 @@ class Reference:
         except Exception as error:  # ONNX Runtime's own exceptions share no public base class
             raise BadInputError(f"the model cannot run on these inputs: {_last_line(error)}") from error
         return {name: np.asarray(value) for name, value in zip(self._outputs, values, strict=True)}
+
+
+def _built_in_batch(session: onnxruntime.InferenceSession) -> int | None:
+    """The first dimension of all inputs, where it is one number."""
+    sizes = {value.shape[0] if value.shape else None for value in session.get_inputs()}
+    size = sizes.pop() if len(sizes) == 1 else None
+    return size if isinstance(size, int) else None
 
 
 def _with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:

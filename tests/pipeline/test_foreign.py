@@ -6,10 +6,12 @@ import zipfile
 import numpy as np
 import onnx
 import pytest
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from edgekd.bundle import load_bundle
 from tests.factories import Net, quantize
+from tests.onnx_import.recurrent import recurrent, scaled, steps_of_one
+from tests.quantization.onnx_models import random
 from tests.road import EXECUTED, complaint, edgekd
 
 
@@ -72,6 +74,50 @@ def test_a_foreign_float_model_is_proven(files, target):
     assert load_bundle(files / "out" / f"m-{target}").inputs[0].shape[0] is None
 
 
+def test_a_state_whose_batch_is_second_comes_and_goes(tmp_path):
+    onnx.save(recurrent("n", layers=2), tmp_path / "m.onnx")
+    np.savez(tmp_path / "x.npz", x=random(64, 6), h=random(2, 64, 4, seed=1))
+    done = export(tmp_path)
+    assert done.exit_code == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["status"] == "ok", report["reason"]
+    assert report["notes"][0] == "batch first here, not where the model has it: 'h' (at 1), 'hn' (at 1)"
+    manifest = load_bundle(tmp_path / "out" / "m-x86-onnxruntime")
+    assert {spec.name: spec.shape for spec in manifest.inputs} == {"x": (None, 6), "h": (None, 2, 4)}
+    assert {spec.name: spec.shape for spec in manifest.outputs} == {"y": (None, 3), "hn": (None, 2, 4)}
+
+
+def test_a_batch_that_cannot_be_freed_is_proven_and_timed_as_it_is(tmp_path):
+    """A recurrent net whose first dimension is time: two samples at once would be two steps of one."""
+    onnx.save(steps_of_one(), tmp_path / "m.onnx")
+    np.savez(tmp_path / "x.npz", x=random(64, 1, 6))
+    done = export(tmp_path)
+    assert done.exit_code == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["status"] == "ok", report["reason"]
+    assert [row["batch"] for row in report["parity"]] == [1]
+    assert report["notes"][0].startswith("it takes batches of 1 alone, which are built in: export it with a dynamic")
+    bundle = tmp_path / "out" / "m-x86-onnxruntime"
+    assert load_bundle(bundle).inputs[0].shape == (1, 1, 6)
+    assert edgekd("verify", bundle).exit_code == 0
+    assert edgekd("bench", bundle, "--seconds", "0.01", "--replicates", "1").exit_code == 0
+    assert "it takes batches of 1 alone, not 4" in complaint(edgekd("bench", bundle, "--batch", "4"), 2)
+
+
+def test_an_input_without_a_batch_can_be_set(tmp_path):
+    model = scaled(TensorProto.FLOAT)
+    model.graph.input[1].type.tensor_type.shape.Clear()
+    model.graph.node[2].input[1] = model.graph.node[2].input[0]
+    del model.graph.node[2]
+    model.graph.node[2].input[1] = "f"
+    onnx.save(model, tmp_path / "m.onnx")
+    np.savez(tmp_path / "x.npz", x=random(64, 6), by=np.full(64, 3))
+    assert "bake it in with --set by=VALUE" in refusal(tmp_path)
+    done = export(tmp_path, "x86-onnxruntime", "--set", "by=3")
+    assert done.exit_code == 0, done.stderr
+    assert [spec.name for spec in load_bundle(tmp_path / "out" / "m-x86-onnxruntime").inputs] == ["x"]
+
+
 @pytest.mark.parametrize("target", EXECUTED)
 def test_a_foreign_qdq_model_of_int8_activations_is_proven(files, target):
     model, inputs = float_net()
@@ -95,7 +141,7 @@ def test_how_a_float_model_is_calibrated_is_the_users_choice(files):
         options = [(f"--no-{key[2:]}",) if on is False else (key,) if on is True else (key, on)
                    for key, on in (given | change).items()]  # fmt: skip
         done = export(files, "jetson-orin-nano", *(word for option in options for word in option))
-        assert done.exit_code == 0, done.stderr
+        assert done.exit_code == 4, done.stderr
         models.add(load_bundle(files / "out" / "m-jetson-orin-nano").files["model.onnx"].sha256)
     assert len(models) == 5
     wrong = complaint(export(files, "jetson-orin-nano", "--ranges", "percentil"), 2)
@@ -210,15 +256,26 @@ def test_an_operator_without_a_form_on_the_target_names_those_that_have_one(file
     assert "these targets take it: x86-onnxruntime, x86-openvino" in message
 
 
-@pytest.mark.parametrize(("kind", "words"), [(10, "float16"), (11, "float64"), (8, "object")])
-def test_inputs_of_another_type_are_refused(files, kind, words):
+def with_inputs_of(kind):
     def edit(model):
         model.graph.input[0].type.tensor_type.elem_type = kind
         model.graph.node.insert(0, helper.make_node("Cast", ["input"], ["cast"], to=1))
         model.graph.node[1].input[0] = "cast"
 
-    change(files, edit)
-    assert f"input 'input' is {words}: export the model with float32 or integer tensors" in refusal(files)
+    return edit
+
+
+def test_inputs_of_another_type_are_refused(files):
+    change(files, with_inputs_of(TensorProto.STRING))
+    assert "input 'input' is object: export the model with float32 or integer tensors" in refusal(files)
+
+
+@pytest.mark.parametrize("kind", [TensorProto.FLOAT16, TensorProto.DOUBLE])
+def test_inputs_of_other_floats_are_taken_in_float32(files, kind):
+    change(files, with_inputs_of(kind))
+    done = export(files)
+    assert done.exit_code == 0, done.stderr
+    assert load_bundle(files / "out" / "m-x86-onnxruntime").inputs[0].dtype == "float32"
 
 
 def test_integers_are_taken_as_they_are(files):
