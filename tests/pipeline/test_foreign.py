@@ -74,15 +74,16 @@ def test_a_foreign_float_model_is_proven(files, target):
     assert load_bundle(files / "out" / f"m-{target}").inputs[0].shape[0] is None
 
 
-def test_a_state_whose_batch_is_second_comes_and_goes(tmp_path):
+@pytest.mark.parametrize("target", EXECUTED)
+def test_a_state_whose_batch_is_second_comes_and_goes(tmp_path, target):
     onnx.save(recurrent("n", layers=2), tmp_path / "m.onnx")
     np.savez(tmp_path / "x.npz", x=random(64, 6), h=random(2, 64, 4, seed=1))
-    done = export(tmp_path)
+    done = export(tmp_path, target)
     assert done.exit_code == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["status"] == "ok", report["reason"]
     assert report["notes"][0] == "batch first here, not where the model has it: 'h' (at 1), 'hn' (at 1)"
-    manifest = load_bundle(tmp_path / "out" / "m-x86-onnxruntime")
+    manifest = load_bundle(tmp_path / "out" / f"m-{target}")
     assert {spec.name: spec.shape for spec in manifest.inputs} == {"x": (None, 6), "h": (None, 2, 4)}
     assert {spec.name: spec.shape for spec in manifest.outputs} == {"y": (None, 3), "hn": (None, 2, 4)}
 

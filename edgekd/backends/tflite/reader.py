@@ -9,6 +9,7 @@ from onnx import helper
 
 from edgekd import onnx_graph
 from edgekd.backends.tflite.graph import Array, Graph, Node, Tensor, constant
+from edgekd.backends.tflite.recurrent import RECURRENT, unroll
 from edgekd.backends.tflite.shapes import Settled, opset, require_fixed_sizes, settle
 from edgekd.backends.tflite.splits import SPLITS, slice_splits
 from edgekd.errors import BadInputError
@@ -49,10 +50,12 @@ def _check_opset(model: onnx.ModelProto) -> None:
 
 
 def _plain(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
-    """Without batch norms after a layer, functions spelled in several operations, and splits."""
+    """Without batch norms after a layer, functions spelled in several operations, recurrent layers, and splits."""
     graph = onnx_graph.Graph(inferred(model))
     fold_batch_norms(graph)
     name_functions(graph)
+    if any(node.op_type in RECURRENT for node in graph.nodes):
+        unroll(graph, settle(graph.model(), batch).shapes)
     if any(node.op_type in SPLITS for node in graph.nodes):
         slice_splits(graph, settle(graph.model(), batch).shapes)
     return graph.model()

@@ -291,10 +291,38 @@ def gelu_of_erf(seed: int) -> Case:
     return net, net.op("Mul", "input", net.op("Mul", one, net.constant(0.5)))
 
 
+def recurrent(kind: str) -> Callable[[int], Case]:
+    """Any direction; with and without bias and first state; the sequence and the last states are read."""
+    gates = {"GRU": 3, "LSTM": 4, "RNN": 1}[kind]
+
+    def build(seed: int) -> Case:
+        net = Net(seed, (5, 6))
+        direction = choose(net, "forward", "reverse", "bidirectional")
+        ways = 2 if direction == "bidirectional" else 1
+        weights = [net.constant(net.rng.normal(0, 0.5, (ways, gates * 4, size))) for size in (6, 4)]
+        bias = choose(net, "", net.constant(net.rng.normal(0, 0.3, (ways, 8 * gates))))
+        rows = net.op("ReduceMean", "input", net.constant([1], np.int64), keepdims=0)
+        first = net.op("MatMul", rows, net.constant(net.rng.normal(0, 0.3, (6, 4))))
+        first = net.op("Concat", *[net.op("Unsqueeze", first, net.constant([0], np.int64))] * ways, axis=0)
+        states = choose(net, [], [first] * (2 if kind == "LSTM" else 1))
+        options = {"linear_before_reset": choose(net, 0, 1)} if kind == "GRU" else {}
+        steps = net.op("Transpose", "input", perm=[1, 0, 2])
+        operands = [steps, *weights, bias, "", *states]
+        all_steps = net.op(kind, *operands, hidden_size=4, direction=direction, **options)
+        last = f"{all_steps}_last"
+        net.nodes[-1].output.append(last)
+        along = net.op("ReduceSum", all_steps, net.constant([0, 1], np.int64), keepdims=0)
+        final = net.op("ReduceSum", last, net.constant([0], np.int64), keepdims=0)
+        return net, net.op("Add", along, final)
+
+    return build
+
+
 FLOAT: dict[str, Callable[[int], Case]] = {
     **{kind: on_anything(kind) for kind in ("Abs", "Ceil", "Cos", "Exp", "Floor", "Neg", "Round", "Sign", "Sin")},
     **{kind: on_anything(kind) for kind in ("Elu", "Mish", "Softplus")},
     **{kind: of_positive(kind) for kind in ("Log", "Reciprocal", "Sqrt")},
+    **{kind: recurrent(kind) for kind in ("GRU", "LSTM", "RNN")},
     **{kind: reduction(kind) for kind in ("ReduceL1", "ReduceL2", "ReduceProd", "ReduceSum", "ReduceSumSquare")},
     **{kind: compared(kind) for kind in ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")},
     **{kind: extremes(kind) for kind in ("Max", "Min")},

@@ -96,6 +96,32 @@ def test_pool_to_another_scale_is_rescaled_after_it() -> None:
     assert steps_apart(model, net.inputs(8, seed=1), "reference") <= STEP
 
 
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"clip": 3.0}, "clip"),
+        ({"input_forget": 1}, "input_forget"),
+        ({"activations": ["Sigmoid", "Relu", "Tanh"]}, "other activations"),
+    ],
+)
+def test_a_recurrent_layer_without_a_plain_form_is_refused(options: dict[str, Any], reason: str) -> None:
+    net = Net(0, (5, 6))
+    steps = net.op("Transpose", "input", perm=[1, 0, 2])
+    weights = [net.constant(net.rng.normal(0, 0.5, (1, 16, size))) for size in (6, 4)]
+    made = net.op("LSTM", steps, *weights, hidden_size=4, **options)
+    model = net.model(net.op("Squeeze", made, net.constant([1], np.int64)))
+    assert refusal(model) == f"node 'lstm_1' (LSTM): {reason} has no TFLite form: export the model without it"
+
+
+def test_more_steps_than_are_unrolled_are_refused() -> None:
+    net = Net(0, (600, 3))
+    steps = net.op("Transpose", "input", perm=[1, 0, 2])
+    weights = [net.constant(net.rng.normal(0, 0.5, (1, 4, size))) for size in (3, 4)]
+    made = net.op("RNN", steps, *weights, hidden_size=4)
+    model = net.model(net.op("ReduceSum", made, net.constant([0, 1], np.int64), keepdims=0))
+    assert refusal(model) == "node 'rnn_1' (RNN): 600 steps are more than the 512 that are unrolled"
+
+
 def test_unknown_op_is_refused_by_node_and_op() -> None:
     net = Net(0, (3, 6, 6))
     model = net.model(net.op("Erf", net.conv("input", 3, 4)))

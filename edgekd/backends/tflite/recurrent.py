@@ -1,0 +1,178 @@
+"""LSTM, GRU and RNN written as one round of products, sums and activations a step (ONNX's own formulas)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import NodeProto
+
+from edgekd.backends.tflite.shapes import Shapes
+from edgekd.errors import BadInputError
+from edgekd.onnx_graph import Array, Graph, attribute, label
+
+GATES = {"GRU": 3, "LSTM": 4, "RNN": 1}
+RECURRENT = frozenset(GATES)
+DEFAULT = {"GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"], "RNN": ["Tanh"]}
+MOST_STEPS = 512
+STEPS, LENGTHS, STATE, CELL, PEEPHOLES = 0, 4, 5, 6, 7  # operands
+
+
+def unroll(graph: Graph, shapes: Shapes) -> None:
+    """Replace every recurrent node; raise BadInputError for one whose steps are not known, or that has no such form."""
+    for node in [node for node in graph.nodes if node.op_type in RECURRENT]:
+        _require_plain(node)
+        if node.input[STEPS] not in shapes:
+            raise BadInputError(f"{_named(node)}: the number of its steps is not known: give its input a fixed length")
+        steps = shapes[node.input[STEPS]][0][0]
+        if steps > MOST_STEPS:
+            raise BadInputError(f"{_named(node)}: {steps} steps are more than the {MOST_STEPS} that are unrolled")
+        graph.remove(node)
+        _replace(graph, node, steps)
+
+
+def _named(node: NodeProto) -> str:
+    return f"node {label(node)!r} ({node.op_type})"
+
+
+def _require_plain(node: NodeProto) -> None:
+    kinds = [kind.decode() for kind in attribute(node, "activations", [])]
+    repeated = DEFAULT[node.op_type] * (2 if attribute(node, "direction", b"forward") == b"bidirectional" else 1)
+    reasons = {
+        "sequence_lens": len(node.input) > LENGTHS and bool(node.input[LENGTHS]),
+        "peepholes": len(node.input) > PEEPHOLES and bool(node.input[PEEPHOLES]),
+        "other activations": bool(kinds) and kinds != repeated,
+        "clip": attribute(node, "clip") is not None,
+        "input_forget": bool(attribute(node, "input_forget", 0)),
+        "layout = 1": bool(attribute(node, "layout", 0)),
+    }
+    unknown = [reason for reason, given in reasons.items() if given]
+    if unknown:
+        raise BadInputError(f"{_named(node)}: {unknown[0]} has no TFLite form: export the model without it")
+
+
+def _replace(graph: Graph, node: NodeProto, steps: int) -> None:
+    direction = attribute(node, "direction", b"forward")
+    backwards = {b"forward": [False], b"reverse": [True], b"bidirectional": [False, True]}[direction]
+    ways = [_Direction(graph, node, index).run(steps, reverse) for index, reverse in enumerate(backwards)]
+    write = _Writer(graph, label(node))
+    outputs = [*node.output, "", "", ""][:3]
+    if outputs[0]:
+        sequences = [write("Concat", *[write("Unsqueeze", h, axes([0])) for h in way.states], axis=0) for way in ways]
+        lifted = [write("Unsqueeze", sequence, axes([1])) for sequence in sequences]
+        write("Concat", *lifted, axis=1, to=outputs[0])
+    for edge, lasts in zip(outputs[1:], ([way.last for way in ways], [way.cell for way in ways]), strict=True):
+        if edge:
+            write("Concat", *[write("Unsqueeze", last, axes([0])) for last in lasts], axis=0, to=edge)
+
+
+@dataclass(frozen=True)
+class _Unrolled:
+    """The state after each step in the order of time, after the last step taken, and the cell then."""
+
+    states: list[str]
+    last: str
+    cell: str
+
+
+def axes(values: list[int]) -> Array:
+    """A constant operand of axes or limits."""
+    return np.array(values, np.int64)
+
+
+class _Writer:
+    """Adds nodes named after the one that they replace; arrays among the operands become constants."""
+
+    def __init__(self, graph: Graph, name: str) -> None:
+        self.graph, self.name = graph, name
+
+    def __call__(self, kind: str, *operands: str | Array, to: str = "", **attributes: object) -> str:
+        names = [self._edge(operand) for operand in operands]
+        output = to or self.graph.fresh(f"{self.name}_{kind}")
+        self.graph.add(kind, names, output, **attributes)
+        return output
+
+    def _edge(self, operand: str | Array) -> str:
+        return operand if isinstance(operand, str) else self.graph.add_constant(f"{self.name}_constant", operand)
+
+
+class _Direction:
+    """One direction of a recurrent node; weights are one row of products a gate, in the order of ONNX."""
+
+    def __init__(self, graph: Graph, node: NodeProto, index: int) -> None:
+        self.node, self.index = node, index
+        self.write = _Writer(graph, label(node))
+        weights = [graph.constant(node, operand) for operand in (1, 2)]
+        if any(weight is None for weight in weights):
+            raise BadInputError(f"{_named(node)}: its weights are computed: export them as constants")
+        self.given, self.recurrent = (weight[index].astype(np.float32) for weight in weights if weight is not None)
+        self.size = self.recurrent.shape[1]
+        bias = graph.constant(node, 3)
+        flat = np.zeros(2 * len(self.given), np.float32) if bias is None else bias[index].astype(np.float32)
+        self.given_bias, self.recurrent_bias = np.split(flat, 2)
+
+    def run(self, steps: int, reverse: bool) -> _Unrolled:
+        """All steps, the products with what is given at once."""
+        bias = self.given_bias if self._resets_late() else np.add(self.given_bias, self.recurrent_bias)
+        rows = self.write("Add", self.write("MatMul", self.node.input[STEPS], self.given.T.copy()), bias)
+        state, cell, states = self._initial(STATE), self._initial(CELL), {}
+        step: Callable[[str, str | None, str | None], tuple[str, str]] = getattr(self, f"_{self.node.op_type.lower()}")
+        for time in reversed(range(steps)) if reverse else range(steps):
+            row = self.write("Slice", rows, axes([time]), axes([time + 1]), axes([0]))
+            state, cell = step(self.write("Squeeze", row, axes([0])), state, cell)
+            states[time] = state
+        return _Unrolled([states[time] for time in range(steps)], state or "", cell or "")
+
+    def _resets_late(self) -> bool:
+        return self.node.op_type == "GRU" and bool(attribute(self.node, "linear_before_reset", 0))
+
+    def _initial(self, operand: int) -> str | None:
+        """The state before the first step; None for zeros."""
+        if len(self.node.input) <= operand or not self.node.input[operand]:
+            return None
+        first = self.write("Slice", self.node.input[operand], axes([self.index]), axes([self.index + 1]), axes([0]))
+        return self.write("Squeeze", first, axes([0]))
+
+    def _gate(self, edge: str, number: int) -> str:
+        limits = axes([number * self.size]), axes([(number + 1) * self.size])
+        return self.write("Slice", edge, *limits, axes([1]))
+
+    def _product(self, state: str, gates: slice) -> str:
+        rows = slice(gates.start * self.size, gates.stop * self.size)
+        return self.write("MatMul", state, self.recurrent[rows].T.copy())
+
+    def _rnn(self, row: str, state: str | None, _: str | None) -> tuple[str, str]:
+        total = self.write("Add", row, self._product(state, slice(0, 1))) if state else row
+        return self.write("Tanh", total), ""
+
+    def _lstm(self, row: str, state: str | None, cell: str | None) -> tuple[str, str]:
+        total = self.write("Add", row, self._product(state, slice(0, 4))) if state else row
+        enter, leave, forget = (self.write("Sigmoid", self._gate(total, number)) for number in (0, 1, 2))
+        new = self.write("Mul", enter, self.write("Tanh", self._gate(total, 3)))
+        cell = self.write("Add", self.write("Mul", forget, cell), new) if cell else new
+        return self.write("Mul", leave, self.write("Tanh", cell)), cell
+
+    def _gru(self, row: str, state: str | None, _: str | None) -> tuple[str, str]:
+        gates = [self._gate(row, number) for number in range(3)]
+        late = self.recurrent_bias if self._resets_late() else None
+        if state is not None:
+            both = self._product(state, slice(0, 2))
+            gates[:2] = [self.write("Add", gates[number], self._gate(both, number)) for number in range(2)]
+        if late is not None:
+            gates[:2] = [
+                self.write("Add", gates[number], late[number * self.size : (number + 1) * self.size])
+                for number in range(2)
+            ]
+        update, reset = (self.write("Sigmoid", gate) for gate in gates[:2])
+        new = self.write("Tanh", self._candidate(gates[2], reset, state, late))
+        kept = self.write("Mul", self.write("Sub", np.ones(1, np.float32), update), new)
+        return (self.write("Add", kept, self.write("Mul", update, state)) if state else kept), ""
+
+    def _candidate(self, gate: str, reset: str, state: str | None, late: Array | None) -> str:
+        """What the new state would be but for the update gate, before its activation."""
+        if late is None:
+            return (
+                self.write("Add", gate, self._product(self.write("Mul", reset, state), slice(2, 3))) if state else gate
+            )
+        bias = late[2 * self.size :]
+        inner: str | Array = self.write("Add", self._product(state, slice(2, 3)), bias) if state else bias
+        return self.write("Add", gate, self.write("Mul", reset, inner))
