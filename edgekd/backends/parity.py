@@ -100,7 +100,7 @@ def compare(
     )
     void = proves_nothing(reference, step, unquantized)
     drifts = far is not None and not (wrong or void) and row.drift is not None and row.drift <= INDEPENDENT
-    reason = wrong or far or void
+    reason = void or wrong or far  # first whether the reference says anything, then the runtime
     return row.model_copy(update={"ok": reason is None, "reason": reason, "drifts": drifts})
 
 

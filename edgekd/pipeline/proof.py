@@ -17,6 +17,7 @@ from edgekd.devices import Device
 from edgekd.measure import Kernels, census, predict, verify
 from edgekd.measure.protocol import Options
 from edgekd.progress import SILENT, Reporter
+from edgekd.quantization.islands import asked_layers
 from edgekd.target import Target
 
 Array = NDArray[Any]
@@ -38,21 +39,35 @@ class Expected:
 class Evidence:
     """What was seen; `golden` names the outputs that differ from the bundle's own golden ones.
 
-    `layers` is there where steps alone could not vouch for a row.
+    `layers` is there where steps alone could not vouch for a row; `asked` counts the layers that the graph wants in
+    int8 and in float.
     """
 
     rows: tuple[Parity, ...]
     golden: tuple[str, ...]
     kernels: Kernels
     layers: LayerProof | None = None
+    asked: tuple[int, int] = (0, 0)
 
     @property
     def broken(self) -> str | None:
-        """The first promise of parity that does not hold, with the layer at fault."""
+        """The first promise that does not hold: of precision, or of parity with the layer at fault."""
+        if self._overrun is not None:
+            return self._overrun
         failed = next((row for row in self.rows if row.counts and not row.ok), None)
         if failed is not None:
             return f"parity does not hold: {failed.output} at batch {failed.batch}: {failed.reason}{self._where}"
         return f"the bundle's own golden outputs differ: {', '.join(self.golden)}" if self.golden else None
+
+    @property
+    def _overrun(self) -> str | None:
+        """What ran in int8 although it was to stay in float; kernels of a runtime need not be layers one by one."""
+        int8, floats = self.asked
+        ran, total = self.kernels.int8, self.kernels.total
+        if ran is None or total is None or ran <= int8 or total - ran >= floats:
+            return None
+        kept = f"{floats} of {int8 + floats} layers are kept in float"
+        return f"what ran is not what was asked: {kept}, {total - ran} ran so"
 
     @property
     def _where(self) -> str:
@@ -86,7 +101,8 @@ def gather_evidence(
         kernels = census(device, bundle)
         doubtful = any(row.counts and not row.ok for row in rows)
         layers = prove_layers(expected.model, target, expected.inputs, ask) if doubtful else None
-    return Evidence(tuple(_vouched(row, layers) for row in rows), golden, kernels, layers)
+    vouched = tuple(_vouched(row, layers) for row in rows)
+    return Evidence(vouched, golden, kernels, layers, asked_layers(expected.model))
 
 
 def _vouched(row: Parity, layers: LayerProof | None) -> Parity:

@@ -38,6 +38,13 @@ def float_layers(model: onnx.ModelProto) -> tuple[FloatLayers, ...]:
     return tuple(FloatLayers(kind, reason, tuple(names)) for (kind, reason), names in found.items())
 
 
+def asked_layers(model: onnx.ModelProto) -> tuple[int, int]:
+    """Return how many layers with constant weights a QDQ model asks for in int8, and how many in float."""
+    graph = Graph(model)
+    layers = [node for node in graph.nodes if node.op_type in WEIGHTED]
+    return sum(_is_stored(graph, node) for node in layers), sum(node.input[1] in graph.constants for node in layers)
+
+
 def float_nodes(graph: Graph) -> Iterator[tuple[NodeProto, str]]:
     """The nodes that compute in float, and why, of a graph that declares its types."""
     return _Reader(graph).read()
@@ -124,7 +131,11 @@ def _leading_to_layers(graph: Graph) -> set[str]:
 def _is_layer(graph: Graph, node: NodeProto) -> bool:
     if node.op_type not in WEIGHTED:
         return False
-    weight, maker = graph.constant(node, 1), graph.producer(node.input[1])
-    if weight is None:
-        return maker is not None and maker.op_type == "DequantizeLinear" and maker.input[0] in graph.constants
-    return not whole(weight) or len(node.input) > 2
+    weight = graph.constant(node, 1)
+    return _is_stored(graph, node) if weight is None else not whole(weight) or len(node.input) > 2
+
+
+def _is_stored(graph: Graph, node: NodeProto) -> bool:
+    """Whether a layer's weight is stored in integers."""
+    maker = graph.producer(node.input[1])
+    return maker is not None and maker.op_type == "DequantizeLinear" and maker.input[0] in graph.constants

@@ -4,7 +4,7 @@ import pytest
 from onnx import helper
 
 from edgekd.quantization.calibrate import calibrate
-from edgekd.quantization.islands import float_layers
+from edgekd.quantization.islands import asked_layers, float_layers
 from edgekd.quantization.scheme import SCHEMES
 from tests.quantization.onnx_models import model, random
 
@@ -56,3 +56,8 @@ def test_what_follows_the_last_layers_is_one_note() -> None:
     layer, decode = node("Conv", ["x", "v"], ["a"]), node("Sigmoid", ["a"], ["b"], name="scores")
     net = model([layer, decode, node("Mul", ["b", "g"], ["y"], name="gain")], {"v": random(4, 3, 1, 1), "g": X[:1, :1]})
     assert islands(net) == ["Tail in float at scores, gain: it follows the last layers"]
+
+
+def test_asked_layers_are_counted_by_their_weights() -> None:
+    quantized = calibrate(convolved(node("Relu", ["a"], ["b"])), SCHEMES["int8-asymmetric"], [{"x": X}], ["last"])
+    assert asked_layers(quantized) == (1, 1)

@@ -1,0 +1,91 @@
+"""What strangers' networks are like: heads of pixels beside probabilities, layers kept in float, other people's QDQ."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+from edgekd.backends.reference import Reference
+from edgekd.distance import sqnr
+from tests.quantization.onnx_models import model, random
+from tests.road import EXECUTED, edgekd
+
+node = helper.make_node
+
+
+def detector_head() -> onnx.ModelProto:
+    """Boxes in pixels and probabilities in one output, as detectors end."""
+    return model(
+        [
+            node("Conv", ["x", "stem.weight"], ["a"], pads=[1, 1, 1, 1], strides=[2, 2]),
+            node("Relu", ["a"], ["b"]),
+            node("Conv", ["b", "box.weight", "box.bias"], ["box"]),
+            node("Mul", ["box", "stride"], ["pixels"]),
+            node("Conv", ["b", "score.weight", "score.bias"], ["logit"]),
+            node("Sigmoid", ["logit"], ["score"]),
+            node("Concat", ["pixels", "score"], ["y"], name="join", axis=1),
+        ],
+        {
+            "stem.weight": random(8, 3, 3, 3),
+            "box.weight": random(4, 8, 1, 1, seed=1) / 3,
+            "box.bias": np.full(4, 5, np.float32),
+            "score.weight": random(4, 8, 1, 1, seed=2) / 9,
+            "score.bias": np.full(4, -1, np.float32),
+            "stride": np.array([16], np.float32),
+        },
+        ("N", 3, 16, 16),
+    )
+
+
+def chain() -> onnx.ModelProto:
+    """Three convolutions."""
+    layers = [node("Conv", ["x", "first.weight"], ["a"]), node("Relu", ["a"], ["b"])]
+    layers += [node("Conv", ["b", "second.weight"], ["c"]), node("Relu", ["c"], ["d"])]
+    layers.append(node("Conv", ["d", "third.weight"], ["y"]))
+    weights = {
+        "first.weight": random(8, 3, 3, 3),
+        "second.weight": random(8, 8, 3, 3),
+        "third.weight": random(4, 8, 1, 1),
+    }
+    return model(layers, weights, ("N", 3, 8, 8))
+
+
+def samples(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).uniform(0, 1, shape).astype(np.float32)
+
+
+def exported(folder: Path, net: onnx.ModelProto, target: str, x: np.ndarray, *arguments: str, code: int = 0) -> Any:
+    """What `edgekd export --json` says of a network."""
+    onnx.save(net, folder / "net.onnx")
+    np.savez(folder / "x.npz", x=x)
+    done = edgekd(
+        "export", folder / "net.onnx", "--target", target, "--calibration", folder / "x.npz", "--out", folder, "--json",
+        *arguments,
+    )  # fmt: skip
+    assert done.exit_code == code, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("target", EXECUTED)
+def test_probabilities_beside_pixels_keep_their_own_precision(tmp_path: Path, target: str) -> None:
+    """40 dB: one scale for both leaves three values of the probabilities, 7 dB."""
+    net, x = detector_head(), samples(64, 3, 16, 16)
+    report = exported(tmp_path, net, target, x)
+    assert report["status"] == "ok", report["reason"]
+    golden = np.load(Path(report["bundle"]) / "golden.npz")["output:y"]
+    parts = np.moveaxis(golden, -1, 1) if "tflite" in target else golden
+    exact = Reference(net).run({"x": x[: len(parts)]})["y"]
+    assert (sqnr(parts[:, 4:], exact[:, 4:]) or 0) >= 40
+
+
+@pytest.mark.parametrize("target", EXECUTED)
+def test_a_layer_that_is_kept_in_float_runs_in_float(tmp_path: Path, target: str) -> None:
+    """ONNX Runtime's optimiser would take it back to int8."""
+    report = exported(tmp_path, chain(), target, samples(64, 3, 8, 8), "--keep-float", "second")
+    assert report["status"] == "ok", report["reason"]
+    kernels = json.loads(edgekd("verify", report["bundle"], "--json").stdout)["kernels"]
+    assert (kernels["int8"], kernels["total"]) == (2, 3)
