@@ -15,6 +15,7 @@ from edgekd.distillation import Builds, Method, checked
 from edgekd.distillation.kd import KD
 from edgekd.errors import BadInputError
 from edgekd.files import digest
+from edgekd.names import require_file_name
 from edgekd.pipeline.bench import bench_bundles
 from edgekd.pipeline.calibrated import calibrated, calibration_of, lost_by_layer
 from edgekd.pipeline.export import deliver
@@ -204,7 +205,7 @@ def export(quantized: Quantized, target: str, out: Path | str = "bundles", *, na
     report = deliver(
         quantized.graph,
         chip,
-        Path(out) / f"{name}-{chip.name}",
+        Path(out) / f"{require_file_name(name, 'name')}-{chip.name}",
         {"input": inputs},
         name=name,
         provenance={"student_sha256": weights_digest(quantized.student)},

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 
 import edgekd
 from edgekd.errors import MissingExtraError, NotProvenError
+from edgekd.screen import Screen
 from edgekd.terminal import DEVICE_LOST, Commands, finite, note, say, show, speaks
 
 app = typer.Typer(
@@ -81,7 +81,7 @@ def run(
     elif speaks():
         from edgekd.reporting.tables import summary
 
-        Console().print(summary(outcome.run))
+        Screen().print(summary(outcome.run))
         say(f"report  {folder / 'report.html'}")
     outcome.raise_for_promises()
 

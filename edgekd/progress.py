@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from edgekd.files import needs_room
+from edgekd.screen import Screen
 
 
 class Tracker:
@@ -35,7 +35,7 @@ class Reporter:
     def __init__(self, events: Path | None = None, quiet: bool = False, tensorboard: bool = False) -> None:
         self.tensorboard = tensorboard
         self._events, self._quiet = events, quiet
-        self._console = Console(stderr=True)
+        self._console = Screen(stderr=True)
 
     @contextmanager
     def track(self, title: str, total: int, done: int = 0) -> Iterator[Tracker]:

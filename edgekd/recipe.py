@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from edgekd.errors import BadInputError
+from edgekd.names import FileName
 from edgekd.plugins import nearest
 from edgekd.reading import read_toml
 from edgekd.schema import Schema
@@ -147,7 +148,7 @@ class Recipe(Schema):
     `length` is how many tokens a deployed model takes; longer sequences are cut (default: the data's own length).
     """
 
-    name: str
+    name: FileName
     title: str = ""
     seed: NonNegativeInt = 0
     seeds: PositiveInt = 1

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from edgekd.errors import BadInputError
+from edgekd.names import FileName, require_file_name
 from edgekd.package_data import TARGETS
 from edgekd.plugins import nearest
 from edgekd.reading import read_toml
@@ -51,7 +52,7 @@ class Target(Schema):
     `batch` is what it is tuned for), `floats` the type of what is not int8.
     """
 
-    name: str
+    name: FileName
     title: str
     backend: str
     scheme: str
@@ -107,9 +108,9 @@ def described(name: str) -> dict[str, Any]:
 
 def load_target(name: str) -> Target:
     """Find a target by path, then in `./targets/`, then among the built-in ones; raise BadInputError otherwise."""
-    local = Path("targets") / f"{name}.toml"
-    path = Path(name) if name.endswith(".toml") else local if local.is_file() else None
-    if path is None:
+    own = name.endswith(".toml")
+    path = Path(name) if own else Path("targets") / f"{require_file_name(name, 'target')}.toml"
+    if not own and not path.is_file():
         if name not in builtin_targets():
             raise BadInputError(f"unknown target {name!r}{nearest(name, builtin_targets())}")
         path = TARGETS / f"{name}.toml"

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 import typer
-from rich.console import Console
 from typer.core import TyperGroup
 
 from edgekd.errors import EdgekdError
+from edgekd.screen import Screen, visible
 
 BAD_INPUT, DEVICE_LOST, NOT_PROVEN, OUR_BUG, INTERRUPTED = 2, 3, 4, 70, 130
 
@@ -56,11 +56,11 @@ def show(document: Any, as_json: bool, table: Callable[[Any], Any] | None = None
     if not speaks():
         return
     if as_json:
-        typer.echo(json.dumps(document, indent=2))
+        typer.echo(json.dumps(document, indent=2).replace("\x7f", "\\u007f"))
         return
     from edgekd.reporting.tables import plain
 
-    Console().print((table or plain)(document), crop=False)
+    Screen().print((table or plain)(document), crop=False)
 
 
 def _place(error: OSError) -> str:
@@ -69,21 +69,22 @@ def _place(error: OSError) -> str:
 
 def say(line: str) -> None:
     """One line as it is."""
-    Console(soft_wrap=True).print(line, markup=False, highlight=False)
+    Screen(soft_wrap=True).print(line, markup=False, highlight=False)
 
 
 def note(line: str) -> None:
     """Print one line on standard error, where no document is."""
     if speaks():
-        Console(stderr=True, soft_wrap=True).print(line, markup=False, highlight=False)
+        Screen(stderr=True, soft_wrap=True).print(line, markup=False, highlight=False)
 
 
 def complain(message: str, code: int) -> typer.Exit:
     """Say what went wrong, on standard error; what to raise."""
     if os.environ.get("EDGEKD_DEBUG"):
-        traceback.print_exc()
+        for line in traceback.format_exc().split("\n"):
+            typer.echo(visible(line), err=True)
     if not speaks():
         return typer.Exit(code)
     style = "yellow" if code in (NOT_PROVEN, INTERRUPTED) else "red"
-    Console(stderr=True, soft_wrap=True).print(message, style=style, markup=False, highlight=False)
+    Screen(stderr=True, soft_wrap=True).print(visible(message), style=style, markup=False, highlight=False)
     return typer.Exit(code)

@@ -15,6 +15,7 @@ from edgekd.errors import BadInputError, DeviceError
 from edgekd.measure.predictions import read_predictions
 from edgekd.measure.records import End, Footprint, Golden, Kernels, Load, Predictions, Scenario, Start, Timing
 from edgekd.package_data import EXPORT
+from edgekd.reading import reading
 from edgekd.schema import Schema
 
 Array = np.ndarray[Any, Any]
@@ -128,7 +129,7 @@ def runner_argv(device: Device) -> list[str]:
 def parse(finished: Finished, built: bool = False) -> Answer:
     """Records of a finished runner, `built` for one kind of processor or not; DeviceError without an `end` record."""
     records: dict[str, list[dict[str, Any]]] = {}
-    for line in finished.stdout.splitlines():
+    for line in finished.stdout.split("\n"):
         record = _record(line)
         if record is not None:
             records.setdefault(record.pop("record"), []).append(record)
@@ -142,8 +143,9 @@ def parse(finished: Finished, built: bool = False) -> Answer:
 def _record(line: str) -> dict[str, Any] | None:
     """A line's record, or None for what a login shell or a broken connection leaves between them."""
     try:
-        document = json.loads(line)
-    except ValueError:
+        with reading("the runner", "a record"):
+            document = json.loads(line)
+    except BadInputError:
         return None
     return document if isinstance(document, dict) and isinstance(document.get("record"), str) else None
 

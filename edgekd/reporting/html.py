@@ -15,6 +15,7 @@ from edgekd.reading import read_json, reading
 from edgekd.reporting import accuracy, latency, parity, tables, teaching, training, verdict, words
 from edgekd.reporting.svg import Plot
 from edgekd.reporting.words import Run
+from edgekd.screen import visible_document
 
 RUN, REPORT = "run.json", "report.html"
 _WORDS = ("cost", "count", "milliseconds", "number", "percent", "seconds", "sentence", "size")
@@ -35,6 +36,7 @@ def render(run: Run, folder: Path) -> str:
 
     Sections without data are left out. All text is escaped: names come from recipes and devices.
     """
+    run = visible_document(run)
     title = str(run.get("title") or run.get("name") or folder.name or "run")
     targets = [list(rows) for _, rows in groupby(tables.target_rows(run), key=lambda row: row["target"])]
     return _template().render(

@@ -4,7 +4,7 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -23,6 +23,7 @@ from edgekd.reporting.words import (
     state,
     three_digits,
 )
+from edgekd.screen import Screen
 
 _LATENCY = ("p50", "low", "high", "p90", "p99", "n")
 _STYLES = {
@@ -59,7 +60,7 @@ def learned(run: Run) -> Group:
 
 def text(renderable: RenderableType, width: int = 100) -> str:
     """Anything for the terminal as plain text."""
-    console = Console(file=io.StringIO(), width=width, color_system=None)
+    console = Screen(file=io.StringIO(), width=width, color_system=None)
     with console.capture() as capture:
         console.print(renderable)
     return capture.get().rstrip()

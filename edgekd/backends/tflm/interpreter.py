@@ -32,7 +32,7 @@ def footprint(content: bytes, converted: Converted, target: Target) -> dict[str,
             [sys.executable, str(EXPORT / "run.py"), "build", str(folder)],
             capture_output=True, text=True, timeout=SECONDS, check=False,
         )  # fmt: skip
-    records = {record.pop("record"): record for record in map(json.loads, finished.stdout.splitlines())}
+    records = {record.pop("record"): record for record in map(json.loads, filter(None, finished.stdout.split("\n")))}
     if not records.get("end", {}).get("ok"):
         raise BadInputError(records.get("end", {}).get("error") or "TFLite-Micro's interpreter crashed on the model")
     return dict(records["footprint"])
