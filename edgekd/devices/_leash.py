@@ -7,19 +7,40 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import IO
 
 from edgekd.errors import DeviceError
 
 GRACE = 5.0  # seconds for the far end to clean up once it is let go
+LONGEST_PAUSE = 0.1  # seconds between two looks: rare enough that a timing here does not feel them
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How many bytes a program may write: in all, and on average per second."""
+
+    total: int
+    per_second: int
+
+    def exceeded(self, written: int, seconds: float) -> bool:
+        """Whether it wrote more; a burst of two seconds' worth is none."""
+        return written > min(self.total, self.per_second * (seconds + 2))
+
+    def __str__(self) -> str:
+        return f"{self.per_second / 1e6:g} MB per second, or {self.total / 1e6:g} MB in all"
+
+
+SAID, FETCHED = Limit(10**9, 32 * 10**6), Limit(8 * 10**9, 10**10)  # of a command, of a file that is fetched
 
 
 class Leash:
     """`argv` with a script on its standard input, which then stays open. Its output goes to files: none can block."""
 
-    def __init__(self, argv: Sequence[str], script: bytes) -> None:
+    def __init__(self, argv: Sequence[str], script: bytes, limit: Limit = SAID) -> None:
         self._stdout, self._stderr = _files()
+        self._limit, self._begin, self._flooded = limit, time.monotonic(), False
         self._final: tuple[bytes, bytes] | None = None
         self._letting_go = threading.Lock()
         reader, self._hold = os.pipe()
@@ -53,6 +74,14 @@ class Leash:
         return self._process.returncode is not None
 
     @property
+    def floods(self) -> bool:
+        """Whether it has written more than it may."""
+        if not (self._flooded or self._final):
+            written = sum(os.fstat(file.fileno()).st_size for file in (self._stdout, self._stderr))
+            self._flooded = self._limit.exceeded(written, time.monotonic() - self._begin)
+        return self._flooded
+
+    @property
     def output(self) -> bytes:
         """What it has written so far."""
         return self._final[0] if self._final else _content(self._stdout)
@@ -63,11 +92,8 @@ class Leash:
         return (self._final[1] if self._final else _content(self._stderr)).decode(errors="replace")
 
     def wait(self, seconds: float) -> bool:
-        """Whether the client left in time."""
-        deadline, pause = time.monotonic() + seconds, 0.001
-        while not self.ended and time.monotonic() < deadline:
-            time.sleep(pause)
-            pause = min(2 * pause, 0.02)
+        """Whether the client left in time; one that floods is not waited for."""
+        _await(lambda: self.ended or self.floods, seconds)
         return self.ended
 
     def let_go(self) -> None:
@@ -80,16 +106,22 @@ class Leash:
         if self._hold >= 0:
             os.close(self._hold)
             self._hold = -1
-        if not self.wait(GRACE):
+        if self.floods or not self.wait(GRACE):  # what floods would fill the disk meanwhile
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-            self.wait(GRACE)
-        self._final = _content(self._stdout), _content(self._stderr)
+            _await(lambda: self.ended, GRACE)
+        self._final = (b"", b"") if self.floods else (_content(self._stdout), _content(self._stderr))
         self._close()
 
     def _close(self) -> None:
         self._stdout.close()
         self._stderr.close()
+
+
+def _await(condition: Callable[[], bool], seconds: float) -> None:
+    begin = time.monotonic()
+    while not condition() and (waited := time.monotonic() - begin) < seconds:
+        time.sleep(min(max(0.001, waited / 20), LONGEST_PAUSE, seconds - waited))
 
 
 def environment() -> dict[str, str]:

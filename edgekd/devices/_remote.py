@@ -8,11 +8,11 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from edgekd.devices import _scripts
 from edgekd.devices._address import Address
-from edgekd.devices._leash import GRACE, Leash, environment, first_words, last_words
+from edgekd.devices._leash import FETCHED, GRACE, SAID, Leash, Limit, environment, first_words, last_words
 from edgekd.devices._parcel import Parcel, parcel, write_tar
 from edgekd.devices.transport import Finished
 from edgekd.errors import DeviceError, DeviceLostError, DeviceTimeoutError
@@ -20,7 +20,6 @@ from edgekd.files import write_bytes
 
 OPENING, ASIDE = 30.0, 60.0  # seconds to open a device, and for what is not the command itself
 SLOWEST = 200_000  # bytes per second below which a link counts as hung
-SAFE_PATH = re.compile(r"/[\w./+-]+", re.ASCII)
 
 
 class Client(Protocol):
@@ -42,7 +41,12 @@ class Client(Protocol):
 
 
 class RemoteDevice:
-    """One private folder there and the processes started in it; both end with the connection, however that ends."""
+    """One private folder there and the processes started in it; both end with the connection, however that ends.
+
+    `temporary` is what a shell there takes for the folder to make it in.
+    """
+
+    PATHS: ClassVar[re.Pattern[str]] = re.compile(r"/[\w./+-]+", re.ASCII)
 
     def __init__(self, uri: str, client: Client, temporary: str, address: Address) -> None:
         self.uri, self.python, self.runner = uri, address.python, address.runner
@@ -64,9 +68,7 @@ class RemoteDevice:
 
     def run(self, argv: Sequence[str], timeout: float) -> Finished:
         """Run in the device's folder; a timeout, Ctrl-C or a lost connection also end the command's children."""
-        limit = timeout + GRACE  # the device's own, for when nobody can tell it any more
-        script = _scripts.supervise(self._token, self.workspace, argv, limit)
-        answer, stdout, stderr = self._ask(script, timeout)
+        answer, stdout, stderr = self._ask(self._script(argv, timeout), timeout)
         if answer == "missing":
             hint = "; name another by ?python=PATH, or do without by ?runner=FOLDER" if argv[0] == self.python else ""
             raise DeviceError(f"{self.uri} cannot run {argv[0]}: not found there{hint}")
@@ -82,7 +84,7 @@ class RemoteDevice:
 
     def pull(self, remote: str, path: Path) -> None:
         """Fetch, check the hash, and only then write."""
-        answer, content, _ = self._ask(_scripts.fetch(self._token, remote), 10 * ASIDE)
+        answer, content, _ = self._ask(_scripts.fetch(self._token, remote), 10 * ASIDE, FETCHED)
         if answer == "absent":
             raise DeviceError(f"{self.uri} has no {remote}")
         if hashlib.sha256(content).hexdigest() != answer:
@@ -100,6 +102,10 @@ class RemoteDevice:
             leash.let_go()
         self._client.close()
 
+    def _script(self, argv: Sequence[str], seconds: float) -> bytes:
+        """Run a command; the device has a limit of its own, for when nobody can tell it any more."""
+        return _scripts.supervise(self._token, self.workspace, argv, seconds + GRACE)
+
     def _await_folder(self) -> str:
         keeper = self._keeper
         deadline = time.monotonic() + OPENING
@@ -107,18 +113,20 @@ class RemoteDevice:
             if keeper.ended:
                 reason = self._client.diagnosis(keeper.complaints)
                 raise reason or DeviceError(f"{self.uri} gave no shell: {last_words(keeper.complaints)}")
+            if keeper.floods:
+                raise DeviceError(f"{self.uri} writes without end instead of giving a shell")
             if time.monotonic() > deadline:
                 raise DeviceTimeoutError(f"{self.uri}: no answer within {OPENING:g} s")
             time.sleep(0.01)
         folder = found[1]
-        if not SAFE_PATH.fullmatch(folder):
+        if not self.PATHS.fullmatch(folder):
             raise DeviceError(f"{self.uri}: its folder for temporary files has an odd name: {folder!r}")
         return folder
 
-    def _ask(self, script: bytes, timeout: float) -> tuple[str, bytes, str]:
+    def _ask(self, script: bytes, timeout: float, limit: Limit = SAID) -> tuple[str, bytes, str]:
         """A script's answer, what it wrote before that, and its complaints."""
         self._check_alive()
-        leash = Leash(self._client.argv("sh"), script)
+        leash = Leash(self._client.argv("sh"), script, limit)
         self._running.add(leash)
         try:
             in_time = leash.wait(timeout)
@@ -126,6 +134,8 @@ class RemoteDevice:
             leash.let_go()
             self._running.discard(leash)
         self._check_open()
+        if leash.floods:
+            raise DeviceError(f"{self.uri}: what runs there was ended: it wrote more than {limit}")
         if not in_time:
             raise DeviceTimeoutError(f"{self.uri}: no answer within {timeout:g} s")
         found = self._split(leash.output)
@@ -171,7 +181,7 @@ class RemoteDevice:
 
     def _check_alive(self) -> None:
         self._check_open()
-        if self._keeper.ended:
+        if self._keeper.ended or self._keeper.floods:
             raise self._lost(self._keeper.complaints)
 
     def _lost(self, complaints: str) -> DeviceLostError:

@@ -15,7 +15,7 @@ FULL = 64  # free kB at which what did not arrive did not fit
 def keep(token: str, temporary: str) -> bytes:
     """Make a private folder and answer its path; at the end of the input, or of the connection, remove it."""
     return _script(
-        f'folder=$(mktemp -d "{temporary}/edgekd-XXXXXXXX") || exit 1',
+        f"folder=$(mktemp -d {temporary}/edgekd-XXXXXXXX) || exit 1",
         """trap 'rm -rf "$folder" || { sleep 1; rm -rf "$folder"; }' 0""",
         "trap exit HUP INT PIPE TERM",
         'mkdir "$folder/incoming" "$folder/objects" || exit 1',
@@ -41,6 +41,24 @@ def supervise(token: str, folder: str, argv: Sequence[str], seconds: float) -> b
         'watch=$!; wait "$pid"; code=$?',
         'kill "$watch"; kill -9 "-$pid" 2>/dev/null',
         _answer(token, '"$code"'),
+    )
+
+
+def attend(token: str, folder: str, argv: Sequence[str]) -> bytes:
+    """Run a command where we are, in this shell's own process group, and answer its code, or `missing`.
+
+    All of the group ends with it, and at the end of the input. A group of its own is what the shell must have.
+    """
+    return _script(
+        f"export TMPDIR={quote(folder)}",
+        f"command -v {quote(argv[0])} >/dev/null 2>&1 || {{ {_answer(token, 'missing')}; exit; }}",
+        f"{' '.join(map(quote, argv))} 3<&- &",
+        "pid=$!",
+        "{ while read -r _; do :; done <&3; kill -9 0; } >/dev/null 2>&1 &",
+        'wait "$pid"; code=$?',
+        _answer(token, '"$code"'),
+        "kill -9 0",
+        private=False,
     )
 
 
@@ -79,6 +97,7 @@ def _answer(token: str, word: str) -> str:
     return f"printf '\\n%s %s\\n' {token} {word}"
 
 
-def _script(*lines: str) -> bytes:
-    text = "\n".join(("{ umask 077; exec 3<&0 </dev/null", *lines, "exit; }", ""))
+def _script(*lines: str, private: bool = True) -> bytes:
+    umask = "umask 077; " if private else ""
+    text = "\n".join((f"{{ {umask}exec 3<&0 </dev/null", *lines, "exit; }", ""))
     return text.encode(errors="surrogateescape")

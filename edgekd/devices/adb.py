@@ -110,7 +110,7 @@ def open_device(uri: str) -> RemoteDevice:
     address = parse(uri, ADDRESS, "adb://serial or adb://host:port")
     client = AdbClient(uri, str(address.parts["serial"]))
     client.reach()
-    return RemoteDevice(uri, client, "${TMPDIR:-/data/local/tmp}", address)
+    return RemoteDevice(uri, client, '"${TMPDIR:-/data/local/tmp}"', address)
 
 
 def discover() -> list[Found]:

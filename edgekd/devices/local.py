@@ -1,47 +1,50 @@
-"""This machine as a device: files are used where they are, commands run as subprocesses."""
+"""This machine as a device: files are used where they are, commands run as subprocesses.
 
-import contextlib
-import os
-import platform
+Like any other device it has a shell that holds its folder, so that whatever ends edgekd ends what runs here, too.
+"""
+
+import re
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
+from typing import ClassVar
 
-from edgekd.devices._address import parse
-from edgekd.devices.transport import Device, Finished, Found
-from edgekd.errors import DeviceError, DeviceLostError, DeviceTimeoutError
+from edgekd.devices import _scripts
+from edgekd.devices._address import Address, parse
+from edgekd.devices._remote import RemoteDevice
+from edgekd.devices.transport import Device, Found
+from edgekd.errors import DeviceError
+
+SHELL = "/bin/sh"
 
 
-class LocalDevice:
+class HostClient:
+    """What reaches this machine: nothing is in between."""
+
+    transport = "local"
+
+    def argv(self, *command: str, first: bool = False) -> list[str]:
+        """The command itself."""
+        return [SHELL if word == "sh" else word for word in command]
+
+    def diagnosis(self, complaints: str) -> DeviceError | None:
+        """Nothing is in the way."""
+        return None
+
+    def close(self) -> None:
+        """Nothing is left."""
+
+
+class LocalDevice(RemoteDevice):
     """The nearest device. `python` is the interpreter that edgekd itself runs in, unless another one is named."""
 
-    def __init__(self, uri: str, python: str = sys.executable, runner: Path | None = None) -> None:
-        self.uri, self.python, self.runner = uri, python, runner
-        self._folder = tempfile.TemporaryDirectory(prefix="edgekd-")
-        self.workspace = self._folder.name
-        self._running: set[subprocess.Popen[str]] = set()
-        self._closed = False
+    PATHS: ClassVar[re.Pattern[str]] = re.compile(r"/[^\n]+")  # no other program has to read them
 
-    def run(self, argv: Sequence[str], timeout: float) -> Finished:
-        """Run in a session of its own, so that a timeout or Ctrl-C also ends the command's children."""
-        process = self._start(argv)
-        try:
-            self._check_open()
-            stdout, stderr = process.communicate(timeout=timeout)
-        except BaseException as error:
-            _kill_session(process)
-            process.communicate()
-            if isinstance(error, subprocess.TimeoutExpired):
-                raise DeviceTimeoutError(f"{self.uri}: no answer within {timeout:g} s") from error
-            raise
-        finally:
-            self._running.discard(process)
-        self._check_open()
-        return Finished(process.returncode, stdout, stderr)
+    def __init__(self, uri: str, python: str = sys.executable, runner: Path | None = None) -> None:
+        super().__init__(uri, HostClient(), quote(tempfile.gettempdir()), Address({}, python, runner))
 
     def push(self, path: Path) -> str:
         """The path itself: nothing has to travel."""
@@ -55,36 +58,9 @@ class LocalDevice:
         except OSError as error:
             raise DeviceError(f"{self.uri} has no {remote}: {error.strerror}") from error
 
-    def facts(self) -> dict[str, str]:
-        """The host's name is left out: results are published."""
-        return {"transport": "local", "system": platform.system()}
-
-    def close(self) -> None:
-        """End what runs and remove the workspace."""
-        self._closed = True
-        for process in tuple(self._running):
-            _kill_session(process)
-        self._folder.cleanup()
-
-    def _start(self, argv: Sequence[str]) -> subprocess.Popen[str]:
-        null, pipe = subprocess.DEVNULL, subprocess.PIPE
-        try:
-            process = subprocess.Popen(
-                argv, stdin=null, stdout=pipe, stderr=pipe, encoding="utf-8", errors="replace", start_new_session=True
-            )
-        except OSError as error:
-            raise DeviceError(f"{self.uri} cannot run {argv[0]}: {error.strerror}") from error
-        self._running.add(process)
-        return process
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise DeviceLostError(f"{self.uri} was closed")
-
-
-def _kill_session(process: subprocess.Popen[str]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    def _script(self, argv: Sequence[str], seconds: float) -> bytes:
+        """Where the user is, and as long as we live: a limit of its own is not needed here."""
+        return _scripts.attend(self._token, self.workspace, argv)
 
 
 def open_device(uri: str) -> Device:

@@ -68,7 +68,7 @@ def open_device(uri: str) -> RemoteDevice:
     address = parse(uri, ADDRESS, "ssh://[user@]host[:port]")
     user, host, port = (address.parts[part] for part in ("user", "host", "port"))
     client = SshClient(uri, user, str(host).strip("[]"), port)
-    return RemoteDevice(uri, client, "${TMPDIR:-/tmp}", address)
+    return RemoteDevice(uri, client, '"${TMPDIR:-/tmp}"', address)
 
 
 def discover() -> list[Found]:

@@ -1,8 +1,8 @@
 """A bundle on a device: run the runner there, in a process of its own, and believe nothing but its `end` record."""
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from edgekd.bundle import read_manifest
-from edgekd.devices import Device, Finished
+from edgekd.devices import Device, Finished, open_device
 from edgekd.errors import BadInputError, DeviceError
 from edgekd.measure.predictions import read_predictions
 from edgekd.measure.records import End, Footprint, Golden, Kernels, Load, Predictions, Scenario, Start, Timing
@@ -95,8 +95,8 @@ class Session:
 
         Raises DeviceError for outputs that are not the manifest's.
         """
-        with tempfile.TemporaryDirectory(prefix="edgekd-") as scratch:
-            source, result = Path(scratch) / "inputs.npz", Path(scratch) / "outputs.npz"
+        with closing(open_device("local:")) as here:  # whose folder goes with this process, however that ends
+            source, result = Path(here.workspace) / "inputs.npz", Path(here.workspace) / "outputs.npz"
             np.savez(source, **dict(inputs))  # type: ignore[arg-type]
             remote = f"{self.device.workspace}/outputs.npz"
             count = max(map(len, inputs.values()), default=0)
