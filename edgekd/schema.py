@@ -12,10 +12,13 @@ from edgekd.reading import reading
 
 Cores = Annotated[str, Field(pattern=r"^\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?)*$")]  # such as 4-7 or 0,2
 
-# Numbers from outside: more than nothing, nothing or more. Schema refuses what is not finite.
+# Numbers from outside; Schema refuses what is not finite.
 Positive = Annotated[float, Field(gt=0)]
 Amount = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Milliseconds = Annotated[float, Field(ge=1e-6, le=1e9)]  # a nanosecond to eleven days
+Megabytes = Annotated[float, Field(ge=0, le=1e9)]  # a petabyte
+Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 
 class Schema(BaseModel):

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgekd.bundle import TensorSpec
 from edgekd.distance import Array, Steps, float_step, is_classifier, steps_apart
-from edgekd.schema import Schema
+from edgekd.schema import Amount, Count, Positive, Schema, Share
 
 
 class OutputDifference(Schema):
@@ -22,12 +22,12 @@ class OutputDifference(Schema):
     """
 
     output: str
-    n: int
-    step: float | None = None
-    max_steps: float | None = None
-    p999_steps: float | None = None
-    differing: float | None = None
-    argmax_changes: int | None = None
+    n: Count
+    step: Positive | None = None
+    max_steps: Amount | None = None
+    p999_steps: Amount | None = None
+    differing: Share | None = None
+    argmax_changes: Count | None = None
     reason: str | None = None
 
 

@@ -3,11 +3,12 @@
 import re
 from collections.abc import Mapping
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from edgekd.devices import Device
 from edgekd.errors import DeviceError
-from edgekd.schema import Schema
+from edgekd.measure.device_text import understanding
+from edgekd.schema import Amount, Count, Schema
 
 INTERESTING_FLAGS = {
     *("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni", "amx_int8", "amx_bf16"),
@@ -52,14 +53,14 @@ class Machine(Schema):
 
     cpu: str
     arch: str
-    cores: int
+    cores: PositiveInt
     flags: tuple[str, ...]
-    memory_mb: int | None
+    memory_mb: Count | None
     kernel: str
     python: str | None
     governor: str | None
-    frequency_mhz: float | None
-    max_frequency_mhz: float | None
+    frequency_mhz: Amount | None
+    max_frequency_mhz: Amount | None
     parts: tuple[str, ...] = ()
     android: dict[str, str] = Field(default_factory=dict)
     gpu: str | None = None
@@ -78,6 +79,11 @@ def machine_facts(device: Device) -> Machine:
     said = sections(device.run(["sh", "-c", SCRIPT, device.python], timeout=60).stdout)
     if "python" not in said or not said["cores"].isdigit():
         raise DeviceError(f"{device.uri} did not say what machine it is")
+    with understanding(device.uri, "what it says of itself"):
+        return _machine(device, said)
+
+
+def _machine(device: Device, said: Mapping[str, str]) -> Machine:
     android, (gpu, driver) = _fields(said["android"]), _nvidia(said["gpu"])
     optional = {
         "memory_mb": _memory_mb(said[MEMINFO]),

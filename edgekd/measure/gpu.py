@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from edgekd.measure.snapshot import Reading, highest, known, middle, words
-from edgekd.schema import Schema
+from edgekd.schema import Amount, Count, Schema, Share
 
 HELD_BACK = {  # of NVML's nvmlClocksEventReasons those that are nobody's choice, by bit
     0x04: "power cap",
@@ -26,13 +26,13 @@ class Gpu(Schema):
     median and the mean while it did; temperatures are in °C. `capped` names what held the clock back meanwhile.
     """
 
-    samples: int
-    busy: float | None = None
-    frequency_mhz: float | None = None
-    max_frequency_mhz: float | None = None
+    samples: Count
+    busy: Share | None = None
+    frequency_mhz: Amount | None = None
+    max_frequency_mhz: Amount | None = None
     temperature_before: float | None = None
     temperature_highest: float | None = None
-    power_w: float | None = None
+    power_w: Amount | None = None
     capped: tuple[str, ...] | None = None
     missing: dict[str, str] = Field(default_factory=dict)
 

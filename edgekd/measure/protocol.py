@@ -82,9 +82,10 @@ class Session:
         offline = [] if scenario == "single-stream" else ["--scenario", scenario]
         least, patience = (f"--seconds={seconds}", f"--count={count}"), 10 * seconds + SLOWEST * count
         answer = self._run("bench", *least, *offline, longer=patience)
-        return Replicate(
-            answer.every("start", Start)[0], answer.every("load", Load)[0], answer.every("latency", Timing)[0]
-        )
+        timing, batch = answer.every("latency", Timing)[0], self.batch or read_manifest(self.bundle).batch
+        if timing.batch != batch:
+            raise DeviceError(f"the runner timed batch {timing.batch}, where {batch} was asked for")
+        return Replicate(answer.every("start", Start)[0], answer.every("load", Load)[0], timing)
 
     def footprint(self) -> Footprint:
         """What the model takes of a device that cannot be timed here."""

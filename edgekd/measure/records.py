@@ -1,10 +1,13 @@
-"""The runner's records, one per line of its output; `export/run.py` writes them, and so does `export/c`."""
+"""The runner's records, one per line of its output; `export/run.py` writes them, and so does `export/c`.
 
-from typing import Literal
+A device may say anything: every number has a range, and what lies outside it is not believed.
+"""
 
-from pydantic import Field
+from typing import Literal, Self
 
-from edgekd.schema import Schema
+from pydantic import Field, PositiveInt, model_validator
+
+from edgekd.schema import Amount, Count, Megabytes, Milliseconds, Schema, Share
 
 Scenario = Literal["single-stream", "offline"]
 
@@ -12,8 +15,8 @@ Scenario = Literal["single-stream", "offline"]
 class Start(Schema):
     """Who answers: written once the bundle is checked and its runtime loaded. The C runner has no `python`."""
 
-    pid: int
-    format: int
+    pid: Count
+    format: Count
     bundle: str
     backend: str
     precision: str
@@ -36,7 +39,7 @@ class Load(Schema):
     `cold` says whether the bundle's files had left the page cache before; None where nobody asked for it or can tell.
     """
 
-    ms: float
+    ms: Milliseconds
     cold: bool | None = None
     details: dict[str, str] = Field(default_factory=dict)
 
@@ -48,13 +51,19 @@ class Kernels(Schema):
     `warning` says why they may compute wrongly on this CPU.
     """
 
-    int8: int | None
-    total: int | None
+    int8: Count | None
+    total: Count | None
     how: str
-    ops: dict[str, int]
-    delegated: int | None = None
-    fallback: int | None = None
+    ops: dict[str, Count]
+    delegated: Count | None = None
+    fallback: Count | None = None
     warning: str | None = None
+
+    @model_validator(mode="after")
+    def _some_of_all(self) -> Self:
+        if (self.int8 or 0) > (self.total or 0):
+            raise ValueError(f"{self.int8} int8 kernels of {self.total}")
+        return self
 
 
 class Golden(Schema):
@@ -65,10 +74,10 @@ class Golden(Schema):
     """
 
     output: str
-    max_steps: float | None
-    p999_steps: float | None
-    argmax_agreement: float | None
-    drift: float | None = None
+    max_steps: Amount | None
+    p999_steps: Amount | None
+    argmax_agreement: Share | None
+    drift: Amount | None = None
     unproven: str | None = None
     ok: bool
 
@@ -84,34 +93,34 @@ class Timing(Schema):
     one.
     """
 
-    first_ms: float
-    samples_ms: tuple[float, ...] = Field(min_length=1)
-    cpu_ms_min: float
-    load_average: float | None
-    peak_rss_mb: float | None
-    model_rss_mb: float | None = None
-    warm_load_ms: float | None = None
-    involuntary_switches: int | None = None
-    batch: int
-    threads: int
+    first_ms: Milliseconds
+    samples_ms: tuple[Milliseconds, ...] = Field(min_length=1)
+    cpu_ms_min: Amount
+    load_average: Amount | None
+    peak_rss_mb: Megabytes | None
+    model_rss_mb: Megabytes | None = None
+    warm_load_ms: Milliseconds | None = None
+    involuntary_switches: Count | None = None
+    batch: PositiveInt
+    threads: PositiveInt
     scenario: Scenario = "single-stream"
-    affinity: tuple[int, ...] | None = None
+    affinity: tuple[Count, ...] | None = None
     missing: dict[str, str] = Field(default_factory=dict)
 
 
 class Footprint(Schema):
     """What a model takes of a microcontroller that the runner stands in for: RAM, flash, multiply-accumulates."""
 
-    arena_bytes: int
-    flash_bytes: int
-    macs: int | None = None
+    arena_bytes: Count
+    flash_bytes: Count
+    macs: Count | None = None
 
 
 class Predictions(Schema):
     """Where the outputs lie on the device, and for how many samples."""
 
     path: str
-    n: int
+    n: PositiveInt
 
 
 class End(Schema):

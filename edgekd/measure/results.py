@@ -19,7 +19,7 @@ from edgekd.measure.records import Scenario
 from edgekd.measure.statistics import Latency
 from edgekd.measure.telemetry import Telemetry
 from edgekd.reading import read_lines
-from edgekd.schema import Schema
+from edgekd.schema import Milliseconds, Schema
 
 SHA256 = r"^[0-9a-f]{64}$"
 BLOCK = 1 << 16  # bytes
@@ -73,7 +73,7 @@ class Row(Schema):
     metric_name: str | None = None
     metric: float | None = None
     difference: Difference | None = None
-    samples: tuple[tuple[float, ...], ...] = ()
+    samples: tuple[tuple[Milliseconds, ...], ...] = ()
     missing: dict[str, str] = Field(default_factory=dict)
 
     @property

@@ -6,9 +6,10 @@ from itertools import accumulate
 from typing import Literal, NamedTuple
 
 import numpy as np
+from pydantic import PositiveInt
 
 from edgekd.measure.records import Timing
-from edgekd.schema import Schema
+from edgekd.schema import Amount, Megabytes, Milliseconds, Positive, Schema
 
 Flag = Literal["noisy", "throttled", "drifting", "emulated"]
 FALSE_ALARMS = 0.05
@@ -41,20 +42,20 @@ class Latency(Schema):
     `switches_per_s` counts how often other processes took the CPU.
     """
 
-    p50: float
-    p90: float
-    p99: float
-    low: float
-    high: float
-    n: int
-    replicates: int
-    first_ms: float
-    load_ms: float
-    warm_load_ms: float | None = None
-    peak_rss_mb: float | None
-    model_rss_mb: float | None = None
-    switches_per_s: float | None = None
-    throughput: float
+    p50: Milliseconds
+    p90: Milliseconds
+    p99: Milliseconds
+    low: Milliseconds
+    high: Milliseconds
+    n: PositiveInt
+    replicates: PositiveInt
+    first_ms: Milliseconds
+    load_ms: Milliseconds
+    warm_load_ms: Milliseconds | None = None
+    peak_rss_mb: Megabytes | None
+    model_rss_mb: Megabytes | None = None
+    switches_per_s: Amount | None = None
+    throughput: Positive
     flags: tuple[Flag, ...] = ()
 
     @property

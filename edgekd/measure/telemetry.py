@@ -10,9 +10,10 @@ from pydantic import Field
 
 from edgekd.devices import Device
 from edgekd.errors import DeviceError
+from edgekd.measure.device_text import understanding
 from edgekd.measure.gpu import Gpu, gpu
 from edgekd.measure.snapshot import SCRIPT, Reading, highest, known, middle, numbers, readings, words
-from edgekd.schema import Schema
+from edgekd.schema import Amount, Count, Schema, Share
 
 INTERVAL = 0.2  # seconds between samples
 LONGEST = 36_000  # samples after which a watch ends by itself: two hours
@@ -30,21 +31,21 @@ class Telemetry(Schema):
     to 6.
     """
 
-    seconds: float
-    samples: int
-    frequency_mhz: float | None = None
-    max_frequency_mhz: float | None = None
+    seconds: Amount
+    samples: Count
+    frequency_mhz: Amount | None = None
+    max_frequency_mhz: Amount | None = None
     governor_before: str | None = None
     governor_after: str | None = None
     power_mode: str | None = None
     temperature_before: float | None = None
     temperature_highest: float | None = None
-    thermal_status: int | None = None
+    thermal_status: Count | None = None
     capped: bool | None = None
-    steal: float | None = None
-    waiting: float | None = None
-    memory_waiting: float | None = None
-    power_w: float | None = None
+    steal: Share | None = None
+    waiting: Share | None = None
+    memory_waiting: Share | None = None
+    power_w: Amount | None = None
     charging: bool | None = None
     gpu: Gpu | None = None
     missing: dict[str, str] = Field(default_factory=dict)
@@ -81,7 +82,11 @@ def watch(device: Device, root: str = "/") -> Iterator[Watch]:
             device.run(["touch", stop], timeout=60)
             thread.join(60)
             device.run(["rm", "-f", stop], timeout=60)
-    watched.telemetry = telemetry(said[0])
+    try:
+        with understanding(device.uri, "what it says of its state"):
+            watched.telemetry = telemetry(said[0])
+    except DeviceError as error:
+        watched.telemetry = Telemetry(seconds=0, samples=0, missing={"telemetry": str(error)})
 
 
 def telemetry(text: str) -> Telemetry:
