@@ -1,5 +1,9 @@
-"""`scheme://address?python=PATH&runner=FOLDER`: the address is in words that no shell and no option parser reads
-otherwise; its settings, percent-encoded where need be, say what measures there."""
+"""`scheme://address?python=PATH&runner=FOLDER`: the address names a device as its owner does, the settings say what
+measures there.
+
+Both may be percent-encoded, and have to be where a character means something else, such as a `?` in a name. What no
+name needs, and a shell or an option parser would read otherwise, is refused.
+"""
 
 import re
 from dataclasses import dataclass
@@ -10,6 +14,8 @@ from edgekd.errors import BadInputError
 
 RUNNER = "edgekd-runner"
 SETTINGS = {"python", "runner"}
+WHOLE = re.compile(r"(?P<address>.+?)(\?(?P<query>\w+=.*))?", re.DOTALL)  # a `?` without a setting belongs to a name
+NEVER = set("'\"`$;&<>|{}")
 
 
 @dataclass(frozen=True)
@@ -23,15 +29,34 @@ class Address:
 
 def parse(uri: str, pattern: str, form: str, python: str = "python3") -> Address:
     """Match the address against `pattern`; BadInputError that shows the right `form`."""
-    address, _, query = uri.partition("?")
-    found = re.fullmatch(pattern, address, re.ASCII)
-    if not found:
+    whole = WHOLE.fullmatch(uri)
+    address, query = whole.group("address", "query") if whole else ("", None)
+    found = re.fullmatch(pattern, address)
+    parts = {key: part and unquote(part) for key, part in found.groupdict().items()} if found else {}
+    if not found or not all(part is None or _nameable(part) for part in parts.values()):
         raise BadInputError(f"device {uri!r}: expected {form}")
     pairs = [pair.partition("=")[::2] for pair in query.split("&")] if query else []
     settings = {key: unquote(value) for key, value in pairs}
     if len(settings) < len(pairs) or not settings.keys() <= SETTINGS or not all(map(_plain, settings.values())):
         raise BadInputError(f"device {uri!r}: expected {form}?python=PATH or {form}?runner=FOLDER")
-    return Address(found.groupdict(), settings.get("python", python), _runner(uri, settings.get("runner")))
+    return Address(parts, settings.get("python", python), _runner(uri, settings.get("runner")))
+
+
+def is_address(uri: str, pattern: str) -> bool:
+    """Whether `parse` takes it."""
+    try:
+        return bool(parse(uri, pattern, ""))
+    except BadInputError:
+        return False
+
+
+def spelled(name: str, special: str) -> str:
+    """A name for an address in which these characters mean something."""
+    return re.sub(f"[%{re.escape(special)}]", lambda found: f"%{ord(found[0]):02X}", name)
+
+
+def _nameable(part: str) -> bool:
+    return _plain(part) and part == part.strip() and not set(part) & NEVER
 
 
 def _plain(path: str) -> bool:

@@ -1,7 +1,7 @@
 """A device behind Android's own `adb`: a phone, or whatever else runs adbd.
 
-`adb://serial` as `adb devices` lists it, or `adb://host:port`, which is connected to first; both take `?python=PATH`
-and, as stock Android has none, `?runner=FOLDER`.
+`adb://serial` as `adb devices` lists it, blanks and all, or `adb://host:port`, which is connected to first; both take
+`?python=PATH` and, as stock Android has none, `?runner=FOLDER`.
 """
 
 import re
@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Mapping
 
-from edgekd.devices._address import parse
+from edgekd.devices._address import is_address, parse, spelled
 from edgekd.devices._leash import environment, last_words
 from edgekd.devices._remote import RemoteDevice
 from edgekd.devices.transport import Found
@@ -21,8 +21,7 @@ from edgekd.errors import (
     DeviceUnauthorizedError,
 )
 
-ADDRESS = r"adb://(?P<serial>(?!-)[\w.:-]+)"
-ATTACHED = re.compile(r"(?P<serial>\S+)\s+(?P<state>.*?)(?P<more>(\s+\w+:\S+)*)")
+ADDRESS = r"adb://(?P<serial>[^/]+)"
 PATIENCE, SETTLING = 30.0, 5.0  # seconds: for one answer of adb, and for a new connection to become usable
 WAITING = ("offline", "authorizing", "connecting")
 STATES: Mapping[str, tuple[type[DeviceError], str]] = {
@@ -59,7 +58,7 @@ class AdbClient:
 
     def reach(self) -> None:
         """Connect if need be; raise the DeviceError that names the state in the way, if there is one."""
-        state = self._states().get(self._serial)
+        state = _states(self._uri).get(self._serial)
         if state in (None, "offline") and re.fullmatch(r".+:\d+", self._serial):
             said = last_words(_adb(self._uri, "connect", self._serial))
             state = self._settled(patience=SETTLING if said.startswith(("connected", "already")) else 0)
@@ -67,7 +66,7 @@ class AdbClient:
                 unknown = re.search(r"resolve|not known|No address", said)
                 raise (DeviceNotFoundError if unknown else DeviceOfflineError)(f"{self._uri}: {said}")
         if state is None:
-            there = ", ".join(self._states()) or "none"
+            there = ", ".join(_states(self._uri)) or "none"
             raise DeviceNotFoundError(f"{self._uri}: no such device; attached: {there}")
         if state != "device":
             known = next((STATES[name] for name in STATES if state.startswith(name)), None)
@@ -76,13 +75,15 @@ class AdbClient:
 
     def _settled(self, patience: float) -> str | None:
         deadline = time.monotonic() + patience
-        while (state := self._states().get(self._serial)) in WAITING and time.monotonic() < deadline:
+        while (state := _states(self._uri).get(self._serial)) in WAITING and time.monotonic() < deadline:
             time.sleep(0.1)
         return state
 
-    def _states(self) -> dict[str, str]:
-        rows = (line.split("\t", 1) for line in _adb(self._uri, "devices").splitlines() if "\t" in line)
-        return {serial: state.strip() for serial, state in rows}
+
+def _states(uri: str) -> dict[str, str]:
+    """What is attached, by serial number, and its state: a serial number may hold blanks, and ends with a tab."""
+    rows = (line.split("\t", 1) for line in _adb(uri, "devices").split("\n") if "\t" in line)
+    return {serial: state.strip() for serial, state in rows}
 
 
 def _adb(uri: str, *words: str) -> str:
@@ -114,13 +115,12 @@ def open_device(uri: str) -> RemoteDevice:
 
 
 def discover() -> list[Found]:
-    """What `adb devices -l` lists; DeviceError without adb."""
-    rows = _adb("adb:", "devices", "-l").splitlines()
-    attached = (ATTACHED.fullmatch(row.strip()) for row in rows if not row.startswith(("List of", "*")))
+    """What `adb devices` lists; DeviceError without adb."""
+    states, details = _states("adb:"), _adb("adb:", "devices", "-l").split("\n")
     return [
-        Found(f"adb://{row['serial']}", _readiness(row["state"]), _model(row["more"]))
-        for row in attached
-        if row and re.fullmatch(ADDRESS, f"adb://{row['serial']}", re.ASCII)
+        Found(uri, _readiness(state), _model(next((row for row in details if row.startswith(f"{serial} ")), "")))
+        for serial, state in states.items()
+        if is_address(uri := f"adb://{spelled(serial, '/')}", ADDRESS)
     ]
 
 

@@ -9,14 +9,18 @@ import re
 import tempfile
 from pathlib import Path
 
-from edgekd.devices._address import parse
+from edgekd.devices._address import is_address, parse, spelled
 from edgekd.devices._leash import last_words
 from edgekd.devices._remote import RemoteDevice
 from edgekd.devices._ssh_config import host_aliases
 from edgekd.devices.transport import Found
 from edgekd.errors import DeviceError, DeviceNotFoundError, DeviceOfflineError, DeviceUnauthorizedError
 
-ADDRESS = r"ssh://((?P<user>(?!-)[\w.+-]+)@)?(?P<host>(?!-)[\w.-]+|\[[\w:.%]+\])(:(?P<port>\d{1,5}))?"
+NAME = r"(?:[^%/:?\[\]{}]|%[0-9A-Fa-f]{{2}})+"
+ADDRESS = (  # the last @ ends the user, whose name may hold others, and a domain before a backslash
+    f"ssh://((?P<user>{NAME.format('')})@)?"
+    rf"(?P<host>{NAME.format('@' + chr(92) * 2)}|\[[0-9A-Za-z:.%_-]+\])(:(?P<port>[0-9]{{1,5}}))?"
+)
 CONFIG = "EDGEKD_SSH_CONFIG"
 OPTIONS = (
     *("-T", "-a", "-x"),  # no terminal, no forwarded agent, no forwarded display
@@ -75,7 +79,7 @@ def discover() -> list[Found]:
     """The aliases of the user's ssh_config; none is called."""
     config = Path(os.environ.get(CONFIG) or Path.home() / ".ssh/config")
     return [
-        Found(f"ssh://{alias}", "not tried", f"in {source}")
+        Found(uri, "not tried", f"in {source}")
         for alias, source in host_aliases(config).items()
-        if re.fullmatch(ADDRESS, f"ssh://{alias}", re.ASCII)
+        if is_address(uri := f"ssh://{spelled(alias, '/:?[]@')}", ADDRESS)
     ]

@@ -13,7 +13,7 @@ from tests.devices.android import Android
     "uri",
     [
         *("adb:", "adb:serial", "adb://", "adb://-s", "adb:// serial", "adb://a/b", "adb://serial;touch pwned"),
-        *("adb://$(touch pwned)", "adb://a b", "adb://a\nb", "adb://serial?python=", "adb://serial?x=y"),
+        *("adb://$(touch pwned)", "adb://a\nb", "adb://%0a", "adb://serial?python=", "adb://serial?x=y"),
     ],
 )
 def test_what_is_no_address_is_bad_input(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

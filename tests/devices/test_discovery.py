@@ -59,27 +59,3 @@ def test_without_adb_the_row_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     listed = {found.uri: found.state for found in discover()}
     assert listed["local:"] == "ready"
     assert "cannot run adb" in listed["adb:"]
-
-
-@pytest.mark.parametrize(
-    ("line", "uri", "state", "what"),
-    [
-        ("emu-1  device product:sdk model:Pixel_9 device:tokay transport_id:1", "emu-1", "ready", "Pixel 9"),
-        ("R5CT  unauthorized usb:1-2 transport_id:3", "R5CT", "unauthorized: accept this computer's key", ""),
-        ("R5CT  no permissions (user in plugdev group); see [http://a.com/x] usb:1-2", "R5CT", "no permissions", ""),
-        ("10.0.0.7:5555 offline", "10.0.0.7:5555", "offline: plug it in again", ""),
-    ],
-)  # fmt: skip
-def test_rows_of_adb(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, uri: str, state: str, what: str
-) -> None:
-    """As adb 34 writes them; a program of that name says one row."""
-    adb = tmp_path / "adb"
-    adb.write_text(
-        f"#!/bin/sh\necho '* daemon started successfully'\necho 'List of devices attached'\necho \"{line}\"\n"
-    )
-    adb.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    found = next(found for found in discover() if found.uri.startswith("adb:"))
-    assert (found.uri, found.what) == (f"adb://{uri}", what)
-    assert found.state.startswith(state)
