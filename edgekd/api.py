@@ -21,7 +21,7 @@ from edgekd.pipeline.calibrated import calibrated, calibration_of, lost_by_layer
 from edgekd.pipeline.export import deliver
 from edgekd.pipeline.fine_tune import calibration, settle, settle_norms, simulated
 from edgekd.pipeline.proof import PARITY_INPUTS
-from edgekd.pipeline.score import agree, score, try_out
+from edgekd.pipeline.score import agree, doubt_teacher, score, try_out
 from edgekd.pipeline.summary import bought
 from edgekd.progress import Reporter
 from edgekd.quantization import qat
@@ -29,7 +29,7 @@ from edgekd.quantization.scheme import Scheme, find_scheme
 from edgekd.recipe import Data, Quantization, Training
 from edgekd.reporting.tables import learned, text
 from edgekd.target import load_target
-from edgekd.training import CachedTeacher, CrossEntropy, Distill, Teacher, teacher_taps
+from edgekd.training import CachedTeacher, CrossEntropy, Distill, Teacher, evaluate, teacher_taps
 from edgekd.training import train as learn
 from edgekd.training.loop import OnProgress
 from edgekd.training.objectives import Objective
@@ -240,10 +240,11 @@ class _Lesson:
         folder: Path | None,
         on_progress: OnProgress | None = None,
     ) -> None:
+        recipe, reporter = Data(name=self.data.name, augmentation=self.augmentation), Reporter()
         try_out(model, self.data, "student" if teacher else "model")
         if teacher is not None:
             try_out(teacher, self.data, "teacher")
-        recipe, reporter = Data(name=self.data.name, augmentation=self.augmentation), Reporter()
+            doubt_teacher(evaluate(teacher, self.data, self.data.val), self.data, self.data.val, reporter)
         key = digest([self.data.digest(), repr(self), repr(losses), cross_entropy, weights_digest(model)])
         with TemporaryDirectory(prefix="edgekd-") as scratch:
             place = folder or Path(scratch)

@@ -1,5 +1,7 @@
 """The user's own model, from PyTorch to a measured bundle."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -80,6 +82,18 @@ def test_data_that_are_no_data():
         edgekd.distill(
             Own(4), Own(4), ((np.zeros((2, 1, 4, 4)), np.zeros(1, int)), (np.zeros((2, 1, 4, 4)), np.zeros(2, int)))
         )
+
+
+def test_a_teacher_with_its_classes_in_another_order_is_doubted(quantized, capsys):
+    data, teacher = (stripes(200, 0), stripes(200, 1)), copy.deepcopy(quantized.student)
+    edgekd.distill(teacher, Own(2), data, training=Training(epochs=1))
+    assert "warning" not in capsys.readouterr().err
+    with torch.no_grad():
+        for parameter in teacher.head.parameters():
+            parameter.copy_(parameter.roll(1, 0))
+    edgekd.distill(teacher, Own(2), data, training=Training(epochs=1))
+    assert "may be chance" in capsys.readouterr().err
+    assert "classes in another order" in str(edgekd.compare(teacher, quantized.student, data))
 
 
 def test_two_networks_are_compared_on_the_test_split():

@@ -11,7 +11,7 @@ from torch import nn
 
 from edgekd.data.dataset import Dataset, prepare
 from edgekd.distillation import Generational, Method, load_methods
-from edgekd.pipeline.score import agree, score, try_out
+from edgekd.pipeline.score import agree, doubt_teacher, score, try_out
 from edgekd.pipeline.stages import Stages
 from edgekd.progress import Reporter
 from edgekd.recipe import Model, Recipe
@@ -104,10 +104,13 @@ def first_step(room: Classroom) -> nn.Module:
 
 def teach(room: Classroom) -> list[Learned]:
     """The teachers, the recipe's own first: trained, read from a checkpoint or, with 0 epochs, as they were made."""
-    return [
+    teachers = [
         _teacher(room, model, f"teacher-{number}" if number else "teacher")
         for number, model in enumerate(room.recipe.teachers)
     ]
+    for teacher in teachers:
+        doubt_teacher(teacher.record["test"], room.data, room.data.test, room.reporter)
+    return teachers
 
 
 def _teacher(room: Classroom, recipe: Model, name: str) -> Learned:

@@ -24,7 +24,9 @@ def read_samples(path: Path, manifest: Manifest, reporter: Reporter, any_range: 
     same_count(inputs, labels, f"{path}: {x}", y)
     checked = _suited(inputs, source, f"{path}: {x}")
     if source.range is not None and source.is_real:
-        hold_against(range_of(checked), source.range, f"{path}: {x}", "what was trained", reporter.warn, any_range)
+        hold_against(
+            range_of(checked), source.range, f"{path}: {x}", "training or calibration inputs", reporter.warn, any_range
+        )
     return Split(checked, _labels(labels, task, manifest.outputs[0], f"{path}: {y}")), METRIC[task]
 
 

@@ -6,9 +6,12 @@ import numpy as np
 from torch import nn
 
 from edgekd import plugins
-from edgekd.data.dataset import Dataset
+from edgekd.data.dataset import Dataset, Split
 from edgekd.errors import BadInputError, EdgekdError
 from edgekd.measure.task import METRICS, agreement, calibration_error, pair_cosines, spearman
+from edgekd.pipeline.tax import chance, may_be_chance
+from edgekd.progress import Reporter
+from edgekd.reporting.teaching import doubt_of_teacher
 from edgekd.students import count
 from edgekd.training import predict
 
@@ -29,6 +32,13 @@ def try_out(model: nn.Module, data: Dataset, who: str) -> None:
             f"the {who} puts out {answers.shape[1]} values per sample, but labels go up to {len(data.classes) - 1}: "
             f"there are {len(data.classes)} classes"
         )
+
+
+def doubt_teacher(value: float, data: Dataset, split: Split, reporter: Reporter) -> None:
+    """Warn where a teacher's metric on a split may be chance: what it teaches then is noise, or another order."""
+    level = chance(data.metric, split.labels)
+    if may_be_chance(data.metric, value, level, len(split) // data.unit):
+        reporter.warn(doubt_of_teacher(data.metric, value, level))
 
 
 def score(model: nn.Module, data: Dataset) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import edgekd
 from edgekd.data.dataset import Dataset
 from edgekd.files import digest
-from edgekd.pipeline.tax import distillation, over_seeds
+from edgekd.pipeline.tax import chance, distillation, may_be_chance, over_seeds
 from edgekd.recipe import Recipe
 
 SCHEMA = 1
@@ -93,7 +93,9 @@ def bought(data: Dataset, teacher: Record, scratch: Sequence[Record], student: S
             for name, records in models.items()
             if records
         }
-    entries = {"teacher": _model([teacher])} | ({"student_scratch": _model(scratch)} if scratch else {})
+    level, samples = chance(data.metric, data.test.labels), len(data.test) // data.unit
+    doubt = {"chance": level, "may_be_chance": may_be_chance(data.metric, teacher["test"], level, samples)}
+    entries = {"teacher": _model([teacher]) | doubt} | ({"student_scratch": _model(scratch)} if scratch else {})
     return entries | {"student": _model(student), "distillation": distilled}
 
 

@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from statistics import mean, stdev
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 # Of a claim about two metrics on n samples; below it teacher and scratch cannot be told apart.
 LEAST_STANDARD_ERRORS = 2.0
 _RANKS = 1.06  # the variance of a rank correlation's Fisher z is 1.06 / (n - 3) (Fieller et al., Biometrika 1957)
@@ -42,6 +45,16 @@ def distillation(
         return found | {"reason": f"teacher - scratch is {100 * gap:.2f} points; below {100 * least:.2f} it is chance"}
     won = [(taught - alone) / gap for taught, alone in zip(student, scratch, strict=True)]
     return found | {"gap_recovered": mean(won), "gap_recovered_std": _spread(won)}
+
+
+def chance(metric: str, labels: NDArray[Any]) -> float:
+    """What a metric is worth without looking at inputs: the share of the commonest class; of ranks, 0."""
+    return 0.0 if metric == "spearman" else float(np.bincount(labels).max() / len(labels))
+
+
+def may_be_chance(metric: str, value: float, level: float, samples: int) -> bool:
+    """Whether `value` is no more than two standard errors above what `chance` is worth, or below it."""
+    return value < level + LEAST_STANDARD_ERRORS * standard_error(metric, level, samples)
 
 
 def standard_error(metric: str, value: float, samples: int) -> float:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgekd.reporting.words import NONE, Run, cost, listed, mean, percent, points, spread
+from edgekd.reporting.words import NONE, Run, cost, listed, mean, metric_name, percent, points, spread
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,14 @@ def models(run: Run) -> list[dict[str, Any]]:
 
 
 def facts(run: Run) -> list[Fact]:
-    """Tax, gap recovered, agreement, what taught and with which weights, and the exported graph, as far as known."""
-    return [*_bought(run), *_taught(run), *_exported(run)]
+    """What is doubtful, tax, gap recovered, agreement, what taught and with which weights, and the exported graph."""
+    return [*_doubtful(run), *_bought(run), *_taught(run), *_exported(run)]
+
+
+def doubt_of_teacher(metric: str, value: float, level: float) -> str:
+    """Why a teacher may have nothing to teach; metrics are fractions, `level` is what chance gets."""
+    told = f"the teacher's {metric}, {percent(value)}, may be chance, which gets {percent(level)}"
+    return f"{told}: was it trained with other preprocessing, or with classes in another order?".replace("\u00a0", " ")
 
 
 def gap(run: Run) -> str:
@@ -66,8 +72,25 @@ def _model(name: str, entry: Run, teacher: Run, error: Any) -> dict[str, Any]:
     }
 
 
-def _ratio(teacher: float | None, student: float | None) -> float | None:
-    return teacher / student if teacher and student else None
+def _ratio(one: float | None, other: float | None) -> float | None:
+    return one / other if one and other else None
+
+
+def _doubtful(run: Run) -> list[Fact]:
+    """A teacher that may know nothing, a student larger than its teacher, teaching that cost points."""
+    teacher, student = run.get("teacher") or {}, run.get("student") or {}
+    known, taught, alone = (
+        mean((run.get(key) or {}).get("metric")) for key in ("teacher", "student", "student_scratch")
+    )
+    told = []
+    if teacher.get("may_be_chance") and known is not None:
+        told.append(Fact("Doubtful", percent(known), doubt_of_teacher(metric_name(run), known, teacher["chance"])))
+    ratio = _ratio(student.get("parameters"), teacher.get("parameters"))
+    if ratio is not None and ratio > 1:
+        told.append(Fact("Doubtful", f"{ratio:.1f} ×", "the student is larger than its teacher"))
+    if taught is not None and alone is not None and taught < alone:
+        told.append(Fact("Doubtful", cost(alone - taught), "teaching cost points: the student is better alone"))
+    return told
 
 
 def _bought(run: Run) -> list[Fact]:

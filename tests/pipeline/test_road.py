@@ -28,8 +28,10 @@ def test_run_json_holds_every_key_of_schema_1(road):
     assert run["metric_name"] == "accuracy"
     assert run["data"] == {"name": "npz", "train": 640, "val": 128, "test": 200, "classes": 4, "unit": 1}
     for model in ("teacher", "student_scratch", "student"):
-        assert run[model].keys() == {"metric", "parameters", "macs"}
+        doubt = {"chance", "may_be_chance"} if model == "teacher" else set()
+        assert run[model].keys() == {"metric", "parameters", "macs"} | doubt
         assert run[model]["metric"].keys() == {"mean", "std", "seeds"}
+    assert (run["teacher"]["chance"], run["teacher"]["may_be_chance"]) == (0.25, False)
     values = {"tax", "gap_recovered", "agreement"}
     assert run["distillation"].keys() >= values | {f"{value}_std" for value in values} | {"calibration_error"}
     assert [method["weight"] for method in run["distillation"]["methods"]] == [0.9, 1.0]  # defaults are told as well

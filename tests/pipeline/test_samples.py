@@ -78,8 +78,8 @@ def test_the_same_numbers_in_another_format_give_the_same(bundle: Path, labels: 
 
 Y = np.arange(COUNT) % CLASSES
 WRONG = {
-    "0…1": (X / np.float32(255), Y, "x goes from 0 to 1, what was trained from 0 to 255"),
-    "bits": (X > 127, Y, "x goes from 0 to 1, what was trained"),
+    "0…1": (X / np.float32(255), Y, "x goes from 0 to 1, training or calibration inputs from 0 to 255"),
+    "bits": (X > 127, Y, "x goes from 0 to 1, training or calibration inputs"),
     "beyond": (X.astype(np.int32) * 3, Y, "reaches beyond it by more than its width"),
     "channels last": (X.transpose(0, 2, 3, 1), Y, r"the model takes (N, 3, 16, 16)"),
     "flat": (X.reshape(COUNT, -1), Y, "the model takes (N, 3, 16, 16)"),
@@ -112,7 +112,7 @@ def test_a_doubtful_range_is_warned_of_and_any_range_overrides(bundle: Path, lab
     done = ask(tmp_path, bundle, (X / 255 - 0.5) / 0.12, labels)
     assert 0 <= accuracy(done) <= 1
     assert "warning: " in done.stderr
-    assert "what was trained from 0 to 255" in done.stderr
+    assert "training or calibration inputs from 0 to 255" in done.stderr
     taken = ask(tmp_path, bundle, X / 255, labels, "--any-range")
     assert 0 <= accuracy(taken) <= 1
     assert "warning: " in taken.stderr

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekd.measure.task import spearman
-from edgekd.pipeline.tax import distillation, over_seeds, standard_error
+from edgekd.pipeline.tax import chance, distillation, may_be_chance, over_seeds, standard_error
 
 CLOSE = 1e-12  # float64 additions in another order
 
@@ -55,6 +55,18 @@ def test_the_standard_error_of_a_rank_correlation_is_what_chance_makes_of_it():
         embeddings[1::2] = np.stack([np.cos(angles), np.sin(angles)], axis=1)
         found.append(spearman(embeddings, scores.repeat(2)))
     assert standard_error("spearman", float(np.mean(found)), pairs) == pytest.approx(np.std(found), rel=0.15)
+
+
+def test_what_chance_gets():
+    labels = np.array([0, 1, 1, 1, 2])
+    assert chance("accuracy", labels) == 0.6
+    assert chance("spearman", labels.astype(np.float32)) == 0
+    # two standard errors of 0.6 on 100 samples are 2 * √(0.24 / 100) = 0.098
+    assert [may_be_chance("accuracy", value, 0.6, 100) for value in (0, 0.6, 0.697, 0.699, 1)] == [True] * 3 + [
+        False
+    ] * 2
+    # of no correlation, on 109 pairs, 2 * √(1.06 / 106) = 0.2
+    assert [may_be_chance("spearman", value, 0, 109) for value in (-0.5, 0.199, 0.201)] == [True, True, False]
 
 
 def test_one_seed_has_no_deviation():

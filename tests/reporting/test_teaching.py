@@ -40,6 +40,19 @@ def test_the_exported_graph_is_held_against_the_network(run: dict[str, Any]) -> 
     )
 
 
+def test_what_is_doubtful_is_said_first(run: dict[str, Any]) -> None:
+    assert "Doubtful" not in told(run)
+    run["teacher"] |= {"may_be_chance": True, "chance": 0.1, "metric": {"mean": 0.11}, "parameters": 51_900}
+    run["student"]["metric"], run["student_scratch"]["metric"] = {"mean": 0.88}, {"mean": 0.892}
+    found = [fact for fact in facts(run) if fact.label == "Doubtful"]
+    assert facts(run)[:3] == found
+    assert [fact.value.replace("\u00a0", " ") for fact in found] == ["11.0 %", "1.5 ×", "1.2 points"]
+    assert "the teacher's accuracy, 11.0 %, may be chance, which gets 10.0 %" in found[0].note
+    printed = text(learned(run), width=200)
+    for words in ("classes in another order", "larger than its teacher", "teaching cost points"):
+        assert words in printed
+
+
 def test_agreement_of_embeddings_is_one_of_ranks(run: dict[str, Any]) -> None:
     run["metric_name"] = "spearman"
     assert "rankings" in told(run)["Agreement"][1]
