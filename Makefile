@@ -3,7 +3,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo runner test test-devices test-gpu perf explore check lint fuzz accuracy fashion-mnist watch-har methods minilm-sts networks side-by-side calibration distillation-speed devices fidelity instructions data install clean
+.PHONY: demo runner test test-devices test-gpu perf explore check lint lock lock-check fuzz accuracy fashion-mnist watch-har methods minilm-sts networks side-by-side calibration distillation-speed devices fidelity instructions data install clean
 
 demo: install                     ## a teacher becomes three proven int8 bundles, in six minutes
 	$(BIN)/edgekd run quickstart
@@ -58,6 +58,20 @@ lint: $(VENV)/.installed-test     ## ruff, mypy strict, import contracts
 	$(BIN)/lint-imports
 
 check: lint test
+
+LOCKED ?= .
+LOCK   := $(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --quiet --no-annotate --custom-compile-command 'make lock'
+
+lock: $(VENV)/.installed-test     ## the tested versions: constraints.txt, lock.txt with hashes; what they pin stays, unless UPGRADE=1
+	$(LOCK) $(if $(UPGRADE),--upgrade) -o $(LOCKED)/constraints.txt
+	$(LOCK) -c $(LOCKED)/constraints.txt --generate-hashes --no-emit-package torch -o $(LOCKED)/lock.txt
+
+lock-check: $(VENV)/.installed-test ## that the two are what `make lock` makes of pyproject.toml
+	mkdir -p build/lock
+	cp constraints.txt lock.txt build/lock
+	$(MAKE) lock LOCKED=build/lock
+	diff -u constraints.txt build/lock/constraints.txt
+	diff -u lock.txt build/lock/lock.txt
 
 fuzz: $(VENV)/.installed-test     ## FUZZ mutations of each kind of file (100,000), other seeds every time
 	EDGEKD_FUZZ=$(or $(FUZZ),100000) EDGEKD_FUZZ_START=$$(date +%s) $(BIN)/python -m pytest tests/fuzz
