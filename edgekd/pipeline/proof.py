@@ -18,6 +18,7 @@ from edgekd.measure import Kernels, census, predict, verify
 from edgekd.measure.protocol import Options
 from edgekd.progress import SILENT, Reporter
 from edgekd.quantization.islands import asked_layers
+from edgekd.quantization.parts import parts_of
 from edgekd.target import Target
 
 Array = NDArray[Any]
@@ -96,7 +97,9 @@ def gather_evidence(
 
         bar.advance(note="golden")
         golden = tuple(row.output for row in verify(device, bundle) if not (row.ok or row.unproven))
-        rows = prove(bundle, expected.inputs, expected.outputs, batches, ask, expected.unquantized)
+        rows = prove(
+            bundle, expected.inputs, expected.outputs, batches, ask, expected.unquantized, parts_of(expected.model)
+        )
         bar.advance(note="kernels")
         kernels = census(device, bundle)
         doubtful = any(row.counts and not row.ok for row in rows)
