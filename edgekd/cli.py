@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 import edgekd
-from edgekd.errors import MissingExtraError, NotProvenError
+from edgekd.errors import FallbackError, MissingExtraError, NotProvenError
 from edgekd.screen import Screen
 from edgekd.terminal import DEVICE_LOST, Commands, finite, note, say, show, speaks
 
@@ -116,6 +116,10 @@ def export(
         bool | None, typer.Option("--correct-bias/--no-correct-bias", help="Take the mean error of weights out.")
     ] = None,
     keep_float: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Layers that stay in float.")] = None,
+    refine: Annotated[
+        float,
+        typer.Option(min=0, metavar="SECONDS", help="To look for tensors to keep in float if int8 is far from it."),
+    ] = 60,
     layers: Annotated[bool, typer.Option("--layers", help="Show what each layer loses, the culprits first.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -129,9 +133,11 @@ def export(
         model, target, out, calibration, parse_shapes(shape or []),
         settings=parse_settings(settings or []), simplify=simplify,
         options={key: value for key, value in asked.items() if value is not None},
-        keep_float=keep_float or (), layers=layers,
+        keep_float=keep_float or (), layers=layers, refine_seconds=refine,
     )  # fmt: skip
     show(report, as_json)
+    if report["status"] == "fallback":
+        raise FallbackError(f"{report['bundle']} is {report['precision']}, not int8: {report['reason']}")
     if report["status"] == "unverified":
         raise NotProvenError(f"{report['bundle']} is written, but {report['reason']}")
 

@@ -68,6 +68,12 @@ class NotProvenError(EdgekdError):
     exit_code, label = 4, "not proven"
 
 
+class FallbackError(EdgekdError):
+    """Another precision than int8 was written, since int8 came not near enough to float."""
+
+    exit_code, label = 4, "fallback"
+
+
 class MissingExtraError(EdgekdError):
     """A vendor SDK is not installed here."""
 

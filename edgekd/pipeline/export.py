@@ -26,7 +26,9 @@ from edgekd.onnx_import.read import read_model
 from edgekd.onnx_import.settings import Settings
 from edgekd.onnx_import.uniform import uniform
 from edgekd.pipeline.calibrated import batches_of, lost_by_layer
+from edgekd.pipeline.fallback import fall_back
 from edgekd.pipeline.proof import PARITY_INPUTS, Expected, gather_evidence
+from edgekd.pipeline.refined import described, refine_where_far, rows_of
 from edgekd.quantization.calibrate import Calibration, calibrate
 from edgekd.quantization.qdq import strip_activations
 from edgekd.quantization.scheme import find_scheme, schemes_of
@@ -50,8 +52,12 @@ def export_file(
     options: Mapping[str, Any] | None = None,
     keep_float: Sequence[str] = (),
     layers: bool = False,
+    refine_seconds: float = 60.0,
 ) -> dict[str, Any]:
     """Write `out/<model>-<target>` and prove it on this machine; the status is `unverified` where it cannot run.
+
+    Where int8 is far from a float model, its costliest tensors stay in float, sought for at most `refine_seconds`
+    (0: int8 is left as it is). Where that is not enough another precision is written: the status is `fallback`.
 
     `shapes` fix free dimensions by input, batch included; calibration data do it by themselves. `settings` are inputs
     that become constants. `options` are fields of
@@ -64,10 +70,13 @@ def export_file(
     inputs = read_inputs(model, calibration, PARITY_INPUTS, plain.batch_axes) if calibration else None
     ranges = {name: range_of(array) for name, array in (inputs or {}).items() if array.dtype.kind == "f"}
     try:
-        original = None
+        original, refined = None, None
         if not holds_integers(model):
             original, inputs = _float_original(model, inputs, shapes or {}, simplify)
-            quantized = calibrate(original, schemes_of([target])[0], batches_of(inputs), keep_float, how)
+            scheme = schemes_of([target])[0]
+            quantized = calibrate(original, scheme, batches_of(inputs), keep_float, how)
+            if refine_seconds and scheme.float_tail:
+                refined = refine_where_far(original, scheme, inputs, quantized, keep_float, how, refine_seconds)
         elif options or keep_float:
             raise BadInputError(f"it is quantised and keeps its scales: {', '.join(FOR_FLOATS)} are for float models")
         else:
@@ -76,10 +85,20 @@ def export_file(
         raise BadInputError(f"{path}: {error}") from error
     folder = out / f"{path.stem}-{target.name}"
     provenance = {"source": path.name, "source_sha256": sha256(path)}
+    notes = plain.notes
+    if refined is not None:
+        quantized, notes = refined.model, (*notes, described(refined))
     report = deliver(
         quantized, target, folder, inputs, name=path.stem, provenance=provenance, original=original, ranges=ranges,
-        notes=plain.notes,
+        notes=notes,
     )  # fmt: skip
+    if refined is not None:
+        report["refined"] = rows_of(refined)
+        ran = bool(report["parity"])
+        if original is not None and ran and report["status"] == "unverified":
+            report |= fall_back(
+                original, target, folder, inputs, name=path.stem, provenance=provenance, why=report["reason"]
+            )
     return report | ({"layers": lost_by_layer(quantized, next(batches_of(inputs)), original, how)} if layers else {})
 
 

@@ -17,7 +17,7 @@ PLAIN = QUANTIZERS | {"Identity", "Cast"}
 
 @dataclass(frozen=True)
 class Part:
-    """Some of an output, by the tensor that it was: `where` is its index there, `step` that of its quantiser, if any."""
+    """Some of an output, by the tensor that it was: `where` is its index there, `step` its quantiser's if any."""
 
     name: str
     where: tuple[slice, ...]

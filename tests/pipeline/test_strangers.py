@@ -89,3 +89,41 @@ def test_a_layer_that_is_kept_in_float_runs_in_float(tmp_path: Path, target: str
     assert report["status"] == "ok", report["reason"]
     kernels = json.loads(edgekd("verify", report["bundle"], "--json").stdout)["kernels"]
     assert (kernels["int8"], kernels["total"]) == (2, 3)
+
+
+def outlying(peaks: float, depth: int = 6) -> onnx.ModelProto:
+    """Convolutions of which the first makes one channel that is `peaks` times as large, and hardly read."""
+    weights = {f"w{index}.weight": random(8, 8 if index else 3, 1, 1, seed=index) / 3 for index in range(depth)}
+    weights["w0.weight"][0] *= peaks
+    weights["w1.weight"][:, 0] /= peaks
+    edges = ["x", *(f"a{index}" for index in range(depth - 1)), "y"]
+    layers = [node("Conv", [edges[index], f"w{index}.weight"], [edges[index + 1]]) for index in range(depth)]
+    return model(layers, weights, ("N", 3, 4, 4))
+
+
+def test_int8_that_is_far_from_float_keeps_its_costliest_tensor_in_float(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(64, 3, 4, 4)).astype(np.float32)
+    report = exported(tmp_path, outlying(300), "x86-onnxruntime", x)
+    assert report["status"] == "ok", report["reason"]
+    assert report["refined"]["kept"] == report["refined"]["costly"][:1] == ["a0"]
+    assert report["refined"]["int8_db"] < 10 < 21 <= report["refined"]["db"]
+    assert any("'a0' gives" in note for note in report["notes"])
+
+
+def test_without_refinement_int8_is_left_as_it_is(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(64, 3, 4, 4)).astype(np.float32)
+    report = exported(tmp_path, outlying(300), "x86-onnxruntime", x, "--refine", "0", code=4)
+    assert report["status"] == "unverified"
+    assert "from the float model" in report["reason"]
+
+
+@pytest.mark.parametrize(("target", "precision"), [("x86-onnxruntime", "float"), ("x86-tflite", "dynamic-range")])
+def test_where_no_time_is_left_to_refine_another_precision_is_proven_and_written(
+    tmp_path: Path, target: str, precision: str
+) -> None:
+    """ONNX Runtime has no dynamic range for convolutions."""
+    x = np.random.default_rng(0).normal(size=(64, 3, 4, 4)).astype(np.float32)
+    report = exported(tmp_path, outlying(300), target, x, "--refine", "0.0001", code=4)
+    assert (report["status"], report["precision"]) == ("fallback", precision)
+    assert report["db_from_float"] >= 20
+    assert json.loads(edgekd("verify", report["bundle"], "--json").stdout)["ok"]

@@ -1,0 +1,75 @@
+"""What is written where int8 does not come near enough: another precision of the target's backend that is proven."""
+
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import onnx
+from numpy.typing import NDArray
+
+import edgekd
+from edgekd.backends import find_backend
+from edgekd.backends.assemble import replaced_folder, write_bundle
+from edgekd.backends.compiled import PLAIN, Precision
+from edgekd.backends.conversion import from_bundle, to_bundle
+from edgekd.backends.reference import Reference
+from edgekd.bundle import Manifest
+from edgekd.devices import open_device
+from edgekd.errors import BadInputError, PromiseBrokenError
+from edgekd.measure import predict
+from edgekd.pipeline.variants import LEAST_SQNR_DB
+from edgekd.quantization.parts import parts_of
+from edgekd.quantization.refine import nearness
+from edgekd.target import Target
+
+Arrays = dict[str, NDArray[Any]]
+SMALLEST_FIRST: tuple[Precision, ...] = ("dynamic-range", "float16", "float")
+BATCH = 64
+
+
+def fall_back(
+    model: onnx.ModelProto,
+    target: Target,
+    folder: Path,
+    inputs: Arrays,
+    *,
+    name: str,
+    provenance: Mapping[str, Any],
+    why: str,
+) -> dict[str, Any]:
+    """Write the smallest precision of a float model that is proven here, and report it with the status `fallback`.
+
+    `why` is what was wrong with int8. Raises PromiseBrokenError where nothing is proven, MissingRuntimeError.
+    """
+    exact = Reference(model).run(inputs, batch=BATCH)
+    refused = [why]
+    known = getattr(find_backend(target.backend), "PRECISIONS", PLAIN)
+    for precision in (precision for precision in SMALLEST_FIRST if precision in known):
+        try:
+            with replaced_folder(folder) as scratch:
+                manifest = write_bundle(
+                    model, target, scratch, precision, name=name, inputs=inputs, outputs=exact,
+                    provenance={**provenance, "edgekd": edgekd.__version__}, notes=(f"{precision}: {why}",),
+                )  # fmt: skip
+                found = _proven(scratch, manifest, model, inputs, exact)
+        except (BadInputError, PromiseBrokenError) as error:
+            refused.append(f"{precision}: {error}")
+            continue
+        return {
+            "bundle": str(folder), "target": target.name, "bytes": manifest.model_bytes, "precision": precision,
+            "notes": list(manifest.notes), "status": "fallback", "reason": why, "db_from_float": found,
+        }  # fmt: skip
+    raise PromiseBrokenError("nothing is proven: " + "; ".join(refused))
+
+
+def _proven(folder: Path, manifest: Manifest, model: onnx.ModelProto, inputs: Arrays, exact: Arrays) -> float:
+    """How near the float model a bundle's answers are, in dB; PromiseBrokenError where that is not near enough."""
+    stored = {spec.name: to_bundle(spec, inputs[spec.name]) for spec in manifest.inputs}
+    with closing(open_device("local:")) as device:
+        answers = predict(device, folder, stored, manifest.batch)
+    seen = {spec.name: from_bundle(spec, answers[spec.name]) for spec in manifest.outputs}
+    found, least = nearness(exact, seen, parts_of(model)), LEAST_SQNR_DB[manifest.precision]
+    if found.db < least:
+        raise PromiseBrokenError(f"{found.part} is {found.db:.1f} dB from float, {least:g} required")
+    return round(found.db, 1)

@@ -1,0 +1,60 @@
+"""Whether int8 is far from float, what is done about it, and how that is told."""
+
+from collections.abc import Sequence
+from glob import escape
+from typing import Any
+
+import onnx
+from numpy.typing import NDArray
+
+from edgekd.backends.reference import Reference
+from edgekd.pipeline.calibrated import batches_of
+from edgekd.quantization.calibrate import Calibration
+from edgekd.quantization.parts import parts_of
+from edgekd.quantization.refine import ENOUGH_DB, Refined, nearness, refine
+from edgekd.quantization.scheme import Scheme
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def refine_where_far(
+    original: onnx.ModelProto,
+    scheme: Scheme,
+    inputs: Arrays,
+    quantized: onnx.ModelProto,
+    keep_float: Sequence[str],
+    how: Calibration,
+    seconds: float,
+) -> Refined | None:
+    """Return the mixed form of a float model where its int8 form is too far from it; None where that will do."""
+    batches = list(batches_of(inputs))
+    exact, rounded = (Reference(model).run(batches[0]) for model in (original, quantized))
+    if nearness(exact, rounded, parts_of(original)).db >= ENOUGH_DB:
+        return None
+    return refine(original, scheme, batches, quantized, keep_float, how, seconds)
+
+
+def described(refined: Refined) -> str:
+    """Return one line: how far int8 is, what costs most, and what keeping it in float gives."""
+    far = f"int8 is {refined.before.db:.1f} dB from float at {refined.before.part}"
+    costly = f"the tensors that cost most are {', '.join(refined.costly)}" if refined.costly else "no time was left"
+    if not refined.kept:
+        return f"{far}; {costly}; keeping them in float gains nothing"
+    return f"{far}; {costly}; {options(refined)} gives {refined.after.db:.1f} dB, and is done"
+
+
+def options(refined: Refined) -> str:
+    """Return the options that would ask for the same again."""
+    return " ".join(f"--keep-float '{escape(edge)}'" for edge in refined.kept)
+
+
+def rows_of(refined: Refined) -> dict[str, Any]:
+    """Return the same as data."""
+    return {
+        "part": refined.before.part,
+        "int8_db": round(refined.before.db, 1),
+        "db": round(refined.after.db, 1),
+        "costly": list(refined.costly),
+        "kept": list(refined.kept),
+        "options": options(refined),
+    }
