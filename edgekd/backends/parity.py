@@ -43,8 +43,8 @@ class Parity(Schema):
     `step` is None for an integer output; `agreement` where nothing is classified, or nothing clearly; `sqnr`, in dB,
     where nothing differs. `drift` is the distance from the reference as a multiple of the reference's own from the
     float model, root mean squares both; `drifts` says that independent roundings would explain a distance that is too
-    many steps. `proof` says what vouches for an ok row: its steps, or its layers one by one. A row that does not count
-    is not ok: its case proves nothing, and `reason` says why.
+    many steps, `beyond` what of the tolerance is exceeded. `proof` says what vouches for an ok row: its steps, or its
+    layers one by one. A row that does not count is not ok: its case proves nothing, and `reason` says why.
     """
 
     output: str
@@ -58,6 +58,7 @@ class Parity(Schema):
     sqnr: float | None = None
     drift: float | None = None
     drifts: bool = False
+    beyond: str | None = None
     histogram: Histogram | None = None
     proof: Literal["steps", "layers"] = "steps"
     ok: bool
@@ -100,8 +101,9 @@ def compare(
     )
     void = proves_nothing(reference, step, unquantized)
     drifts = far is not None and not (wrong or void) and row.drift is not None and row.drift <= INDEPENDENT
-    reason = void or wrong or far  # first whether the reference says anything, then the runtime
-    return row.model_copy(update={"ok": reason is None, "reason": reason, "drifts": drifts})
+    beyond = wrong or far
+    reason = void or beyond  # first whether the reference says anything, then the runtime
+    return row.model_copy(update={"ok": reason is None, "reason": reason, "drifts": drifts, "beyond": beyond})
 
 
 def proves_nothing(reference: Array, step: float, unquantized: Array | None) -> str | None:

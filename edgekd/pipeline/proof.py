@@ -55,10 +55,16 @@ class Evidence:
         """The first promise that does not hold: of precision, or of parity with the layer at fault."""
         if self._overrun is not None:
             return self._overrun
-        failed = next((row for row in self.rows if row.counts and not row.ok), None)
+        failed = next((row for row in self.rows if self._fails(row)), None)
         if failed is not None:
-            return f"parity does not hold: {failed.output} at batch {failed.batch}: {failed.reason}{self._where}"
+            reason = failed.beyond or failed.reason
+            return f"parity does not hold: {failed.output} at batch {failed.batch}: {reason}{self._where}"
         return f"the bundle's own golden outputs differ: {', '.join(self.golden)}" if self.golden else None
+
+    def _fails(self, row: Parity) -> bool:
+        """Whether a row breaks the promise; one that proves nothing does only where a layer by itself is wrong."""
+        faulty = self.layers is not None and self.layers.fault is not None
+        return not row.ok and (row.counts or (row.beyond is not None and faulty))
 
     @property
     def _overrun(self) -> str | None:
@@ -102,7 +108,7 @@ def gather_evidence(
         )
         bar.advance(note="kernels")
         kernels = census(device, bundle)
-        doubtful = any(row.counts and not row.ok for row in rows)
+        doubtful = any(not row.ok and (row.counts or row.beyond is not None) for row in rows)
         layers = prove_layers(expected.model, target, expected.inputs, ask) if doubtful else None
     vouched = tuple(_vouched(row, layers) for row in rows)
     return Evidence(vouched, golden, kernels, layers, asked_layers(expected.model))
