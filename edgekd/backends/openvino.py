@@ -10,7 +10,7 @@ import onnx
 from edgekd.backends.compiled import PLAIN, Compiled, Precision
 from edgekd.backends.onnx_file import require_float_io, tensor_specs, write_onnx
 from edgekd.errors import BadInputError, MissingExtraError
-from edgekd.onnx_graph import Graph
+from edgekd.onnx_graph import Graph, attribute
 from edgekd.quantization.islands import float_layers
 from edgekd.quantization.narrow import int8_tables, int8_weights
 from edgekd.target import Target
@@ -23,6 +23,7 @@ FLOAT_VARIANTS = {"default": {"precision": "default"}}
 
 MODEL, WEIGHTS = "model.xml", "model.bin"
 LIMITS = range(1, 5)  # a FakeQuantize's inputs after the value: low and high of what comes in, and of what goes out
+LEAST = 1e-30  # of a bias that is none
 SHAPING = {"Reshape", "Squeeze", "Unsqueeze", "Transpose"}
 
 
@@ -37,7 +38,7 @@ def compile(model: onnx.ModelProto, target: Target, folder: Path, precision: Pre
     inputs, outputs = tensor_specs(model)
     with tempfile.TemporaryDirectory() as scratch:
         source = Path(scratch) / "model.onnx"
-        write_onnx(_with_float_biases(model), source)
+        write_onnx(_with_uneven_biases(_with_float_biases(model)), source)
         try:
             converted = openvino.convert_model(source)
         except (RuntimeError, openvino.frontend.OpConversionFailure) as error:
@@ -69,6 +70,30 @@ def _with_float_biases(model: onnx.ModelProto) -> onnx.ModelProto:
             value = stored.astype(np.float32) * scale
             graph.reroute(node.output[0], graph.add_constant(node.output[0], value))
     return graph.model()
+
+
+def _with_uneven_biases(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Gemms whose bias is absent, or the same for all channels, get one that differs by less than arithmetic sees.
+
+    OpenVINO 2026.4 joins successive int8 layers on matrices into one kernel, which computes noise at batches up to 8
+    where a bias is a scalar; it makes one of equal values, and drops zeros.
+    """
+    graph = Graph(model)
+    for node in graph.nodes:
+        channels = _integer_channels(graph, node)
+        bias = np.zeros(1, np.float32) if len(node.input) < 3 else graph.constant(node, 2)
+        if channels and bias is not None and np.ptp(bias) == 0:
+            uneven = np.full(channels, bias.reshape(-1)[0], np.float32)
+            uneven[::2] = np.nextafter(uneven[::2], np.float32(np.inf)) if uneven[0] else LEAST
+            graph.set_inputs(node, [*node.input[:2], graph.add_constant(f"{node.input[1]}_bias", uneven)])
+    return graph.model()
+
+
+def _integer_channels(graph: Graph, node: onnx.NodeProto) -> int:
+    """Outputs of a Gemm whose weight is integer; 0 for what is none."""
+    maker = graph.producer(node.input[1]) if node.op_type == "Gemm" else None
+    weight = graph.constant(maker, 0) if maker is not None and maker.op_type == "DequantizeLinear" else None
+    return 0 if weight is None else int(weight.shape[0 if attribute(node, "transB", 0) else 1])
 
 
 def _share_limits(openvino: Any, model: Any) -> None:
