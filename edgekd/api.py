@@ -1,5 +1,6 @@
 """The road in a few calls, for a user's own models in a user's own script."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from glob import escape
@@ -195,7 +196,8 @@ def _settings(
 def export(quantized: Quantized, target: str, out: Path | str = "bundles", *, name: str = "student") -> Path:
     """Write the bundle for a target, prove its parity where it can run here, and return its folder.
 
-    Raises BadInputError when the target's scheme is another, PromiseBrokenError when parity does not hold.
+    Warns where it could not be proven, as without the target's runtime. Raises BadInputError when the target's scheme
+    is another, PromiseBrokenError when parity does not hold.
     """
     chip, data = load_target(target), quantized.data
     inputs = prepare(data.val.inputs[:PARITY_INPUTS], data.preprocessing)
@@ -214,6 +216,8 @@ def export(quantized: Quantized, target: str, out: Path | str = "bundles", *, na
         ranges={} if data.input_range is None else {"input": data.input_range},
         task=data.task,
     )
+    if report["status"] == "unverified":
+        warnings.warn(f"{report['bundle']} is written, but not proven: {report['reason']}", stacklevel=2)
     return Path(report["bundle"])
 
 

@@ -1,8 +1,6 @@
 """A bundle, put together: compiled model, golden samples, runner, README and the manifest that hashes them."""
 
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +14,11 @@ from edgekd.backends.alternatives import compile_for
 from edgekd.backends.compiled import PLAIN, Backend, Compiled, Precision
 from edgekd.backends.conversion import to_bundle
 from edgekd.backends.reference import output_steps
+from edgekd.backends.replaced_folder import replaced_folder
 from edgekd.bundle import GOLDEN, MANIFEST, Manifest, Preprocessing, Range, Task, TensorSpec, identify
 from edgekd.distance import float_step, rms
 from edgekd.errors import BadInputError
-from edgekd.files import needs_room, sync, write_json
+from edgekd.files import write_json
 from edgekd.package_data import EXPORT
 from edgekd.target import Target
 
@@ -126,25 +125,6 @@ def write_golden(path: Path, manifest: Manifest, inputs: Mapping[str, Array], ou
     per_sample = sum(array[:1].nbytes for array in first.values())
     count = max(1, min(available, (GOLDEN_BYTES - NPZ_OVERHEAD * len(first)) // per_sample))
     np.savez(path, **{key: array[:count] for key, array in first.items()})  # type: ignore[arg-type]
-
-
-@contextmanager
-def replaced_folder(folder: Path) -> Iterator[Path]:
-    """Yield an empty sibling that becomes `folder` when the block succeeds; only a bundle or nothing is replaced."""
-    if folder.exists() and not (folder / MANIFEST).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise BadInputError(f"{folder} exists and is not a bundle: choose another place")
-    with needs_room(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as workshop:
-            scratch = Path(workshop) / "new"
-            scratch.mkdir()
-            yield scratch
-            for path in (*scratch.iterdir(), scratch):
-                sync(path)
-            if folder.exists():
-                folder.rename(Path(workshop) / "old")
-            scratch.rename(folder)
-        sync(folder.parent)
 
 
 def _sealed(folder: Path, manifest: Manifest, compiled: tuple[str, ...]) -> Manifest:

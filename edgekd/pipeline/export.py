@@ -9,8 +9,9 @@ import onnx
 from numpy.typing import NDArray
 
 import edgekd
-from edgekd.backends.assemble import replaced_folder, write_bundle
+from edgekd.backends.assemble import write_bundle
 from edgekd.backends.reference import Reference
+from edgekd.backends.replaced_folder import replaced_folder
 from edgekd.bundle import Preprocessing, Range, Task
 from edgekd.data.ranges import range_of
 from edgekd.devices import open_device

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 import edgekd
 from edgekd.backends import find_backend
-from edgekd.backends.assemble import replaced_folder, write_bundle
+from edgekd.backends.assemble import write_bundle
 from edgekd.backends.compiled import PLAIN, Precision
 from edgekd.backends.conversion import from_bundle, to_bundle
 from edgekd.backends.reference import Reference
+from edgekd.backends.replaced_folder import replaced_folder
 from edgekd.bundle import Manifest
 from edgekd.devices import open_device
 from edgekd.errors import BadInputError, PromiseBrokenError

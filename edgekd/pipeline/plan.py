@@ -39,7 +39,7 @@ weight      = 0.9
 [quantization]
 epochs = 3                                        # 0 = calibrate only
 
-[devices]                                         # where a target is executed; the others stay unverified
+[devices]                                         # where a target is executed; others are only checked
 x86-tflite   = "local:"
 x86-openvino = "local:"
 """

@@ -11,6 +11,7 @@ import pytest
 
 from edgekd.backends.assemble import write_bundle
 from edgekd.backends.reference import Reference
+from edgekd.backends.replaced_folder import replaced_folder
 from edgekd.bundle import Manifest, Preprocessing, load_bundle
 from edgekd.errors import BadInputError
 from edgekd.target import load_target
@@ -156,3 +157,27 @@ def test_the_manifest_is_plain_json(write: Callable[..., Manifest], tmp_path: Pa
     document = json.loads((tmp_path / "bundle/manifest.json").read_text())
     assert document["format"] == 1
     assert document["inputs"][0]["shape"] == [None, 3, 16, 16]
+
+
+def test_what_a_killed_process_left_is_swept_and_what_it_had_moved_away_comes_back(
+    write: Callable[..., Manifest], tmp_path: Path
+) -> None:
+    manifest, folder = write(), tmp_path / "bundle"
+    left, elsewhere = tmp_path / ".bundle.abcd_123", tmp_path / ".bundle.x"
+    (left / "new").mkdir(parents=True)
+    elsewhere.mkdir()
+    folder.rename(left / "old")  # killed between the two renames
+    with pytest.raises(RuntimeError), replaced_folder(folder):
+        raise RuntimeError
+    assert load_bundle(folder) == manifest
+    assert sorted(path.name for path in tmp_path.iterdir()) == [elsewhere.name, "bundle"]
+
+
+def test_what_a_living_process_writes_is_left_alone(tmp_path: Path) -> None:
+    with replaced_folder(tmp_path / "bundle") as first:
+        with replaced_folder(tmp_path / "bundle") as second:
+            assert first.is_dir()
+            (second / "manifest.json").write_text("second")
+        (first / "manifest.json").write_text("first")
+    assert (tmp_path / "bundle" / "manifest.json").read_text() == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
