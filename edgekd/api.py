@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import onnx
-from torch import fx, nn
+from torch import nn
 
 from edgekd.data import Dataset, as_dataset, prepare
 from edgekd.distillation import Builds, Method, checked
@@ -17,6 +17,7 @@ from edgekd.distillation.kd import KD
 from edgekd.errors import BadInputError
 from edgekd.files import digest
 from edgekd.names import require_file_name
+from edgekd.networks import bare
 from edgekd.pipeline.bench import bench_bundles
 from edgekd.pipeline.calibrated import calibrated, calibration_of, lost_by_layer
 from edgekd.pipeline.export import deliver
@@ -57,7 +58,7 @@ class Quantized:
     data: Dataset
     kept: tuple[str, ...] = ()
     layers: Sequence[Mapping[str, Any]] = ()
-    module: fx.GraphModule | None = None
+    module: qat.Simulated | None = None
 
 
 @dataclass(frozen=True)
@@ -164,18 +165,18 @@ def quantize(
     `training=None` calibrates only, as `options` say: `ranges`, `equalize`, `correct_bias`; with training, `ranges` may
     be `lsq`. `keep_float` are globs over layers; with `max_drop` those that int8 hurts most stay in float too, until
     calibration costs no more of the metric.
-    Raises BadInputError for options that do not fit and, naming the line, for a model that cannot be traced.
+    Raises BadInputError for options that do not fit and, naming the line, for a model that cannot be exported.
     """
     dataset, found = as_dataset(data, seed, any_range=any_range), find_scheme(scheme)
     settings = _settings(training, keep_float, max_drop, options)
     samples, original, module = calibration(dataset, seed), None, None
     kept: tuple[str, ...] = ()
     if training is None or max_drop is not None:
-        original = qat.export_float(student.eval(), samples[0][:2], fixed_length=True)
+        original = qat.export_float(student, samples[0][:2], fixed_length=True)
         mixed = calibrated(original, found, [{"input": batch.numpy()} for batch in samples], dataset, settings)
         graph, kept = mixed.model, mixed.kept
     if training is not None:
-        module = simulated(student.eval(), found, samples, settings, map(escape, kept))
+        module = simulated(student, found, samples, settings, map(escape, kept))
         plain = [method for method in losses if not isinstance(method, Builds)]
         lesson = _Lesson(dataset, tuple(augmentation), seed, training)
         lesson.learn(module, teacher, plain, cross_entropy, folder, settle)
@@ -246,6 +247,8 @@ class _Lesson:
     ) -> None:
         recipe, reporter = Data(name=self.data.name, augmentation=self.augmentation), Reporter()
         try_out(model, self.data, "student" if teacher else "model")
+        if teacher is not None and bare(teacher) is bare(model):
+            raise BadInputError("teacher and student are the same network: it cannot learn from what it answers itself")
         if teacher is not None:
             try_out(teacher, self.data, "teacher")
             doubt_teacher(evaluate(teacher, self.data, self.data.val), self.data, self.data.val, reporter)

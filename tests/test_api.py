@@ -111,6 +111,61 @@ def test_two_networks_are_compared_on_the_test_split():
     assert "student, alone" in str(beside)
 
 
+class Keeps(Own):
+    """The usual way to freeze norms."""
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.features[1].eval()
+        return self
+
+
+def put_to_rest():
+    model = Own(4)
+    model.features[1].eval()
+    return model
+
+
+def with_fixed_weights():
+    model = Own(4)
+    model.features[0].requires_grad_(False)
+    return model
+
+
+@pytest.mark.parametrize("make", [lambda: Keeps(4), put_to_rest, with_fixed_weights])
+def test_what_is_frozen_stays_frozen(make):
+    model, name = make(), "0.weight" if make is with_fixed_weights else "1.running_mean"
+    before = {key: value.clone() for key, value in model.features.state_dict().items()}
+    edgekd.train(model, (stripes(64, 0), stripes(30, 1)), training=Training(epochs=1, precision="float32"))
+    after = model.features.state_dict()
+    assert torch.equal(after[name], before[name])
+    assert not torch.equal(after["3.weight"], before["3.weight"])
+
+
+def test_a_model_with_nothing_to_train_is_one_line():
+    with pytest.raises(BadInputError, match="nothing to train: every parameter of the model is frozen"):
+        edgekd.train(Own(4).requires_grad_(False), (stripes(64, 0), stripes(30, 1)))
+
+
+class Rule(nn.Module):
+    """A teacher without weights."""
+
+    def forward(self, x):
+        return torch.stack([x.mean((1, 2, 3)), x.amax((1, 2, 3)), x.amin((1, 2, 3))], 1)
+
+
+def test_teachers_may_have_no_weights_and_networks_may_be_wrapped(tmp_path):
+    data, settings = (stripes(64, 0), stripes(30, 1)), Training(epochs=1, precision="float32")
+    for teacher, student in ((Rule(), Own(4)), (nn.DataParallel(Own(8)), torch.compile(Own(4), backend="eager"))):
+        before = [parameter.clone() for parameter in student.parameters()]
+        edgekd.distill(teacher, student, data, training=settings, folder=tmp_path / type(teacher).__name__)
+        assert not all(map(torch.equal, before, student.parameters()))
+    assert not (tmp_path / "Rule" / "answers").exists()  # nothing would tell whose they are
+    student = Own(4)
+    with pytest.raises(BadInputError, match="teacher and student are the same network"):
+        edgekd.distill(nn.DataParallel(student), student, data)
+
+
 def test_calibration_alone(quantized, tmp_path):
     calibrated = edgekd.quantize(quantized.student, "int8-symmetric", quantized.data, training=None, ranges="mse")
     assert calibrated.module is None

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from edgekd.data.dataset import Dataset
 from edgekd.data.dataset import prepare as model_inputs
@@ -17,7 +17,7 @@ from edgekd.training import evaluate
 
 def simulated(
     student: nn.Module, scheme: Scheme, samples: Sequence[Tensor], settings: Quantization, kept: Iterable[str] = ()
-) -> fx.GraphModule:
+) -> qat.Simulated:
     """A trainable copy of `student` in the scheme's arithmetic, its ranges as `samples` show; `kept` stay in float."""
     prepared = qat.prepare(student, scheme, samples[0][:2], (*settings.keep_float, *kept))
     qat.calibrate(prepared, samples)

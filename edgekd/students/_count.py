@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from edgekd.networks import evaluating
+
 
 def count(model: nn.Module, input_shape: tuple[int, ...], dtype: torch.dtype | None = None) -> tuple[int, int]:
     """(parameters, multiply-accumulates of one sample in convolutions and linear layers; looking up costs none).
@@ -19,15 +21,12 @@ def count(model: nn.Module, input_shape: tuple[int, ...], dtype: torch.dtype | N
         macs += output.numel() * _macs_per_value(layer)
 
     hooks = [layer.register_forward_hook(add) for layer in model.modules() if _macs_per_value(layer)]
-    training = {module: module.training for module in model.modules()}
     try:
-        with torch.no_grad():
-            model.eval()(example_input(model, input_shape, dtype))
+        with evaluating(model), torch.no_grad():
+            model(example_input(model, input_shape, dtype))
     finally:
         for hook in hooks:
             hook.remove()
-        for module, mode in training.items():
-            module.training = mode
     return sum(parameter.numel() for parameter in model.parameters()), macs
 
 
@@ -36,7 +35,7 @@ def example_input(model: nn.Module, input_shape: tuple[int, ...], dtype: torch.d
 
     Without a `dtype`, a sequence (L,) into a model with an embedding is int64 tokens; all else is of the weights' type.
     """
-    parameter = next(model.parameters())
+    parameter = next(model.parameters(), torch.empty(0))
     if dtype is None:
         embeds = any(isinstance(module, nn.Embedding) for module in model.modules())
         dtype = torch.int64 if embeds and len(input_shape) == 1 else parameter.dtype

@@ -8,6 +8,7 @@ from torch import nn
 from edgekd.bundle import Preprocessing
 from edgekd.data.dataset import Dataset, Split, prepare
 from edgekd.measure.task import METRICS
+from edgekd.networks import device_of, evaluating
 from edgekd.training.batches import by_length, cut
 from edgekd.training.precision import Precision, place, place_model, runner
 
@@ -24,16 +25,14 @@ def evaluate(
 def predict(
     model: nn.Module, split: Split, preprocessing: Preprocessing, *, batch: int = 256, precision: Precision = "float32"
 ) -> NDArray[np.float32]:
-    """Outputs (N, classes) in evaluation mode; the model is left in the mode it was in."""
-    device = next(model.parameters()).device
-    run, training = runner(model, precision, device), model.training
-    model.eval()
+    """Outputs (N, classes) in evaluation mode; every module is left in the mode it was in."""
+    device = device_of(model)
+    run = runner(model, precision, device)
     place_model(model, device, split.inputs.ndim)
     order = by_length(split.inputs)
     logits = []
-    with torch.inference_mode():
+    with evaluating(model), torch.inference_mode():
         for start in range(0, len(split), batch):
             inputs = torch.from_numpy(prepare(cut(split.inputs[order[start : start + batch]]), preprocessing))
             logits.append(run(place(inputs, device)).cpu().numpy())
-    model.train(training)
     return np.concatenate(logits)[np.argsort(order)]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from edgekd.data.dataset import Dataset
 from edgekd.errors import BadInputError, DamagedError, PromiseBrokenError
 from edgekd.files import write_json
+from edgekd.networks import at_rest, train_but
 from edgekd.progress import SILENT, Reporter, Tracker
 from edgekd.recipe import Data, Training
 from edgekd.training.accumulate import Losses, accumulate_gradients, micro_batches
@@ -116,6 +117,7 @@ class _Session:
 
     def __post_init__(self) -> None:
         self._crew, device, train = crew(), crew().device, self.data.train
+        self._resting = at_rest(self.model)
         place_model(self.model, device, train.inputs.ndim)
         self._run = runner(self.model, self.settings.precision, device)
         size = min(self.settings.batch, len(train))
@@ -140,7 +142,7 @@ class _Session:
         ):
             while position.step < self.total_steps:
                 epoch, start = divmod(position.step, steps)
-                self.model.train()
+                train_but(self.model, self._resting)
                 for batch in self._batches.epoch(epoch, start):
                     stop, due = self._step(batch, tracker, interrupted)
                     if position.step % steps and (stop or due):

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from edgekd.distillation import Builds, Context, Deploys, Example, Method, Output, Weight, weight_at
 from edgekd.errors import BadInputError
+from edgekd.networks import evaluating
 from edgekd.plugins import told
 from edgekd.training.batches import Batch, Batches
 from edgekd.training.seeding import derive
@@ -125,11 +126,8 @@ class Distill:
 
     @torch.no_grad()
     def _look(self, batch: Batch) -> Output:
-        training = self._student.training
-        self._student.eval()
-        with Taps(self._student, self._taps) as taps:
+        with evaluating(self._student), Taps(self._student, self._taps) as taps:
             logits = self._student(batch.inputs)
-        self._student.train(training)
         return Output(logits, dict(taps.features))
 
 

@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from torch import Tensor, fx, nn
+import torch
+from torch import Tensor, nn
 
 from edgekd.errors import BadInputError
+from edgekd.networks import bare
 from edgekd.plugins import nearest
-from edgekd.training.wrappers import bare
 
 INPUT, OUTPUT = "input", "output"
 
@@ -30,7 +31,7 @@ class Taps:
         taps = dict.fromkeys(tap for name in names for tap in _resolve(_parse(name), list(modules)))
         self._features: dict[str, Tensor] = {}
         self._names = [str(tap) for tap in taps]
-        self._hooks = [self._attach(tap, _runs(plain, modules, tap)) for tap in taps]
+        self._hooks = [self._attach(tap, modules[tap.module]) for tap in taps]
 
     @property
     def features(self) -> dict[str, Tensor]:
@@ -93,7 +94,8 @@ def _copy(values: object, tap: _Tap) -> Tensor:
     value = choices[tap.index] if tap.index < len(choices) else None
     if not isinstance(value, Tensor):
         raise BadInputError(f"tap {str(tap)!r} carries {_described(items)}, no tensor: tap a module inside it")
-    return value.clone()
+    with torch._C.DisableTorchFunction():  # a network that is watched must not take this for a call of its own
+        return value.clone()
 
 
 def _described(values: object) -> str:
@@ -112,14 +114,3 @@ def _resolve(tap: _Tap, modules: list[str]) -> list[_Tap]:
 def _matches(name: str, pattern: str) -> bool:
     parts, wanted = name.split("."), pattern.split(".")
     return len(parts) == len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted))
-
-
-def _runs(model: nn.Module, modules: dict[str, nn.Module], tap: _Tap) -> nn.Module:
-    """The module to hook: in a traced graph containers never run, but their first and last inner module do."""
-    if not isinstance(model, fx.GraphModule):
-        return modules[tap.module]
-    calls = [str(node.target) for node in model.graph.nodes if node.op == "call_module"]
-    inside = [call for call in calls if call == tap.module or call.startswith(f"{tap.module}.")]
-    if not inside:
-        raise BadInputError(f"module {tap.module!r} does not run in the traced graph and cannot be tapped")
-    return modules[inside[0 if tap.side == INPUT else -1]]

@@ -63,6 +63,8 @@ class CachedTeacher:
     def _why_live(self, batches: Batches, nbytes: int) -> str | None:
         if self._teacher.taps and is_tokens(batches.data.train.inputs):
             return "features of tokens are as long as their batch"
+        if not self._teacher.model.state_dict():
+            return "without weights, nothing tells whether it is the same teacher"
         limit = round(self._settings.limit_gb * 1e9)
         return f"{amount(nbytes)} would exceed cache.limit_gb ({amount(limit)})" if nbytes > limit else None
 

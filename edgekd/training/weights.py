@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from edgekd.errors import BadInputError
 from edgekd.files import sha256, write_bytes
+from edgekd.networks import bare
 from edgekd.reading import reading, require_file
 from edgekd.training.fitting import fitting
 from edgekd.training.state_dicts import read_state_dicts
-from edgekd.training.wrappers import bare
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path) -> str:

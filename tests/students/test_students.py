@@ -4,7 +4,6 @@ import sys
 
 import pytest
 import torch
-from torch import fx
 
 from edgekd.errors import BadInputError
 from edgekd.plugins import names
@@ -25,11 +24,10 @@ def build(name, options=None, classes=10, shape=(3, 32, 32), seed=0):
 
 @pytest.mark.parametrize(("name", "options"), FAMILIES)
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 33, 20)])
-def test_gives_logits_for_any_image_and_can_be_traced(name, options, shape):
+def test_gives_logits_for_any_image(name, options, shape):
     model = build(name, options, classes=7, shape=shape).eval()
     images = torch.randn(2, *shape)
     assert model(images).shape == (2, 7)
-    torch.testing.assert_close(fx.symbolic_trace(model)(images), model(images), rtol=0, atol=0)
 
 
 def test_families_are_what_the_package_holds():

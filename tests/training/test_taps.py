@@ -1,10 +1,10 @@
-"""Taps on eager and traced networks."""
+"""Taps on networks."""
 
 import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from torch import fx, nn
+from torch import nn
 
 from edgekd.errors import BadInputError
 from edgekd.recipe import Model
@@ -73,15 +73,6 @@ def test_work_in_place_does_not_reach_a_feature():
     with Taps(model, ["0"]) as taps:
         model(IMAGES)
     assert (taps.features["0"] < 0).any()
-
-
-@pytest.mark.parametrize("tap", ["stages.2", "stages.0.1", "head:input", "stages.1:input", "stages.2.0.conv1"])
-def test_a_traced_network_shows_the_same_features(resnet, tap):
-    traced = fx.symbolic_trace(resnet)
-    with Taps(resnet, [tap]) as eager, Taps(traced, [tap]) as graph:
-        resnet(IMAGES)
-        traced(IMAGES)
-    assert torch.equal(eager.features[tap], graph.features[tap])
 
 
 def test_a_wrong_name_is_one_clear_line(resnet):

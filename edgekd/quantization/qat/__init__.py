@@ -5,5 +5,15 @@ from edgekd.quantization.qat.fake_quant import enable_observers
 from edgekd.quantization.qat.learned_step import learn_steps
 from edgekd.quantization.qat.norms import reestimate_norms
 from edgekd.quantization.qat.prepare import calibrate, prepare
+from edgekd.quantization.qat.simulated import Simulated
 
-__all__ = ["calibrate", "enable_observers", "export_float", "export_qdq", "learn_steps", "prepare", "reestimate_norms"]
+__all__ = [
+    "Simulated",
+    "calibrate",
+    "enable_observers",
+    "export_float",
+    "export_qdq",
+    "learn_steps",
+    "prepare",
+    "reestimate_norms",
+]

@@ -1,35 +1,33 @@
-"""The ranges that one batch of examples shows, before a network is given quantisers."""
+"""What the calls of a network return for one batch of examples, before it is given quantisers."""
 
 import copy
-from collections.abc import Collection, Mapping
-from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, nn
 
 from edgekd.quantization.placement import Range
+from edgekd.quantization.qat.watch import Watched
 
 
-def example_ranges(
-    module: fx.GraphModule, makers: Mapping[str, fx.Node], edges: Collection[str], example: Tensor
-) -> dict[str, Range]:
-    """Return the range of each edge, made by a node of `makers`, that a copy shows as it evaluates `example`."""
-    twin = copy.deepcopy(module).cpu().eval()
-    recorder = _Recorder(twin, {makers[edge].name: edge for edge in edges})
+def example_ranges(network: nn.Module, example: Tensor) -> dict[str, Range]:
+    """Return the range of every floating-point result, by the key of its call, that a copy shows as it evaluates."""
+    recorder = _Recorder(copy.deepcopy(network).cpu()).eval()
     with torch.no_grad():
-        recorder.run(example.cpu())
+        recorder(example.cpu())
     return recorder.ranges
 
 
-class _Recorder(fx.Interpreter):
-    def __init__(self, module: fx.GraphModule, watched: Mapping[str, str]) -> None:
-        super().__init__(module)
-        self.watched = watched
+class _Recorder(Watched):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__(network)
         self.ranges: dict[str, Range] = {}
 
-    def run_node(self, n: fx.Node) -> Any:
-        """Run a node, and note the extremes of what it makes."""
-        value = super().run_node(n)
-        if n.name in self.watched:
-            self.ranges[self.watched[n.name]] = (float(value.min()), float(value.max()))
-        return value
+    def value(self, key: str, x: Tensor) -> Tensor:
+        """A value, its extremes noted."""
+        if x.is_floating_point():
+            self.ranges[key] = (float(x.min()), float(x.max())) if x.numel() else (0.0, 0.0)
+        return x
+
+    def weight(self, name: str | None, weight: Tensor, axis: int) -> Tensor:
+        """The weight itself."""
+        return weight

@@ -3,8 +3,6 @@
 Everything that a resumed run needs is a buffer.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -128,109 +126,8 @@ def fake_quantize_weight(weight: Tensor, weight_max: int, axis: int = 0) -> Tens
     return rounded
 
 
-class QuantizedLayer(nn.Module):
-    """Mixed into a layer, whose parameters and hooks it keeps: the forward sees rounded weights."""
-
-    simulating = True
-    channel_axis = 0
-    weight: Tensor
-    weight_max: int
-
-    def rounded_weight(self) -> Tensor:
-        """The weight as the chip will hold it."""
-        if not self.simulating:
-            return self.weight
-        return fake_quantize_weight(self.weight, self.weight_max, self.channel_axis)
-
-
-class QuantizedConv1d(QuantizedLayer, nn.Conv1d):
-    """Conv1d with fake-quantised weights."""
-
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (torch's own name)
-        """(N, C, L) → (N, C', L')."""
-        output: Tensor = self._conv_forward(input, self.rounded_weight(), self.bias)
-        return output
-
-
-class QuantizedConv2d(QuantizedLayer, nn.Conv2d):
-    """Conv2d with fake-quantised weights."""
-
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
-        """(N, C, H, W) → (N, C', H', W')."""
-        output: Tensor = self._conv_forward(input, self.rounded_weight(), self.bias)
-        return output
-
-
-class _QuantizedConvTranspose(QuantizedLayer):
-    """A transposed convolution of one group: its output channels lie on the second axis."""
-
-    channel_axis = 1
-
-    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:  # noqa: A002
-        """(N, C, …) → (N, C', …)."""
-        layer: Any = self
-        padding = layer.output_padding if output_size is None else layer._output_padding(
-            input, output_size, layer.stride, layer.padding, layer.kernel_size, input.ndim - 2, layer.dilation
-        )  # fmt: skip
-        convolve = nn.functional.conv_transpose1d if input.ndim == 3 else nn.functional.conv_transpose2d
-        weight, bias = self.rounded_weight(), layer.bias
-        return convolve(input, weight, bias, layer.stride, layer.padding, padding, layer.groups, layer.dilation)
-
-
-class QuantizedConvTranspose1d(_QuantizedConvTranspose, nn.ConvTranspose1d):
-    """ConvTranspose1d with fake-quantised weights."""
-
-
-class QuantizedConvTranspose2d(_QuantizedConvTranspose, nn.ConvTranspose2d):
-    """ConvTranspose2d with fake-quantised weights."""
-
-
-class QuantizedLinear(QuantizedLayer, nn.Linear):
-    """Linear with fake-quantised weights."""
-
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
-        """(…, C) → (…, C')."""
-        return nn.functional.linear(input, self.rounded_weight(), self.bias)
-
-
-QUANTIZED: dict[type[nn.Module], type[QuantizedLayer]] = {
-    nn.Conv1d: QuantizedConv1d,
-    nn.Conv2d: QuantizedConv2d,
-    nn.ConvTranspose1d: QuantizedConvTranspose1d,
-    nn.ConvTranspose2d: QuantizedConvTranspose2d,
-    nn.Linear: QuantizedLinear,
-}
-
-
-def quantized_layer(layer: nn.Module, scheme: Scheme) -> QuantizedLayer:
-    """A layer with the same parameters, buffers and hooks, whose weights are fake-quantised."""
-    kind: Any = next(quantized for base, quantized in QUANTIZED.items() if isinstance(layer, base))
-    twin: QuantizedLayer = kind.__new__(kind)
-    twin.__dict__.update(layer.__dict__, weight_max=scheme.weight_max)
-    return twin
-
-
 def enable_observers(model: nn.Module, on: bool) -> None:
     """Let activation ranges follow the data, or hold them still."""
     for module in model.modules():
         if isinstance(module, ObservingQuantizer):
             module.observing.fill_(on)
-
-
-@contextmanager
-def only_observing(model: nn.Module) -> Iterator[None]:
-    """Inside, the model computes in float as in evaluation, and its observers watch."""
-    parts = [module for module in model.modules() if isinstance(module, (Quantizer, QuantizedLayer))]
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    for part in parts:
-        part.simulating = False
-        if isinstance(part, Quantizer):
-            part.training = True
-    try:
-        yield
-    finally:
-        for part in parts:
-            del part.simulating
-        for module, training in modes.items():
-            module.training = training

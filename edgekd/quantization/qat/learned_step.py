@@ -7,10 +7,10 @@ import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from edgekd.quantization.qat.fake_quant import ObservingQuantizer, Quantizer
+from edgekd.quantization.qat.simulated import Simulated
 from edgekd.quantization.ranges import ROUND_DOWN
 from edgekd.quantization.scheme import Scheme
 
@@ -67,27 +67,11 @@ class LearnedQuantizer(Quantizer):
         return rounded
 
 
-def learn_steps(prepared: fx.GraphModule) -> None:
+def learn_steps(prepared: Simulated) -> None:
     """Let a calibrated model train the steps of its activations, instead of following their ranges."""
-    ceilings: dict[str, float] = {}
-    for node in prepared.graph.nodes:
-        if node.op == "call_module" and isinstance(prepared.get_submodule(node.target), ObservingQuantizer):
-            bound = _bound(prepared, node.args[0])
-            ceilings[node.target] = min(bound, ceilings.get(node.target, math.inf))
-    for name, bound in ceilings.items():
-        observed = prepared.get_submodule(name)
-        assert isinstance(observed, ObservingQuantizer)
-        smallest, largest = observed.scheme.activation_range
-        steps = largest if observed.scheme.symmetric else largest - smallest
-        prepared.set_submodule(name, LearnedQuantizer(observed.scheme, observed, bound / steps * ROUND_DOWN))
-
-
-def _bound(prepared: fx.GraphModule, node: fx.Node) -> float:
-    """The largest value that an activation lets through: runtimes drop a ReLU6 only while its range stays within it."""
-    if node.op == "call_module":
-        return float(getattr(prepared.get_submodule(str(node.target)), "max_val", math.inf))
-    if node.target is F.relu6:
-        return 6.0
-    given = [*node.args[2:3], *(node.kwargs[key] for key in ("max_val", "max") if key in node.kwargs)]
-    clamps = node.target in (F.hardtanh, torch.clamp, "clamp")
-    return float(given[0]) if clamps and given and isinstance(given[0], int | float) else math.inf
+    for name, observed in prepared.edgekd_quantizers.items():
+        if isinstance(observed, ObservingQuantizer):
+            smallest, largest = observed.scheme.activation_range
+            steps = largest if observed.scheme.symmetric else largest - smallest
+            ceiling = prepared.ceilings.get(name, math.inf) / steps * ROUND_DOWN
+            prepared.edgekd_quantizers[name] = LearnedQuantizer(observed.scheme, observed, ceiling)

@@ -3,13 +3,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import nn
 
 from edgekd.quantization.qat.fake_quant import (
     ObservingQuantizer,
     enable_observers,
     fake_quantize_weight,
-    quantized_layer,
 )
 from edgekd.quantization.ranges import Observed, affine, quantize_weight, weight_scale
 from edgekd.quantization.scheme import SCHEMES, Scheme
@@ -99,13 +97,3 @@ def test_per_channel_rounding_commutes_with_batch_norm(gamma: list[float], seed:
     before = fake_quantize_weight(torch.from_numpy(weight), 127).numpy() * gain
     # Equal but for float32 rounding, unless a channel is dead: then both lie below the smallest scale, 1e-9.
     np.testing.assert_allclose(after, before, rtol=1e-5, atol=1.1e-9)
-
-
-def test_a_quantised_layer_keeps_parameters_names_and_hooks() -> None:
-    layer, calls = nn.Conv2d(3, 4, 3), []
-    layer.register_forward_hook(lambda *_: calls.append(1))
-    quantized = quantized_layer(layer, ASYMMETRIC)
-    quantized(torch.zeros(1, 3, 5, 5))
-    assert quantized.weight is layer.weight
-    assert list(quantized.state_dict()) == ["weight", "bias"]
-    assert calls == [1]

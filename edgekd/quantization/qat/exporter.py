@@ -1,0 +1,104 @@
+"""A torch model as torch's exporter writes it to ONNX, or one line that says why it cannot."""
+
+import io
+import logging
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+import edgekd
+from edgekd.errors import BadInputError
+
+Translations = Mapping[Callable[..., Any], Callable[..., Any]]
+
+_OTHERS = (str(Path(torch.__file__).parents[1]), str(Path(edgekd.__file__).parent))
+_ADVICE = "make it independent of tensor values: no if, loop, len() or Python number computed from a tensor"
+
+
+def to_onnx(
+    model: nn.Module, example: Tensor, *, fixed_length: bool, translations: Translations | None = None
+) -> onnx.ModelProto:
+    """Export a model on the CPU for any batch size: input "input", outputs "logits" (then "logits_1", …).
+
+    The length of tokens, int64 (N, L), is free too, unless it is fixed to the example's. `translations` are the
+    exporter's words for operators of our own. Raises BadInputError, with the line of the model that is to blame, where
+    torch cannot export it, and where it would hold for some batch sizes only.
+    """
+    batch = torch.cat([example, example])[:2].contiguous().cpu()  # a batch of one would be taken for a constant
+    for tensor in model.parameters():
+        # Channels-last weights would leave their strides in the graph.
+        tensor.data = tensor.data.clone(memory_format=torch.contiguous_format)
+    with torch.no_grad():
+        outputs = model(batch)
+    count = len(outputs) if isinstance(outputs, (tuple, list)) else 1
+    try:
+        with _silence():
+            program = torch.onnx.export(
+                model,
+                (batch,),
+                dynamo=True,
+                external_data=False,
+                optimize=False,  # it would fold batch norms in float32
+                verbose=False,
+                input_names=["input"],
+                output_names=["logits", *(f"logits_{index}" for index in range(1, count))],
+                dynamic_shapes=(_free(batch, fixed_length),),
+                custom_translation_table=dict(translations or {}),
+            )
+    except torch.onnx.OnnxExporterError as error:
+        raise _refusal(error) from error
+    assert program is not None
+    assert program.exported_program is not None
+    _check_batch(program.exported_program)
+    exported: onnx.ModelProto = program.model_proto
+    return exported
+
+
+def _free(batch: Tensor, fixed_length: bool) -> dict[int, torch.export.Dim]:
+    """The axes whose size an exported model leaves open."""
+    axes = ["batch"] if fixed_length or batch.is_floating_point() else ["batch", "length"]
+    return {axis: torch.export.Dim(name) for axis, name in enumerate(axes)}
+
+
+def _check_batch(program: torch.export.ExportedProgram) -> None:
+    """The exporter narrows the range of a batch's size, without a word, to where a model's branches go one way."""
+    user = {spec.arg.name for spec in program.graph_signature.input_specs if spec.kind.name == "USER_INPUT"}
+    (given,) = (node for node in program.graph.nodes if node.op == "placeholder" and node.name in user)
+    size = given.meta["val"].shape[0]
+    if isinstance(size, int):
+        raise BadInputError(f"the model fixes its batch to {size} samples; let its code take any number of them")
+    limits = program.range_constraints.get(size.node.expr) if size.node.expr.is_symbol else None
+    if not size.node.expr.is_symbol or (limits is not None and str(limits.upper) != "int_oo"):
+        bound = f"up to {limits.upper} samples" if limits is not None else f"batches of {size.node.expr}"
+        raise BadInputError(f"the model's code branches on the size of its batch: the file would hold for {bound} only")
+
+
+def _refusal(error: BaseException) -> BadInputError:
+    """What stopped the exporter, with the last line of the model's own code on the way there."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_OTHERS)]
+    where = f"{frames[-1].filename}:{frames[-1].lineno}: `{frames[-1].line}`: " if frames else ""
+    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    advice = f"; {_ADVICE}" if "data-dependent" in reason else ""
+    return BadInputError(f"{where}torch cannot export this: {reason}{advice}")
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Without the exporter's notes on what it skips and tries."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
