@@ -5,6 +5,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 from numpy.typing import NDArray
 
@@ -31,7 +32,9 @@ from edgekd.pipeline.fallback import fall_back
 from edgekd.pipeline.proof import PARITY_INPUTS, Expected, gather_evidence
 from edgekd.pipeline.refined import described, refine_where_far, rows_of
 from edgekd.quantization.calibrate import Calibration, calibrate
+from edgekd.quantization.parts import parts_of
 from edgekd.quantization.qdq import strip_activations
+from edgekd.quantization.refine import nearness
 from edgekd.quantization.scheme import find_scheme, schemes_of
 from edgekd.target import Target, load_target
 
@@ -71,7 +74,7 @@ def export_file(
     inputs = read_inputs(model, calibration, PARITY_INPUTS, plain.batch_axes) if calibration else None
     ranges = {name: range_of(array) for name, array in (inputs or {}).items() if array.dtype.kind == "f"}
     try:
-        original, refined = None, None
+        original, yardstick, refined = None, None, None
         if not holds_integers(model):
             original, inputs = _float_original(model, inputs, shapes or {}, simplify)
             scheme = schemes_of([target])[0]
@@ -82,6 +85,7 @@ def export_file(
             raise BadInputError(f"it is quantised and keeps its scales: {', '.join(FOR_FLOATS)} are for float models")
         else:
             quantized, inputs = import_quantized(model, find_scheme(target.scheme), inputs, shapes or {}, PARITY_INPUTS)
+            yardstick = strip_activations(quantized, saturating=True)[0]
     except BadInputError as error:
         raise BadInputError(f"{path}: {error}") from error
     folder = out / f"{path.stem}-{target.name}"
@@ -90,8 +94,8 @@ def export_file(
     if refined is not None:
         quantized, notes = refined.model, (*notes, described(refined))
     report = deliver(
-        quantized, target, folder, inputs, name=path.stem, provenance=provenance, original=original, ranges=ranges,
-        notes=notes,
+        quantized, target, folder, inputs, name=path.stem, provenance=provenance, original=original or yardstick,
+        ranges=ranges, notes=notes,
     )  # fmt: skip
     if refined is not None:
         report["refined"] = rows_of(refined)
@@ -131,6 +135,7 @@ def deliver(
     outputs = Reference(model).run(inputs, batch=BATCH)
     yardstick = strip_activations(model)[0] if original is None else original
     unquantized = Reference(yardstick).run(inputs, batch=BATCH)
+    _require_finite(unquantized)
     with replaced_folder(folder) as scratch:
         manifest = write_bundle(
             model, target, scratch, "int8", name=name, inputs=inputs, outputs=outputs, unquantized=unquantized,
@@ -143,8 +148,15 @@ def deliver(
         "target": target.name,
         "bytes": manifest.model_bytes,
         "notes": list(manifest.notes),
+        "db_from_float": round(nearness(unquantized, outputs, parts_of(model)).db, 1),
         **proof,
     }
+
+
+def _require_finite(outputs: Arrays) -> None:
+    for name, values in outputs.items():
+        if not np.isfinite(values).all():
+            raise BadInputError(f"in float {name!r} is not finite on these inputs: nothing can be held against it")
 
 
 def _float_original(

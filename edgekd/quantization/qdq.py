@@ -46,10 +46,12 @@ def _operands(graph: Graph, name: str, affine: Affine, scheme: Scheme) -> list[s
     ]
 
 
-def strip_activations(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, Affine]]:
+def strip_activations(model: onnx.ModelProto, *, saturating: bool = False) -> tuple[onnx.ModelProto, dict[str, Affine]]:
     """The inverse of `insert_activations`: activations in float, and the parameters of each edge that had a quantiser.
 
-    In foreign models a quantiser stays on weights, if it is per channel, and if something else than a DQ reads it.
+    `saturating` keeps the limits of each quantiser as a Clip: tools that leave out a Relu or Clip before a quantiser
+    mean them. In foreign models a quantiser stays on weights, if it is per channel, and if something else than a DQ
+    reads it.
     """
     graph = Graph(model)
     parameters = {}
@@ -58,7 +60,8 @@ def strip_activations(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str
         if _is_activation(graph, quantize) and {node.op_type for node in readers} == {"DequantizeLinear"}:
             edge = next((node.output[0] for node in readers if node.output[0] in graph.outputs), quantize.input[0])
             parameters[edge] = _affine_of(graph, quantize)
-            _strip(graph, quantize, readers)
+            source = _clipped(graph, quantize, parameters[edge]) if saturating else quantize.input[0]
+            _strip(graph, quantize, source, readers)
     return graph.model(), parameters
 
 
@@ -75,9 +78,19 @@ def _affine_of(graph: Graph, quantize: NodeProto) -> Affine:
     return Affine(float(scale.reshape(())), int(zero_point.reshape(())))
 
 
-def _strip(graph: Graph, quantize: NodeProto, readers: list[NodeProto]) -> None:
+def _clipped(graph: Graph, quantize: NodeProto, parameters: Affine) -> str:
+    """The edge that holds what a quantiser reads, within what it can hold."""
+    limits = np.iinfo(graph.constants[quantize.input[2]].dtype)
+    result = graph.fresh(f"{quantize.input[0]}_clipped")
+    bounds = [(stored - parameters.zero_point) * parameters.scale for stored in (limits.min, limits.max)]
+    names = [graph.add_constant(f"{result}_limit", np.array(bound, np.float32)) for bound in bounds]
+    graph.add("Clip", [quantize.input[0], *names], result)
+    return result
+
+
+def _strip(graph: Graph, quantize: NodeProto, source: str, readers: list[NodeProto]) -> None:
     for dequantize in readers:
-        graph.set_input(dequantize, 0, quantize.input[0])
+        graph.set_input(dequantize, 0, source)
     graph.remove(quantize)
     for dequantize in readers:
         graph.bypass(dequantize)

@@ -8,10 +8,11 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from edgekd.backends.reference import Reference
 from edgekd.distance import sqnr
-from tests.quantization.onnx_models import model, random
+from tests.quantization.onnx_models import constants, model, random
 from tests.road import EXECUTED, edgekd
 
 node = helper.make_node
@@ -52,6 +53,39 @@ def chain() -> onnx.ModelProto:
         "third.weight": random(4, 8, 1, 1),
     }
     return model(layers, weights, ("N", 3, 8, 8))
+
+
+def by_onnxruntime(folder: Path, net: onnx.ModelProto, x: np.ndarray) -> onnx.ModelProto:
+    """A network quantised by ONNX Runtime, which leaves Relu and Clip to the limits of its quantisers."""
+
+    class Samples(CalibrationDataReader):
+        left = iter([{"x": x[start : start + 8]} for start in range(0, len(x), 8)])
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return next(self.left, None)
+
+    onnx.save(net, folder / "float.onnx")
+    quantize_static(
+        folder / "float.onnx", folder / "qdq.onnx", Samples(), quant_format=QuantFormat.QDQ, per_channel=True,
+        activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+    )  # fmt: skip
+    return onnx.load(folder / "qdq.onnx")
+
+
+def hard_swishes(depth: int = 4) -> onnx.ModelProto:
+    """Convolutions with a hard swish spelled out behind each."""
+    values = {"three": np.float32(3), "zero": np.float32(0), "six": np.float32(6)}
+    layers = []
+    for index in range(depth):
+        source, made = "x" if index == 0 else f"h{index - 1}", "y" if index == depth - 1 else f"h{index}"
+        values[f"w{index}"] = random(8, 8 if index else 3, 3, 3, seed=index) / 6
+        layers += [
+            node("Conv", [source, f"w{index}"], [f"c{index}"], pads=[1, 1, 1, 1]),
+            node("Add", [f"c{index}", "three"], [f"p{index}"]),
+            node("Clip", [f"p{index}", "zero", "six"], [f"q{index}"]),
+            node("Mul", [f"c{index}", f"q{index}"], [made]),
+        ]
+    return model(layers, {name: np.asarray(value) for name, value in values.items()}, ("N", 3, 8, 8))
 
 
 def samples(*shape: int) -> np.ndarray:
@@ -127,3 +161,19 @@ def test_where_no_time_is_left_to_refine_another_precision_is_proven_and_written
     assert (report["status"], report["precision"]) == ("fallback", precision)
     assert report["db_from_float"] >= 20
     assert json.loads(edgekd("verify", report["bundle"], "--json").stdout)["ok"]
+
+
+@pytest.mark.parametrize("net", [chain(), hard_swishes()], ids=["relu", "hard swish"])
+def test_activations_that_are_folded_into_quantisers_count_as_what_they_are(
+    tmp_path: Path, net: onnx.ModelProto
+) -> None:
+    """Without the quantisers' limits the yardstick would lack its Relus and Clips: a few dB, or not even finite."""
+    x = np.random.default_rng(0).normal(0, 2, (64, 3, 8, 8)).astype(np.float32)
+    theirs = by_onnxruntime(tmp_path, net, x)
+    assert not {"Relu", "Clip"} & {each.op_type for each in theirs.graph.node}
+    report = exported(tmp_path, theirs, "x86-onnxruntime", x)
+    assert report["status"] == "ok", report["reason"]
+    assert report["db_from_float"] > 25
+    kept = {name: value for name, value in constants(theirs).items() if name.endswith("_scale")}
+    found = constants(onnx.load(Path(report["bundle"]) / "model.onnx")).values()
+    assert all(any(np.array_equal(value, other) for other in found) for value in kept.values())
