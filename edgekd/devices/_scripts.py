@@ -15,6 +15,7 @@ FULL = 64  # free kB at which what did not arrive did not fit
 def keep(token: str, temporary: str) -> bytes:
     """Make a private folder and answer its path; at the end of the input, or of the connection, remove it."""
     return _script(
+        'PATH="$PATH:/usr/bin:/bin"',
         f"folder=$(mktemp -d {temporary}/edgekd-XXXXXXXX) || exit 1",
         """trap 'rm -rf "$folder" || { sleep 1; rm -rf "$folder"; }' 0""",
         "trap exit HUP INT PIPE TERM",

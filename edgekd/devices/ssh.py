@@ -6,13 +6,13 @@ than ~/.ssh/config.
 
 import os
 import re
-import tempfile
 from pathlib import Path
 
 from edgekd.devices._address import is_address, parse, spelled
 from edgekd.devices._leash import last_words
 from edgekd.devices._remote import RemoteDevice
 from edgekd.devices._ssh_config import host_aliases
+from edgekd.devices.local import LocalDevice
 from edgekd.devices.transport import Found
 from edgekd.errors import DeviceError, DeviceNotFoundError, DeviceOfflineError, DeviceUnauthorizedError
 
@@ -35,15 +35,15 @@ SILENCE = r"connect to host|Connection (refused|timed out|reset|closed)|kex_exch
 
 
 class SshClient:
-    """One connection, which every command shares through a socket in a private folder."""
+    """One connection, which every command shares through a socket in a private folder that goes with this process."""
 
     transport = "ssh"
 
     def __init__(self, uri: str, user: str | None, host: str, port: str | None) -> None:
         self._uri, self._host = uri, host
-        self._folder = tempfile.TemporaryDirectory(prefix="edgekd-")
+        self._here = LocalDevice("local:")
         config = os.environ.get(CONFIG)
-        self._options = [*OPTIONS, "-S", f"{self._folder.name}/s"]
+        self._options = [*OPTIONS, "-S", f"{self._here.workspace}/s"]
         self._options += ["-F", config] if config else []
         self._options += ["-l", user] if user else []
         self._options += ["-p", port] if port else []
@@ -64,7 +64,7 @@ class SshClient:
 
     def close(self) -> None:
         """Remove the socket's folder."""
-        self._folder.cleanup()
+        self._here.close()
 
 
 def open_device(uri: str) -> RemoteDevice:

@@ -153,14 +153,18 @@ def test_closing_in_another_thread_ends_what_runs(board: Board) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_an_interrupted_or_killed_host_leaves_nothing_there(board: Board, how: signal.Signals) -> None:
+def test_an_interrupted_or_killed_host_leaves_nothing_there_or_here(
+    board: Board, how: signal.Signals, tmp_path: Path
+) -> None:
     code = "import sys; from edgekd.devices import open_device as o; o(sys.argv[1]).run(['sleep', '7105'], 60)"
-    host = subprocess.Popen([sys.executable, "-c", code, board.uri], stderr=subprocess.DEVNULL)
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    host = subprocess.Popen([sys.executable, "-c", code, board.uri], stderr=subprocess.DEVNULL, env=environment)
     assert until(True, "7105", seconds=30)
     host.send_signal(how)
     assert host.wait(20) != 0
     assert until(False, "7105")
     assert eventually(lambda: not board.leftovers())
+    assert eventually(lambda: not any(tmp_path.glob("edgekd-*")))
 
 
 @pytest.mark.slow  # the device gives the host five seconds to end the command itself
