@@ -3,10 +3,11 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from edgekd import plugins
-from edgekd.data.dataset import Dataset, Split
+from edgekd.data.dataset import PADDING, Dataset, Split, is_tokens
 from edgekd.errors import BadInputError, EdgekdError
 from edgekd.measure.task import METRICS, agreement, calibration_error, pair_cosines, spearman
 from edgekd.pipeline.tax import chance, may_be_chance
@@ -17,14 +18,17 @@ from edgekd.training import predict
 
 
 def try_out(model: nn.Module, data: Dataset, who: str) -> None:
-    """Let a network answer two samples; raise BadInputError, in one line about `who`, where it cannot, or not so."""
-    few = data.train.take(np.arange(min(2, len(data.train))))
+    """Let a network answer a few samples; raise BadInputError, in one line about `who`, where it cannot, or not so."""
+    few = _few(data)
     try:
         answers = predict(model, few, data.preprocessing)
     except EdgekdError:
         raise
     except Exception as error:  # the user's own code: anything may come out of it
-        raise BadInputError(f"the {who} cannot take inputs {few.inputs.shape}: {plugins.told(error)}") from error
+        tokens = f" with tokens up to {few.inputs.max()}" if is_tokens(few.inputs) else ""
+        raise BadInputError(
+            f"the {who} cannot take inputs {few.inputs.shape}{tokens}: {plugins.told(error)}"
+        ) from error
     if answers.ndim != 2 or len(answers) != len(few):
         raise BadInputError(f"the {who} puts out {answers.shape} for {len(few)} samples; logits are (N, classes)")
     if answers.shape[1] < len(data.classes):
@@ -32,6 +36,20 @@ def try_out(model: nn.Module, data: Dataset, who: str) -> None:
             f"the {who} puts out {answers.shape[1]} values per sample, but labels go up to {len(data.classes) - 1}: "
             f"there are {len(data.classes)} classes"
         )
+
+
+def _few(data: Dataset) -> Split:
+    """The first two training samples; of tokens, each split's with the largest token and with the most of them."""
+    if not is_tokens(data.train.inputs):
+        return data.train.take(np.arange(min(2, len(data.train))))
+    splits = (data.train, data.val, data.test)
+    hardest = [split.take(_largest_and_longest(split.inputs)) for split in splits]
+    return Split(*(np.concatenate(arrays) for arrays in zip(*((s.inputs, s.labels) for s in hardest), strict=True)))
+
+
+def _largest_and_longest(tokens: NDArray[Any]) -> NDArray[Any]:
+    places = np.arange(1, tokens.shape[1] + 1)
+    return np.array([tokens.max(1).argmax(), ((tokens != PADDING) * places).max(1).argmax()])
 
 
 def doubt_teacher(value: float, data: Dataset, split: Split, reporter: Reporter) -> None:

@@ -1,18 +1,22 @@
 """What comes in to be taught: the splits of one data set suit each other, and what is taught is said, never guessed."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+import edgekd
 from edgekd.bundle import Preprocessing
 from edgekd.data import Dataset, Split, as_dataset, prepare
 from edgekd.errors import BadInputError
 from tests.pairs import load as pairs
-from tests.road import complaint, edgekd, write_recipe
+from tests.road import complaint, write_recipe
+from tests.road import edgekd as edgekd_cli
 
 X = np.random.default_rng(0).integers(0, 256, (60, 1, 8, 8), dtype=np.uint8)
 Y = np.arange(60) % 3
@@ -63,9 +67,36 @@ def test_a_recipe_s_data_come_in_by_the_same_door(tmp_path: Any) -> None:
     recipe, data = write_recipe(tmp_path)
     arrays = dict(np.load(data))
     np.savez(data, **arrays | {"x_test": arrays["x_test"] / np.float32(255)})
-    said = complaint(edgekd("run", recipe, "--out", tmp_path / "run", "--json"), 2)
+    said = complaint(edgekd_cli("run", recipe, "--out", tmp_path / "run", "--json"), 2)
     assert "x_test goes from 0 to 1, x_train from 0 to 255" in said
     assert "--any-range" in said
+
+    taken = edgekd_cli("run", recipe, "--out", tmp_path / "run", "--any-range", "--set", "student.model=resnett")
+    assert "did you mean 'resnet'" in complaint(taken, 2)  # the data are taken: what comes next is found
+    assert "warning: data 'npz': x_test goes from" in taken.stderr
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+
+
+BRIEF = edgekd.Training(epochs=1, batch=18, precision="float32")
+CALLS: dict[str, Callable[..., Any]] = {
+    "train": lambda data, **more: edgekd.train(network(), data, training=BRIEF, **more),
+    "distill": lambda data, **more: edgekd.distill(network(), network(), data, training=BRIEF, **more),
+    "compare": lambda data, **more: edgekd.compare(network(), network(), data, **more),
+    "quantize": lambda data, **more: edgekd.quantize(network(), "int8-asymmetric", data, training=None, **more),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_every_call_has_the_same_door(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    call, data = CALLS[name], ((X, Y), (X / np.float32(255), Y))
+    with pytest.raises(BadInputError, match="x_test goes from 0 to 1"):
+        call(data)
+    assert call(data, any_range=True) is not None
+    assert "x_test goes from 0 to 1" in capsys.readouterr().err
 
 
 def test_a_rare_class_is_validated_too() -> None:

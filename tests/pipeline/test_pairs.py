@@ -1,6 +1,7 @@
 """The road of a student of pairs: tokens go in, embeddings come out, and Spearman is measured on the device."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -105,6 +106,24 @@ def test_scores_that_are_no_pairs_are_refused(pairs, tmp_path):
     test, bundle = load().test, pairs[1] / "bundles" / "x86-onnxruntime"
     np.savez(tmp_path / "odd.npz", x=test.inputs[1:], y=test.labels[1:])
     assert "must both carry the score" in complaint(edgekd("verify", bundle, "--data", tmp_path / "odd.npz"), 2)
+
+
+@pytest.mark.parametrize(("place", "token", "words"), [(0, VOCABULARY, "tokens up to 64"), (15, 1, "(6, 20)")])
+def test_tokens_that_a_network_does_not_know_are_found_before_training(tmp_path, monkeypatch, place, token, words):
+    """One of all test samples has a token too many, or is too long."""
+    (tmp_path / "rare.py").write_text(
+        "from tests.pairs import load as pairs\n"
+        f"def load():\n    data = pairs()\n    data.test.inputs[-1, {place}] = {token}\n    return data\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "rare", raising=False)
+    recipe = tmp_path / "pairs.toml"
+    recipe.write_text(recipe_of(0, "[]").replace("tests.pairs:load", "rare:load"))
+    settings = [f"--set=student.options.positions={LENGTH}", f"--set=teacher.options.positions={LENGTH}"]
+    said = complaint(edgekd("run", recipe, "--out", tmp_path / "run", *settings), 2)
+    assert "the teacher cannot take inputs" in said
+    assert words in said
 
 
 def test_a_fine_tune_is_taught_by_embeddings_with_the_students_optimiser(pairs, tmp_path):
