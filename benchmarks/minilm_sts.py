@@ -32,8 +32,8 @@ from edgekd.files import write_json
 from edgekd.measure import measure
 from edgekd.measure.facts import machine_facts
 from edgekd.measure.task import accuracy
+from edgekd.pipeline.origin import origin, versions
 from edgekd.pipeline.road import run_recipe
-from edgekd.pipeline.summary import git_commit, versions
 from edgekd.progress import Reporter
 from edgekd.quantization.qat import export_float
 from edgekd.recipe import Model, Recipe, load_recipe
@@ -190,11 +190,11 @@ def main() -> int:
     with closing(open_device("local:")) as host:
         facts = {"machine": machine_facts(host).model_dump(mode="json"), "versions": versions()}
     for name, variant in product(arguments.recipes, arguments.variants):
-        place, origin = {"recipe": name, "variant": variant}, facts | {"git_commit": git_commit()}
+        place, whence = {"recipe": name, "variant": variant}, facts | {"git_commit": origin().commit}
         if "students" in arguments.parts:
-            keep(origin | place | taught(name, variant, arguments.out, Reporter()))
+            keep(whence | place | taught(name, variant, arguments.out, Reporter()))
         if "deploy" in arguments.parts:
-            keep(place | {"deployed": origin | deployed(name, variant, arguments.out, Reporter())})
+            keep(place | {"deployed": whence | deployed(name, variant, arguments.out, Reporter())})
     rows = known()
     promises = {
         found["recipe"]: judged(found) for found in rows if found["variant"] == "no labels" and "models" in found

@@ -48,6 +48,7 @@ def run(
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Repeat with this many seeds.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over: delete what an earlier run left.")] = False,
+    reuse: Annotated[list[str] | None, typer.Option(metavar="STAGE", help="Take its old result as it is.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="A target that is not proven is a failure.")] = False,
     no_code: Annotated[bool, typer.Option("--no-code", help="Refuse a recipe that names a module:function.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the recipe, show the stages, run nothing.")] = False,
@@ -75,7 +76,7 @@ def run(
         raise MissingExtraError("train") from error
 
     reporter = _reporter(folder / "events.jsonl", as_json, tensorboard)
-    outcome = run_recipe(plan, folder, reporter, fresh=fresh, strict=strict, any_range=any_range)
+    outcome = run_recipe(plan, folder, reporter, fresh=fresh, strict=strict, reuse=reuse or (), any_range=any_range)
     if as_json:
         show(outcome.run, as_json=True)
     elif speaks():

@@ -50,6 +50,12 @@ def builtin(package: str, name: str, kind: str) -> ModuleType:
     return importlib.import_module(f"{package}.{name.replace('-', '_')}")
 
 
+def module_of(package: str, reference: str) -> str:
+    """The module in which a name of `package`'s, or a user's `module:attribute`, is found; nothing is imported."""
+    module, colon, _ = reference.partition(":")
+    return module if colon else f"{package}.{reference.replace('-', '_')}"
+
+
 def told(error: Exception) -> str:
     """An error of the user's own code in one line: its kind, what it says first, and the last line of that code."""
     words = str(error).strip().partition("\n")[0]

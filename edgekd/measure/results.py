@@ -1,6 +1,7 @@
 """`results.jsonl`: one measured row per line, each complete in itself."""
 
 import fcntl
+import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -10,7 +11,8 @@ from typing import BinaryIO, NamedTuple
 from pydantic import Field, PositiveInt
 
 from edgekd.bundle import GOLDEN, Manifest
-from edgekd.files import digest, needs_room, sha256
+from edgekd.errors import BadInputError
+from edgekd.files import digest, needs_room, sha256, write_bytes
 from edgekd.measure.benchmark import Measurement
 from edgekd.measure.difference import Difference
 from edgekd.measure.facts import Machine
@@ -23,6 +25,7 @@ from edgekd.schema import Milliseconds, Schema
 
 SHA256 = r"^[0-9a-f]{64}$"
 BLOCK = 1 << 16  # bytes
+_SEAL = b',"sha256":"'
 IDENTITY = ("runner", "inputs", "precision")
 
 
@@ -118,13 +121,31 @@ def artifact(manifest: Manifest) -> str:
 
 def append_rows(path: Path, rows: Iterable[Row]) -> None:
     """Add rows at the end of a file, whoever else does; what a killed process left of its last line goes."""
-    lines = "".join(row.model_dump_json() + "\n" for row in rows).encode()
+    _append(path, [_line(row) for row in rows])
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Write a file of rows, whole or not at all."""
+    write_bytes(path, b"".join(_line(row) + b"\n" for row in rows))
+
+
+def keep_rows(path: Path, rows: Iterable[Row]) -> int:
+    """Append those rows that a file does not hold yet; return how many damaged lines it has lost for it."""
+    lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
+    intact = [line for line in lines if _is_row(line)]
+    if len(intact) < len(lines):
+        write_bytes(path, b"".join(line + b"\n" for line in intact))
+    _append(path, [line for row in rows if (line := _line(row)) not in intact])
+    return len(lines) - len(intact)
+
+
+def _append(path: Path, lines: Iterable[bytes]) -> None:
     with needs_room(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+b") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)  # released when it is closed
             stream.truncate(_end_of_last_line(stream))
-            stream.write(lines)
+            stream.write(b"".join(line + b"\n" for line in lines))
             stream.flush()
             os.fsync(stream.fileno())
 
@@ -150,4 +171,28 @@ def read_rows(path: Path) -> list[Row]:
 def iterate_rows(path: Path) -> Iterator[Row]:
     """Yield one row after the other, holding none; raise BadInputError naming the line that is not one, and why."""
     for number, line in read_lines(path):
-        yield Row.decode(line, f"{path}:{number}")
+        yield _row(line, f"{path}:{number}")
+
+
+def _line(row: Row) -> bytes:
+    """A row that ends with the digest of what is before it."""
+    body = row.model_dump_json().encode()[:-1]
+    return body + _SEAL + hashlib.sha256(body).hexdigest().encode() + b'"}'
+
+
+def _row(line: bytes, source: str) -> Row:
+    """Rows that carry no digest, of an older edgekd or another hand, are taken as they are."""
+    body, sealed, end = line.rstrip().rpartition(_SEAL)
+    if not sealed:
+        return Row.decode(line, source)
+    if end != hashlib.sha256(body).hexdigest().encode() + b'"}':
+        raise BadInputError(f"{source}: the row is damaged: its sha256 is another")
+    return Row.decode(body + b"}", source)
+
+
+def _is_row(line: bytes) -> bool:
+    try:
+        _row(line, "")
+    except BadInputError:
+        return False
+    return True

@@ -17,16 +17,18 @@ from edgekd.backends.compiled import PLAIN, Precision
 from edgekd.backends.reference import Reference
 from edgekd.bundle import MANIFEST, Range, load_bundle
 from edgekd.data.dataset import Dataset, prepare
-from edgekd.devices import Device, open_device
+from edgekd.devices import Device, open_device, transport_of
 from edgekd.errors import BadInputError, DeviceError, MissingExtraError, NothingToGainError
 from edgekd.files import sha256
 from edgekd.measure import MissingRuntimeError
 from edgekd.measure.protocol import Options
 from edgekd.measure.task import METRICS
+from edgekd.package_data import EXPORT
 from edgekd.pipeline.proof import PARITY_INPUTS, Expected, answers_on, gather_evidence
 from edgekd.pipeline.stages import Stages
 from edgekd.pipeline.timing import Candidates, time_variants
 from edgekd.pipeline.variants import FLOAT, INT8, Contest, strays
+from edgekd.plugins import module_of
 from edgekd.progress import Reporter
 from edgekd.quantization.qdq import strip_activations
 from edgekd.recipe import Recipe
@@ -130,7 +132,7 @@ def _bundle(shop: Workshop, target: Target, precision: Precision, references: Ma
         "provenance": dict(shop.provenance),
         "ranges": {name: found.model_dump(mode="json") for name, found in shop.ranges(graph).items()},
     }
-    shop.stages.run(f"bundle-{target.name}-{precision}", inputs, work, outputs=(name,))
+    shop.stages.run(f"bundle-{target.name}-{precision}", inputs, work, (name,), code=_code(target), data=(EXPORT,))
     return folder
 
 
@@ -155,7 +157,9 @@ def _ahead_of_time(shop: Workshop, target: Target) -> dict[str, Any]:
         return {"reason": f"not executed: {reason}"}
     try:
         inputs = {"graph": sha256(shop.graphs[target.scheme]), "backend": target.backend}
-        found = shop.stages.run(f"check-{target.name}", inputs, lambda _: check(shop.model(target.scheme)))
+        found = shop.stages.run(
+            f"check-{target.name}", inputs, lambda _: check(shop.model(target.scheme)), code=_code(target)
+        )
     except (MissingExtraError, DeviceError) as error:
         return {"reason": f"not executed: {reason}; nor checked ahead of time: {error}"}
     told = f"checked ahead of time, not executed: {reason}; {found['label']}"
@@ -220,7 +224,7 @@ def _parity(shop: Workshop, target: Target, bundle: Path, device: Device) -> dic
 
     graph = sha256(shop.graphs[scheme])
     key = {"bundle": _identity(bundle), "device": device.uri, "data": shop.data.digest(), "graph": graph}
-    found: dict[str, Any] = shop.stages.run(f"parity-{target.name}", key, work)
+    found: dict[str, Any] = shop.stages.run(f"parity-{target.name}", key, work, code=_code(target, device))
     return found
 
 
@@ -234,7 +238,7 @@ def _variants(shop: Workshop, target: Target, bundles: Mapping[str, Path], devic
             def work(_: str, bundle: Path = bundle, options: Options = options) -> dict[str, Any]:
                 return _trial(shop, device, bundle, options)
 
-            trial = shop.stages.run(f"trial-{target.name}-{label}", key, work)
+            trial = shop.stages.run(f"trial-{target.name}-{label}", key, work, code=_code(target, device))
             rows[label] = {"bytes": load_bundle(bundle).model_bytes, **trial, "latency_ms": None}
             bar.advance(note=label)
     return rows
@@ -259,6 +263,12 @@ def _candidates(target: Target, bundles: Mapping[str, Path]) -> Candidates:
     others: Mapping[str, Options] = getattr(find_backend(target.backend), "FLOAT_VARIANTS", {})
     candidates: dict[str, tuple[Path, Options]] = {label: (folder, {}) for label, folder in bundles.items()}
     return candidates | {label: (bundles[FLOAT], options) for label, options in others.items()}
+
+
+def _code(target: Target, device: Device | None = None) -> tuple[str, ...]:
+    """The modules that make and judge a target's bundles, on a device."""
+    transport = [f"edgekd.devices.{transport_of(device.uri)}"] if device else []
+    return (__name__, module_of("edgekd.backends", target.backend), *transport)
 
 
 def _identity(bundle: Path) -> str:

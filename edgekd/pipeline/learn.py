@@ -13,6 +13,7 @@ from edgekd.data.dataset import Dataset, prepare
 from edgekd.distillation import Generational, Method, load_methods
 from edgekd.pipeline.score import agree, doubt_teacher, score, try_out
 from edgekd.pipeline.stages import Stages
+from edgekd.plugins import module_of
 from edgekd.progress import Reporter
 from edgekd.recipe import Model, Recipe
 from edgekd.students import build_model, takes_teacher
@@ -49,6 +50,17 @@ class Classroom:
     def identity(self) -> dict[str, Any]:
         """What every stage that sees the data depends on."""
         return {"data": self.data.digest(), "recipe": self.recipe.data.model_dump(mode="json", exclude={"path"})}
+
+    def code(self, *models: Model, taught: bool = False) -> tuple[str, ...]:
+        """The modules that compute a stage with these networks, and, where one is `taught`, with the methods."""
+        methods = [entry["method"] for entry in self.recipe.distillation] if taught else []
+        own = [module_of("edgekd.students", model.model) for model in models]
+        return (__name__, *own, *(module_of("edgekd.distillation", method) for method in methods))
+
+    @property
+    def all_code(self) -> tuple[str, ...]:
+        """The modules that compute a stage that all networks and methods take part in."""
+        return self.code(*self.recipe.teachers, self.recipe.student, taught=True)
 
     @property
     def batches(self) -> Batches:
@@ -114,9 +126,10 @@ def teach(room: Classroom) -> list[Learned]:
 
 
 def _teacher(room: Classroom, recipe: Model, name: str) -> Learned:
+    code = room.code(recipe)
     if recipe.checkpoint is None and recipe.training.epochs:
-        return _train(room, name, recipe, None, lambda _: CrossEntropy(recipe.training.label_smoothing), {})
-    return _given(room, name, room.begin(recipe))
+        return _train(room, name, recipe, None, lambda _: CrossEntropy(recipe.training.label_smoothing), {}, code)
+    return _given(room, name, room.begin(recipe), code)
 
 
 def control(room: Classroom, teacher: Learned) -> Learned:
@@ -125,9 +138,11 @@ def control(room: Classroom, teacher: Learned) -> Learned:
     Without a teacher there is nothing to learn from samples that have no label: it never sees them.
     """
     student, room = room.recipe.student, replace(room, data=room.data.labelled)
+    code = room.code(student, *([room.recipe.teacher] if takes_teacher(student) else []))
     if room.recipe.control:
-        return _given(room, "scratch", room.begin(student, teacher.model, room.recipe.control))
-    return _train(room, "scratch", student, teacher.model, lambda _: CrossEntropy(student.training.label_smoothing), {})
+        return _given(room, "scratch", room.begin(student, teacher.model, room.recipe.control), code)
+    alone = CrossEntropy(student.training.label_smoothing)
+    return _train(room, "scratch", student, teacher.model, lambda _: alone, {}, code)
 
 
 def distil(room: Classroom, teachers: list[Learned], cache: Path) -> Learned:
@@ -139,7 +154,9 @@ def distil(room: Classroom, teachers: list[Learned], cache: Path) -> Learned:
         teachers = [younger]
     student = _generation(room, "student", teachers, first, methods, cache)
     inputs = {"teacher": weights_digest(first.model), "student": weights_digest(student.model), **room.identity}
-    agreement = room.stages.run("agreement", inputs, lambda _: agree(student.model, first.model, room.data))
+    agreement = room.stages.run(
+        "agreement", inputs, lambda _: agree(student.model, first.model, room.data), code=room.all_code
+    )
     return Learned(student.model, student.record | {"agreement": agreement}, student.folder)
 
 
@@ -155,7 +172,7 @@ def _generation(
     inputs = {"teachers": [weights_digest(model) for model in models], "methods": recipe.distillation}
     inputs |= {key: recipe.model_dump(mode="json")[key] for key in ("cross_entropy", "cache")}
     seed = room.seed if name == "student" else derive(room.seed, name)
-    return _train(room, name, recipe.student, first.model, objective, inputs, seed)
+    return _train(room, name, recipe.student, first.model, objective, inputs, room.all_code, seed)
 
 
 def lesson(room: Classroom, model: nn.Module, teachers: list[nn.Module], methods: list[Method], cache: Path) -> Distill:
@@ -171,10 +188,10 @@ def lesson(room: Classroom, model: nn.Module, teachers: list[nn.Module], methods
     )  # fmt: skip
 
 
-def _given(room: Classroom, name: str, model: nn.Module) -> Learned:
+def _given(room: Classroom, name: str, model: nn.Module, code: tuple[str, ...]) -> Learned:
     """A network that needs no training."""
     inputs = {"weights": weights_digest(model), **room.identity}
-    record = room.stages.run(name, inputs, lambda _: score(model, room.data))
+    record = room.stages.run(name, inputs, lambda _: score(model, room.data), code=code)
     return Learned(model.eval(), record, room.folder / name)
 
 
@@ -185,6 +202,7 @@ def _train(
     teacher: nn.Module | None,
     objective_of: Callable[[nn.Module], Objective],
     inputs: Mapping[str, Any],
+    code: tuple[str, ...],
     seed: int | None = None,
 ) -> Learned:
     seed = room.seed if seed is None else seed
@@ -202,7 +220,7 @@ def _train(
     if teacher is not None and takes_teacher(recipe):  # what is derived has other last bits at other thread counts
         inputs |= {"derived_from": weights_digest(teacher)}
     outputs = f"{name}/{WEIGHTS}", f"{name}/{HISTORY}"
-    record = room.stages.run(name, inputs, work, outputs, together=True)
+    record = room.stages.run(name, inputs, work, outputs, code=code, together=True)
     if not objective.modules:
         objective.build(room.batches)
     network = objective.deploy(model)

@@ -23,6 +23,7 @@ from edgekd.quantization.qat import export_float, export_qdq, prepare
 from edgekd.quantization.scheme import Scheme
 from edgekd.recipe import LEARNING_RATE, WEIGHT_DECAY, Recipe, Training
 from edgekd.training import train
+from edgekd.training.loop import HISTORY
 from edgekd.training.weights import weights_digest
 
 GENTLE = 0.03  # of the learning rate that suits an optimiser: weights move by a few steps of 1/127
@@ -47,7 +48,7 @@ def float_graph(room: Classroom, student: Learned) -> dict[str, Any]:
         return _write_graph(room, export_float(student.model, room.example, fixed_length=fixed), name)
 
     inputs = {"student": weights_digest(student.model), **room.identity} | ({"fixed_length": True} if fixed else {})
-    record: dict[str, Any] = room.stages.run("export-float", inputs, work, outputs=(name,))
+    record: dict[str, Any] = room.stages.run("export-float", inputs, work, (name,), code=(__name__, *room.all_code))
     return record
 
 
@@ -73,7 +74,10 @@ def quantise(room: Classroom, student: Learned, teachers: list[Learned], scheme:
         "settings": settings.model_dump(mode="json"), "methods": room.recipe.distillation, "seed": room.seed,
         **room.identity,
     }  # fmt: skip
-    record: dict[str, Any] = room.stages.run(f"quantise-{scheme.name}", inputs, work, outputs=(name,), together=True)
+    outputs = (name, *([f"{_fine_tune(scheme)}/{HISTORY}"] if settings.epochs else []))
+    record: dict[str, Any] = room.stages.run(
+        f"quantise-{scheme.name}", inputs, work, outputs, code=(__name__, *room.all_code), together=True
+    )
     return record
 
 
@@ -102,11 +106,16 @@ def _fine_tuned(
     ] or [_default(room.data)]
     train(
         prepared, room.data, room.recipe.data, _fine_tuning(room.recipe),
-        lesson(room, prepared, teachers, methods, cache), room.folder / "qat" / scheme.name,
+        lesson(room, prepared, teachers, methods, cache), room.folder / _fine_tune(scheme),
         seed=room.seed, key=key, reporter=room.reporter, on_progress=settle,
     )  # fmt: skip
     settle_norms(prepared, room.data, samples)
     return room.stages.crew.lead(lambda: export_qdq(prepared, room.example, scheme, fixed_length=True))
+
+
+def _fine_tune(scheme: Scheme) -> str:
+    """Where the fine-tune for a scheme lives."""
+    return f"qat/{scheme.name}"
 
 
 def _fine_tuning(recipe: Recipe) -> Training:

@@ -2,7 +2,7 @@
 
 import fcntl
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,10 +19,11 @@ from edgekd.measure.facts import machine_facts
 from edgekd.pipeline.deploy import Workshop, deploy
 from edgekd.pipeline.learn import Classroom, Learned, control, distil, teach
 from edgekd.pipeline.methods import with_parameters
+from edgekd.pipeline.origin import versions
 from edgekd.pipeline.plan import load_targets
 from edgekd.pipeline.quantise import float_graph, quantise, rehearse
 from edgekd.pipeline.stages import Stages
-from edgekd.pipeline.summary import FLOAT_GRAPH, SeedResult, recipe_digest, summarise, versions
+from edgekd.pipeline.summary import FLOAT_GRAPH, SeedResult, recipe_digest, summarise
 from edgekd.pipeline.variants import FLOAT
 from edgekd.progress import SILENT, Reporter
 from edgekd.quantization.scheme import schemes_of
@@ -43,6 +44,7 @@ FOLDERS = (
     "qat",
     "onnx",
     "bundles",
+    "timings",
     "seeds",
 )
 UNPROVEN = ("unverified", "skipped")
@@ -78,9 +80,11 @@ def run_recipe(
     fresh: bool = False,
     strict: bool = False,
     any_range: bool = False,
+    reuse: Sequence[str] = (),
 ) -> Outcome:
     """Run all stages of a recipe in `folder`; `fresh` forgets earlier ones, `strict` breaks on unproven targets.
 
+    The remembered results of the stages in `reuse` are taken as they are, whatever has changed since.
     Raises BadInputError for what the recipe names wrongly, or a folder that another run is using. Of several processes
     all train; the main one alone does the rest.
     """
@@ -89,9 +93,10 @@ def run_recipe(
     torch.set_num_threads(recipe.threads)
     with ExitStack() as held:
         company.lead(lambda: held.enter_context(alone(folder, fresh)))
+        stages = Stages(folder, reporter, crew=company, reuse=reuse)
+        company.lead(stages.require_remembered)
         _read_checkpoints(recipe)
         data = load(recipe.data, recipe.seed, any_range=any_range, reporter=reporter)
-        stages = Stages(folder, reporter, crew=company)
         room = Classroom(recipe, data, recipe.seed, stages, reporter)
         rehearse(room, schemes_of(targets))
         teachers = teach(room)
@@ -139,9 +144,8 @@ def _stages_of(seed: int, recipe: Recipe, stages: Stages) -> Stages:
     """The first seed lives in the run folder itself, the others below it; all write one log."""
     if seed == recipe.seed:
         return stages
-    return Stages(
-        stages.folder / "seeds" / str(seed), stages.reporter, stages.log, prefix=f"seed {seed}: ", crew=stages.crew
-    )
+    folder, prefix = stages.folder / "seeds" / str(seed), f"seed {seed}: "
+    return Stages(folder, stages.reporter, stages.log, prefix, stages.crew, stages.reuse)
 
 
 def _run_seed(

@@ -1,40 +1,49 @@
-"""Stages that remember: a stage runs again only when its inputs, or the files it left, have changed."""
+"""Stages that remember: one runs again only when what decides its result, or a file that it left, has changed."""
 
-import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from edgekd.crew import Crew
-from edgekd.files import digest, sha256, write_json
+from edgekd.errors import BadInputError, DamagedError
+from edgekd.files import read_sealed, sha256, write_sealed
+from edgekd.pipeline.origin import library_versions, origin
+from edgekd.pipeline.record import Basis, Record, changes
+from edgekd.pipeline.sources import data_files, reach
+from edgekd.plugins import nearest
 from edgekd.progress import Reporter
 
-# Raised whenever a stage's meaning changes, so that no run folder mixes two of them.
-GENERATION = 1
+RECORDS = "stages"
+Log = list[dict[str, Any]]
 
 
 class Stages:
     """The stages of one run folder; each leaves `stages/<name>.json` beside the files it made.
 
-    Of several processes the main one works, remembers and decides; the others get its results.
+    The results of those in `reuse` are taken as they are, whatever has changed. Of several processes the main one
+    works, remembers and decides; the others get its results.
     """
 
     def __init__(
         self,
         folder: Path,
         reporter: Reporter,
-        log: list[dict[str, Any]] | None = None,
+        log: Log | None = None,
         prefix: str = "",
         crew: Crew | None = None,
+        reuse: Iterable[str] = (),
     ) -> None:
         self.folder, self.reporter, self.crew = folder, reporter, crew or Crew()
-        self.log = [] if log is None else log
+        self.log: Log = [] if log is None else log
+        self.reuse = frozenset(reuse)
         self._prefix = prefix
 
-    def key(self, name: str, inputs: Mapping[str, Any]) -> str:
-        """The name of a stage's result: the digest of all that it depends on."""
-        return digest({"generation": GENERATION, "stage": name, "inputs": dict(inputs)})
+    def require_remembered(self) -> None:
+        """Raise BadInputError where a stage that is to be reused has left no result."""
+        known = [path.stem for path in (self.folder / RECORDS).glob("[!.]*.json")]
+        for name in sorted(self.reuse - set(known)):
+            raise BadInputError(f"--reuse {name}: {self.folder} holds no result of such a stage{nearest(name, known)}")
 
     def run(
         self,
@@ -43,47 +52,78 @@ class Stages:
         work: Callable[[str], Any],
         outputs: tuple[str, ...] = (),
         *,
+        code: Iterable[str],
+        data: Iterable[Path] = (),
         together: bool = False,
     ) -> Any:
         """Return the JSON-able result of `work(key)`, or the remembered one.
 
         `outputs` are files or folders, relative to the run folder, that must be unchanged for a result to be reused.
-        `together`: `work` takes all processes, as a training does.
+        `code` are the modules that compute it, `data` folders whose files go into it. `together`: `work` takes all
+        processes, as a training does.
         """
-        key, record = self.key(name, inputs), self.folder / "stages" / f"{name}.json"
-        remembered = self.crew.lead(lambda: self._recall(record, key))
+        basis = _basis(inputs, code, data)
+        key = basis.key(name)
+        remembered = self.crew.lead(lambda: self._recall(name, basis))
         if remembered is not None:
-            self._note(name, remembered["seconds"], cached=True)
-            return remembered["result"]
+            self._note(name, remembered, "cached" if remembered.key == key else "reused")
+            return remembered.result
         if self.crew.is_main:
             self.reporter.event("stage", name=name, key=key)
         started = time.monotonic()
         result = work(key) if together else self.crew.lead(lambda: work(key))
         seconds = round(time.monotonic() - started, 3)
-        document = {"key": key, "seconds": seconds, "result": result}
-        self.crew.lead(lambda: write_json(record, document | {"files": self._identify(outputs)}))
-        self._note(name, seconds, cached=False)
+        self._note(name, self.crew.lead(lambda: self._remember(name, basis, result, seconds, outputs)), "fresh")
         return result
 
-    def _note(self, name: str, seconds: float, cached: bool) -> None:
-        self.log.append({"name": f"{self._prefix}{name}", "seconds": seconds, "cached": cached})
+    def _remember(self, name: str, basis: Basis, result: Any, seconds: float, outputs: tuple[str, ...]) -> Record:
+        paths = [path for output in outputs for path in _files(self.folder / output)]
+        files = {str(path.relative_to(self.folder)): sha256(path) for path in paths}
+        record = Record(basis=basis, key=basis.key(name), origin=origin(), seconds=seconds, result=result, files=files)
+        write_sealed(self._path(name), record.model_dump(mode="json"))
+        return record
 
-    def _recall(self, record: Path, key: str) -> dict[str, Any] | None:
+    def _recall(self, name: str, basis: Basis) -> Record | None:
+        """The remembered result, if it can be used; if there is one that cannot, say why."""
+        asked = name in self.reuse
         try:
-            remembered: dict[str, Any] = json.loads(record.read_text())
-        except (FileNotFoundError, ValueError):
+            document = read_sealed(self._path(name))
+            if document is None:
+                return None
+            remembered = Record.parse(document, str(self._path(name)))
+            if remembered.key != basis.key(name) and not asked:
+                self._say_again(name, changes(remembered, basis))
+                return None
+            self._check_files(remembered)
+        except BadInputError as error:  # damaged, or of an older edgekd
+            if asked:
+                raise BadInputError(f"--reuse {name}: {error}") from error
+            self._say_again(name, str(error))
             return None
-        if remembered.get("key") != key:
-            return None
-        unchanged = all(
-            (self.folder / name).is_file() and sha256(self.folder / name) == known
-            for name, known in remembered["files"].items()
-        )
-        return remembered if unchanged else None
+        return remembered
 
-    def _identify(self, outputs: tuple[str, ...]) -> dict[str, str]:
-        paths = [path for name in outputs for path in _files(self.folder / name)]
-        return {str(path.relative_to(self.folder)): sha256(path) for path in paths}
+    def _check_files(self, record: Record) -> None:
+        for name, known in record.files.items():
+            path = self.folder / name
+            if not path.is_file() or sha256(path) != known:
+                raise DamagedError(path)
+
+    def _path(self, name: str) -> Path:
+        return self.folder / RECORDS / f"{name}.json"
+
+    def _say_again(self, name: str, why: str) -> None:
+        self.reporter.say(f"{self._prefix}{name}: {why}; it runs again")
+
+    def _note(self, name: str, record: Record, state: str) -> None:
+        entry = {"name": f"{self._prefix}{name}", "seconds": record.seconds, "state": state}
+        made = record.origin.model_dump(include={"commit", "dirty"})
+        self.log.append(entry | made | {"versions": record.basis.versions})
+
+
+def _basis(inputs: Mapping[str, Any], code: Iterable[str], data: Iterable[Path]) -> Basis:
+    sources = reach(code)
+    digests = sources.digests | {name: known for folder in data for name, known in data_files(folder).items()}
+    return Basis(inputs=dict(inputs), sources=digests, versions=library_versions(sources.libraries))
 
 
 def _files(path: Path) -> list[Path]:

@@ -1,25 +1,19 @@
 """run.json: what a run found, over its seeds."""
 
-import platform
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import edgekd
 from edgekd.data.dataset import Dataset
 from edgekd.files import digest
+from edgekd.pipeline.origin import origin, versions
 from edgekd.pipeline.tax import chance, distillation, may_be_chance, over_seeds
 from edgekd.recipe import Recipe
 
-SCHEMA = 1
+SCHEMA = 2
 Record = Mapping[str, Any]  # what a stage recorded of a network
 FLOAT_GRAPH = "onnx/float.onnx"
 _BROKEN = {"failed": 2, "fallback": 1}
-_PACKAGES = (
-    "edgekd", "torch", "onnx", "onnxruntime", "openvino", "ai-edge-litert", "tflite-micro", "tensorrt-rtx", "numpy",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,7 +37,7 @@ def summarise(
     machine: Any,
     stages: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """The document of run.json, schema 1; metrics are {mean, std, seeds}, std null for one seed.
+    """The document of run.json, schema 2; metrics are {mean, std, seeds}, std null for one seed.
 
     `methods` are the recipe's, with every parameter; `teachers` what each of the recipe's teachers recorded.
     """
@@ -57,7 +51,7 @@ def summarise(
         "versions": versions(),
         "seeds": [result.seed for result in seeds],
         "recipe_sha256": recipe_digest(recipe),
-        "git_commit": git_commit(),
+        "git_commit": origin().commit,
         "metric_name": data.metric,
         "max_drop": recipe.quantization.max_drop,
         "data": {
@@ -146,24 +140,3 @@ def _target(name: str, seeds: Sequence[SeedResult]) -> dict[str, Any]:
 def recipe_digest(recipe: Recipe) -> str:
     """Identity of what was asked for."""
     return digest(recipe.model_dump(mode="json"))
-
-
-def versions() -> dict[str, str]:
-    """What computed the numbers."""
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def git_commit() -> str | None:
-    """Commit of edgekd's own checkout; None for an installed wheel."""
-    folder = edgekd.__path__[0]
-    answer = subprocess.run(["git", "-C", folder, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    tracked = subprocess.run(
-        ["git", "-C", folder, "ls-files", "--error-unmatch", "__init__.py"], capture_output=True, check=False
-    )
-    return answer.stdout.strip() if answer.returncode == 0 and tracked.returncode == 0 else None

@@ -133,9 +133,9 @@ def test_a_fine_tune_is_taught_by_embeddings_with_the_students_optimiser(pairs, 
     done = edgekd("run", recipe, "--out", folder, "--json", "--set", "devices={}")
     assert done.exit_code == 0, done.stderr
     run = json.loads(done.stdout)
-    cached = {row["name"]: row["cached"] for row in run["stages"]}
-    assert cached["student"] is True
-    assert cached["quantise-int8-asymmetric"] is False
+    states = {row["name"]: row["state"] for row in run["stages"]}
+    assert states["student"] == "cached"
+    assert states["quantise-int8-asymmetric"] == "fresh"
     (history,) = json.loads((folder / "qat" / "int8-asymmetric" / "history.json").read_text())
     assert history["terms"].keys() == {"cross_entropy", "embedding"}
 

@@ -25,7 +25,7 @@ def test_two_processes_run_a_recipe_as_one_does(tmp_path):
     assert files(tmp_path / "two") == files(tmp_path / "one")
     assert events(tmp_path / "two") == events(tmp_path / "one")
     again = json.loads(edgekd("run", recipe, "--out", tmp_path / "two", "--json", *settings).stdout)
-    assert all(stage["cached"] for stage in again["stages"])
+    assert all(stage["state"] == "cached" for stage in again["stages"])
     assert again["student"] == two["student"]
 
 

@@ -13,6 +13,7 @@ RUN_KEYS = {
     "schema", "name", "title", "machine", "versions", "seeds", "recipe_sha256", "git_commit", "metric_name", "data",
     "teacher", "student_scratch", "student", "distillation", "float", "quantized", "targets", "stages",
 }  # fmt: skip
+STAGE_KEYS = {"name", "seconds", "state", "commit", "dirty", "versions"}
 TARGET_KEYS = {
     "backend", "device", "status", "reason", "metric", "metric_source", "variants", "int8_pays", "best", "advice",
     "notes",
@@ -21,10 +22,10 @@ MEASURED = 9  # int8 and float on three targets, LiteRT's float16 and dynamic ra
 SCHEMES = {"int8-asymmetric", "int8-symmetric"}
 
 
-def test_run_json_holds_every_key_of_schema_1(road):
+def test_run_json_holds_every_key_of_schema_2(road):
     run = road.run
     assert run.keys() >= RUN_KEYS
-    assert run["schema"] == 1
+    assert run["schema"] == 2
     assert run["metric_name"] == "accuracy"
     assert run["data"] == {"name": "npz", "train": 640, "val": 128, "test": 200, "classes": 4, "unit": 1}
     for model in ("teacher", "student_scratch", "student"):
@@ -40,7 +41,14 @@ def test_run_json_holds_every_key_of_schema_1(road):
     assert "teachers" not in run
     assert run["distillation"]["gap_recovered"] is not None or run["distillation"]["reason"]
     assert run["quantized"].keys() == SCHEMES
-    assert {stage for row in run["stages"] for stage in row} == {"name", "seconds", "cached"}
+    assert {stage for row in run["stages"] for stage in row} == {
+        "name",
+        "seconds",
+        "state",
+        "commit",
+        "dirty",
+        "versions",
+    }
     assert run["machine"]["cpu"]
     assert run["machine"]["cores"] > 0
 
@@ -132,7 +140,7 @@ def test_a_second_run_remembers_everything(road, tmp_path):
     again = edgekd("run", road.recipe, "--out", folder, "--json")
     assert again.exit_code == 0, again.stderr
     after = json.loads(again.stdout)
-    assert all(row["cached"] for row in after["stages"])
+    assert all(row["state"] == "cached" for row in after["stages"])
     assert [row["seconds"] for row in after["stages"]] == [row["seconds"] for row in before["stages"]]
     changing = {"stages", "machine", "git_commit"}  # facts of the moment
     assert {k: v for k, v in after.items() if k not in changing} == {
