@@ -3,7 +3,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo runner test test-devices test-gpu perf explore check lint lock lock-check fuzz accuracy fashion-mnist watch-har methods minilm-sts networks side-by-side calibration distillation-speed devices fidelity instructions data install clean
+.PHONY: demo runner test test-devices test-gpu perf explore check lint lock lock-check fuzz campaign accuracy fashion-mnist watch-har methods minilm-sts networks side-by-side calibration distillation-speed devices fidelity instructions data install clean
 
 demo: install                     ## a teacher becomes three proven int8 bundles, in six minutes
 	$(BIN)/edgekd run quickstart
@@ -75,6 +75,9 @@ lock-check: $(VENV)/.installed-test ## that the two are what `make lock` makes o
 
 fuzz: $(VENV)/.installed-test     ## FUZZ mutations of each kind of file (100,000), other seeds every time
 	EDGEKD_FUZZ=$(or $(FUZZ),100000) EDGEKD_FUZZ_START=$$(date +%s) $(BIN)/python -m pytest tests/fuzz
+
+campaign: $(VENV)/.installed-test ## benchmarks/results/campaign.json: a run killed, or out of disk, at each of its file operations, resumable
+	$(BIN)/python -m benchmarks.campaign
 
 accuracy: $(VENV)/.installed-test ## three seeds of quickstart against their promises
 	$(BIN)/python -m pytest -m slow tests/test_accuracy.py

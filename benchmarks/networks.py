@@ -36,8 +36,8 @@ from edgekd.errors import BadInputError, DeviceError, EdgekdError, MissingExtraE
 from edgekd.files import digest, sha256, write_json
 from edgekd.measure.facts import machine_facts
 from edgekd.measure.task import agreement
+from edgekd.pipeline.origin import origin, versions
 from edgekd.pipeline.proof import Expected, gather_evidence
-from edgekd.pipeline.summary import git_commit, versions
 from edgekd.quantization import qat
 from edgekd.quantization.islands import float_layers
 from edgekd.quantization.mixed_precision import Mixed, mix
@@ -235,7 +235,7 @@ class Bench:
                 started = time.monotonic()
                 found = cell(graphs, way, TARGETS[backend])
                 seconds = round(time.monotonic() - started, 1)
-                row["cells"][label] = found | {"key": key, "seconds": seconds, "commit": git_commit()}
+                row["cells"][label] = found | {"key": key, "seconds": seconds, "commit": origin().commit}
                 row["parameters"] = sum(parameter.numel() for parameter in graphs.model.parameters())
                 write_json(RESULTS, self.document)
                 Console().print(f"{name}, {label}: {found['status']} {found.get('reason') or ''}"[:300])

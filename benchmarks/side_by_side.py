@@ -35,7 +35,7 @@ from edgekd.files import write_json
 from edgekd.measure import measure
 from edgekd.measure.facts import machine_facts
 from edgekd.measure.task import accuracy, agreement
-from edgekd.pipeline.summary import git_commit, versions
+from edgekd.pipeline.origin import origin, versions
 from edgekd.students import count
 
 RESULTS = Path(__file__).parent / "results" / "side-by-side.json"
@@ -90,7 +90,7 @@ class Bench:
         with closing(open_device("local:")) as device:
             self.document["machine"] = machine_facts(device).model_dump(mode="json")
         self.document["peers"] = {name: {"packages": peer.requirements} for name, peer in PEERS.items()}
-        self.document |= {"versions": versions(), "commit": git_commit()}
+        self.document |= {"versions": versions(), "commit": origin().commit}
         self.students = self.document.setdefault("students", {})
 
     def row(self, student: Student) -> dict[str, Any]:

@@ -31,9 +31,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
             yield temporary
             sync(temporary)
             temporary.replace(path)
-            sync(path.parent)
-        finally:
+        except BaseException:
             temporary.unlink(missing_ok=True)
+            raise
+        sync(path.parent)
 
 
 @contextmanager

@@ -133,9 +133,10 @@ def test_bench_prints_a_row_per_bundle_and_keeps_every_sample(road, tmp_path):
 
 
 def write(path, rows):
-    """Rows as if from the five replicates without which nothing is claimed."""
+    """Rows as if from the five replicates without which nothing is claimed, and of nobody's seal."""
     for row in rows:
         row["latency"]["replicates"] = 5
+        row.pop("sha256", None)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 

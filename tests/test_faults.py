@@ -15,7 +15,7 @@ from torch import nn
 
 from edgekd import KD, Training, api
 from edgekd.errors import BadInputError, PromiseBrokenError
-from edgekd.files import sha256
+from edgekd.files import read_sealed, sha256, write_sealed
 from edgekd.training.weights import read_tensors
 from tests.measure.bundles import rehash
 from tests.road import complaint, edgekd, finish, start, write_recipe
@@ -260,7 +260,7 @@ def test_a_training_that_diverges_keeps_its_last_good_checkpoint(recipe, tmp_pat
     assert f"the last good checkpoint is {checkpoint}" in message
     kept = json.loads(checkpoint.read_text())
     assert kept["position"]["step"] == 20  # 640 samples in batches of 32: the end of epoch 1
-    tensors = read_tensors(checkpoint.with_name(kept["tensors"]), kept["sha256"])
+    tensors = read_tensors(checkpoint.with_name(kept["tensors"]), kept["tensors_sha256"])
     assert all(bool(value.isfinite().all()) for value in tensors.values())
 
 
@@ -304,9 +304,9 @@ def test_a_bundle_that_computes_something_else_fails_the_run(road, copied):
     shutil.copy(road.folder / "onnx" / "float.onnx", bundle / "model.onnx")
     _disturb(bundle / "model.onnx")
     rehash(bundle)
-    record = json.loads(stage.read_text())
+    record = read_sealed(stage)
     record["files"] |= {name: sha256(copied / name) for name in record["files"]}
-    stage.write_text(json.dumps(record))
+    write_sealed(stage, record)
     broken = edgekd("run", road.recipe, "--out", copied)
     assert broken.exit_code == 1
     assert "error: x86-onnxruntime: parity does not hold: logits at batch 1" in broken.stderr

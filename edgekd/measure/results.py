@@ -3,7 +3,7 @@
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
@@ -139,7 +139,9 @@ def keep_rows(path: Path, rows: Iterable[Row]) -> int:
     return len(lines) - len(intact)
 
 
-def _append(path: Path, lines: Iterable[bytes]) -> None:
+def _append(path: Path, lines: Sequence[bytes]) -> None:
+    if not lines:
+        return
     with needs_room(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+b") as stream:

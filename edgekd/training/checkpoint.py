@@ -41,9 +41,7 @@ def save_checkpoint(folder: Path, key: str, position: Position, tensors: dict[st
     name = f"checkpoint.{position.step}.safetensors"
     digest = save_tensors(tensors, folder / name)
     write_sealed(folder / JSON, {"key": key, "tensors": name, "tensors_sha256": digest, "position": asdict(position)})
-    for old in (*folder.glob("checkpoint.*.safetensors"), *folder.glob(".checkpoint.*")):
-        if old.name != name:
-            old.unlink(missing_ok=True)
+    _drop_others(folder, name)
 
 
 def load_checkpoint(folder: Path, key: str) -> tuple[Position, dict[str, Tensor]] | None:
@@ -57,4 +55,11 @@ def load_checkpoint(folder: Path, key: str) -> tuple[Position, dict[str, Tensor]
     tensors = folder / document["tensors"]
     if not tensors.is_file() or sha256(tensors) != document["tensors_sha256"]:
         raise DamagedError(tensors)
+    _drop_others(folder, tensors.name)
     return Position(**document["position"]), read_tensors(tensors)
+
+
+def _drop_others(folder: Path, name: str) -> None:
+    for old in (*folder.glob("checkpoint.*.safetensors"), *folder.glob(".checkpoint.*")):
+        if old.name != name:
+            old.unlink(missing_ok=True)

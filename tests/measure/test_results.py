@@ -9,7 +9,7 @@ from edgekd.devices import open_device
 from edgekd.errors import BadInputError
 from edgekd.files import sha256
 from edgekd.measure import measure
-from edgekd.measure.results import append_rows, artifact, read_rows, row
+from edgekd.measure.results import append_rows, artifact, keep_rows, read_rows, row
 from tests.export.runner import RUNNER
 from tests.measure.bundles import MakeBundle
 from tests.measure.test_comparison import measured
@@ -80,3 +80,22 @@ def test_lines_end_where_json_lines_end(tmp_path: Path) -> None:
     path, one = tmp_path / "results.jsonl", measured(1.0, target="a\u2028b")
     path.write_text(json.dumps(one.model_dump(mode="json"), ensure_ascii=False) + "\n", encoding="utf-8")
     assert read_rows(path) == [one]
+
+
+def test_a_row_that_was_edited_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    append_rows(path, [measured(1.0), measured(2.0)])
+    path.write_bytes(path.read_bytes().replace(b'"batch":1', b'"batch":2', 1))
+    with pytest.raises(BadInputError, match=r"results\.jsonl:1: the row is damaged"):
+        read_rows(path)
+
+
+def test_rows_are_kept_once_and_damaged_lines_are_dropped(tmp_path: Path) -> None:
+    path, first, second = tmp_path / "results.jsonl", measured(1.0), measured(2.0, label="float")
+    for _ in range(2):
+        assert keep_rows(path, [first, second]) == 0
+    assert read_rows(path) == [first, second]
+    whole = path.read_bytes()
+    path.write_bytes(whole[:40] + bytes([whole[40] ^ 1]) + whole[41:])
+    assert keep_rows(path, [first, second]) == 1
+    assert read_rows(path) == [second, first]

@@ -1,0 +1,39 @@
+"""Struck at any file operation, a run says so in one line or is simply gone; the same command then ends as if not.
+
+`make campaign` strikes at every operation; here are 24, spread over all stages.
+"""
+
+import pytest
+
+from tests.strikes.client import MISSING, Campaign
+
+STRIKES = 24
+
+pytestmark = pytest.mark.skipif(MISSING is not None, reason=MISSING or "")
+
+
+@pytest.fixture(scope="module")
+def campaign(tmp_path_factory):
+    with Campaign(tmp_path_factory.mktemp("strikes")) as running:
+        yield running
+
+
+def test_struck_anywhere_the_same_command_ends_with_the_same_bytes(campaign):
+    stages = campaign.ask("stages")
+    assert len(stages) >= STRIKES / 2
+    failures = []
+    for turn in range(STRIKES):
+        stage, how = stages[turn % len(stages)], ("kill", "full")[turn // len(stages) % 2]
+        points = campaign.ask("points", stage=stage)
+        number = points[turn * 7 % len(points)]  # 7: each time another kind of operation
+        found = campaign.ask("strike", stage=stage, number=number, how=how)
+        failures += [f"{stage}, operation {number}, {how}: {found}"] if found else []
+    assert not failures
+
+
+@pytest.mark.parametrize("kind", ["stages/", "others"])
+def test_a_bit_that_flips_in_any_file_of_a_run_is_found_or_harmless(campaign, kind):
+    """In all records at once, then in all other files; the campaign flips one at a time."""
+    names = campaign.ask("names")
+    records = [name for name in names if name.startswith("stages/")]
+    assert campaign.ask("flip", names=records if kind == "stages/" else sorted(set(names) - set(records))) is None
