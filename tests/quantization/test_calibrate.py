@@ -104,16 +104,20 @@ def test_joined_edges_share_the_range_that_covers_both(weights: tuple[str, str])
         [
             node("Conv", ["x", weights[0]], ["a"]),
             node("Conv", ["x", weights[1]], ["b"]),
-            node("Concat", ["a", "b"], ["y"], axis=1),
+            node("Concat", ["a", "b"], ["c"], axis=1),
+            node("Conv", ["c", "mix"], ["y"]),
         ],
-        {"up": np.full((1, 3, 1, 1), 1, np.float32), "down": np.full((1, 3, 1, 1), -2 / 3, np.float32)},
+        {
+            "mix": random(1, 2, 1, 1),
+            "up": np.full((1, 3, 1, 1), 1, np.float32),
+            "down": np.full((1, 3, 1, 1), -2 / 3, np.float32),
+        },
     )
     seen = {"x": np.linspace(0, 1, 72, dtype=np.float32).reshape(2, 1, 6, 6).repeat(3, 1)}
     quantized = calibrate(joined, ASYMMETRIC, [seen], how=Calibration("minmax"))
     values = constants(quantized)
-    scales = [values[q.input[1]].item() for q in quantized.graph.node if q.op_type == "QuantizeLinear"]
-    assert scales == pytest.approx([1 / 255, 5 / 255, 5 / 255, 5 / 255])
-    assert len(set(scales)) == 2
+    scales = {q.input[0]: values[q.input[1]].item() for q in quantized.graph.node if q.op_type == "QuantizeLinear"}
+    assert scales["a"] == scales["b"] == scales["c"] == pytest.approx(5 / 255)
 
 
 def test_relu_edges_have_the_smallest_zero_point() -> None:

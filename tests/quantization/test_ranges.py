@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -18,6 +18,7 @@ from edgekd.quantization.ranges import (
     weight_scale,
 )
 from edgekd.quantization.scheme import SCHEMES, Scheme
+from tests.properties import few
 
 ASYMMETRIC, SYMMETRIC = SCHEMES["int8-asymmetric"], SCHEMES["int8-symmetric"]
 VALUES = st.floats(-1e4, 1e4, width=32)
@@ -59,7 +60,7 @@ def test_samples_combine_by_method() -> None:
     assert observed("ema", ASYMMETRIC, samples) == (-2.0, 1.5)
 
 
-@settings(max_examples=20)
+@few(20)
 @given(
     st.sampled_from(METHODS),
     schemes,
