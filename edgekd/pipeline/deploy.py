@@ -185,11 +185,11 @@ def _execute(
         }
     for label in refused:  # or `edgekd verify`, which has fewer inputs, might approve of it
         shutil.rmtree(bundles[label])
-    judged = _judged(variants, shop.recipe.quantization.max_drop, weak=not parity["broken"])
-    return _seen(parity) | judged | {"telemetry": telemetry}
+    verdict = judged(variants, shop.recipe.quantization.max_drop, weak=not parity["broken"])
+    return _seen(parity) | verdict | {"telemetry": telemetry}
 
 
-def _judged(variants: dict[str, dict[str, Any]], max_drop: float, weak: bool) -> dict[str, Any]:
+def judged(variants: dict[str, dict[str, Any]], max_drop: float, weak: bool) -> dict[str, Any]:
     """`fallback`: int8 broke its promise, or is too `weak` to be proven, and another variant is there to ship."""
     contest, broken = Contest(variants, max_drop), variants[INT8]["broken"]
     best = contest.best

@@ -13,7 +13,7 @@ from edgekd.recipe import Recipe
 SCHEMA = 2
 Record = Mapping[str, Any]  # what a stage recorded of a network
 FLOAT_GRAPH = "onnx/float.onnx"
-_BROKEN = {"failed": 2, "fallback": 1}
+_WORSE = {"failed": 3, "fallback": 2, "unverified": 1, "skipped": 1}
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def summarise(
             }
             for scheme, record in seeds[0].quantized.items()
         },
-        "targets": {name: _target(name, seeds) for name in seeds[0].targets},
+        "targets": {name: target_over(name, seeds) for name in seeds[0].targets},
         "stages": stages,
     }  # fmt: skip
     return document | ({"teachers": _teachers(recipe, teachers)} if len(teachers) > 1 else {})
@@ -119,10 +119,10 @@ def _float(seeds: Sequence[SeedResult]) -> dict[str, Any]:
     }
 
 
-def _target(name: str, seeds: Sequence[SeedResult]) -> dict[str, Any]:
-    """The first seed's entry, with metrics over all seeds; a failure of any seed is the target's."""
+def target_over(name: str, seeds: Sequence[SeedResult]) -> dict[str, Any]:
+    """The first seed's entry, with metrics over all seeds; the worst status of any seed is the target's."""
     entries = [result.targets[name] for result in seeds]
-    failed = max(seeds, key=lambda result: _BROKEN.get(result.targets[name]["status"], 0))  # of equals the first
+    failed = max(seeds, key=lambda result: _WORSE.get(result.targets[name]["status"], 0))  # of equals the first
     entry = failed.targets[name]
     merged = {key: value for key, value in entry.items() if key not in ("metric", "variants", "lost")}
     if failed is not seeds[0]:

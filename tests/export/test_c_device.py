@@ -102,5 +102,6 @@ def test_a_runner_that_is_none_is_bad_input(query: str) -> None:
 def test_a_program_of_another_machine_is_told(tmp_path: Path, bundle: MakeBundle) -> None:
     (tmp_path / "edgekd-runner").write_bytes(b"\x7fELF of another machine")
     (tmp_path / "edgekd-runner").chmod(0o755)
-    with closing(open_device(f"local:?runner={tmp_path}")) as device, pytest.raises(DeviceError, match="cannot run"):
+    told = r"did not start, is it built for this processor\? .*Exec format error"
+    with closing(open_device(f"local:?runner={tmp_path}")) as device, pytest.raises(DeviceError, match=told):
         Session(device, bundle("tflite")).census()

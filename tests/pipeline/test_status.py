@@ -1,0 +1,44 @@
+"""What a target's status is: proven, broken, or neither, over variants and over seeds."""
+
+from typing import Any
+
+import pytest
+
+from edgekd.pipeline.deploy import judged
+from edgekd.pipeline.summary import SeedResult, target_over
+from tests.pipeline.test_variants import row
+
+
+@pytest.mark.parametrize(
+    ("int8", "floating", "weak", "status"),
+    [
+        (None, None, False, "ok"),
+        ("7 steps", "too far", False, "failed"),
+        ("7 steps", None, False, "fallback"),
+        ("does not count: it hardly moves", "too far", True, "unverified"),  # nothing is known to be wrong
+        ("does not count: it hardly moves", None, True, "fallback"),
+    ],
+)
+def test_what_proves_nothing_is_neither_right_nor_wrong(
+    int8: str | None, floating: str | None, weak: bool, status: str
+) -> None:
+    rows = {"int8": row(1, 100, broken=int8), "float": row(2, 400, broken=floating)}
+    verdict = judged(rows, 0.005, weak)
+    assert (verdict["status"], verdict["reason"]) == (status, int8)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "worst"),
+    [
+        (("ok", "ok"), "ok"),
+        (("ok", "unverified"), "unverified"),
+        (("ok", "skipped"), "skipped"),
+        (("unverified", "fallback"), "fallback"),
+        (("failed", "fallback"), "failed"),
+    ],
+)
+def test_the_worst_seed_speaks_for_all(statuses: tuple[str, str], worst: str) -> None:
+    entries: list[dict[str, Any]] = [{"status": status, "reason": status, "device": "local:"} for status in statuses]
+    seeds = [SeedResult(seed, {}, {}, {}, {}, {"t": entry}) for seed, entry in enumerate(entries)]
+    for order in (seeds, seeds[::-1]):
+        assert target_over("t", order)["status"] == worst
