@@ -1,11 +1,19 @@
-"""`python -m edgekd`, which launchers of several processes start by its module."""
+"""The command line's first step, which `edgekd` and `python -m edgekd` share."""
 
 import sys
-from pathlib import Path
 
-if __name__ == "__main__":
-    if sys.path[0] == str(Path.cwd()):  # which Python puts there: a numpy.py in it would take numpy's place
-        del sys.path[0]
+from edgekd import confined
+
+
+def main() -> None:
+    """Run the command line; what reads foreign models runs in a process of its own."""
+    if confined.wanted(sys.argv[1:]):
+        sys.exit(confined.run(sys.argv[1:]))
+    confined.confine()
     from edgekd.cli import app
 
     app(prog_name="edgekd")
+
+
+if __name__ == "__main__":
+    main()

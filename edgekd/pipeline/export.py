@@ -14,6 +14,7 @@ from edgekd.backends.assemble import write_bundle
 from edgekd.backends.reference import Reference
 from edgekd.backends.replaced_folder import replaced_folder
 from edgekd.bundle import Preprocessing, Range, Task
+from edgekd.confined import parsing
 from edgekd.data.ranges import range_of
 from edgekd.devices import open_device
 from edgekd.errors import BadInputError, PromiseBrokenError
@@ -36,6 +37,7 @@ from edgekd.quantization.parts import parts_of
 from edgekd.quantization.qdq import strip_activations
 from edgekd.quantization.refine import nearness
 from edgekd.quantization.scheme import find_scheme, schemes_of
+from edgekd.reading import reading
 from edgekd.target import Target, load_target
 
 Array = NDArray[Any]
@@ -68,26 +70,27 @@ def export_file(
     `Calibration`, which like `keep_float` only a float model has use for. `layers` adds what each layer loses.
     Raises BadInputError for a model or data that cannot be used, PromiseBrokenError when parity does not hold.
     """
-    target, given, how = load_target(target_name), read_model(path), Calibration(**(options or {}))
-    plain = uniform(given, settings or {})
-    model = plain.model
-    inputs = read_inputs(model, calibration, PARITY_INPUTS, plain.batch_axes) if calibration else None
-    ranges = {name: range_of(array) for name, array in (inputs or {}).items() if array.dtype.kind == "f"}
-    try:
-        original, yardstick, refined = None, None, None
-        if not holds_integers(model):
-            original, inputs = _float_original(model, inputs, shapes or {}, simplify)
+    target, how = load_target(target_name), Calibration(**(options or {}))
+    with parsing(path, calibration, "a model that can be imported"):
+        plain = uniform(read_model(path), settings or {})
+        model, integers = plain.model, holds_integers(plain.model)
+        inputs = read_inputs(model, calibration, PARITY_INPUTS, plain.batch_axes) if calibration else None
+        ranges = {name: range_of(array) for name, array in (inputs or {}).items() if array.dtype.kind == "f"}
+        if not integers:
+            model, inputs = _float_original(model, inputs, shapes or {}, simplify)
+        elif options or keep_float:
+            raise BadInputError(f"it is quantised and keeps its scales: {', '.join(FOR_FLOATS)} are for float models")
+        else:
+            model, inputs = import_quantized(model, find_scheme(target.scheme), inputs, shapes or {}, PARITY_INPUTS)
+    original, quantized, yardstick, refined = None if integers else model, model, None, None
+    with reading(path, "a model that can be calibrated"):
+        if original is None:
+            yardstick = strip_activations(quantized, saturating=True)[0]
+        else:
             scheme = schemes_of([target])[0]
             quantized = calibrate(original, scheme, batches_of(inputs), keep_float, how)
             if refine_seconds and scheme.float_tail:
                 refined = refine_where_far(original, scheme, inputs, quantized, keep_float, how, refine_seconds)
-        elif options or keep_float:
-            raise BadInputError(f"it is quantised and keeps its scales: {', '.join(FOR_FLOATS)} are for float models")
-        else:
-            quantized, inputs = import_quantized(model, find_scheme(target.scheme), inputs, shapes or {}, PARITY_INPUTS)
-            yardstick = strip_activations(quantized, saturating=True)[0]
-    except BadInputError as error:
-        raise BadInputError(f"{path}: {error}") from error
     folder = out / f"{path.stem}-{target.name}"
     provenance = {"source": path.name, "source_sha256": sha256(path)}
     notes = plain.notes
