@@ -76,8 +76,8 @@ lock-check: $(VENV)/.installed-test ## that the two are what `make lock` makes o
 	diff -u constraints.txt build/lock/constraints.txt
 	diff -u lock.txt build/lock/lock.txt
 
-fuzz: $(VENV)/.installed-test     ## FUZZ mutations of each kind of file (100,000), other seeds every time
-	EDGEKD_FUZZ=$(or $(FUZZ),100000) EDGEKD_FUZZ_START=$$(date +%s) $(BIN)/python -m pytest tests/fuzz
+fuzz: $(VENV)/.installed-test     ## benchmarks/results/fuzz.json: 100,000 mutated files, and 300 through the command line; resumable
+	$(BIN)/python -m benchmarks.fuzz
 
 campaign: $(VENV)/.installed-test ## benchmarks/results/campaign.json: a run killed, or out of disk, at each of its file operations, resumable
 	$(BIN)/python -m benchmarks.campaign

@@ -1,6 +1,8 @@
 """The readers under fuzz: each takes a mutated file and either says what is wrong with it or gives a correct result."""
 
+import gzip
 import importlib.util
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -13,16 +15,33 @@ import onnx
 
 from edgekd.backends.reference import Reference
 from edgekd.bundle import MANIFEST, load_bundle
+from edgekd.confined import parsing
+from edgekd.data.idx import read_idx
 from edgekd.data.npz import read_npz
+from edgekd.data.raw import Raw
+from edgekd.devices import Finished
+from edgekd.devices._ssh_config import host_aliases
 from edgekd.errors import BadInputError
 from edgekd.files import sha256
+from edgekd.measure.protocol import parse
+from edgekd.measure.records import Golden, Kernels, Load, Predictions, Start, Timing
+from edgekd.measure.results import read_rows
 from edgekd.onnx_import.floats import import_float
 from edgekd.onnx_import.inputs import read_inputs
 from edgekd.onnx_import.quantized import holds_integers, import_quantized
 from edgekd.onnx_import.read import read_model
+from edgekd.onnx_import.uniform import uniform
+from edgekd.pipeline.fleet import muster
+from edgekd.plugins import builtin
 from edgekd.quantization.scheme import SCHEMES
+from edgekd.reading import reading
+from edgekd.recipe import Data, load_recipe
+from edgekd.reporting.html import write_report
+from edgekd.target import load_target
 from tests.factories import Net, quantize
 from tests.fuzz.mutate import mutate_archive, mutate_bytes, mutate_json, mutate_model
+from tests.fuzz.samples import ANSWER, FLEET, RUN, SSH, TARGET
+from tests.road import write_recipe
 
 SAMPLES = 8
 
@@ -34,6 +53,7 @@ class Reader:
     make: Callable[[Path], Path]
     mutate: Callable[[bytes, Random], bytes]
     read: Callable[[Path], None]
+    confined: bool = False  # the command reads it in a process that may die
 
 
 def _net() -> Net:
@@ -67,14 +87,15 @@ def make_qdq(folder: Path) -> Path:
 def read_onnx(path: Path) -> None:
     """The whole import, as `edgekd export` does it, without a backend."""
     before = path.read_bytes()
-    model = read_model(path)
-    inputs = read_inputs(model, path.parent / "x.npz", SAMPLES)
-    if holds_integers(model):
-        imported, inputs = import_quantized(model, SCHEMES["int8-asymmetric"], inputs, {}, SAMPLES)
-    else:
-        imported = import_float(model, inputs, {}, slim=False)
-    outputs = Reference(imported).run(inputs)
-    assert set(outputs) == {value.name for value in model.graph.output}
+    with parsing(path, path.parent / "x.npz", "a model that can be imported"):
+        plain = uniform(read_model(path), {})
+        inputs = read_inputs(plain.model, path.parent / "x.npz", SAMPLES, plain.batch_axes)
+        if holds_integers(plain.model):
+            imported, inputs = import_quantized(plain.model, SCHEMES["int8-asymmetric"], inputs, {}, SAMPLES)
+        else:
+            imported = import_float(plain.model, inputs, {}, slim=False)
+        outputs = Reference(imported).run(inputs)
+    assert set(outputs) == {value.name for value in plain.model.graph.output}
     assert path.read_bytes() == before
 
 
@@ -165,16 +186,113 @@ def read_weights(path: Path) -> None:
     assert all(isinstance(value, torch.Tensor) for tensors in found for value in tensors.values())
 
 
+def text(name: str, content: str) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        (folder / name).write_text(content, encoding="utf-8")
+        return folder / name
+
+    return make
+
+
+def make_recipe(folder: Path) -> Path:
+    return write_recipe(folder)[0]
+
+
+def make_rows(folder: Path) -> Path:
+    lines = Path(__file__).parents[2].joinpath("benchmarks/results/fashion-mnist.jsonl").read_text().split("\n")
+    return text("results.jsonl", "\n".join(lines[:2]))(folder)
+
+
+def make_checkpoint(folder: Path) -> Path:
+    from edgekd.training.checkpoint import Position, save_checkpoint
+
+    save_checkpoint(folder, "key", Position(step=1, sums={"loss": 1.0}, history=[{"epoch": 0, "val": 0.5}]), {})
+    return folder / "checkpoint.json"
+
+
+def read_checkpoint(path: Path) -> None:
+    from edgekd.training.checkpoint import load_checkpoint
+
+    load_checkpoint(path.parent, "key")
+
+
+def read_report(path: Path) -> None:
+    assert write_report(path.parent).read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def make_images(folder: Path) -> Path:
+    from PIL import Image
+
+    for part, label in ((part, label) for part in ("train", "test") for label in "ab"):
+        (folder / part / label).mkdir(parents=True)
+        Image.fromarray(np.full((8, 8), 9, np.uint8)).save(folder / part / label / "x.png")
+    return folder / "train" / "a" / "x.png"
+
+
+def read_images(path: Path) -> None:
+    folder = path.parents[2]
+    assert load(Data(name="image-folder", path=str(folder))).train.inputs.dtype == np.uint8
+
+
+def make_csv(folder: Path) -> Path:
+    rows = "a,b,label\n" + "".join(f"{n},{n / 7:.3f},{'yes' if n % 2 else 'no'}\n" for n in range(30))
+    for part in ("train", "test"):
+        (folder / f"{part}.csv").write_text(rows)
+    return folder / "train.csv"
+
+
+def read_csv(path: Path) -> None:
+    assert np.isfinite(load(Data(name="csv", path=str(path.parent))).train.inputs).all()
+
+
+def load(data: Data) -> Raw:
+    with reading(data.path or "", "readable"):
+        raw: Raw = builtin("edgekd.data", data.name, "data set").read(data)
+        return raw
+
+
+def make_idx(folder: Path) -> Path:
+    (folder / "x.gz").write_bytes(gzip.compress(struct.pack(">HBB3I", 0, 8, 3, 4, 5, 6) + bytes(120)))
+    return folder / "x.gz"
+
+
+def read_records(path: Path) -> None:
+    """A device's answer, as the session takes it apart."""
+    answer = parse(Finished(0, path.read_text(encoding="utf-8", errors="replace"), ""))
+    for kind, model in RECORDS.items():
+        answer.every(kind, model)
+
+
+RECORDS = {
+    **{"start": Start, "load": Load, "kernels": Kernels},
+    **{"golden": Golden, "latency": Timing, "predictions": Predictions},
+}
 READERS = {
-    "onnx-float-bytes": Reader(make_float, mutate_bytes, read_onnx),
-    "onnx-float-fields": Reader(make_float, mutate_model, read_onnx),
-    "onnx-qdq-bytes": Reader(make_qdq, mutate_bytes, read_onnx),
-    "onnx-qdq-fields": Reader(make_qdq, mutate_model, read_onnx),
+    "recipe": Reader(make_recipe, mutate_bytes, lambda path: discard(load_recipe(str(path)))),
+    "target": Reader(text("t.toml", TARGET), mutate_bytes, lambda path: discard(load_target(str(path)))),
+    "fleet": Reader(text("f.toml", FLEET), mutate_bytes, lambda path: discard(muster(fleet=path))),
+    "ssh-config": Reader(text("config", SSH), mutate_bytes, lambda path: discard(host_aliases(path))),
     "manifest-bytes": Reader(make_bundle, mutate_bytes, read_bundle),
     "manifest-values": Reader(make_bundle, mutate_json, read_bundle),
     "manifest-runner": Reader(make_bundle, mutate_json, read_by_runner),
-    "golden-bytes": Reader(make_golden, mutate_bytes, read_arrays),
-    "golden-headers": Reader(make_golden, mutate_archive, read_arrays),
+    "records": Reader(text("records.jsonl", ANSWER), mutate_bytes, read_records),
+    "results": Reader(make_rows, mutate_bytes, lambda path: discard(read_rows(path))),
+    "run-bytes": Reader(text("run.json", RUN), mutate_bytes, read_report),
+    "run-values": Reader(text("run.json", RUN), mutate_json, read_report),
+    "checkpoint": Reader(make_checkpoint, mutate_json, read_checkpoint),
+    "npz-bytes": Reader(make_golden, mutate_bytes, read_arrays),
+    "npz-headers": Reader(make_golden, mutate_archive, read_arrays),
+    "idx": Reader(make_idx, mutate_bytes, lambda path: discard(read_idx(path, 3))),
+    "csv": Reader(make_csv, mutate_bytes, read_csv),
+    "images": Reader(make_images, mutate_bytes, read_images),
     "weights-safetensors": Reader(make_safetensors, mutate_bytes, read_weights),
     "weights-pth": Reader(make_pth, mutate_archive, read_weights),
+    "onnx-float-bytes": Reader(make_float, mutate_bytes, read_onnx, confined=True),
+    "onnx-float-fields": Reader(make_float, mutate_model, read_onnx, confined=True),
+    "onnx-qdq-bytes": Reader(make_qdq, mutate_bytes, read_onnx, confined=True),
+    "onnx-qdq-fields": Reader(make_qdq, mutate_model, read_onnx, confined=True),
 }
+
+
+def discard(found: object) -> None:
+    assert found is not None

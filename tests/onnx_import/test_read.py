@@ -85,7 +85,7 @@ def broken(**changes) -> onnx.ModelProto:
         (broken(operand="y"), "cycle through 'stem'"),  # a cycle
         (broken(weight="nowhere"), "'stem' reads 'nowhere', which the ONNX graph does not have"),
         (broken(dims=5), "not a valid ONNX model"),
-        (broken(dims=-4), "not a valid ONNX model"),
+        (broken(dims=-4), "tensor 'w' has the shape (-4, 3, 3, 3)"),
         (broken(kind=TensorProto.DOUBLE), "not a valid ONNX model"),
         (broken(kind=99), "not a valid ONNX model"),
         (broken(op="Bogus"), "Bogus"),
