@@ -11,8 +11,8 @@ from pathlib import Path
 
 FOLDER, PACKAGE = Path(__file__).parents[1], "edgekd"
 # What decides whether a stage runs, and what is told of it, but not what comes out; and the front door, that has all.
-_APART = {PACKAGE} | {f"{PACKAGE}.{name}" for name in ("progress", "pipeline.origin", "pipeline.record")}
-_APART |= {f"{PACKAGE}.pipeline.{name}" for name in ("sources", "stages")}
+_APART = {f"edgekd{name}" for name in ("", ".progress", ".reporting")}
+_APART |= {f"edgekd.pipeline.{name}" for name in ("origin", "record", "sources", "stages")}
 _DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 _INSTALLED = {"site-packages", "dist-packages"}
 _DIGITS = 16
@@ -31,12 +31,12 @@ def reach(roots: Iterable[str]) -> Sources:
 
     Comments and docstrings do not count. Installed packages do not either, unless a root is in one: see `libraries`.
     """
-    digests, libraries, seen = {}, set(), set(_APART)
+    digests, libraries, seen = dict[str, str](), set[str](), set[str]()
     pending = list(dict.fromkeys(roots))
     own = frozenset(name.partition(".")[0] for name in pending)
     while pending:
         name = pending.pop()
-        if name in seen:
+        if name in seen or name in _APART or name.rpartition(".")[0] in _APART - {PACKAGE}:
             continue
         seen.add(name)
         path = _file(name, own)
