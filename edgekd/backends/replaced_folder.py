@@ -13,7 +13,7 @@ from edgekd.bundle import MANIFEST
 from edgekd.errors import BadInputError
 from edgekd.files import needs_room, sync
 
-NEW, OLD = "new", "old"
+NEW, OLD, ALIVE = "new", "old", "alive"
 
 
 @contextmanager
@@ -37,12 +37,16 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def _sibling(folder: Path) -> Iterator[Path]:
-    """Yield a hidden folder that is locked as long as this process lives; those of the dead go first."""
+    """Yield a hidden folder that holds a lock as long as this process lives; those of the dead go first.
+
+    The lock is a file's: another folder may be replaced inside, which locks the hidden one for a moment.
+    """
     with ExitStack() as held:
         with _locked(folder.parent, fcntl.LOCK_EX):  # nobody sweeps a sibling that is not locked yet
             _sweep(folder)
             sibling = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-            held.enter_context(_locked(sibling, fcntl.LOCK_EX))
+            (sibling / ALIVE).touch()
+            held.enter_context(_locked(sibling / ALIVE, fcntl.LOCK_EX))
         try:
             yield sibling
         finally:
@@ -53,15 +57,16 @@ def _sweep(folder: Path) -> None:
     """Remove what a killed process was about to put in place, and give back what it had moved away."""
     name = re.compile(rf"\.{re.escape(folder.name)}\.\w{{8}}")
     for left in [path for path in folder.parent.iterdir() if name.fullmatch(path.name) and path.is_dir()]:
-        with suppress(BlockingIOError), _locked(left, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        (left / ALIVE).touch()
+        with suppress(BlockingIOError), _locked(left / ALIVE, fcntl.LOCK_EX | fcntl.LOCK_NB):
             if (left / OLD).is_dir() and not folder.exists():
                 (left / OLD).rename(folder)
             shutil.rmtree(left, ignore_errors=True)
 
 
 @contextmanager
-def _locked(folder: Path, how: int) -> Iterator[None]:
-    handle = os.open(folder, os.O_RDONLY)
+def _locked(path: Path, how: int) -> Iterator[None]:
+    handle = os.open(path, os.O_RDONLY)
     try:
         fcntl.flock(handle, how)
         yield
