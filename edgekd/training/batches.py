@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from edgekd.bundle import Task
 from edgekd.data.augment import augment
 from edgekd.data.dataset import PADDING, Array, Dataset, is_tokens, prepare
 from edgekd.recipe import Data
@@ -26,12 +27,14 @@ class Batch:
         labels: (N,) int64 classes, or float32 scores.
         indices: (N,) int64 positions in the training set.
         view: which of the fixed augmentations was applied.
+        task: what the labels are, as the data set says.
     """
 
     inputs: Tensor
     labels: Tensor
     indices: Tensor
     view: int
+    task: Task = "classification"
 
     @property
     def mask(self) -> Tensor | None:
@@ -78,7 +81,8 @@ class Batches:
         raw = augment(samples.inputs, self.recipe.augmentation, self.seed, indices, view)
         inputs = torch.from_numpy(prepare(cut(raw), self.data.preprocessing))
         labels, positions = torch.from_numpy(samples.labels), torch.from_numpy(indices)
-        return Batch(place(inputs, self.device), labels.to(self.device), positions.to(self.device), view)
+        labels, positions = labels.to(self.device), positions.to(self.device)
+        return Batch(place(inputs, self.device), labels, positions, view, self.data.task)
 
     def _by_length(self, order: Array, per_batch: int) -> Array:
         tokens = (self.data.train.inputs != PADDING).sum(1).reshape(-1, self.data.unit).max(1)

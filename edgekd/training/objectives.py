@@ -54,7 +54,7 @@ class CrossEntropy:
 
     def __call__(self, run: Run, batch: Batch, step: int, total_steps: int) -> tuple[Tensor, Terms]:
         """Scalar loss."""
-        loss = label_loss(run(batch.inputs), batch.labels, self._label_smoothing)
+        loss = label_loss(run(batch.inputs), batch, self._label_smoothing)
         return loss, {"cross_entropy": loss}
 
     def deploy(self, model: nn.Module) -> nn.Module:
@@ -107,7 +107,7 @@ class Distill:
         if any(not method.student_taps for method in self._methods.values()):
             _check_classes(logits, teacher.logits)
         built = dict(self.modules.items())
-        terms = {"cross_entropy": label_loss(logits, batch.labels, self._label_smoothing)}
+        terms = {"cross_entropy": label_loss(logits, batch, self._label_smoothing)}
         loss = weight_at(self._cross_entropy, progress) * terms["cross_entropy"]
         for name, method in self._methods.items():
             context = Context(
@@ -131,13 +131,13 @@ class Distill:
         return Output(logits, dict(taps.features))
 
 
-def label_loss(outputs: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
+def label_loss(outputs: Tensor, batch: Batch, label_smoothing: float = 0.0) -> Tensor:
     """Mean cross-entropy of logits (N, C) with int64 classes (N,); of embeddings (2P, D) with float scores (2P,),
-    the mean squared error of each pair's cosine, 0 where no pair has a score.
+    where the task is pairs, the mean squared error of each pair's cosine, 0 where no pair has a score.
     """
-    if not labels.is_floating_point():
-        return F.cross_entropy(outputs, labels, label_smoothing=label_smoothing)
-    scores = labels[::2]
+    if batch.task == "classification":
+        return F.cross_entropy(outputs, batch.labels, label_smoothing=label_smoothing)
+    scores = batch.labels[::2]
     error = F.cosine_similarity(outputs[::2], outputs[1::2]) - scores.nan_to_num()
     known = ~scores.isnan()
     return (error.square() * known).sum() / known.sum().clamp(min=1)

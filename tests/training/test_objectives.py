@@ -1,6 +1,6 @@
 """How losses are put together."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -51,6 +51,17 @@ def test_cross_entropy_smooths_labels(scene):
     assert (
         loss.item() == terms["cross_entropy"].item() == pytest.approx(-(targets * logs).sum(1).mean().item(), rel=1e-5)
     )
+
+
+def test_scores_are_taught_only_where_the_task_is_pairs(scene):
+    _, batch, student, _ = scene
+    scored = replace(batch, labels=torch.linspace(0, 1, 16).repeat_interleave(2))
+    with pytest.raises(RuntimeError):  # floats are no classes, and no other task is guessed from them
+        CrossEntropy()(student, scored, 0, 10)
+    loss, _ = CrossEntropy()(student, replace(scored, task="pairs"), 0, 10)
+    outputs = student(batch.inputs)
+    error = F.cosine_similarity(outputs[::2], outputs[1::2]) - scored.labels[::2]
+    assert loss.item() == pytest.approx(error.square().mean().item(), rel=1e-5)  # float32 sums in another order
 
 
 def test_distillation_is_the_weighted_sum_of_its_terms(scene):
