@@ -3,7 +3,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo runner test test-devices test-gpu perf explore mutants check lint lock lock-check fuzz campaign accuracy fashion-mnist watch-har methods minilm-sts networks side-by-side calibration distillation-speed devices fidelity instructions data install clean
+.PHONY: demo runner test test-devices test-gpu perf explore mutants check lint lock lock-check fuzz campaign accuracy fashion-mnist watch-har methods minilm-sts networks side-by-side calibration distillation-speed devices fidelity instructions guards data install clean
 
 demo: install                     ## a teacher becomes three proven int8 bundles, in six minutes
 	$(BIN)/edgekd run quickstart
@@ -119,6 +119,9 @@ fidelity: $(VENV)/.installed-test ## benchmarks/results/fidelity.json: our numbe
 instructions: $(VENV)/.installed-test ## benchmarks/results/instructions.json: what int8 saves on two ARM cores, counted under qemu (Debian 12, as root)
 	tests/devices/install
 	$(BIN)/python -m benchmarks.instructions
+
+guards: install                   ## benchmarks/results/guards.json: what hashing and guarding cost beside the commit before them
+	$(BIN)/python benchmarks/guards.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

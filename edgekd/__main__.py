@@ -1,6 +1,10 @@
 """The command line's first step, which `edgekd` and `python -m edgekd` share."""
 
 import sys
+from pathlib import Path
+
+if __name__ == "__main__" and sys.path[0] == str(Path.cwd()):  # Python's doing: a numpy.py there would be numpy
+    del sys.path[0]
 
 from edgekd import confined
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, helper, numpy_helper, shape_inference
 
 from edgekd.errors import BadInputError
+from edgekd.onnx_weightless import without_weights
 from edgekd.reading import reason
 
 Array = NDArray[Any]
@@ -211,7 +212,10 @@ def sort_nodes(model: onnx.ModelProto) -> None:
 def inferred(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy that declares every shape which can be inferred; raise BadInputError where they contradict each other."""
     with _one_line():
-        return shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+        found = shape_inference.infer_shapes(without_weights(model), strict_mode=True, data_prop=True)
+    del found.graph.initializer[:]
+    found.graph.initializer.extend(model.graph.initializer)
+    return found
 
 
 def constants(model: onnx.ModelProto) -> dict[str, Array]:
