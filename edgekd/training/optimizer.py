@@ -14,7 +14,9 @@ def build_optimizer(model: nn.Module, modules: nn.ModuleDict, settings: Training
     """
     parameters = [parameter for parameter in (*model.parameters(), *modules.parameters()) if parameter.requires_grad]
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise BadInputError("there is nothing to train: every parameter of the model is frozen (requires_grad_(True))")
+        raise BadInputError(
+            "there is nothing to train: every parameter of the model is frozen; `requires_grad_()` lets it train"
+        )
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},

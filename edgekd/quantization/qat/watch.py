@@ -6,22 +6,15 @@ it, which run of that module it is, and which call of that function in there, as
 
 from collections import Counter
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.graph import disable_saved_tensors_hooks
+from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
-
-from edgekd.errors import BadInputError
-
-_RECOMPUTES = (
-    "the network checkpoints its gradients (torch.utils.checkpoint), whose recomputation would not be quantised: "
-    "switch that off for the fine-tune"
-)
 
 CHANNEL_AXIS: dict[Callable[..., Any], int] = {
     F.conv1d: 0,
@@ -101,15 +94,10 @@ class Watched(nn.Module):
     def forward(self, x: Tensor) -> Any:
         """As the network's own."""
         self.calls.begin()
-        once = disable_saved_tensors_hooks(_RECOMPUTES) if self.training else nullcontext()
         try:
             x = self.value(self.calls.key("input"), x)
-            with once, _Watch(self):
+            with _Watch(self):
                 return self.network(x)
-        except RuntimeError as error:
-            if _RECOMPUTES not in str(error):
-                raise
-            raise BadInputError(_RECOMPUTES) from error
         finally:
             self.calls.end()
 
@@ -127,6 +115,10 @@ class _Watch(TorchFunctionMode):
         if func is F.silu:
             with self:
                 return _spelled_out_silu(*args, **kwargs)
+        with _kept():
+            return self._call(func, args, kwargs)
+
+    def _call(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if func in CHANNEL_AXIS:
             args, kwargs = self._with_weight(CHANNEL_AXIS[func], args, kwargs)
         result = func(*args, **kwargs)
@@ -151,6 +143,17 @@ class _Watch(TorchFunctionMode):
                 for index, part in enumerate(result)
             ]
         )
+
+
+def _kept() -> AbstractContextManager[None]:
+    """Keep what checkpointed gradients would compute again in the backward pass, where nothing is watched."""
+    if torch._C._autograd._top_saved_tensors_default_hooks(True) is None:
+        return nullcontext()
+    return saved_tensors_hooks(_itself, _itself)
+
+
+def _itself(x: Any) -> Any:
+    return x
 
 
 def _spelled_out_silu(x: Tensor, inplace: bool = False) -> Tensor:

@@ -210,11 +210,26 @@ def test_what_leaves_torch_is_refused() -> None:
         prepare(Branching("numpy"), SCHEME, signals(2))
 
 
-def test_gradient_checkpoints_are_refused_in_training() -> None:
-    class Checkpoints(nn.Sequential):
-        def forward(self, x: Tensor) -> Tensor:
-            return torch.utils.checkpoint.checkpoint(super().forward, x, use_reentrant=False)
+class Checkpoints(nn.Sequential):
+    """Computes its values again in the backward pass, rather than keep them."""
 
-    prepared = prepare(Checkpoints(*normed()), SCHEME, signals(2))
-    with pytest.raises(BadInputError, match="switch that off for the fine-tune"):
-        prepared.train()(signals(8))
+    def forward(self, x: Tensor) -> Tensor:
+        again = super().forward
+        return torch.utils.checkpoint.checkpoint(lambda x: again(x).sin(), x, use_reentrant=False)
+
+
+class Sines(nn.Sequential):
+    """The same values, kept."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).sin()
+
+
+def test_checkpointed_gradients_are_those_of_rounded_values() -> None:
+    gradients = []
+    for kind in (Sines, Checkpoints):
+        torch.manual_seed(0)
+        prepared = prepare(kind(*normed()), SCHEME, signals(2)).train()
+        prepared(signals(8)).sum().backward()
+        gradients.append([parameter.grad for parameter in prepared.parameters()])
+    assert all(map(torch.equal, *gradients))
