@@ -129,7 +129,7 @@ def test_tokens_that_a_network_does_not_know_are_found_before_training(tmp_path,
 def test_a_fine_tune_is_taught_by_embeddings_with_the_students_optimiser(pairs, tmp_path):
     """The same folder: only what follows the student is done again, without devices."""
     folder, recipe = pairs[1], tmp_path / "pairs.toml"
-    recipe.write_text(recipe_of(1, '["*probabilities", "add*"]'))
+    recipe.write_text(recipe_of(1, '["*softmax*", "*add_*"]'))
     done = edgekd("run", recipe, "--out", folder, "--json", "--set", "devices={}")
     assert done.exit_code == 0, done.stderr
     run = json.loads(done.stdout)
