@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from edgekd.distillation import Context, Output, load_methods
+from edgekd.distillation import Context, Output, checked, load_methods
 from edgekd.distillation.hint import Hint
 from edgekd.distillation.kd import KD
 from edgekd.errors import BadInputError
@@ -70,3 +70,11 @@ def test_the_users_own_method(tmp_path, monkeypatch):
     context = Context(0, 1, torch.arange(1), torch.zeros(1, dtype=torch.long), torch.zeros(1, 1))
     assert method(Output(torch.ones(1, 2)), Output(torch.zeros(1, 2)), context).item() == 1.0
     assert method.weight == 2.0
+
+
+def test_a_scripts_method_is_checked_as_a_recipes():
+    assert checked(KD(temperature=2.0)) == KD(temperature=2.0)
+    with pytest.raises(BadInputError, match="temperature"):
+        checked(KD(temperature=-1.0))
+    with pytest.raises(BadInputError, match="function is not a dataclass of hyper-parameters"):
+        checked(lambda student, teacher, context: student.logits.sum())

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from edgekd.distillation.nst import nst_loss
+from edgekd.distillation.nst import NST, nst_loss
 
 
 def channels(sample):
@@ -48,3 +48,7 @@ def test_gradient_is_that_of_the_value():
     student = torch.randn(2, 3, 2, 2, dtype=torch.float64, requires_grad=True)
     teacher = torch.randn(2, 5, 2, 2, dtype=torch.float64)
     assert torch.autograd.gradcheck(lambda feature: nst_loss(feature, teacher), student)
+
+
+def test_its_weight_is_the_papers():
+    assert NST({"student": "teacher"}).weight == 50  # λ on CIFAR
