@@ -71,11 +71,20 @@ class Watched(nn.Module):
         shared = ("_parameters", "_buffers", "_non_persistent_buffers_set")
         vars(self).update({name: vars(network)[name] for name in shared}, network=network, calls=Calls())
         self._modules.update(network._modules)
-        self.training = network.training
         for path, module in network.named_modules():
             if path:
                 module.register_forward_pre_hook(partial(_enter, self.calls, path))
                 module.register_forward_hook(partial(_leave, self.calls), always_call=True)
+
+    @property
+    def training(self) -> bool:
+        """The network's own mode."""
+        return self.network.training
+
+    @training.setter
+    def training(self, mode: bool) -> None:
+        if "network" in vars(self):
+            self.network.training = mode
 
     def value(self, key: str, x: Tensor) -> Tensor:
         """What goes on instead of a call's result, or of an input."""

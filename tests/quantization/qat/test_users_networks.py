@@ -96,6 +96,8 @@ def test_what_is_trained_is_what_is_exported(kind: type[nn.Module]) -> None:
 def test_weights_stay_tied_settings_stay_and_dropout_is_active() -> None:
     prepared = prepare(Subclasses(), SCHEME, signals(2))
     calibrate(prepared, [signals(8)])
+    assert prepared.training
+    assert prepared.network.training  # calibration gives the mode back
     assert prepared.get_submodule("first").weight is prepared.get_submodule("second").weight
     assert (prepared.get_submodule("norm").eps, prepared.get_submodule("norm").momentum) == (1e-2, 0.03)
     x = signals(8)
