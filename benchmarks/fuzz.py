@@ -25,7 +25,7 @@ from tests.fuzz.readers import READERS
 
 RESULTS = Path(__file__).parent / "results" / "fuzz.json"
 ROOT = Path(__file__).parents[1]
-CHUNK, COMMANDS = 250, 300
+CHUNK, COMMANDS = 1000, 300
 SUMS, MOST = ("count", "accepted", "refused", "bugs", "killed", "confined"), ("slowest_s", "peak_mb")
 LINES = {  # what a user types, by reader
     "recipe": ["run", "{path}", "--dry-run"],
@@ -57,8 +57,9 @@ def main() -> None:
     for start in range(0, share, CHUNK):  # all readers grow together
         for name in READERS:
             done = document["readers"].setdefault(name, {"count": 0})
-            if done["count"] == start:
-                _add(done, _chunk(name, given.seed + start, given.seed + min(start + CHUNK, share)))
+            stop = min(start + CHUNK, share)
+            if done["count"] < stop:
+                _add(done, _chunk(name, given.seed + done["count"], given.seed + stop))
                 write_json(given.out, document)
     _command_line(document, given.out)
     print(json.dumps({key: sum(row[key] for row in document["readers"].values()) for key in SUMS}))

@@ -14,9 +14,9 @@ class PromiseBrokenError(EdgekdError):
 
 
 class BadInputError(EdgekdError):
-    """The user's recipe, file or model cannot be used as it is."""
+    """The user's recipe, file or model cannot be used as it is; `located` where its words begin with the file."""
 
-    exit_code = 2
+    exit_code, located = 2, False
 
 
 class DamagedError(BadInputError):

@@ -30,17 +30,23 @@ def reading(path: Path | str, kind: str, advice: str = "") -> Iterator[None]:
     try:
         yield
     except EdgekdError as error:
-        if type(error) is not BadInputError or str(error).startswith(str(path)):
+        if type(error) is not BadInputError or error.located:
             raise
-        raise BadInputError(f"{path}: {error}") from error
+        raise _located(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from error
     except FileNotFoundError as error:
-        raise BadInputError(f"{path}: no such file") from error
+        raise _located(f"{path}: no such file") from error
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # as Rust's parsers fail
             raise
         if isinstance(error, OSError) and error.errno in _PLACE:
-            raise BadInputError(f"{path}: {error.strerror}") from error
-        raise BadInputError(f"{path}: not {kind}: {reason(error)}{advice and f'; {advice}'}") from error
+            raise _located(f"{path}: {error.strerror}") from error
+        raise _located(f"{path}: not {kind}: {reason(error)}{advice and f'; {advice}'}") from error
+
+
+def _located(message: str) -> BadInputError:
+    error = BadInputError(message)
+    error.located = True
+    return error
 
 
 _PLACE = {errno.EACCES, errno.EPERM, errno.EIO, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR}

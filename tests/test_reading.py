@@ -93,7 +93,16 @@ def test_whatever_a_parser_raises_is_bad_input(error):
 def test_what_ends_the_program_and_our_own_errors_pass(error):
     with pytest.raises(type(error)) as passed, reading("x.bin", "a thing"):
         raise error
-    assert passed.value is error
+    assert str(passed.value) == str(error)
+
+
+def test_a_file_that_another_one_needs_is_named_alone():
+    with (
+        pytest.raises(BadInputError, match=r"^y\.bin: it is bad$"),
+        reading("x.bin", "a thing"),
+        reading("y.bin", "one"),
+    ):
+        raise BadInputError("it is bad")
 
 
 def test_a_bad_input_is_told_with_its_file():

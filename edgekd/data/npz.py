@@ -58,6 +58,9 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
 
 def _require_whole(stream: IO[bytes], member: zipfile.ZipInfo) -> None:
     """Raise ValueError where a member's header promises other numbers than its bytes hold."""
+    if stream.read(len(npy.MAGIC_PREFIX)) != npy.MAGIC_PREFIX:
+        raise ValueError(f"{member.filename.removesuffix('.npy')!r} is no array")
+    stream.seek(0)
     read_header = HEADERS.get(npy.read_magic(stream))
     if read_header is None:
         raise ValueError(f"{member.filename!r} is in a format that numpy writes for no numbers")

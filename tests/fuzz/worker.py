@@ -5,6 +5,7 @@ seeds from START up to STOP.
 """
 
 import faulthandler
+import gc
 import json
 import os
 import resource
@@ -61,6 +62,8 @@ def fuzz(name: str, start: int, stop: int) -> Tally:
         path = reader.make(Path(folder))
         content = path.read_bytes()
         reader.read(path)  # the real file is read, and everything imported
+        gc.collect()
+        gc.freeze()  # a fork then copies what it changes, not what its collector looks at
         for seed in range(start, stop):
             path.write_bytes(reader.mutate(content, Random(seed)))
             child = os.fork()
