@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from edgekd.backends.assemble import write_bundle
@@ -145,3 +146,16 @@ def test_labels_do_not_score_what_is_no_classifier(bundle: Path, tmp_path: Path,
         said = complaint(ask(tmp_path, other, X, Y, *more, command=command), 2)
         assert words in said
         assert "(N, classes)" in said
+
+
+def test_an_exported_model_knows_the_range_that_it_was_calibrated_on(tmp_path: Path) -> None:
+    """Pixels do not suit a model that was calibrated on normalised inputs."""
+    model, inputs = factories.resnet(0)
+    onnx.save(model, tmp_path / "net.onnx")
+    np.savez(tmp_path / "calibration.npz", input=inputs[:64])
+    words = ("--target", "x86-onnxruntime", "--out", tmp_path, "--calibration", tmp_path / "calibration.npz")
+    assert edgekd("export", tmp_path / "net.onnx", *words).exit_code == 0
+    exported = tmp_path / "net-x86-onnxruntime"
+    assert accuracy(ask(tmp_path, exported, inputs[64:80], Y[:16])) <= 1
+    refused = complaint(ask(tmp_path, exported, X.astype(np.float32), Y), 2)
+    assert "training or calibration inputs from" in refused
