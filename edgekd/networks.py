@@ -11,6 +11,8 @@ from torch import nn
 
 def bare(model: nn.Module) -> nn.Module:
     """Return the network under DataParallel, DistributedDataParallel, torch.compile and accelerate."""
+    if not (hasattr(model, "module") or hasattr(model, "_orig_mod")):
+        return model  # nothing is around it: to make sure, accelerate would import torch's compiler, a second
     plain: nn.Module = extract_model_from_parallel(model, keep_torch_compile=False)
     return plain
 

@@ -30,7 +30,16 @@ GENTLE = 0.03  # of the learning rate that suits an optimiser: weights move by a
 
 
 def rehearse(room: Classroom, schemes: Iterable[Scheme]) -> None:
-    """Try all of LEARN on untrained networks, so that a recipe fails before it has cost anything."""
+    """Try all of LEARN on untrained networks, once, so that a recipe fails before it has cost anything."""
+    chosen = list(schemes)
+    inputs = {
+        "asked": room.recipe.model_dump(mode="json", exclude={"data", "devices", "targets", "benchmark", "title"}),
+        "schemes": [scheme.name for scheme in chosen], **room.identity,
+    }  # fmt: skip
+    room.stages.run("rehearsal", inputs, lambda _: _rehearse(room, chosen), code=(__name__, *room.all_code))
+
+
+def _rehearse(room: Classroom, schemes: Iterable[Scheme]) -> None:
     student, settings = first_step(room).eval(), room.recipe.quantization
     for scheme in schemes:
         if settings.epochs:

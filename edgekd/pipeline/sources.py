@@ -65,7 +65,11 @@ class _Module:
 
 @cache
 def _parsed(path: Path, name: str) -> _Module:
-    tree = ast.parse(path.read_bytes())
+    content = path.read_bytes()
+    try:
+        tree = ast.parse(content)
+    except (SyntaxError, ValueError, RecursionError):  # a user's: whoever imports it says what is wrong
+        return _Module(_digest(content), ())
     imports = dict.fromkeys(_imports(tree, name, path.name == "__init__.py"))
     for node in ast.walk(tree):
         if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
