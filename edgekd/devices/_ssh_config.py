@@ -44,7 +44,11 @@ def _lines(config: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def _included(pattern: str) -> list[Path]:
-    """Files of an `Include`, which starts at ~/.ssh."""
-    whole = Path.home() / ".ssh" / Path(pattern).expanduser()
-    root = Path(whole.anchor)
-    return sorted(path for path in root.glob(str(whole.relative_to(root))) if path.is_file())
+    """Files of an `Include`, which starts at ~/.ssh; none of one that ssh could not find files by either."""
+    try:
+        with reading(pattern, "a pattern of files"):
+            whole = Path.home() / ".ssh" / Path(pattern).expanduser()
+            root = Path(whole.anchor)
+            return sorted(path for path in root.glob(str(whole.relative_to(root))) if path.is_file())
+    except BadInputError:
+        return []

@@ -37,6 +37,12 @@ def test_a_config_that_includes_itself_ends(tmp_path: Path) -> None:
     assert list(host_aliases(config)) == ["pi"]
 
 
+@pytest.mark.parametrize("pattern", ["a**b", "~nobody-of-that-name/x", "[", "**/**/../**b"])
+def test_an_include_that_names_no_files_takes_nothing_with_it(tmp_path: Path, pattern: str) -> None:
+    (tmp_path / "config").write_text(f"Include {pattern}\nHost board\n")  # the first one was found by fuzzing
+    assert list(host_aliases(tmp_path / "config")) == ["board"]
+
+
 def test_what_is_listed_can_be_opened(sshd: Loopback, android: Android) -> None:  # so that adb asks its server
     config = sshd.folder / "ssh_config"
     config.write_text(config.read_text() + "Host $(touch)pwned\n")  # no URI, and no shell ever sees it
