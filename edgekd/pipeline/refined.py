@@ -37,9 +37,11 @@ def refine_where_far(
 def described(refined: Refined) -> str:
     """Return one line: how far int8 is, what costs most, and what keeping it in float gives."""
     far = f"int8 is {refined.before.db:.1f} dB from float at {refined.before.part}"
-    costly = f"the tensors that cost most are {', '.join(refined.costly)}" if refined.costly else "no time was left"
+    if not refined.costly:
+        return f"{far}; there was no time to find out where: --refine gives it more"
+    costly = f"the tensors that cost most are {', '.join(refined.costly)}"
     if not refined.kept:
-        return f"{far}; {costly}; keeping them in float gains nothing"
+        return f"{far}; {costly}; keeping them in float was not enough in the time there was"
     return f"{far}; {costly}; {options(refined)} gives {refined.after.db:.1f} dB, and is done"
 
 

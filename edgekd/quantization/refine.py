@@ -1,11 +1,11 @@
-"""Mixed precision by measured gain: the tensors whose rounding costs the outputs most stay in float, as few as suffice.
+"""Mixed precision by measured gain: the tensors whose rounding costs the outputs most stay in float, few of them.
 
 Each quantised tensor is rounded alone while the others stay in float, and its error is taken where it counts: at the
 worst part of the outputs. One session does it, whose quantisers are switched on one by one.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from glob import escape
 
@@ -27,6 +27,7 @@ from edgekd.quantization.scheme import Scheme
 Arrays = dict[str, Array]
 ENOUGH_DB = 21.0  # on the samples that decide; a proof wants 20 on all
 RANKED_ON = 8  # samples that a tensor is ranked on
+RANKING = 0.5  # of the time
 SPOTLESS = 120.0  # dB: more than float32 can tell apart
 
 
@@ -85,9 +86,10 @@ def refine(
     how: Calibration = DEFAULT,
     seconds: float = 60.0,
 ) -> Refined:
-    """Keep the fewest of the costliest tensors of a float model in float that bring its int8 form near enough.
+    """Keep as few of the costliest tensors of a float model in float as bring its int8 form near enough.
 
-    `quantized` is what calibration alone made of it. It stops after `seconds`, with the best that was found by then.
+    `quantized` is what calibration alone made of it. How many are tried first follows from what each costs alone; it
+    stops after `seconds`, with the best that was found by then.
     """
     deadline = time.monotonic() + seconds
     original, batch = plain(model, how), batches[0]
@@ -99,37 +101,37 @@ def refine(
     start = judge(quantized)
     maker = _Maker(original, scheme, batches, tuple(keep_float), how)
     groups = maker.groups()
-    ranked = _ranked(maker.switched(groups), groups, batch, parts, deadline)
+    costs = _costs(maker.switched(groups), groups, batch, parts, time.monotonic() + seconds * RANKING)
+    ranked = sorted(costs, key=lambda group: -costs[group])
     costly = tuple(edge for group in ranked[:3] for edge in groups[group][:1])
     best = Refined(quantized, (), costly, start, start, start.db >= ENOUGH_DB)
-    for count in _counts(len(ranked)):
-        if best.met or time.monotonic() > deadline:
-            break
+    count = _foreseen([costs[group] for group in ranked])
+    while ranked and not best.met and time.monotonic() < deadline:
         kept = tuple(edge for group in ranked[:count] for edge in groups[group])
         attempt = maker.make(kept)
         found = judge(attempt)
         if found.db > best.after.db:
             best = Refined(attempt, kept, costly, start, found, found.db >= ENOUGH_DB)
+        if count == len(ranked):
+            break
+        count = min(len(ranked), count + 1 + count // 2)
     return best
 
 
-def _counts(most: int) -> Iterator[int]:
-    """1, 2, 3, 4, 6, 8, 12, 16, … up to all."""
-    count = 1
-    while count < most:
-        yield count
-        count = max(count + 1, count * 3 // 2 if count & (count - 1) == 0 else count * 4 // 3)
-    yield from (most,) if most else ()
+def _foreseen(costs: Sequence[float]) -> int:
+    """How many of the costliest tensors have to stay in float for what the others cost together to be little enough."""
+    left = np.cumsum(np.asarray(costs)[::-1])[::-1] > 10 ** (-ENOUGH_DB / 10)
+    return max(1, int(left.sum()))
 
 
-def _ranked(
+def _costs(
     switched: onnx.ModelProto,
     groups: Mapping[int, list[str]],
     batch: Arrays,
     parts: Mapping[str, Sequence[Part]],
     deadline: float,
-) -> list[int]:
-    """Groups of tensors by what rounding each alone costs the outputs, the costliest first."""
+) -> dict[int, float]:
+    """Return what rounding each group of tensors alone costs the worst part of the outputs: noise over signal."""
     reference = Reference(switched)
     few = {name: array[:RANKED_ON] for name, array in batch.items()}
     off = {_switch(group): np.array(False) for group in groups}
@@ -139,8 +141,8 @@ def _ranked(
         if time.monotonic() > deadline:
             break
         rounded = reference.run({**few, **off, _switch(group): np.array(True)})
-        costs[group] = nearness(exact, rounded, parts).db
-    return sorted(costs, key=lambda group: costs[group])
+        costs[group] = 10 ** (-nearness(exact, rounded, parts).db / 10)
+    return costs
 
 
 def _switch(group: int) -> str:

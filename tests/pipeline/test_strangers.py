@@ -12,6 +12,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 
 from edgekd.backends.reference import Reference
 from edgekd.distance import sqnr
+from edgekd.quantization.refine import _foreseen
 from tests.quantization.onnx_models import constants, model, random
 from tests.road import EXECUTED, edgekd
 
@@ -177,3 +178,10 @@ def test_activations_that_are_folded_into_quantisers_count_as_what_they_are(
     kept = {name: value for name, value in constants(theirs).items() if name.endswith("_scale")}
     found = constants(onnx.load(Path(report["bundle"]) / "model.onnx")).values()
     assert all(any(np.array_equal(value, other) for other in found) for value in kept.values())
+
+
+def test_how_many_tensors_to_keep_follows_from_what_each_costs() -> None:
+    """21 dB are a noise of 0.0079 of the signal: what is left may add up to that."""
+    assert _foreseen([0.5, 0.1, 0.004, 0.003]) == 2
+    assert _foreseen([0.5, 0.1, 0.006, 0.003]) == 3
+    assert _foreseen([0.001, 0.001]) == 1
