@@ -116,7 +116,9 @@ def export(
     correct_bias: Annotated[
         bool | None, typer.Option("--correct-bias/--no-correct-bias", help="Take the mean error of weights out.")
     ] = None,
-    keep_float: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Layers that stay in float.")] = None,
+    keep_float: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB", help="Kept in float; or type:Softmax, between:a,b.")
+    ] = None,
     refine: Annotated[
         float,
         typer.Option(min=0, metavar="SECONDS", help="To look for tensors to keep in float if int8 is far from it."),
