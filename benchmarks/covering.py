@@ -28,10 +28,13 @@ class Covering:
     digests: dict[str, str]
 
     def tests(self, mutant: Mutant) -> list[str]:
-        """Those that run a mutant's statement; of what runs at import, all that run anything of its module."""
+        """Those that run a mutant's statement; of what runs at import, all of the files that run its module."""
         lines = self.lines.get(mutant.path, {})
         first, last = mutant.lines
         found = {test for line, tests in lines.items() if mutant.at_import or first <= line <= last for test in tests}
+        if mutant.at_import:
+            files = {test.partition("::")[0] for test in found}
+            found = {test for test in self.seconds if test.partition("::")[0] in files}
         return sorted(found, key=lambda test: self.seconds[test])
 
     def fastest(self, mutant: Mutant, limit: float) -> tuple[list[str], float]:
