@@ -24,4 +24,4 @@ RUN = """{"name": "tiny", "title": "Tiny", "machine": {"cpu": "x", "cores": 2}, 
 "metric_source": "device", "kernels": {"int8": 3, "total": 3}, "int8_pays": true,
 "parity": [{"output": "y", "batch": 1, "n": 9, "step": 0.1, "max": 1.0, "p999": 0.5, "exact": 0.9, "agreement": 1.0}],
 "variants": {"int8": {"bytes": 10, "metric": 0.8, "latency_ms": null}}}},
-"stages": [{"name": "teacher", "seconds": 1.5, "cached": false}]}"""
+"stages": [{"name": "teacher", "seconds": 1.5, "state": "fresh"}]}"""
