@@ -181,3 +181,10 @@ def test_what_a_living_process_writes_is_left_alone(tmp_path: Path) -> None:
         (first / "manifest.json").write_text("first")
     assert (tmp_path / "bundle" / "manifest.json").read_text() == "first"
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_a_replacement_within_another_does_not_wait_for_it(tmp_path: Path) -> None:
+    with replaced_folder(tmp_path / "bundle") as outer, replaced_folder(outer) as inner:
+        (inner / "manifest.json").write_text("whole")
+    assert (tmp_path / "bundle" / "manifest.json").read_text() == "whole"
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
