@@ -95,9 +95,13 @@ class Graph:
         self._declare(self._model.graph.input.add(), edge, like)
         self.inputs.append(edge)
 
-    def add_output(self, edge: str, like: str) -> None:
-        """Let an edge leave the graph, declared as another one is."""
-        self._declare(self._model.graph.output.add(), edge, like)
+    def add_output(self, edge: str, like: str, sizes: Sequence[int | None] | None = None) -> None:
+        """Let an edge leave the graph, declared as another one is, or of its type and other sizes (None: free)."""
+        value = self._model.graph.output.add()
+        self._declare(value, edge, like)
+        if sizes is not None:
+            dims = [onnx.TensorShapeProto.Dimension(dim_value=size) for size in sizes]
+            value.type.tensor_type.shape.CopyFrom(onnx.TensorShapeProto(dim=dims))
         self.outputs.append(edge)
 
     def remove(self, node: NodeProto) -> None:

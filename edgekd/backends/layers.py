@@ -30,6 +30,7 @@ Arrays = dict[str, Array]
 ALLOWED_STEPS = 1.0
 SAMPLES, MOST_BYTES, BATCH = 32, 1 << 28, 8
 WATCHED, GIVEN = ".watched", ".given"
+FARTHEST = 1e9  # steps
 
 
 class Layer(Schema):
@@ -94,15 +95,17 @@ def prove_layers(
 def watch(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, str]]:
     """A copy with each quantised activation dequantised into an output of its own; and who makes each, in order.
 
-    Each gets a DequantizeLinear with constants of its own: a shared one would keep a runtime from fusing.
+    Each gets a DequantizeLinear with constants of its own: a shared one would keep a runtime from fusing. A tensor that
+    folds more into its first dimension than the batch, such as (N·T, C), leaves as (N, T, C).
     """
-    graph = Graph(inferred(model))
+    graph, rows = Graph(inferred(model)), _rows_per_sample(model)
     makers: dict[str, str] = {}
     for node in graph.nodes:
-        maker = graph.producer(node.input[0]) if node.op_type == "QuantizeLinear" else None
-        if maker is not None and _leaves(graph, node.input[0]) and node.input[0] not in makers:
-            makers[node.input[0]] = f"{maker.op_type} {label(maker)}"
-            _expose(graph, node)
+        edge = node.input[0] if node.op_type == "QuantizeLinear" else ""
+        maker = graph.producer(edge)
+        if maker is not None and edge in rows and _leaves(graph, edge) and edge not in makers:
+            makers[edge] = f"{maker.op_type} {label(maker)}"
+            _expose(graph, node, rows[edge])
     return graph.model(), makers
 
 
@@ -110,12 +113,45 @@ def sever(shown: onnx.ModelProto, tensors: Iterable[str]) -> onnx.ModelProto:
     """A watched graph that reads each tensor from an input of its own instead of computing it: `<tensor>.given`."""
     graph = Graph(inferred(shown))
     for tensor in tensors:
+        given, shape = tensor + GIVEN, graph.shapes[tensor]
+        graph.add_input(given, like=tensor + WATCHED)
+        if len(shape) != len(graph.shapes[tensor + WATCHED]):
+            flat = graph.add_constant(f"{given}.shape", np.array([-1, *shape[1:]], np.int64))
+            given = graph.add("Reshape", [given, flat], graph.fresh(f"{given}.flat")).output[0]
         quantize = next(node for node in graph.consumers(tensor) if node.op_type == "QuantizeLinear")
-        graph.add_input(tensor + GIVEN, like=tensor)
         for dequantize in graph.consumers(quantize.output[0]):
-            if dequantize.output[0] not in graph.outputs:
-                graph.reroute(dequantize.output[0], tensor + GIVEN)
+            if not dequantize.output[0].startswith(tensor + WATCHED):
+                graph.reroute(dequantize.output[0], given)
     return graph.model()
+
+
+def _rows_per_sample(model: onnx.ModelProto) -> dict[str, int]:
+    """How many rows of each tensor's first dimension one sample has; without those that do not grow with the batch."""
+    small, large = (Graph(inferred(_at_batch(model, batch))).shapes for batch in (2, 3))
+    built_in = next(iter(Graph(model).shapes[name][0] for name in Graph(model).inputs), None)
+    found = {}
+    for edge in small.keys() & large.keys():
+        first, second = ((shapes[edge] or (None,))[0] for shapes in (small, large))
+        if first and second:
+            batches = (built_in, built_in) if built_in else (2, 3)
+            rows = first // batches[0]
+            if rows and (rows * batches[0], rows * batches[1]) == (first, second):
+                found[edge] = rows
+    return found
+
+
+def _at_batch(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
+    """A copy whose free batch is a number, and whose other shapes follow from it."""
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    fixed.graph.ClearField("value_info")
+    for value in fixed.graph.input:
+        dims = value.type.tensor_type.shape.dim
+        if dims and not dims[0].dim_value:
+            dims[0].dim_value = batch
+    for value in fixed.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    return fixed
 
 
 def _judged(shown: onnx.ModelProto, makers: Mapping[str, str], inputs: Arrays, seen: Arrays) -> list[Layer]:
@@ -132,7 +168,7 @@ def _judged(shown: onnx.ModelProto, makers: Mapping[str, str], inputs: Arrays, s
 
 def _layer(tensor: str, node: str, seen: Array, expected: Array, step: float | None) -> Layer:
     distance = steps_apart(seen, expected, step or float_step(expected))
-    distance = np.where(np.isnan(distance), np.inf, distance)  # what is no number is not near
+    distance = np.nan_to_num(distance, nan=FARTHEST, posinf=FARTHEST)  # what is no number is not near
     return Layer(tensor=tensor, node=node, max=float(distance.max()), exact=float(np.mean(distance < 0.5)))
 
 
@@ -159,10 +195,19 @@ def _leaves(graph: Graph, edge: str) -> bool:
     return edge in graph.types and bool(graph.shapes.get(edge)) and None not in graph.shapes[edge][1:]
 
 
-def _expose(graph: Graph, quantize: onnx.NodeProto) -> None:
-    name = quantize.input[0] + WATCHED
-    parameters = [
-        graph.add_constant(f"{name}.{index}", graph.constants[old]) for index, old in enumerate(quantize.input[1:])
-    ]
-    graph.add("DequantizeLinear", [quantize.output[0], *parameters], name)
-    graph.add_output(name, like=quantize.input[0])
+def _expose(graph: Graph, quantize: onnx.NodeProto, rows: int) -> None:
+    name, integers = quantize.input[0] + WATCHED, quantize.output[0]
+    if rows > 1:
+        shape = [-1, rows, *(graph.shapes[quantize.input[0]] or ())[1:]]
+        target = graph.add_constant(f"{name}.shape", np.array(shape, np.int64))
+        plain = _with_own_constants(graph, "DequantizeLinear", integers, quantize, f"{name}.flat")
+        apart = graph.add("Reshape", [plain, target], graph.fresh(f"{name}.apart")).output[0]
+        integers = _with_own_constants(graph, "QuantizeLinear", apart, quantize, f"{name}.integers")
+    _with_own_constants(graph, "DequantizeLinear", integers, quantize, name)
+    graph.add_output(name, like=quantize.input[0], sizes=[None, *shape[1:]] if rows > 1 else None)
+
+
+def _with_own_constants(graph: Graph, kind: str, source: str, like: onnx.NodeProto, result: str) -> str:
+    constants = [graph.add_constant(f"{result}.{i}", graph.constants[old]) for i, old in enumerate(like.input[1:])]
+    graph.add(kind, [source, *constants], result)
+    return result

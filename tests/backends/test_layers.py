@@ -97,3 +97,27 @@ def test_tensors_whose_batch_is_not_first_are_not_watched() -> None:
     net = factories.build_model(nodes, weights, (4, 6), ("logits",), {})
     x = rng.normal(size=(8, 4, 6)).astype(np.float32)
     assert list(watch(calibrate(net, find_scheme("int8-asymmetric"), [{"input": x}]))[1]) == ["kept"]
+
+
+def folded(seed: int) -> tuple[onnx.ModelProto, np.ndarray[Any, Any]]:
+    """Time folded into the batch before two layers, and out of it behind them, as exporters of recognisers write."""
+    net = factories.Net(seed, (6, 8))
+    x = net.op("Reshape", "input", net.constant([-1, 8], np.int64))
+    for _ in range(2):
+        x = net.op("Relu", net.op("Gemm", x, net.constant(net.rng.normal(0, 0.5, (8, 8))), transB=1))
+    return net.model(net.op("Reshape", x, net.constant([-1, 6, 8], np.int64))), net.inputs(64)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_tensors_that_fold_time_into_the_batch_are_judged_too(backend: str) -> None:
+    case = Case(folded)
+    found = prove_layers(case.int8, load_target(f"x86-{backend}"), case.inputs, predict)
+    assert found is not None
+    assert (found.fault, found.tensors) == (None, 4)  # folded, one layer, the other, unfolded
+    assert found.worst.max <= 1 + 1e-3
+    broken = case.mutated(lambda model: scale_weights(model, "Gemm", 0, 1.1))
+    found = prove_layers(case.int8, load_target(f"x86-{backend}"), case.inputs, predict, broken)
+    assert found is not None
+    assert found.fault is not None
+    assert found.fault.node.startswith("Relu")
+    assert found.fault.tensor == list(watch(case.int8)[1])[1]
