@@ -129,15 +129,14 @@ def export(
     """An ONNX model → a bundle whose outputs are proven on this machine; exit 4 where its runtime is not here."""
     from edgekd.onnx_import.inputs import parse_shapes
     from edgekd.onnx_import.settings import parse_settings
-    from edgekd.pipeline.export import export_file
+    from edgekd.pipeline.foreign import Wishes, export_file
 
     asked = {"ranges": ranges, "equalize": equalize, "correct_bias": correct_bias}
-    report = export_file(
-        model, target, out, calibration, parse_shapes(shape or []),
-        settings=parse_settings(settings or []), simplify=simplify,
-        options={key: value for key, value in asked.items() if value is not None},
-        keep_float=keep_float or (), layers=layers, refine_seconds=refine,
+    wishes = Wishes(
+        parse_shapes(shape or []), parse_settings(settings or []), simplify,
+        {key: value for key, value in asked.items() if value is not None}, keep_float or (), refine,
     )  # fmt: skip
+    report = export_file(model, target, out, calibration, wishes, layers=layers)
     show(report, as_json)
     if report["status"] == "fallback":
         raise FallbackError(f"{report['bundle']} is {report['precision']}, not int8: {report['reason']}")

@@ -1,4 +1,4 @@
-"""A foreign ONNX model → a bundle: float models are calibrated, QDQ models of the target's scheme keep their scales."""
+"""A QDQ model → a bundle that is proven on this machine, or not written."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -14,100 +14,18 @@ from edgekd.backends.assemble import write_bundle
 from edgekd.backends.reference import Reference
 from edgekd.backends.replaced_folder import replaced_folder
 from edgekd.bundle import Preprocessing, Range, Task
-from edgekd.confined import parsing
-from edgekd.data.ranges import range_of
 from edgekd.devices import open_device
 from edgekd.errors import BadInputError, PromiseBrokenError
-from edgekd.files import sha256
 from edgekd.measure import MissingRuntimeError
-from edgekd.onnx_import.batch import ADVICE as DYNAMIC
-from edgekd.onnx_import.batch import static_batch
-from edgekd.onnx_import.floats import import_float
-from edgekd.onnx_import.inputs import Shapes, read_inputs
-from edgekd.onnx_import.quantized import holds_integers, import_quantized
-from edgekd.onnx_import.read import read_model
-from edgekd.onnx_import.settings import Settings
-from edgekd.onnx_import.uniform import uniform
-from edgekd.pipeline.calibrated import batches_of, lost_by_layer
-from edgekd.pipeline.fallback import fall_back
-from edgekd.pipeline.proof import PARITY_INPUTS, Expected, gather_evidence
-from edgekd.pipeline.refined import described, refine_where_far, rows_of
-from edgekd.quantization.calibrate import Calibration, calibrate
+from edgekd.pipeline.proof import Expected, gather_evidence
 from edgekd.quantization.parts import parts_of
 from edgekd.quantization.qdq import strip_activations
 from edgekd.quantization.refine import nearness
-from edgekd.quantization.scheme import find_scheme, schemes_of
-from edgekd.reading import reading
-from edgekd.target import Target, load_target
+from edgekd.target import Target
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
 BATCH = 64
-FOR_FLOATS = ("--ranges", "--equalize", "--correct-bias", "--keep-float")
-
-
-def export_file(
-    path: Path,
-    target_name: str,
-    out: Path,
-    calibration: Path | None = None,
-    shapes: Shapes | None = None,
-    *,
-    settings: Settings | None = None,
-    simplify: bool = True,
-    options: Mapping[str, Any] | None = None,
-    keep_float: Sequence[str] = (),
-    layers: bool = False,
-    refine_seconds: float = 60.0,
-) -> dict[str, Any]:
-    """Write `out/<model>-<target>` and prove it on this machine; the status is `unverified` where it cannot run.
-
-    Where int8 is far from a float model, its costliest tensors stay in float, sought for at most `refine_seconds`
-    (0: int8 is left as it is). Where that is not enough another precision is written: the status is `fallback`.
-
-    `shapes` fix free dimensions by input, batch included; calibration data do it by themselves. `settings` are inputs
-    that become constants. `options` are fields of
-    `Calibration`, which like `keep_float` only a float model has use for. `layers` adds what each layer loses.
-    Raises BadInputError for a model or data that cannot be used, PromiseBrokenError when parity does not hold.
-    """
-    target, how = load_target(target_name), Calibration(**(options or {}))
-    with parsing(path, calibration, "a model that can be imported"):
-        plain = uniform(read_model(path), settings or {})
-        model, integers = plain.model, holds_integers(plain.model)
-        inputs = read_inputs(model, calibration, PARITY_INPUTS, plain.batch_axes) if calibration else None
-        ranges = {name: range_of(array) for name, array in (inputs or {}).items() if array.dtype.kind == "f"}
-        if not integers:
-            model, inputs = _float_original(model, inputs, shapes or {}, simplify)
-        elif options or keep_float:
-            raise BadInputError(f"it is quantised and keeps its scales: {', '.join(FOR_FLOATS)} are for float models")
-        else:
-            model, inputs = import_quantized(model, find_scheme(target.scheme), inputs, shapes or {}, PARITY_INPUTS)
-    original, quantized, yardstick, refined = None if integers else model, model, None, None
-    with reading(path, "a model that can be calibrated"):
-        if original is None:
-            yardstick = strip_activations(quantized, saturating=True)[0]
-        else:
-            scheme = schemes_of([target])[0]
-            quantized = calibrate(original, scheme, batches_of(inputs), keep_float, how)
-            if refine_seconds and scheme.float_tail:
-                refined = refine_where_far(original, scheme, inputs, quantized, keep_float, how, refine_seconds)
-    folder = out / f"{path.stem}-{target.name}"
-    provenance = {"source": path.name, "source_sha256": sha256(path)}
-    notes = plain.notes
-    if refined is not None:
-        quantized, notes = refined.model, (*notes, described(refined))
-    report = deliver(
-        quantized, target, folder, inputs, name=path.stem, provenance=provenance, original=original or yardstick,
-        ranges=ranges, notes=notes,
-    )  # fmt: skip
-    if refined is not None:
-        report["refined"] = rows_of(refined)
-        ran = bool(report["parity"])
-        if original is not None and ran and report["status"] == "unverified":
-            report |= fall_back(
-                original, target, folder, inputs, name=path.stem, provenance=provenance, why=report["reason"]
-            )
-    return report | ({"layers": lost_by_layer(quantized, next(batches_of(inputs)), original, how)} if layers else {})
 
 
 def deliver(
@@ -131,10 +49,6 @@ def deliver(
     lies beside `folder`, whose earlier bundle stays if this one is refused; what could not be proven is kept.
     Raises PromiseBrokenError, naming the layer at fault, when parity does not hold.
     """
-    built_in = static_batch(model)
-    if built_in:
-        target = target.at_batch(built_in)
-        notes = (*notes, f"it takes batches of {built_in} alone, which are built in: {DYNAMIC} for others")
     outputs = Reference(model).run(inputs, batch=BATCH)
     yardstick = strip_activations(model)[0] if original is None else original
     unquantized = Reference(yardstick).run(inputs, batch=BATCH)
@@ -160,15 +74,6 @@ def _require_finite(outputs: Arrays) -> None:
     for name, values in outputs.items():
         if not np.isfinite(values).all():
             raise BadInputError(f"in float {name!r} is not finite on these inputs: nothing can be held against it")
-
-
-def _float_original(
-    model: onnx.ModelProto, inputs: Arrays | None, shapes: Shapes, simplify: bool
-) -> tuple[onnx.ModelProto, Arrays]:
-    """The float model as it can be calibrated, and the inputs to do it with."""
-    if inputs is None:
-        raise BadInputError("it is a float model: --calibration X.npz with some of its inputs is needed")
-    return import_float(model, inputs, shapes, slim=simplify), inputs
 
 
 def _proof(target: Target, folder: Path, expected: Expected) -> dict[str, Any]:
