@@ -9,7 +9,13 @@ from edgekd.errors import BadInputError
 from edgekd.onnx_graph import QUANTIZERS, Graph, check, inferred
 from edgekd.quantization.fold import fold_batch_norms, fold_linear_layers, layer_name
 from edgekd.quantization.functions import name_functions
-from edgekd.quantization.idioms import name_clips, name_global_pools, name_prepended_constants, name_splits
+from edgekd.quantization.idioms import (
+    name_clips,
+    name_global_pools,
+    name_prepended_constants,
+    name_splits,
+    name_squeezes,
+)
 from edgekd.quantization.reshape import fix_reshapes
 from edgekd.quantization.view import WEIGHTED
 
@@ -31,6 +37,7 @@ def clean(model: onnx.ModelProto) -> onnx.ModelProto:
     fold_linear_layers(graph)
     name_functions(graph)
     name_global_pools(graph)
+    name_squeezes(graph)
     name_clips(graph)
     name_splits(graph)
     unshare(graph)

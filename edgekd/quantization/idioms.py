@@ -28,6 +28,17 @@ def _is_spatial(graph: Graph, node: NodeProto) -> bool:
     return sorted(int(axis) % len(shape) for axis in axes.reshape(-1)) == list(range(2, len(shape)))
 
 
+def name_squeezes(graph: Graph) -> None:
+    """Write the one element that Gather takes of an axis of one, as x[:, :, 0, 0] exports, as Squeeze."""
+    for node in [node for node in graph.nodes if node.op_type == "Gather"]:
+        index, shape = graph.constant(node, 1), graph.shapes.get(node.input[0])
+        axis = attribute(node, "axis", 0)
+        if index is not None and index.ndim == 0 and shape is not None and shape[axis] == 1:
+            node.op_type = "Squeeze"
+            del node.attribute[:]
+            graph.set_input(node, 1, graph.add_constant(f"{node.output[0]}_axis", np.array([axis], np.int64)))
+
+
 def name_clips(graph: Graph) -> None:
     """Write Min(Max(x, low), high), as torch.clamp exports, as Clip."""
     for upper in [node for node in graph.nodes if node.op_type == "Min" and len(node.input) == 2]:

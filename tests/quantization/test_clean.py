@@ -263,3 +263,20 @@ def test_an_invalid_model_is_one_line() -> None:
     with pytest.raises(BadInputError, match="not a valid ONNX model") as caught:
         clean(model([node("Add", ["x", "nowhere"], ["y"])], {}))
     assert "\n" not in str(caught.value)
+
+
+def test_one_element_of_an_axis_of_one_is_squeezed() -> None:
+    zero = np.array(0, np.int64)
+    net = model(
+        [
+            node("GlobalAveragePool", ["x"], ["p"]),
+            node("Gather", ["p", "zero"], ["a"], axis=2),
+            node("Gather", ["a", "zero"], ["b"], axis=-1),
+            node("Gather", ["b", "second"], ["y"], axis=1),
+        ],
+        {"zero": zero, "second": zero + 1},
+        output_rank=1,
+    )
+    cleaned = clean(net)
+    assert kinds(cleaned) == ["GlobalAveragePool", "Squeeze", "Squeeze", "Gather"]
+    outputs_agree(net, cleaned)

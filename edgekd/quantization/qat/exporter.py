@@ -4,7 +4,7 @@ import io
 import logging
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ def to_onnx(
                 input_names=["input"],
                 output_names=["logits", *(f"logits_{index}" for index in range(1, count))],
                 dynamic_shapes=(_free(batch, fixed_length),),
-                custom_translation_table=dict(translations or {}),
+                custom_translation_table={torch.ops.aten.as_strided.default: _restrided, **(translations or {})},
             )
     except torch.onnx.OnnxExporterError as error:
         raise _refusal(error) from error
@@ -59,6 +59,29 @@ def to_onnx(
     _check_batch(program.exported_program)
     exported: onnx.ModelProto = program.model_proto
     return exported
+
+
+def _restrided(x: Any, size: Sequence[Any], stride: Sequence[int], storage_offset: int | None = None) -> Any:
+    """Channels-last activations that are pooled leave a change of strides behind, which moves no value in ONNX."""
+    from onnxscript import opset18 as op  # heavy: only an export pays for it
+    from onnxscript.function_libs.torch_lib.ops.core import aten_as_strided
+
+    if not storage_offset and x.shape is not None and _keeps_order(list(x.shape), size, stride):
+        return op.Identity(x)
+    return aten_as_strided(x, size, stride, storage_offset or 0)
+
+
+def _keeps_order(shape: Sequence[Any], size: Sequence[Any], stride: Sequence[int]) -> bool:
+    """Whether a tensor of `shape`, seen with `size` and `stride`, is itself; only the first size may be unknown."""
+    if len(shape) != len(size) or list(shape[1:]) != list(size[1:]) or not all(isinstance(n, int) for n in shape[1:]):
+        return False
+    step = 1
+    for count, given in zip(reversed(shape), reversed(stride), strict=True):
+        if count != 1:
+            if given != step:
+                return False
+            step *= count if isinstance(count, int) else 1
+    return True
 
 
 def _free(batch: Tensor, fixed_length: bool) -> dict[int, torch.export.Dim]:

@@ -157,3 +157,31 @@ def test_models_may_end_in_a_softmax_or_in_nothing_at_all() -> None:
     assert list(steps) == ["logits", "logits_1"]
     assert steps["logits"] is not None
     assert steps["logits_1"] is None  # what follows the last layer stays in float
+
+
+class Turned(nn.Module):
+    """A layer over channels last, as ConvNeXt's norms and Linears are."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        turned: torch.Tensor = self.layer(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return turned
+
+
+class Corner(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.adaptive_avg_pool2d(x, 1)[:, :, 0, 0]
+
+
+@pytest.mark.parametrize("head", [nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), Corner()])
+@pytest.mark.parametrize("layer", [nn.LayerNorm(8), nn.Linear(8, 8)])
+def test_activations_that_come_back_channels_last_leave_no_strides(head: nn.Module, layer: nn.Module) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 8, 3, 2), Turned(layer), head).eval()
+    example = torch.randn(5, 3, 12, 12)
+    graph = export_float(net, example)
+    assert not {"Gather", "Range", "Shape"} & {node.op_type for node in graph.graph.node}
+    found = Reference(graph).run({"input": example.numpy()})["logits"]
+    np.testing.assert_allclose(found, net(example).detach().numpy(), atol=1e-5)  # float32 sums in another order
