@@ -183,7 +183,7 @@ def test_the_starter_recipe_is_valid(tmp_path):
     path = tmp_path / "recipe.toml"
     assert edgekd("init", path).exit_code == 0
     planned = document("run", path, "--dry-run")
-    assert [row["stage"] for row in planned][:3] == ["teacher", "scratch", "student"]
+    assert [row["stage"] for row in planned][:4] == ["code", "teacher", "scratch", "student"]
     assert "exists" in complaint(edgekd("init", path), 2)
     settings = ("teacher.model=resnet", "teacher.options={ depth = 8 }", f"data.path={tmp_path / 'data.npz'}")
     refused = edgekd("run", path, "--out", tmp_path / "run", *(f"--set={setting}" for setting in settings))

@@ -129,6 +129,7 @@ class RemoteDevice:
         leash = Leash(self._client.argv("sh"), script, limit)
         self._running.add(leash)
         try:
+            self._check_open()  # whoever closed it before that has not seen this one
             in_time = leash.wait(timeout)
         finally:
             leash.let_go()

@@ -135,13 +135,13 @@ def keep_rows(path: Path, rows: Iterable[Row]) -> int:
     intact = [line for line in lines if _is_row(line)]
     if len(intact) < len(lines):
         write_bytes(path, b"".join(line + b"\n" for line in intact))
-    _append(path, [line for row in rows if (line := _line(row)) not in intact])
+    missing = [line for row in rows if (line := _line(row)) not in intact]
+    if missing:
+        _append(path, missing)
     return len(lines) - len(intact)
 
 
 def _append(path: Path, lines: Sequence[bytes]) -> None:
-    if not lines:
-        return
     with needs_room(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+b") as stream:
