@@ -1,11 +1,16 @@
 """States and sequences whose batch is not their first dimension, taken and given batch first."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import onnx
 
-from edgekd.onnx_graph import Graph, inferred
-from edgekd.onnx_import.inputs import model_inputs, sizes_of
+from edgekd.onnx_graph import Graph
+from edgekd.onnx_import.inputs import Arrays, model_inputs, sizes_of
 from edgekd.onnx_import.shapes import declare
+from edgekd.quantization.reference import Reference
+
+Place = tuple[int, int]  # which dimension of how many
 
 
 def batch_axis(model: onnx.ModelProto, value: onnx.ValueInfoProto) -> int:
@@ -13,30 +18,69 @@ def batch_axis(model: onnx.ModelProto, value: onnx.ValueInfoProto) -> int:
 
     0 where nothing says otherwise.
     """
-    first = next((value for value in model_inputs(model) if value.type.tensor_type.shape.dim), None)
-    dims = value.type.tensor_type.shape.dim
-    if first is None or not dims:
+    dims, batch = value.type.tensor_type.shape.dim, _batch(model)
+    if batch is None or not dims:
         return 0
-    batch = first.type.tensor_type.shape.dim[0]
     if batch.dim_value > 0:
         alike = [index for index, dim in enumerate(dims) if dim.dim_value == batch.dim_value]
     elif batch.dim_param and any(dim.dim_param == batch.dim_param for dim in dims):
-        alike = [index for index, dim in enumerate(dims) if dim.dim_param == batch.dim_param]
+        return next(index for index, dim in enumerate(dims) if dim.dim_param == batch.dim_param)
     else:
         alike = [index for index, size in enumerate(sizes_of(value)) if size is None]
     return alike[0] if alike and dims[0].dim_value > 0 else 0
 
 
-def batch_first(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, ...]]:
-    """A copy whose inputs and outputs all have their batch first, and what was moved, in words."""
-    values = [*model_inputs(model), *_typed_outputs(model)]
-    axes = {value.name: (batch_axis(model, value), sizes_of(value)) for value in values}
-    moved = {name: (axis, sizes) for name, (axis, sizes) in axes.items() if axis}
-    if not moved:
+def inputs_batch_first(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, ...]]:
+    """A copy whose inputs all have their batch first, and what was moved, in words."""
+    return _moved(model, {value.name: _place(model, value) for value in model_inputs(model)})
+
+
+def outputs_batch_first(model: onnx.ModelProto, inputs: Arrays | None) -> tuple[onnx.ModelProto, tuple[str, ...]]:
+    """The same for outputs, of a model that takes its inputs batch first.
+
+    Where an output's shape leaves open which dimension is the batch, some of the inputs show it.
+    """
+    places = {value.name: _place(model, value) for value in model.graph.output}
+    batch = _batch(model)
+    unclear = [value.name for value in model.graph.output if not _says(value, batch)]
+    if unclear and inputs and (batch is None or batch.dim_value <= 0) and min(map(len, inputs.values())) > 1:
+        places |= {name: place for name, place in _seen(model, inputs).items() if name in unclear}
+    return _moved(model, places)
+
+
+def _place(model: onnx.ModelProto, value: onnx.ValueInfoProto) -> Place:
+    return batch_axis(model, value), len(value.type.tensor_type.shape.dim)
+
+
+def _batch(model: onnx.ModelProto) -> onnx.TensorShapeProto.Dimension | None:
+    first = next((value for value in model_inputs(model) if value.type.tensor_type.shape.dim), None)
+    return None if first is None else first.type.tensor_type.shape.dim[0]
+
+
+def _says(value: onnx.ValueInfoProto, batch: onnx.TensorShapeProto.Dimension | None) -> bool:
+    """Whether an output's own shape names the batch."""
+    dims = value.type.tensor_type.shape.dim
+    return batch is not None and bool(batch.dim_param) and any(dim.dim_param == batch.dim_param for dim in dims)
+
+
+def _seen(model: onnx.ModelProto, inputs: Arrays) -> dict[str, Place]:
+    """Where each output of two samples has twice what it has of one."""
+    reference = Reference(model)
+    one, two = ({name: array[:count] for name, array in inputs.items()} for count in (1, 2))
+    shapes = [{name: value.shape for name, value in reference.run(some).items()} for some in (one, two)]
+    pairs = {name: list(zip(shape, shapes[1][name], strict=False)) for name, shape in shapes[0].items()}
+    return {name: (next((i for i, (a, b) in enumerate(p) if a != b), 0), len(p)) for name, p in pairs.items()}
+
+
+def _moved(model: onnx.ModelProto, places: Mapping[str, Place]) -> tuple[onnx.ModelProto, tuple[str, ...]]:
+    places = {name: (axis, rank) for name, (axis, rank) in places.items() if axis}
+    if not places:
         return model, ()
+    values = {value.name: value for value in (*model.graph.input, *model.graph.output)}
+    sizes = {name: sizes_of(values[name]) for name in places}
     graph = Graph(model)
-    for name, (axis, sizes) in moved.items():
-        order = [axis, *(index for index in range(len(sizes)) if index != axis)]
+    for name, (axis, rank) in places.items():
+        order = [axis, *(index for index in range(rank) if index != axis)]
         inner = graph.fresh(f"{name}_batch_{axis}")
         if name in graph.inputs:
             graph.reroute(name, inner)
@@ -46,17 +90,11 @@ def batch_first(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, ...
             graph.add("Transpose", [inner], name, perm=order)
     changed = graph.model()
     for value in (*changed.graph.input, *changed.graph.output):
-        if value.name in moved:
-            axis, sizes = moved[value.name]
-            declare(value, [sizes[axis], *sizes[:axis], *sizes[axis + 1 :]])
-    shown = ", ".join(f"{name!r} (at {axis})" for name, (axis, _) in moved.items())
+        if sizes.get(value.name):
+            axis, known = places[value.name][0], sizes[value.name]
+            declare(value, [known[axis], *known[:axis], *known[axis + 1 :]])
+    shown = ", ".join(f"{name!r} (at {axis})" for name, (axis, _) in places.items())
     return changed, (f"batch first here, not where the model has it: {shown}",)
-
-
-def _typed_outputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
-    if all(value.type.tensor_type.shape.dim for value in model.graph.output):
-        return list(model.graph.output)
-    return list(inferred(model).graph.output)
 
 
 def _rename_result(graph: Graph, name: str, inner: str) -> None:

@@ -15,6 +15,7 @@ from edgekd.errors import BadInputError
 from edgekd.files import sha256
 from edgekd.onnx_import.batch import ADVICE as DYNAMIC
 from edgekd.onnx_import.batch import static_batch
+from edgekd.onnx_import.batch_first import outputs_batch_first
 from edgekd.onnx_import.floats import import_float
 from edgekd.onnx_import.inputs import Shapes, read_inputs
 from edgekd.onnx_import.quantized import holds_integers, import_quantized
@@ -107,19 +108,20 @@ def export_file(
 
 def _imported(path: Path, target: Target, calibration: Path | None, wishes: Wishes) -> Imported:
     with parsing(path, calibration, "a model that can be imported"):
-        plain = uniform(read_model(path), wishes.settings)
-        model, quantized = plain.model, holds_integers(plain.model)
-        inputs = read_inputs(model, calibration, PARITY_INPUTS, plain.batch_axes) if calibration else None
+        plain = uniform(read_model(path), wishes.settings, wishes.shapes)
+        inputs = read_inputs(plain.model, calibration, PARITY_INPUTS, plain.batch_axes) if calibration else None
+        model, moved = outputs_batch_first(plain.model, inputs)
+        quantized = holds_integers(model)
         ranges = {name: range_of(array) for name, array in (inputs or {}).items() if array.dtype.kind == "f"}
         if not quantized and inputs is None:
             raise BadInputError("it is a float model: --calibration X.npz with some of its inputs is needed")
         if quantized and (wishes.options or wishes.keep_float):
             raise BadInputError(f"it is quantised and keeps its scales: {', '.join(FOR_FLOATS)} are for float models")
         if inputs is not None and not quantized:
-            model = import_float(model, inputs, wishes.shapes, slim=wishes.simplify)
+            model = import_float(model, inputs, plain.shapes, slim=wishes.simplify)
         else:
-            model, inputs = import_quantized(model, find_scheme(target.scheme), inputs, wishes.shapes, PARITY_INPUTS)
-    return Imported(model, quantized, inputs, ranges, plain.notes)
+            model, inputs = import_quantized(model, find_scheme(target.scheme), inputs, plain.shapes, PARITY_INPUTS)
+    return Imported(model, quantized, inputs, ranges, (*plain.notes, *moved))
 
 
 def _quantized(imported: Imported, target: Target, how: Calibration, wishes: Wishes) -> Quantized:

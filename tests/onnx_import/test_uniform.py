@@ -6,6 +6,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgekd.errors import BadInputError
+from edgekd.onnx_import.batch_first import outputs_batch_first
 from edgekd.onnx_import.inputs import sizes_of
 from edgekd.onnx_import.settings import parse_settings
 from edgekd.onnx_import.uniform import uniform
@@ -14,16 +15,24 @@ from tests.onnx_import.recurrent import recurrent, scaled
 from tests.quantization.onnx_models import random
 
 
-def test_a_state_that_has_its_batch_second_is_taken_and_given_batch_first():
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_state_that_has_its_batch_second_is_taken_and_given_batch_first(declared):
+    """Where the outputs declare nothing, the samples show where their batch is."""
     original = recurrent("n", layers=2)
-    plain = uniform(original, {})
+    for value in original.graph.output:
+        for dim in value.type.tensor_type.shape.dim if not declared else ():
+            dim.Clear()
+    plain = uniform(original, {}, {"h": (2, 1, 4)})
     assert plain.batch_axes == {"x": 0, "h": 1}
+    assert plain.shapes == {"h": (1, 2, 4)}
     assert [sizes_of(value) for value in plain.model.graph.input] == [[None, 6], [None, 2, 4]]
-    assert [sizes_of(value) for value in plain.model.graph.output] == [[None, 3], [None, 2, 4]]
-    assert plain.notes == ("batch first here, not where the model has it: 'h' (at 1), 'hn' (at 1)",)
+    assert plain.notes == ("batch first here, not where the model has it: 'h' (at 1)",)
     x, h = random(5, 6), random(2, 5, 4, seed=1)
     wanted = Reference(original).run({"x": x, "h": h})
-    found = Reference(plain.model).run({"x": x, "h": h.swapaxes(0, 1).copy()})
+    inputs = {"x": x, "h": h.swapaxes(0, 1).copy()}
+    whole, notes = outputs_batch_first(plain.model, inputs)
+    assert notes == ("batch first here, not where the model has it: 'hn' (at 1)",)
+    found = Reference(whole).run(inputs)
     np.testing.assert_array_equal(found["y"], wanted["y"])
     np.testing.assert_array_equal(found["hn"].swapaxes(0, 1), wanted["hn"])
 
@@ -38,6 +47,8 @@ def test_what_is_batch_first_stays_as_it_is():
     original = scaled(TensorProto.FLOAT)
     plain = uniform(original, {})
     assert (plain.model, plain.notes) == (original, ())
+    x = random(5, 6)
+    assert outputs_batch_first(plain.model, {"x": x, "by": np.ones(5, np.int64)}) == (original, ())
 
 
 @pytest.mark.parametrize("kind", [TensorProto.FLOAT16, TensorProto.DOUBLE])
@@ -84,19 +95,52 @@ def test_the_file_stays_as_it_is():
         assert model.SerializeToString() == before
 
 
-def test_inner_graphs_become_float32_too():
-    half = helper.make_tensor("half", TensorProto.FLOAT16, [], [0.5])
-    branch = helper.make_graph(
-        [helper.make_node("Constant", [], ["c"], value=half)], "b", [], [helper.make_tensor_value_info("c", 10, [])]
-    )
-    nodes = [helper.make_node("If", ["yes"], ["h"], then_branch=branch, else_branch=branch)]
-    nodes += [helper.make_node("Mul", ["x", "h"], ["y"])]
-    values = [helper.make_tensor_value_info(name, 10, ["n", 3]) for name in ("x", "y")]
-    yes = helper.make_tensor("yes", TensorProto.BOOL, [], [True])
-    model = helper.make_model(
-        helper.make_graph(nodes, "g", values[:1], values[1:], [yes]),
+CONSTANTS = (("rate", [], 16000), ("two", [1], 2))
+
+
+def branching(kind, condition):
+    """x (n, 3) → x / 2 where the condition holds, else x: numbers of one float type in both branches."""
+    half, one = helper.make_tensor("half", kind, [], [0.5]), helper.make_tensor("one", kind, [], [1.0])
+    declared = helper.make_tensor_value_info("c", kind, [])
+    branches = [
+        helper.make_graph([helper.make_node("Constant", [], ["c"], value=value)], name, [], [declared])
+        for name, value in (("then", half), ("else", one))
+    ]
+    nodes = [
+        *condition,
+        helper.make_node("If", ["yes"], ["h"], then_branch=branches[0], else_branch=branches[1], name="which"),
+        helper.make_node("Mul", ["x", "h"], ["y"]),
+    ]
+    values = [helper.make_tensor_value_info(name, kind, ["n", 3]) for name in ("x", "y")]
+    rate = helper.make_tensor_value_info("sr", TensorProto.INT64, [])
+    numbers = [
+        helper.make_tensor("rate", TensorProto.INT64, [], [16000]),
+        helper.make_tensor("two", TensorProto.INT64, [1], [2]),
+    ]
+    return helper.make_model(
+        helper.make_graph(nodes, "g", [values[0], rate], values[1:], numbers),
         opset_imports=[helper.make_opsetid("", 18)],
         ir_version=8,
     )
+
+
+@pytest.mark.parametrize("kind", [TensorProto.FLOAT, TensorProto.FLOAT16])
+@pytest.mark.parametrize(("rate", "factor"), [(16000, 0.5), (8000, 1)])
+def test_a_branch_on_a_setting_goes(kind, rate, factor):
+    plain = uniform(branching(kind, [helper.make_node("Equal", ["sr", "rate"], ["yes"])]), {"sr": rate}).model
+    assert "If" not in {node.op_type for node in plain.graph.node}
     x = random(2, 3)
-    np.testing.assert_array_equal(Reference(uniform(model, {}).model).run({"x": x})["y"], x / 2)
+    np.testing.assert_array_equal(Reference(plain).run({"x": x})["y"], x * np.float32(factor))
+
+
+def test_a_branch_on_a_free_size_names_the_sizes_that_decide_it():
+    batch = helper.make_node("Shape", ["x"], ["sizes"], end=1)
+    model = branching(TensorProto.FLOAT, [batch, helper.make_node("Equal", ["sizes", "two"], ["yes"])])
+    with pytest.raises(BadInputError) as error:
+        uniform(model, {"sr": 1})
+    advice = "goes one way or the other: fix all sizes, the batch too: --shape x=?,3 (numbers for ?)"
+    assert advice in str(error.value)
+    x = random(2, 3)
+    for size, factor in ((2, 0.5), (1, 1)):
+        plain = uniform(model, {"sr": 1}, {"x": (size, 3)}).model
+        np.testing.assert_array_equal(Reference(plain).run({"x": x})["y"], x * np.float32(factor))
