@@ -55,7 +55,7 @@ def _plain(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
     fold_batch_norms(graph)
     name_functions(graph)
     if any(node.op_type in RECURRENT for node in graph.nodes):
-        unroll(graph, settle(graph.model(), batch).shapes)
+        unroll(graph, settle(graph.model(), batch))
     if any(node.op_type in SPLITS for node in graph.nodes):
         slice_splits(graph, settle(graph.model(), batch).shapes)
     return graph.model()

@@ -1,12 +1,12 @@
 """LSTM, GRU and RNN written as one round of products, sums and activations a step (ONNX's own formulas)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from onnx import NodeProto
 
-from edgekd.backends.tflite.shapes import Shapes
+from edgekd.backends.tflite.shapes import Settled
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import Array, Graph, attribute, label
 
@@ -17,17 +17,20 @@ MOST_STEPS = 512
 STEPS, LENGTHS, STATE, CELL, PEEPHOLES = 0, 4, 5, 6, 7  # operands
 
 
-def unroll(graph: Graph, shapes: Shapes) -> None:
-    """Replace every recurrent node; raise BadInputError for one whose steps are not known, or that has no such form."""
+def unroll(graph: Graph, settled: Settled) -> None:
+    """Replace every recurrent node; raise BadInputError for one whose steps are not known, or that has no such form.
+
+    Weights may be computed from constants and sizes, as torch writes them.
+    """
     for node in [node for node in graph.nodes if node.op_type in RECURRENT]:
         _require_plain(node)
-        if node.input[STEPS] not in shapes:
+        if node.input[STEPS] not in settled.shapes:
             raise BadInputError(f"{_named(node)}: the number of its steps is not known: give its input a fixed length")
-        steps = shapes[node.input[STEPS]][0][0]
+        steps = settled.shapes[node.input[STEPS]][0][0]
         if steps > MOST_STEPS:
             raise BadInputError(f"{_named(node)}: {steps} steps are more than the {MOST_STEPS} that are unrolled")
         graph.remove(node)
-        _replace(graph, node, steps)
+        _replace(graph, node, steps, settled.values)
 
 
 def _named(node: NodeProto) -> str:
@@ -50,10 +53,10 @@ def _require_plain(node: NodeProto) -> None:
         raise BadInputError(f"{_named(node)}: {unknown[0]} has no TFLite form: export the model without it")
 
 
-def _replace(graph: Graph, node: NodeProto, steps: int) -> None:
+def _replace(graph: Graph, node: NodeProto, steps: int, values: Mapping[str, Array]) -> None:
     direction = attribute(node, "direction", b"forward")
     backwards = {b"forward": [False], b"reverse": [True], b"bidirectional": [False, True]}[direction]
-    ways = [_Direction(graph, node, index).run(steps, reverse) for index, reverse in enumerate(backwards)]
+    ways = [_Direction(graph, node, index, values).run(steps, reverse) for index, reverse in enumerate(backwards)]
     write = _Writer(graph, label(node))
     outputs = [*node.output, "", "", ""][:3]
     if outputs[0]:
@@ -98,15 +101,15 @@ class _Writer:
 class _Direction:
     """One direction of a recurrent node; weights are one row of products a gate, in the order of ONNX."""
 
-    def __init__(self, graph: Graph, node: NodeProto, index: int) -> None:
-        self.node, self.index = node, index
+    def __init__(self, graph: Graph, node: NodeProto, index: int, values: Mapping[str, Array]) -> None:
+        self.node, self.index, self.values = node, index, values
         self.write = _Writer(graph, label(node))
-        weights = [graph.constant(node, operand) for operand in (1, 2)]
+        weights = [values.get(name) for name in node.input[1:3]]
         if any(weight is None for weight in weights):
             raise BadInputError(f"{_named(node)}: its weights are computed: export them as constants")
         self.given, self.recurrent = (weight[index].astype(np.float32) for weight in weights if weight is not None)
         self.size = self.recurrent.shape[1]
-        bias = graph.constant(node, 3)
+        bias = values.get(node.input[3]) if len(node.input) > 3 else None
         flat = np.zeros(2 * len(self.given), np.float32) if bias is None else bias[index].astype(np.float32)
         self.given_bias, self.recurrent_bias = np.split(flat, 2)
 
@@ -127,9 +130,10 @@ class _Direction:
 
     def _initial(self, operand: int) -> str | None:
         """The state before the first step; None for zeros."""
-        if len(self.node.input) <= operand or not self.node.input[operand]:
+        name = self.node.input[operand] if len(self.node.input) > operand else ""
+        if not name or (name in self.values and not self.values[name].any()):
             return None
-        first = self.write("Slice", self.node.input[operand], axes([self.index]), axes([self.index + 1]), axes([0]))
+        first = self.write("Slice", name, axes([self.index]), axes([self.index + 1]), axes([0]))
         return self.write("Squeeze", first, axes([0]))
 
     def _gate(self, edge: str, number: int) -> str:
