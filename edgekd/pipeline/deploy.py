@@ -250,9 +250,8 @@ def _trial(shop: Workshop, device: Device, bundle: Path, options: Options) -> di
     answers = answers_on(device, bundle, samples, data.preprocessing, options)
     broken = None if np.isfinite(answers).all() else "its output is not finite"
     val, test = np.split(np.nan_to_num(answers), [len(data.val)])  # a broken variant's metric decides nothing
-    if (
-        broken is None and precision != INT8 and not options
-    ):  # what a runtime makes of float by an option is reported, not gated
+    # What a runtime makes of float by an option is reported, not gated.
+    if broken is None and precision != INT8 and not options:
         reference = next(iter(shop.answers(FLOAT).values()))
         broken = strays(val[: len(reference)], reference, precision, bool(data.classes))
     return {"val": metric(val, data.val.labels), "metric": metric(test, data.test.labels), "broken": broken}

@@ -31,18 +31,20 @@ class Reference:
         batch = self._built_in or batch
         if batch is None:
             return self._run(inputs)
-        counts = {len(array) for array in inputs.values()}
+        counts = {len(array) for array in inputs.values() if array.ndim}
         if len(counts) > 1:
             raise BadInputError("the inputs differ in their number of samples")
         starts = range(0, max([*counts, 1]), batch)
-        parts = [self._part({name: array[i : i + batch] for name, array in inputs.items()}) for i in starts]
+        parts = [
+            self._part({name: _rows(array, slice(i, i + batch)) for name, array in inputs.items()}) for i in starts
+        ]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _part(self, inputs: dict[str, Array]) -> dict[str, Array]:
-        given = min(map(len, inputs.values()))
+        given = min(len(array) for array in inputs.values() if array.ndim)
         if self._built_in is None or not 0 < given < self._built_in:
             return self._run(inputs)
-        whole = {name: array[np.arange(self._built_in) % given] for name, array in inputs.items()}
+        whole = {name: _rows(array, np.arange(self._built_in) % given) for name, array in inputs.items()}
         return {name: value[: len(value) * given // self._built_in] for name, value in self._run(whole).items()}
 
     def _run(self, inputs: dict[str, Array]) -> dict[str, Array]:
@@ -53,9 +55,14 @@ class Reference:
         return {name: np.asarray(value) for name, value in zip(self._outputs, values, strict=True)}
 
 
+def _rows(array: Array, which: slice | Array) -> Array:
+    """Some samples; a scalar is for all of them."""
+    return array[which] if array.ndim else array
+
+
 def _built_in_batch(session: onnxruntime.InferenceSession) -> int | None:
-    """The first dimension of all inputs, where it is one number."""
-    sizes = {value.shape[0] if value.shape else None for value in session.get_inputs()}
+    """The first dimension of all inputs that have one, where it is one number."""
+    sizes = {value.shape[0] for value in session.get_inputs() if value.shape}
     size = sizes.pop() if len(sizes) == 1 else None
     return size if isinstance(size, int) else None
 

@@ -67,3 +67,11 @@ def test_inputs_in_chunks_need_equally_many_samples() -> None:
     with pytest.raises(BadInputError, match="differ in their number of samples"):
         Reference(both).run({"x": X, "other": X[:1]}, batch=2)
     assert Reference(both).run({"x": X, "other": X[:1]})["y"].shape == X.shape  # broadcast, as the file says
+
+
+def test_a_scalar_is_for_every_sample_of_a_batch_that_is_built_in() -> None:
+    both = model([helper.make_node("Mul", ["x", "factor"], ["y"])], {})
+    both.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2
+    both.graph.input.append(helper.make_tensor_value_info("factor", 1, []))
+    found = Reference(both).run({"x": X[:3], "factor": np.array(3, np.float32)})["y"]
+    np.testing.assert_array_equal(found, X[:3] * np.float32(3))

@@ -145,6 +145,20 @@ def test_int8_that_is_far_from_float_keeps_its_costliest_tensor_in_float(tmp_pat
     assert any("'a0' gives" in note for note in report["notes"])
 
 
+def test_a_network_whose_batch_is_built_in_is_refined_too(tmp_path: Path) -> None:
+    """A constant of one row for one sample keeps its batch from being freed."""
+    net = outlying(300)
+    net.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    net.graph.node[-1].output[0] = "last"
+    net.graph.node.append(node("Concat", ["last", "row"], ["y"], axis=1))
+    net.graph.initializer.append(onnx.numpy_helper.from_array(random(1, 1, 4, 4), "row"))
+    x = np.random.default_rng(0).normal(size=(64, 3, 4, 4)).astype(np.float32)
+    report = exported(tmp_path, net, "x86-onnxruntime", x)
+    assert report["status"] == "ok", report["reason"]
+    assert [row["batch"] for row in report["parity"]] == [1] * len(report["parity"])
+    assert report["refined"]["kept"] == ["a0"]
+
+
 def test_without_refinement_int8_is_left_as_it_is(tmp_path: Path) -> None:
     x = np.random.default_rng(0).normal(size=(64, 3, 4, 4)).astype(np.float32)
     report = exported(tmp_path, outlying(300), "x86-onnxruntime", x, "--refine", "0", code=4)
