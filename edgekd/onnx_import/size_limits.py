@@ -21,7 +21,7 @@ WINDOWS = frozenset({"kernel_shape", "strides", "dilations", "pads", "output_pad
 LOOPS = frozenset({"Loop", "Scan"})
 
 
-def require_modest(model: onnx.ModelProto) -> None:
+def require_within_limits(model: onnx.ModelProto) -> None:
     """Raise BadInputError, naming the node or tensor, for a model that asks for more than a deployed one can need."""
     known: dict[str, Array] = {}
     nodes = 0

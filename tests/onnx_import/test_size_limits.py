@@ -6,8 +6,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekd.errors import BadInputError
-from edgekd.onnx_import.modest import DEPTH, require_modest
 from edgekd.onnx_import.read import read_model
+from edgekd.onnx_import.size_limits import DEPTH, require_within_limits
 from tests.road import complaint, edgekd
 
 NAN = np.float32("nan")
@@ -49,7 +49,7 @@ def within(levels):
 )
 def test_bombs_are_refused_and_named(tmp_path, bomb, words):
     with pytest.raises(BadInputError, match=r".") as refused:
-        require_modest(bomb)
+        require_within_limits(bomb)
     assert words in str(refused.value)
     onnx.save(bomb, tmp_path / "m.onnx")
     assert f"m.onnx: {words}" in complaint(edgekd("export", tmp_path / "m.onnx", "--target", "x86-onnxruntime"), 2)
@@ -61,7 +61,7 @@ def test_tensors_of_no_size_are_refused(dims):
     del large.graph.initializer[0].dims[:]
     large.graph.initializer[0].dims.extend(dims)
     with pytest.raises(BadInputError, match="tensor 'c0' has the shape"):
-        require_modest(large)
+        require_within_limits(large)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_tensors_of_no_size_are_refused(dims):
     ],
 )
 def test_usual_models_are_not(usual):
-    require_modest(usual)
+    require_within_limits(usual)
 
 
 def test_names_that_command_a_terminal_are_shown(tmp_path):
