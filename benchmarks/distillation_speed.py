@@ -1,4 +1,4 @@
-"""What a lesson costs beside what it cannot do without, and beside torchdistill doing the same; all in one run.
+"""What a training costs beside what it cannot do without, and beside torchdistill doing the same; all in one run.
 
 ResNet-20 teaches ResNet-8 on the built-in Fashion-MNIST subset, batch 128, one thread, float32:
   a. a step of `kd` from stored answers / a step of plain cross-entropy (goal: at most 1.05)
@@ -41,11 +41,11 @@ from edgekd.progress import SILENT
 from edgekd.recipe import Data, Model, Training
 from edgekd.students import build_model
 from edgekd.training import CachedTeacher, CrossEntropy, Distill, Teacher, teacher_taps
-from edgekd.training.answer_files import CHUNK
 from edgekd.training.batches import Batches
 from edgekd.training.objectives import Objective
 from edgekd.training.optimizer import build_optimizer
 from edgekd.training.precision import place_model, runner
+from edgekd.training.teacher_cache_files import CHUNK
 
 RESULTS = Path(__file__).parent / "results" / "distillation-speed.json"
 PEER = ("torchdistill==1.1.5", "torchvision==0.28.0", "scipy", "pyyaml")

@@ -22,7 +22,7 @@ from edgekd.data import load
 from edgekd.devices import open_device
 from edgekd.files import digest, sha256, write_bytes, write_json
 from edgekd.measure.facts import machine_facts
-from edgekd.pipeline.learn import WEIGHTS, Classroom, Learned, control, distil, teach
+from edgekd.pipeline.learn import WEIGHTS, Learned, StageContext, control, distil, teach
 from edgekd.pipeline.stages import Stages
 from edgekd.pipeline.summary import git_commit, versions
 from edgekd.progress import Reporter
@@ -107,7 +107,7 @@ class Bench:
         """Read the results there are, and the teachers: the one of all rows, and the assistant of one."""
         path = RESULTS / "methods.json"
         self.document = json.loads(path.read_text()) if path.is_file() else {}
-        self.teachers = teach(self._room(self._recipe(ROWS["two teachers"], SUBSET), self.out / "teachers", 0))
+        self.teachers = teach(self._context(self._recipe(ROWS["two teachers"], SUBSET), self.out / "teachers", 0))
         learned, assistant = self.teachers
         weights = Path(self.teacher) if self.teacher else learned.folder / WEIGHTS
         with closing(open_device("local:")) as host:
@@ -139,15 +139,15 @@ class Bench:
             }
         )  # fmt: skip
 
-    def _room(self, recipe: Recipe, folder: Path, seed: int) -> Classroom:
-        return Classroom(recipe, load(recipe.data, 0), seed, Stages(folder, self.reporter), self.reporter)
+    def _context(self, recipe: Recipe, folder: Path, seed: int) -> StageContext:
+        return StageContext(recipe, load(recipe.data, 0), seed, Stages(folder, self.reporter), self.reporter)
 
     def _seed(self, recipe: Recipe, label: str, row: Row, seed: int) -> dict[str, Any]:
-        room = self._room(recipe, self.out / label.replace(" ", "-") / str(seed), seed)
+        context = self._context(recipe, self.out / label.replace(" ", "-") / str(seed), seed)
         teachers = self.teachers[: 1 + len(row.co_teachers)]
-        learned = distil(room, teachers, self.out / "answers") if row.entries else control(room, teachers[0])
+        learned = distil(context, teachers, self.out / "answers") if row.entries else control(context, teachers[0])
         self._log(label, seed, learned)
-        return learned.record | {"seconds": sum(stage["seconds"] for stage in room.stages.log)}
+        return learned.record | {"seconds": sum(stage["seconds"] for stage in context.stages.log)}
 
     def _log(self, label: str, seed: int, learned: Learned) -> None:
         path = RESULTS / "methods.jsonl"

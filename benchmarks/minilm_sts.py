@@ -33,7 +33,7 @@ from edgekd.measure import measure
 from edgekd.measure.facts import machine_facts
 from edgekd.measure.task import accuracy
 from edgekd.pipeline.origin import origin, versions
-from edgekd.pipeline.road import run_recipe
+from edgekd.pipeline.run import run_recipe
 from edgekd.progress import Reporter
 from edgekd.quantization.qat import export_float
 from edgekd.recipe import Model, Recipe, load_recipe

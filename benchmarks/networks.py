@@ -37,9 +37,9 @@ from edgekd.files import digest, sha256, write_json
 from edgekd.measure.facts import machine_facts
 from edgekd.measure.task import agreement
 from edgekd.pipeline.origin import origin, versions
-from edgekd.pipeline.proof import Expected, gather_evidence
+from edgekd.pipeline.parity_evidence import Expected, gather_evidence
 from edgekd.quantization import qat
-from edgekd.quantization.islands import float_layers
+from edgekd.quantization.float_fallback import float_layers
 from edgekd.quantization.mixed_precision import Mixed, mix
 from edgekd.quantization.qdq import strip_activations
 from edgekd.quantization.scheme import find_scheme

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from edgekd.files import write_bytes, write_json
 from edgekd.measure.results import read_rows
-from edgekd.pipeline.road import run_recipe
+from edgekd.pipeline.run import run_recipe
 from edgekd.progress import Reporter
 from edgekd.recipe import load_recipe
 from edgekd.reporting.tables import summary

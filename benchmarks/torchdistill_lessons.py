@@ -1,4 +1,4 @@
-"""The same soft-label lesson by torchdistill and by edgekd, in turns; `distillation_speed.py` runs this and reads it.
+"""The same soft-label training by torchdistill and by edgekd, in turns; `distillation_speed.py` runs this and reads it.
 
 Same teacher, student, initial weights, images, batch, epochs, loss, optimiser, learning rates, arithmetic and
 validation after every epoch. torchdistill gets its own distillation box, losses and data loader; it has no cache, so
@@ -37,7 +37,7 @@ def network(depth: int) -> nn.Module:
 
 
 def edgekd_lesson(student: nn.Module, teacher: nn.Module, data: Dataset, stored: bool) -> None:
-    """A lesson by edgekd's loop."""
+    """A training by edgekd's loop."""
     with TemporaryDirectory() as folder:
         source: TeacherSource = Teacher(teacher, (), SETTINGS.precision)
         if stored:
@@ -48,7 +48,7 @@ def edgekd_lesson(student: nn.Module, teacher: nn.Module, data: Dataset, stored:
 
 
 def torchdistill_lesson(student: nn.Module, teacher: nn.Module, data: Dataset) -> None:
-    """A lesson by torchdistill's distillation box, driven as its examples drive it."""
+    """A training by torchdistill's distillation box, driven as its examples drive it."""
     from torchdistill.core.distillation import get_distillation_box
 
     images = torch.from_numpy(prepare(data.train.inputs, data.preprocessing))

@@ -20,9 +20,9 @@ from edgekd.names import require_file_name
 from edgekd.networks import bare
 from edgekd.pipeline.bench import bench_bundles
 from edgekd.pipeline.calibrated import calibrated, calibration_of, lost_by_layer
-from edgekd.pipeline.export import deliver
-from edgekd.pipeline.fine_tune import calibration, settle, settle_norms, simulated
-from edgekd.pipeline.proof import PARITY_INPUTS
+from edgekd.pipeline.export import export_and_verify
+from edgekd.pipeline.fine_tune import calibration, freeze_observers, recalibrate_batchnorm, simulated
+from edgekd.pipeline.parity_evidence import PARITY_INPUTS
 from edgekd.pipeline.score import agree, doubt_teacher, score, try_out
 from edgekd.pipeline.summary import bought
 from edgekd.progress import Reporter
@@ -93,8 +93,8 @@ def train(
     any_range: bool = False,
 ) -> nn.Module:
     """Train `model`, in place, on labels alone, as `distill` does: a teacher, or the control that a student needs."""
-    lesson = _Lesson(as_dataset(data, seed, any_range=any_range), tuple(augmentation), seed, training or Training())
-    lesson.learn(model, None, (), 1.0, folder)
+    job = _TrainingJob(as_dataset(data, seed, any_range=any_range), tuple(augmentation), seed, training or Training())
+    job.learn(model, None, (), 1.0, folder)
     return model
 
 
@@ -119,8 +119,8 @@ def distill(
     chose, such as a GPU. Raises BadInputError for data or layers that do not fit, PromiseBrokenError when training
     diverges.
     """
-    lesson = _Lesson(as_dataset(data, seed, any_range=any_range), tuple(augmentation), seed, training or Training())
-    lesson.learn(student, teacher, losses, cross_entropy, folder)
+    job = _TrainingJob(as_dataset(data, seed, any_range=any_range), tuple(augmentation), seed, training or Training())
+    job.learn(student, teacher, losses, cross_entropy, folder)
     return student
 
 
@@ -178,9 +178,9 @@ def quantize(
     if training is not None:
         module = simulated(student, found, samples, settings, map(escape, kept))
         plain = [method for method in losses if not isinstance(method, Builds)]
-        lesson = _Lesson(dataset, tuple(augmentation), seed, training)
-        lesson.learn(module, teacher, plain, cross_entropy, folder, settle)
-        settle_norms(module, dataset, samples)
+        job = _TrainingJob(dataset, tuple(augmentation), seed, training)
+        job.learn(module, teacher, plain, cross_entropy, folder, freeze_observers)
+        recalibrate_batchnorm(module, dataset, samples)
         original, graph = None, qat.export_qdq(module, samples[0][:2], found, fixed_length=True)
     layers = lost_by_layer(graph, {"input": samples[0].numpy()}, original, calibration_of(settings))
     return Quantized(graph, student, found, dataset, kept, layers, module)
@@ -205,7 +205,7 @@ def export(quantized: Quantized, target: str, out: Path | str = "bundles", *, na
     if chip.scheme != quantized.scheme.name:
         advice = f"quantize(…, scheme={chip.scheme!r})"
         raise BadInputError(f"the student is quantised for {quantized.scheme.name}, {chip.name} needs {advice}")
-    report = deliver(
+    report = export_and_verify(
         quantized.graph,
         chip,
         Path(out) / f"{require_file_name(name, 'name')}-{chip.name}",
@@ -228,7 +228,7 @@ def benchmark(bundle: Path | str, device: str = "local:", **settings: Any) -> di
 
 
 @dataclass(frozen=True, eq=False)
-class _Lesson:
+class _TrainingJob:
     """One training of the user's, in a folder of its own or a temporary one."""
 
     data: Dataset

@@ -56,7 +56,7 @@ def run(
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Draw curves in every training's folder.")] = False,
     as_json: Json = False,
 ) -> None:
-    """The whole road: teacher → student → int8 → bundles → proof → report. Resumes where it stopped."""
+    """the whole run: teacher → student → int8 → bundles → proof → report. Resumes where it stopped."""
     from edgekd.recipe import load_recipe
 
     plan = load_recipe(recipe, [*(overrides or []), *([f"seeds={seeds}"] if seeds else [])], code=not no_code)
@@ -71,7 +71,7 @@ def run(
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # two spinning threads make training five times slower
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
     try:
-        from edgekd.pipeline.road import run_recipe
+        from edgekd.pipeline.run import run_recipe
     except ModuleNotFoundError as error:
         raise MissingExtraError("train") from error
 
@@ -173,11 +173,11 @@ def bench(
 ) -> None:
     """Latency, throughput, memory and, with data, the task's metric on a device, in fresh-process replicates."""
     from edgekd.pipeline.bench import bench_bundles
-    from edgekd.pipeline.fleet import muster
+    from edgekd.pipeline.fleet import parse_devices
     from edgekd.reporting.benchmark import bench_table
 
     rows = bench_bundles(
-        [bundle, *([against] if against else [])], muster(device or (), fleet),
+        [bundle, *([against] if against else [])], parse_devices(device or (), fleet),
         batch=batch, threads=threads, affinity=affinity, scenario=scenario, options=option or [],
         replicates=replicates, seconds=seconds, count=count, by_mlperf=strict, data=data, any_range=any_range, out=out,
         reporter=_reporter(None, as_json),
@@ -201,11 +201,11 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Golden parity and, with data, the task's metric on the device; exit 1 if parity fails, 4 if it proves nothing."""
-    from edgekd.pipeline.fleet import muster
+    from edgekd.pipeline.fleet import parse_devices
     from edgekd.pipeline.verify import verify_on_each
     from edgekd.reporting.device import verify_view
 
-    members = muster(device or (), fleet)
+    members = parse_devices(device or (), fleet)
     verdicts = verify_on_each(bundle, members, data, _reporter(None, as_json), any_range=any_range)
     show(verdicts if len(members) > 1 else verdicts[0], as_json, verify_view)
     if any("error" in verdict for verdict in verdicts):

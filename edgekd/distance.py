@@ -42,7 +42,7 @@ def is_classifier(reference: Array) -> bool:
     return reference.ndim == 2 and reference.shape[1] >= 2
 
 
-def agreement(output: Array, reference: Array, unit: float) -> float | None:
+def clear_agreement(output: Array, reference: Array, unit: float) -> float | None:
     """Share of equal argmaxes among inputs that the reference decides by more than 4 units; None if there are none."""
     if not is_classifier(reference):
         return None

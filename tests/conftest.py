@@ -3,19 +3,19 @@ import json
 import pytest
 
 from tests import missing, properties
-from tests.road import Road, finish, start, write_recipe
+from tests.small_run import SmallRun, finish, start, write_recipe
 
 properties.register()
 
 
 @pytest.fixture(scope="session")
-def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
     """One finished run for all tests, which only read it: a copy is theirs to damage."""
-    folder = tmp_path_factory.mktemp("road")
+    folder = tmp_path_factory.mktemp("small_run")
     recipe, data = write_recipe(folder)
     finished = finish(start("run", recipe, "--out", folder / "run", "--json"))
     assert finished.returncode == 0, finished.stderr
-    return Road(recipe, data, folder / "run", json.loads(finished.stdout))
+    return SmallRun(recipe, data, folder / "run", json.loads(finished.stdout))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -5,14 +5,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tests.road import EXECUTED, finish, start
+from tests.small_run import EXECUTED, finish, start
 
 RECIPE = os.environ.get("EDGEKD_RECIPE", "quickstart")
 SCHEDULED = 3600.0  # seconds after which a run hangs
 
 
 def take(folder: Path, *arguments: Any) -> dict[str, Any]:
-    """run.json of the whole road, as a user takes it: at the recipe's own threads."""
+    """run.json of the whole run, as a user takes it: at the recipe's own threads."""
     finished = finish(start("run", RECIPE, "--out", folder, "--json", *arguments), SCHEDULED)
     assert finished.returncode == 0, finished.stderr
     return json.loads(finished.stdout)

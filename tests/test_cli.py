@@ -14,7 +14,7 @@ from edgekd.measure.results import read_rows
 from edgekd.recipe import builtin_recipes
 from edgekd.target import builtin_targets
 from tests.measure.bundles import rehash
-from tests.road import EXECUTED, complaint, edgekd, finish, start
+from tests.small_run import EXECUTED, complaint, edgekd, finish, start
 
 COMMANDS = ("run", "init", "export", "bench", "verify", "compare", "report", "targets", "methods", "doctor")
 LAZY = (
@@ -88,17 +88,17 @@ def test_methods_are_listed_without_torch():
 
 
 @pytest.mark.parametrize("name", EXECUTED)
-def test_verify_with_data_gives_the_run_s_own_accuracy(road, name):
-    verdict = document("verify", road.bundle(name), "--data", road.data)
+def test_verify_with_data_gives_the_run_s_own_accuracy(small_run, name):
+    verdict = document("verify", small_run.bundle(name), "--data", small_run.data)
     assert verdict["ok"]
     assert verdict["samples"] == 200
-    metric = road.run["targets"][name]["variants"]["int8"]["metric"]["mean"]
+    metric = small_run.run["targets"][name]["variants"]["int8"]["metric"]["mean"]
     assert verdict["accuracy"] == metric  # the same bundle on the same samples: exactly
     assert [row["output"] for row in verdict["golden"]] == ["logits"]
 
 
-def test_verify_fails_where_the_golden_outputs_are_not_met(road, tmp_path):
-    bundle = shutil.copytree(road.bundle("x86-onnxruntime"), tmp_path / "bundle")
+def test_verify_fails_where_the_golden_outputs_are_not_met(small_run, tmp_path):
+    bundle = shutil.copytree(small_run.bundle("x86-onnxruntime"), tmp_path / "bundle")
     golden = read_npz(bundle / "golden.npz")
     np.savez(bundle / "golden.npz", **golden | {"output:logits": -golden["output:logits"]})
     rehash(bundle)
@@ -107,12 +107,12 @@ def test_verify_fails_where_the_golden_outputs_are_not_met(road, tmp_path):
     assert json.loads(failed.stdout)["ok"] is False
 
 
-def test_verify_says_which_arrays_it_needs(road, tmp_path):
-    bundle, broken = road.bundle("x86-onnxruntime"), tmp_path / "broken.npz"
-    broken.write_bytes(road.data.read_bytes()[:2000])
+def test_verify_says_which_arrays_it_needs(small_run, tmp_path):
+    bundle, broken = small_run.bundle("x86-onnxruntime"), tmp_path / "broken.npz"
+    broken.write_bytes(small_run.data.read_bytes()[:2000])
     assert "not a readable npz file" in complaint(edgekd("verify", bundle, "--data", broken), 2)
     assert "no such file" in complaint(edgekd("verify", bundle, "--data", tmp_path / "nowhere.npz"), 2)
-    shutil.copy(road.bundle("x86-onnxruntime") / "golden.npz", tmp_path / "golden.npz")
+    shutil.copy(small_run.bundle("x86-onnxruntime") / "golden.npz", tmp_path / "golden.npz")
     assert "needs arrays x and y" in complaint(edgekd("verify", bundle, "--data", tmp_path / "golden.npz"), 2)
 
 
@@ -120,10 +120,10 @@ def bench(*arguments):
     return ("bench", *arguments, "--replicates", 2, "--seconds", 0.01, "--count", 5)
 
 
-def test_bench_prints_a_row_per_bundle_and_keeps_every_sample(road, tmp_path):
-    pair = (road.bundle("x86-onnxruntime"), "--against", road.bundle("x86-onnxruntime-float"))
+def test_bench_prints_a_row_per_bundle_and_keeps_every_sample(small_run, tmp_path):
+    pair = (small_run.bundle("x86-onnxruntime"), "--against", small_run.bundle("x86-onnxruntime-float"))
     rows = document(*bench(*pair, "--batch", 4, "--threads", 1, "--out", tmp_path / "results.jsonl"))
-    assert [row["bundle"] for row in rows] == [str(road.bundle("x86-onnxruntime")), str(pair[2])]
+    assert [row["bundle"] for row in rows] == [str(small_run.bundle("x86-onnxruntime")), str(pair[2])]
     for row, kept in zip(rows, read_rows(tmp_path / "results.jsonl"), strict=True):
         assert row["batch"] == kept.batch == 4
         assert row["p50"] == kept.latency.p50 > 0
@@ -140,9 +140,9 @@ def write(path, rows):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def test_compare_claims_only_what_it_can(road, tmp_path):
+def test_compare_claims_only_what_it_can(small_run, tmp_path):
     before, after = tmp_path / "before.jsonl", tmp_path / "after.jsonl"
-    measured = [json.loads(line) for line in (road.folder / "results.jsonl").read_text().splitlines()]
+    measured = [json.loads(line) for line in (small_run.folder / "results.jsonl").read_text().splitlines()]
     write(before, measured)
     rows = document("compare", before, before)
     assert len(rows) == len(measured)
@@ -169,13 +169,13 @@ def test_options_that_are_no_number_are_refused(tmp_path, number):
         assert f"Invalid value for '{words[-2]}'" in refused.stderr
 
 
-def test_report_is_written_again(road, tmp_path):
-    folder = shutil.copytree(road.folder, tmp_path / "run")
+def test_report_is_written_again(small_run, tmp_path):
+    folder = shutil.copytree(small_run.folder, tmp_path / "run")
     (folder / "report.html").unlink()
     written = edgekd("report", folder)
     assert written.exit_code == 0
     assert written.stdout == f"report  {folder / 'report.html'}\n"
-    assert (folder / "report.html").read_text() == (road.folder / "report.html").read_text()
+    assert (folder / "report.html").read_text() == (small_run.folder / "report.html").read_text()
     complaint(edgekd("report", tmp_path), 2)
 
 
@@ -198,23 +198,23 @@ def test_a_dry_run_lists_the_stages_and_leaves_nothing(tmp_path, name):
     assert edgekd("run", name, "--dry-run").exit_code == 0
 
 
-def test_a_run_says_what_it_found(road, tmp_path):
-    folder = shutil.copytree(road.folder, tmp_path / "run")
-    shown = finish(start("run", road.recipe, "--out", folder, env={"COLUMNS": "120"}))
+def test_a_run_says_what_it_found(small_run, tmp_path):
+    folder = shutil.copytree(small_run.folder, tmp_path / "run")
+    shown = finish(start("run", small_run.recipe, "--out", folder, env={"COLUMNS": "120"}))
     assert shown.returncode == 0, shown.stderr
     for words in ("teacher", "student, taught", "int8-symmetric", *EXECUTED, "jetson-orin-nano", "report"):
         assert words in shown.stdout
     assert shown.stdout.splitlines()[-1] == f"report  {folder / 'report.html'}"
 
 
-def test_two_seeds_are_averaged(road, tmp_path):
+def test_two_seeds_are_averaged(small_run, tmp_path):
     """The first seed is remembered: it lives in the run folder itself."""
-    folder = shutil.copytree(road.folder, tmp_path / "run")
+    folder = shutil.copytree(small_run.folder, tmp_path / "run")
     only = ("quantization.epochs=0", "targets=['x86-openvino']", "devices={ x86-openvino = 'local:' }")
-    run = document("run", road.recipe, "--out", folder, "--seeds", 2, *(f"--set={setting}" for setting in only))
+    run = document("run", small_run.recipe, "--out", folder, "--seeds", 2, *(f"--set={setting}" for setting in only))
     assert run["seeds"] == [0, 1]
     metric = run["student"]["metric"]
-    assert metric["seeds"][0] == road.run["student"]["metric"]["mean"]
+    assert metric["seeds"][0] == small_run.run["student"]["metric"]["mean"]
     assert metric["mean"] == pytest.approx(sum(metric["seeds"]) / 2)  # float64 addition in another order
     assert metric["std"] is not None
     target = run["targets"]["x86-openvino"]

@@ -18,7 +18,7 @@ from edgekd.errors import BadInputError, PromiseBrokenError
 from edgekd.files import read_sealed, sha256, write_sealed
 from edgekd.training.weights import read_tensors
 from tests.measure.bundles import rehash
-from tests.road import complaint, edgekd, finish, start, write_recipe
+from tests.small_run import complaint, edgekd, finish, start, write_recipe
 
 OWN = """
 from dataclasses import dataclass
@@ -80,9 +80,9 @@ def recipe(tmp_path):
 
 
 @pytest.fixture
-def copied(road, tmp_path):
+def copied(small_run, tmp_path):
     """A finished run of one's own."""
-    return shutil.copytree(road.folder, tmp_path / "run")
+    return shutil.copytree(small_run.folder, tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -210,19 +210,19 @@ def test_corrupt_data(recipe, tmp_path, damage):
     assert "tiny.npz: not a readable npz file" in complaint(edgekd("run", recipe, "--out", tmp_path / "run"), 2)
 
 
-def test_a_corrupt_checkpoint_is_named(road, tmp_path):
+def test_a_corrupt_checkpoint_is_named(small_run, tmp_path):
     given = tmp_path / "teacher.safetensors"
     given.write_bytes(b"\0" * 64)
-    refused = edgekd("run", road.recipe, "--out", tmp_path / "other", "--set", f"teacher.checkpoint={given}")
+    refused = edgekd("run", small_run.recipe, "--out", tmp_path / "other", "--set", f"teacher.checkpoint={given}")
     assert str(given) in complaint(refused, 2)
     torch.save({"model": {"net.stem.weight": torch.zeros(1)}}, given)
-    refused = edgekd("run", road.recipe, "--out", tmp_path / "other", "--set", f"control={given}")
+    refused = edgekd("run", small_run.recipe, "--out", tmp_path / "other", "--set", f"control={given}")
     assert "in 'model': no weights for" in complaint(refused, 2)
     assert not (tmp_path / "other" / "teacher").exists()  # said before a teacher is trained
 
 
-def test_a_tampered_bundle_is_not_run(road, tmp_path):
-    bundle = shutil.copytree(road.bundle("x86-onnxruntime"), tmp_path / "bundle")
+def test_a_tampered_bundle_is_not_run(small_run, tmp_path):
+    bundle = shutil.copytree(small_run.bundle("x86-onnxruntime"), tmp_path / "bundle")
     model = bundle / "model.onnx"
     model.write_bytes(model.read_bytes()[:-1] + b"x")
     for command in ("verify", "bench"):
@@ -264,7 +264,7 @@ def test_a_training_that_diverges_keeps_its_last_good_checkpoint(recipe, tmp_pat
     assert all(bool(value.isfinite().all()) for value in tensors.values())
 
 
-def test_a_missing_sdk_leaves_its_target_unproven_and_no_other(road, copied, tmp_path):
+def test_a_missing_sdk_leaves_its_target_unproven_and_no_other(small_run, copied, tmp_path):
     hidden = tmp_path / "hidden" / "openvino"
     hidden.mkdir(parents=True)
     (hidden / "__init__.py").write_text("raise ImportError('hidden')\n")
@@ -272,7 +272,7 @@ def test_a_missing_sdk_leaves_its_target_unproven_and_no_other(road, copied, tmp
         "targets=['x86-openvino', 'x86-onnxruntime']",
         "devices={x86-openvino='local:', x86-onnxruntime='local:'}",
     )
-    command = ("run", road.recipe, "--out", copied, "--json", *(f"--set={setting}" for setting in settings))
+    command = ("run", small_run.recipe, "--out", copied, "--json", *(f"--set={setting}" for setting in settings))
     done = finish(start(*command, env={"PYTHONPATH": _first(hidden.parent)}))
     assert done.returncode == 4, done.stderr
     assert done.stderr.splitlines()[-1].startswith("not proven: x86-openvino: ")
@@ -288,7 +288,7 @@ def test_a_missing_sdk_leaves_its_target_unproven_and_no_other(road, copied, tmp
     assert strict.returncode == 1
     assert "pip install 'edgekd[openvino]'" in strict.stderr
     exported = start(
-        "export", road.folder / "onnx" / "int8-asymmetric.onnx", "--target=x86-openvino", "--out", tmp_path / "out",
+        "export", small_run.folder / "onnx/int8-asymmetric.onnx", "--target=x86-openvino", "--out", tmp_path / "out",
         env={"PYTHONPATH": _first(hidden.parent)},
     )  # fmt: skip
     assert "pip install 'edgekd[openvino]'" in complaint(finish(exported), 3)
@@ -298,16 +298,16 @@ def _first(folder):
     return os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
 
 
-def test_a_bundle_that_computes_something_else_fails_the_run(road, copied):
+def test_a_bundle_that_computes_something_else_fails_the_run(small_run, copied):
     """The bundle vouches for itself, and so does the stage that made it: only parity can tell."""
     bundle, stage = copied / "bundles" / "x86-onnxruntime", copied / "stages" / "bundle-x86-onnxruntime-int8.json"
-    shutil.copy(road.folder / "onnx" / "float.onnx", bundle / "model.onnx")
+    shutil.copy(small_run.folder / "onnx" / "float.onnx", bundle / "model.onnx")
     _disturb(bundle / "model.onnx")
     rehash(bundle)
     record = read_sealed(stage)
     record["files"] |= {name: sha256(copied / name) for name in record["files"]}
     write_sealed(stage, record)
-    broken = edgekd("run", road.recipe, "--out", copied)
+    broken = edgekd("run", small_run.recipe, "--out", copied)
     assert broken.exit_code == 1
     assert "error: x86-onnxruntime: parity does not hold: logits at batch 1" in broken.stderr
     run = json.loads((copied / "run.json").read_text())
@@ -316,7 +316,7 @@ def test_a_bundle_that_computes_something_else_fails_the_run(road, copied):
     assert "parity" in (copied / "report.html").read_text()
     assert not bundle.exists()
     assert (copied / "bundles" / "x86-onnxruntime-float").is_dir()
-    assert edgekd("run", road.recipe, "--out", copied).exit_code == 0  # another one takes its place
+    assert edgekd("run", small_run.recipe, "--out", copied).exit_code == 0  # another one takes its place
 
 
 def _disturb(path):
@@ -326,12 +326,12 @@ def _disturb(path):
     onnx.save(model, path)
 
 
-def test_unknown_devices_and_options(road):
-    bundle = road.bundle("x86-onnxruntime")
+def test_unknown_devices_and_options(small_run):
+    bundle = small_run.bundle("x86-onnxruntime")
     assert "unknown device 'usb:'" in complaint(edgekd("verify", bundle, "--device", "usb:"), 2)
     assert "expected key=value" in complaint(edgekd("bench", bundle, "--option", "fast"), 2)
     assert "fastr" in complaint(edgekd("bench", bundle, "--option", "fastr=1"), 2)
-    assert "not a bundle" in complaint(edgekd("verify", road.folder), 2)
+    assert "not a bundle" in complaint(edgekd("verify", small_run.folder), 2)
 
 
 def test_an_unknown_option_shows_the_usage():

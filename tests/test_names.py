@@ -9,7 +9,7 @@ from edgekd.names import LONGEST, file_name
 from edgekd.package_data import TARGETS
 from edgekd.recipe import load_recipe
 from edgekd.target import load_target
-from tests.road import complaint, edgekd, write_recipe
+from tests.small_run import complaint, edgekd, write_recipe
 
 UNFIT = (
     *(

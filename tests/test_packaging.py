@@ -79,19 +79,19 @@ def test_the_wheel_holds_every_file_of_the_three_folders(wheel):
     }
 
 
-def test_a_clone_is_found_from_the_folder_above_it(editable, clone, road, tmp_path):
+def test_a_clone_is_found_from_the_folder_above_it(editable, clone, small_run, tmp_path):
     script = "import edgekd; print(edgekd.__file__, edgekd.__version__, edgekd.Dataset.__module__)"
     found, _, module = check(editable / "python", "-c", script, cwd=clone.parent).split()
     assert Path(found) == clone / "edgekd" / "__init__.py"
     assert module == "edgekd.data.dataset"
     listed = json.loads(check(editable / "python", "-m", "edgekd", "targets", "--json", cwd=clone.parent))
     assert {row["target"] for row in listed} == {path.stem for path in (ROOT / "targets").glob("*.toml")}
-    report = json.loads(check(*export(editable / "edgekd", road, tmp_path), cwd=clone.parent))
+    report = json.loads(check(*export(editable / "edgekd", small_run, tmp_path), cwd=clone.parent))
     assert (Path(report["bundle"]) / "run.py").read_bytes() == (ROOT / "export" / "run.py").read_bytes()
 
 
-def export(edgekd, road, out):
-    graph = road.folder / "onnx" / "int8-asymmetric.onnx"
+def export(edgekd, small_run, out):
+    graph = small_run.folder / "onnx" / "int8-asymmetric.onnx"
     return (edgekd, "export", graph, "--target", "x86-onnxruntime", "--out", out, "--json")
 
 
@@ -103,12 +103,12 @@ def test_torch_and_the_checkout_are_out_of_reach(bare):
     assert str(bare.parent) in found
 
 
-def test_it_runs_what_needs_no_training(bare, road, tmp_path):
+def test_it_runs_what_needs_no_training(bare, small_run, tmp_path):
     edgekd = bare / "edgekd"
     assert "export" in check(edgekd, "--help")
     names = {row["target"] for row in json.loads(check(edgekd, "targets", "--json"))}
     assert names >= {"x86-tflite", "x86-openvino", "x86-onnxruntime", "jetson-orin-nano"}
-    report = json.loads(check(*export(edgekd, road, tmp_path)))
+    report = json.loads(check(*export(edgekd, small_run, tmp_path)))
     assert report["status"] == "ok"
     (row,) = json.loads(check(edgekd, "bench", report["bundle"], "--replicates=2", "--seconds=0.01", "--json"))
     assert row["p50"] > 0
@@ -123,9 +123,11 @@ def test_the_sources_of_the_c_runner_are_in_it(bare):
     assert Path("CMakeLists.txt") in sources
 
 
-def test_it_says_how_to_get_what_training_needs(bare, road):
+def test_it_says_how_to_get_what_training_needs(bare, small_run):
     finished = subprocess.run(
-        [bare / "edgekd", "run", road.recipe, "--out", road.folder.parent / "other"], capture_output=True, text=True
+        [bare / "edgekd", "run", small_run.recipe, "--out", small_run.folder.parent / "other"],
+        capture_output=True,
+        text=True,
     )
     assert "pip install 'edgekd[train]'" in finished.stderr
     assert "Traceback" not in finished.stderr

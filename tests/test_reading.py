@@ -16,21 +16,21 @@ from edgekd.data.npz import read_npz
 from edgekd.errors import BadInputError, DeviceError
 from edgekd.measure.results import read_rows
 from edgekd.onnx_import.read import read_model
-from edgekd.pipeline.fleet import muster
+from edgekd.pipeline.fleet import parse_devices
 from edgekd.reading import DOCUMENT, read_json, read_lines, read_toml, reading, require_file
 from edgekd.recipe import load_recipe
 from edgekd.reporting.html import write_report
 from edgekd.target import load_target
 from edgekd.training.checkpoint import load_checkpoint
 from edgekd.training.weights import read_tensors
-from tests.road import complaint, edgekd
+from tests.small_run import complaint, edgekd
 
 DEEP = 100_000
 LINES = "\u2028\u2029\x85\x0b\x0c\x1c"  # where `splitlines` splits and JSON lines do not
 READERS = {
     "recipe.toml": lambda path: load_recipe(str(path)),
     "target.toml": lambda path: load_target(str(path)),
-    "fleet.toml": lambda path: muster(fleet=path),
+    "fleet.toml": lambda path: parse_devices(fleet=path),
     "manifest.json": lambda path: load_bundle(path.parent),
     "checkpoint.json": lambda path: load_checkpoint(path.parent, "key"),
     "run.json": lambda path: write_report(path.parent),

@@ -13,7 +13,7 @@ from edgekd.progress import Reporter
 from edgekd.reporting.html import write_report
 from edgekd.reporting.tables import plain, text
 from edgekd.screen import visible
-from tests.road import complaint, edgekd
+from tests.small_run import complaint, edgekd
 
 RED, C1, BELL, TURNED, TITLE = "\x1b[31m", "\x9b31m", "\x07", "\u202egnp.exe", "\x1b]0;x\x07"
 HOSTILE = f"a{RED}b{C1}c{BELL}d{TURNED}e{TITLE}f\u2028g\x7f\ud800"

@@ -15,7 +15,7 @@ from edgekd.backends.reference import Reference
 from edgekd.bundle import MANIFEST, TensorSpec, identify, load_bundle
 from edgekd.devices import open_device
 from edgekd.files import write_json
-from edgekd.measure import census, predict
+from edgekd.measure import operator_coverage, predict
 from edgekd.target import Target, load_target
 
 Array = np.ndarray[Any, Any]
@@ -97,5 +97,5 @@ def answers(folder: Path, samples: Array, options: Mapping[str, str] | None = No
 def kernels(folder: Path) -> list[int | None]:
     """How many kernels are int8, of how many."""
     with closing(open_device("local:")) as device:
-        found = census(device, folder)
+        found = operator_coverage(device, folder)
     return [found.int8, found.total]

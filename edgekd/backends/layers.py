@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from edgekd.backends.assemble import write_bundle
 from edgekd.backends.conversion import from_bundle, to_bundle
 from edgekd.backends.parity import ROUNDING_STEPS
-from edgekd.backends.proof import Predict
+from edgekd.backends.parity_outputs import Predict
 from edgekd.backends.reference import Reference, output_steps
 from edgekd.distance import float_step, steps_apart
 from edgekd.onnx_graph import Graph, inferred, label
@@ -72,12 +72,12 @@ def prove_layers(
     `deployed` is the graph that was compiled, where it is not the reference's own. Raises what compiling and running
     raise.
     """
-    shown, makers = watch(model)
+    shown, makers = expose_activations(model)
     if not makers:
         return None
     few = {name: array[: _affordable(shown)] for name, array in inputs.items()}
     truth = Reference(shown).run(few, batch=BATCH)
-    seen = _run(watch(deployed)[0] if deployed else shown, target, few, truth, predict)
+    seen = _run(expose_activations(deployed)[0] if deployed else shown, target, few, truth, predict)
     plain = _run(
         deployed or model, target, few, {output.name: truth[output.name] for output in model.graph.output}, predict
     )
@@ -92,7 +92,7 @@ def prove_layers(
     )
 
 
-def watch(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, str]]:
+def expose_activations(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, str]]:
     """A copy with each quantised activation dequantised into an output of its own; and who makes each, in order.
 
     Each gets a DequantizeLinear with constants of its own: a shared one would keep a runtime from fusing. A tensor that
@@ -109,7 +109,7 @@ def watch(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, str]]:
     return graph.model(), makers
 
 
-def sever(shown: onnx.ModelProto, tensors: Iterable[str]) -> onnx.ModelProto:
+def cut_at(shown: onnx.ModelProto, tensors: Iterable[str]) -> onnx.ModelProto:
     """A watched graph that reads each tensor from an input of its own instead of computing it: `<tensor>.given`."""
     graph = Graph(inferred(shown))
     for tensor in tensors:
@@ -156,10 +156,10 @@ def _at_batch(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
 
 def _judged(shown: onnx.ModelProto, makers: Mapping[str, str], inputs: Arrays, seen: Arrays) -> list[Layer]:
     """Every tensor against the reference of its own inputs; an output that stays float counts in parts of its range."""
-    severed, steps = sever(shown, makers), output_steps(shown)
-    needed = {value.name for value in severed.graph.input}
+    cut, steps = cut_at(shown, makers), output_steps(shown)
+    needed = {value.name for value in cut.graph.input}
     given = {tensor + GIVEN: seen[tensor + WATCHED] for tensor in makers}
-    expected = Reference(severed).run({n: a for n, a in (inputs | given).items() if n in needed}, batch=BATCH)
+    expected = Reference(cut).run({n: a for n, a in (inputs | given).items() if n in needed}, batch=BATCH)
     names = {tensor + WATCHED: (tensor, node) for tensor, node in makers.items()}
     floats = [name for name in steps if name not in names and steps[name] is None and expected[name].dtype.kind == "f"]
     names |= {name: (name, "the network's output") for name in floats}

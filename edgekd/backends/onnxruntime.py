@@ -7,8 +7,8 @@ import onnx
 from edgekd.backends.compiled import PLAIN, Compiled, Precision
 from edgekd.backends.onnx_file import require_float_io, tensor_specs, write_onnx
 from edgekd.onnx_graph import Graph
-from edgekd.quantization.islands import float_layers
-from edgekd.quantization.narrow import dynamic_range, int8_tables
+from edgekd.quantization.float_fallback import float_layers
+from edgekd.quantization.weight_only import dynamic_range, int8_tables
 from edgekd.target import Target
 
 EXTRA = None

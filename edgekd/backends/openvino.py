@@ -11,8 +11,8 @@ from edgekd.backends.compiled import PLAIN, Compiled, Precision
 from edgekd.backends.onnx_file import require_float_io, tensor_specs, write_onnx
 from edgekd.errors import BadInputError, MissingExtraError
 from edgekd.onnx_graph import Graph, attribute
-from edgekd.quantization.islands import float_layers
-from edgekd.quantization.narrow import int8_tables, int8_weights
+from edgekd.quantization.float_fallback import float_layers
+from edgekd.quantization.weight_only import int8_tables, int8_weights
 from edgekd.target import Target
 
 EXTRA = "openvino"

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekd.distance import Steps, agreement, float_step, is_classifier, rms, sqnr, steps_apart
+from edgekd.distance import Steps, clear_agreement, float_step, is_classifier, rms, sqnr, steps_apart
 from edgekd.schema import Schema
 
 Array = NDArray[Any]
@@ -146,7 +146,7 @@ def _distances(row: Parity, output: Array, reference: NDArray[np.float64], step:
     apart = steps_apart(output, reference, step)
     figures = asdict(Steps.of(apart)) | {
         "step": step,
-        "agreement": agreement(output, reference, max(step, noise or 0)),
+        "agreement": clear_agreement(output, reference, max(step, noise or 0)),
         "sqnr": sqnr(output, reference),
         "drift": rms(output, reference) / noise if noise else None,
         "histogram": _histogram(apart),

@@ -57,7 +57,7 @@ class Dataset:
     task: Task = "classification"
 
     @property
-    def unit(self) -> int:
+    def group_size(self) -> int:
         """How many neighbouring rows belong together: the two of a pair, else 1."""
         return 2 if self.task == "pairs" else 1
 
@@ -88,7 +88,7 @@ class Dataset:
 
     def digest(self) -> str:
         """Hexadecimal SHA-256 of everything a model could learn from: names, preprocessing and array contents."""
-        state = hashlib.sha256(repr((self.classes, self.preprocessing, self.unit)).encode())
+        state = hashlib.sha256(repr((self.classes, self.preprocessing, self.group_size)).encode())
         for split in (self.train, self.val, self.test):
             for array in (split.inputs, split.labels):
                 state.update(f"{array.dtype}{array.shape}".encode())

@@ -10,10 +10,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Protocol
 
-from edgekd.devices import _scripts
+from edgekd.devices import _shell_scripts
 from edgekd.devices._address import Address
-from edgekd.devices._leash import FETCHED, GRACE, SAID, Leash, Limit, environment, first_words, last_words
-from edgekd.devices._parcel import Parcel, parcel, write_tar
+from edgekd.devices._remote_process import (
+    FETCHED,
+    GRACE,
+    SAID,
+    Limit,
+    RemoteProcess,
+    environment,
+    first_words,
+    last_words,
+)
+from edgekd.devices._transfer import Transfer, prepare_transfer, write_tar
 from edgekd.devices.transport import Finished
 from edgekd.errors import DeviceError, DeviceLostError, DeviceTimeoutError
 from edgekd.files import write_bytes
@@ -53,10 +62,10 @@ class RemoteDevice:
         self._client, self._token = client, secrets.token_hex(8)
         self._sent: set[str] = set()
         self._placed: set[str] = set()
-        self._running: set[Leash] = set()
+        self._running: set[RemoteProcess] = set()
         self._closed = False
         try:
-            self._keeper = Leash(client.argv("sh", first=True), _scripts.keep(self._token, temporary))
+            self._keeper = RemoteProcess(client.argv("sh", first=True), _shell_scripts.keep(self._token, temporary))
         except BaseException:
             client.close()
             raise
@@ -76,7 +85,7 @@ class RemoteDevice:
 
     def push(self, path: Path) -> str:
         """Send what the device does not hold yet, checked by its hash once it is there."""
-        cargo = parcel(path)
+        cargo = prepare_transfer(path)
         if cargo.digest not in self._placed:
             self._send(cargo)
             self._placed.add(cargo.digest)
@@ -84,7 +93,7 @@ class RemoteDevice:
 
     def pull(self, remote: str, path: Path) -> None:
         """Fetch, check the hash, and only then write."""
-        answer, content, _ = self._ask(_scripts.fetch(self._token, remote), 10 * ASIDE, FETCHED)
+        answer, content, _ = self._ask(_shell_scripts.fetch(self._token, remote), 10 * ASIDE, FETCHED)
         if answer == "absent":
             raise DeviceError(f"{self.uri} has no {remote}")
         if hashlib.sha256(content).hexdigest() != answer:
@@ -98,13 +107,13 @@ class RemoteDevice:
     def close(self) -> None:
         """End what runs there and remove the folder; silent, for a lost device does both by itself."""
         self._closed = True
-        for leash in (*self._running, self._keeper):
-            leash.let_go()
+        for process in (*self._running, self._keeper):
+            process.let_go()
         self._client.close()
 
     def _script(self, argv: Sequence[str], seconds: float) -> bytes:
         """Run a command; the device has a limit of its own, for when nobody can tell it any more."""
-        return _scripts.supervise(self._token, self.workspace, argv, seconds + GRACE)
+        return _shell_scripts.supervise(self._token, self.workspace, argv, seconds + GRACE)
 
     def _await_folder(self) -> str:
         keeper = self._keeper
@@ -126,34 +135,34 @@ class RemoteDevice:
     def _ask(self, script: bytes, timeout: float, limit: Limit = SAID) -> tuple[str, bytes, str]:
         """A script's answer, what it wrote before that, and its complaints."""
         self._check_alive()
-        leash = Leash(self._client.argv("sh"), script, limit)
-        self._running.add(leash)
+        process = RemoteProcess(self._client.argv("sh"), script, limit)
+        self._running.add(process)
         try:
             self._check_open()  # whoever closed it before that has not seen this one
-            in_time = leash.wait(timeout)
+            in_time = process.wait(timeout)
         finally:
-            leash.let_go()
-            self._running.discard(leash)
+            process.let_go()
+            self._running.discard(process)
         self._check_open()
-        if leash.floods:
+        if process.floods:
             raise DeviceError(f"{self.uri}: what runs there was ended: it wrote more than {limit}")
         if not in_time:
             raise DeviceTimeoutError(f"{self.uri}: no answer within {timeout:g} s")
-        found = self._split(leash.output)
+        found = self._split(process.output)
         if found is None:
-            raise self._lost(leash.complaints)
-        return found[1], found[0], leash.complaints
+            raise self._lost(process.complaints)
+        return found[1], found[0], process.complaints
 
     def _split(self, output: bytes) -> tuple[bytes, str] | None:
         before, marker, after = output.rpartition(f"\n{self._token} ".encode())
         word, end, _ = after.partition(b"\n")
         return (before, word.decode(errors="replace")) if marker and end else None
 
-    def _send(self, cargo: Parcel) -> None:
+    def _send(self, cargo: Transfer) -> None:
         missing = {total: cargo.files[name] for name, total in cargo.sums.items() if total not in self._sent}
         complaints = self._stream(missing) if missing else ""
         files = {f"{cargo.digest}/{name}": total for name, total in cargo.sums.items()}
-        answer, _, stderr = self._ask(_scripts.place(self._token, self.workspace, missing, files), 10 * ASIDE)
+        answer, _, stderr = self._ask(_shell_scripts.place(self._token, self.workspace, missing, files), 10 * ASIDE)
         if answer != "done":
             reasons = {"full": "no space left there", "failed": first_words(stderr, "unknown")}
             reason = reasons.get(answer) or first_words(complaints, "it arrived damaged")

@@ -10,8 +10,8 @@ import time
 from collections.abc import Mapping
 
 from edgekd.devices._address import is_address, parse, spelled
-from edgekd.devices._leash import environment, last_words
 from edgekd.devices._remote import RemoteDevice
+from edgekd.devices._remote_process import environment, last_words
 from edgekd.devices.transport import Found
 from edgekd.errors import (
     DeviceError,

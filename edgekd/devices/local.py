@@ -12,7 +12,7 @@ from pathlib import Path
 from shlex import quote
 from typing import ClassVar
 
-from edgekd.devices import _scripts
+from edgekd.devices import _shell_scripts
 from edgekd.devices._address import Address, parse
 from edgekd.devices._remote import RemoteDevice
 from edgekd.devices.transport import Device, Found
@@ -60,7 +60,7 @@ class LocalDevice(RemoteDevice):
 
     def _script(self, argv: Sequence[str], seconds: float) -> bytes:
         """Where the user is, and as long as we live: a limit of its own is not needed here."""
-        return _scripts.attend(self._token, self.workspace, argv)
+        return _shell_scripts.attend(self._token, self.workspace, argv)
 
 
 def open_device(uri: str) -> Device:

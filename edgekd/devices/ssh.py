@@ -9,8 +9,8 @@ import re
 from pathlib import Path
 
 from edgekd.devices._address import is_address, parse, spelled
-from edgekd.devices._leash import last_words
 from edgekd.devices._remote import RemoteDevice
+from edgekd.devices._remote_process import last_words
 from edgekd.devices._ssh_config import host_aliases
 from edgekd.devices.local import LocalDevice
 from edgekd.devices.transport import Found

@@ -17,9 +17,9 @@ __all__ = [
     "Measurement",
     "MissingRuntimeError",
     "Session",
-    "census",
     "footprint",
     "measure",
+    "operator_coverage",
     "predict",
     "verify",
 ]
@@ -39,9 +39,9 @@ def verify(
     return Session(device, bundle, options, batch).verify()
 
 
-def census(device: Device, bundle: Path, options: Options | None = None) -> Kernels:
+def operator_coverage(device: Device, bundle: Path, options: Options | None = None) -> Kernels:
     """How many kernels compute in int8."""
-    return Session(device, bundle, options).census()
+    return Session(device, bundle, options).operator_coverage()
 
 
 def footprint(device: Device, bundle: Path) -> Footprint:

@@ -69,7 +69,7 @@ class Session:
     affinity: str | None = None
     timeout: float = 600.0
 
-    def census(self) -> Kernels:
+    def operator_coverage(self) -> Kernels:
         """Load (or, for TensorRT, build) the model and count its int8 kernels."""
         return self._run("build").every("kernels", Kernels)[0]
 

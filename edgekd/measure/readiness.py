@@ -7,10 +7,10 @@ from typing import Any
 from edgekd.devices import Device, open_device
 from edgekd.measure.facts import SECTION, Machine, machine_facts, sections
 from edgekd.measure.gpu import Gpu
-from edgekd.measure.likeness import unlike
 from edgekd.measure.protocol import parse, runner_argv
 from edgekd.measure.records import Version
 from edgekd.measure.runtimes import INVENTORY, MODULES, RUNTIMES, Python, how_to_get, how_to_get_numpy, is_jetson
+from edgekd.measure.target_check import mismatches
 from edgekd.measure.telemetry import Telemetry, watch
 from edgekd.target import Target, load_target
 
@@ -151,7 +151,7 @@ def _gpu(gpu: Gpu) -> dict[str, str]:
 
 
 def _doubts(machine: Machine, target: Target | None) -> Rows:
-    return [_fact(*doubt) for doubt in unlike(machine, target)] if target else []
+    return [_fact(*doubt) for doubt in mismatches(machine, target)] if target else []
 
 
 def _fact(what: str, found: str | None, advice: str) -> dict[str, str]:

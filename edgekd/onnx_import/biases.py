@@ -4,10 +4,10 @@ import numpy as np
 from onnx import NodeProto
 
 from edgekd.onnx_graph import Array, Graph
+from edgekd.quantization.graph_ir import BIASED
 from edgekd.quantization.qdq import scale_of
 from edgekd.quantization.ranges import quantize_bias
 from edgekd.quantization.scheme import Scheme
-from edgekd.quantization.view import BIASED
 
 INT32 = 2.0**31
 

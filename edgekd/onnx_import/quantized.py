@@ -10,7 +10,7 @@ from edgekd.onnx_import.batch import first_batch, free_batch, static_batch
 from edgekd.onnx_import.biases import store_biases
 from edgekd.onnx_import.floats import BATCH, modern
 from edgekd.onnx_import.inputs import Arrays, Shapes, model_inputs, random_inputs, sizes_of
-from edgekd.onnx_import.oddities import (
+from edgekd.onnx_import.normalize_qdq import (
     FLOAT_ORIGINAL,
     fold_stored_constants,
     lift_integer_clips,

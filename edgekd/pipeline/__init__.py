@@ -1,1 +1,1 @@
-"""The whole road: stages with resume, from a recipe to run.json."""
+"""the whole run: stages with resume, from a recipe to run.json."""

@@ -16,8 +16,8 @@ from edgekd.measure.protocol import Options
 from edgekd.measure.records import Scenario
 from edgekd.measure.results import Row, append_rows, row
 from edgekd.measure.strict import COUNT, SECONDS, strict
-from edgekd.pipeline.fleet import Member, OneBar, Outcome, muster, on_each, some
-from edgekd.pipeline.verify import Arrays, Exam, Grade, beyond_host, exam_for
+from edgekd.pipeline.fleet import Member, Outcome, SharedProgress, on_each, parse_devices, raise_if_all_failed
+from edgekd.pipeline.verify import Arrays, EvalResult, EvalSet, beyond_host, eval_set_for
 from edgekd.progress import SILENT, Reporter
 
 _SHOWN = ("precision", "scenario", "batch", "threads", "affinity", "missing")
@@ -48,13 +48,13 @@ def bench_bundles(
     """One row per bundle and device, a device's replicates interleaved; `out` receives the full rows with every sample.
 
     `by_mlperf` measures for as long as MLPerf Mobile asks for and says whether its rules were kept. What only stands in
-    for its device has a row of bytes instead: its time is not the device's. With `data` each device takes the exam of
-    `verify_on_each` too, with the same options, after it was timed. Devices are at work at the same time, those on one
+    for its device has a row of bytes instead: its time is not the device's. With `data` each device is evaluated, too,
+    as by `verify_on_each`, with the same options, after it was timed. Devices work at the same time, those on one
     machine in turn; a device that fails has one row with its error, unless all do: that is raised.
     """
     if by_mlperf:
         seconds, count = _mlperfs(scenario, seconds, count)
-    members = muster([devices]) if isinstance(devices, str) else devices
+    members = parse_devices([devices]) if isinstance(devices, str) else devices
     manifests, chosen = {str(bundle): load_bundle(bundle) for bundle in bundles}, parse_options(options)
     if len(manifests) < len(bundles):
         raise BadInputError(f"a bundle is named twice: {', '.join(map(str, bundles))}; a copy of it may be")
@@ -62,8 +62,10 @@ def bench_bundles(
         if batch is not None and manifest.fixed_batch not in {None, batch}:
             raise BadInputError(f"{name}: it takes batches of {manifest.fixed_batch} alone, not {batch}")
     timed = [name for name, manifest in manifests.items() if not stand_in(manifest.backend)]
-    exams = {
-        name: exam_for(Path(name), manifest, data, reporter, any_range) for name, manifest in manifests.items() if data
+    eval_sets = {
+        name: eval_set_for(Path(name), manifest, data, reporter, any_range)
+        for name, manifest in manifests.items()
+        if data
     }
     timing = partial(
         measure, candidates={name: (Path(name), chosen) for name in timed}, replicates=replicates, seconds=seconds,
@@ -71,10 +73,10 @@ def bench_bundles(
     )  # fmt: skip
     if out is not None:
         append_rows(out, ())  # what cannot be written is known before anything is measured
-    here = {name: exam.taken_here() for name, exam in exams.items()} if beyond_host(members) else {}
-    trial = _Trial(manifests, timed, chosen, timing, exams, here, by_mlperf, out)
+    here = {name: eval_set.outputs_on_host() for name, eval_set in eval_sets.items()} if beyond_host(members) else {}
+    trial = _Trial(manifests, timed, chosen, timing, eval_sets, here, by_mlperf, out)
     outcomes = _on_all(members, trial, replicates, reporter)
-    return [line for outcome in some(outcomes) for line in _lines(outcome, several=len(members) > 1)]
+    return [line for outcome in raise_if_all_failed(outcomes) for line in _lines(outcome, several=len(members) > 1)]
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class _Trial:
     timed: Sequence[str]
     options: Options
     timing: Callable[..., dict[str, Measurement]]
-    exams: Mapping[str, Exam]
+    eval_sets: Mapping[str, EvalSet]
     here: Mapping[str, Arrays | str]
     by_mlperf: bool
     out: Path | None
@@ -99,7 +101,7 @@ class _Trial:
         rows = {name: self._row(name, found) for name, found in measured.items()}
         try:
             rows = {name: self._graded(device, name, found) for name, found in rows.items()}
-        finally:  # an exam that fails loses no timing
+        finally:  # an eval_set that fails loses no timing
             if self.out is not None:
                 append_rows(self.out, rows.values())
         return sizes + [_shown(name, found, self.by_mlperf) for name, found in rows.items()]
@@ -108,22 +110,22 @@ class _Trial:
         return row(self.manifests[name], self.manifests[name].precision, measured, self.options)
 
     def _graded(self, device: Device, name: str, timed: Row) -> Row:
-        grade = self._grade(device, name)
-        if grade is None:
+        result = self._evaluate(device, name)
+        if result is None:
             return timed
         return timed.model_copy(
-            update={"metric_name": grade.metric, "metric": grade.value, "difference": grade.difference}
+            update={"metric_name": result.metric, "metric": result.value, "difference": result.difference}
         )
 
     def _size(self, device: Device, name: str) -> dict[str, Any]:
         found = footprint(device, Path(name)).model_dump(mode="json")
         shown = {"bundle": name, "executed": stand_in(self.manifests[name].backend)} | found
-        grade = self._grade(device, name)
-        return shown | ({grade.metric: grade.value} if grade else {})
+        result = self._evaluate(device, name)
+        return shown | ({result.metric: result.value} if result else {})
 
-    def _grade(self, device: Device, name: str) -> Grade | None:
-        exam = self.exams.get(name)
-        return exam.graded(device, self.here.get(name), self.options) if exam else None
+    def _evaluate(self, device: Device, name: str) -> EvalResult | None:
+        eval_set = self.eval_sets.get(name)
+        return eval_set.evaluate_on(device, self.here.get(name), self.options) if eval_set else None
 
 
 def _mlperfs(scenario: Scenario, seconds: float, count: int) -> tuple[float, int]:
@@ -139,7 +141,7 @@ def _on_all(
     if len(members) == 1:
         return on_each(members, partial(trial.on, voice=reporter), reporter, timed=True)
     with reporter.track("measuring", total=replicates * len(trial.timed) * len(members)) as bar:
-        return on_each(members, partial(trial.on, voice=OneBar(bar)), reporter, timed=True)
+        return on_each(members, partial(trial.on, voice=SharedProgress(bar)), reporter, timed=True)
 
 
 def _lines(outcome: Outcome[list[dict[str, Any]]], several: bool) -> list[dict[str, Any]]:

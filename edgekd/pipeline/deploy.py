@@ -24,10 +24,10 @@ from edgekd.measure import MissingRuntimeError
 from edgekd.measure.protocol import Options
 from edgekd.measure.task import METRICS
 from edgekd.package_data import EXPORT
-from edgekd.pipeline.proof import PARITY_INPUTS, Expected, answers_on, gather_evidence
+from edgekd.pipeline.parity_evidence import PARITY_INPUTS, Expected, answers_on, gather_evidence
 from edgekd.pipeline.stages import Stages
 from edgekd.pipeline.timing import Candidates, time_variants
-from edgekd.pipeline.variants import FLOAT, INT8, Contest, strays
+from edgekd.pipeline.variants import FLOAT, INT8, VariantSelector, float_mismatch
 from edgekd.plugins import module_of
 from edgekd.progress import Reporter
 from edgekd.quantization.qdq import strip_activations
@@ -38,7 +38,7 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Workshop:
+class DeployContext:
     """What deploying one seed's graphs needs; `graphs` holds the file of `float` and of each scheme."""
 
     recipe: Recipe
@@ -83,18 +83,18 @@ class Workshop:
         return onnx.load(self.graphs[graph])
 
 
-def deploy(shop: Workshop, target: Target, references: Mapping[str, float], timed: bool) -> dict[str, Any]:
+def deploy(context: DeployContext, target: Target, references: Mapping[str, float], timed: bool) -> dict[str, Any]:
     """One target's entry of run.json; `references` are the reference's metrics by graph, for what is not executed."""
-    uri = shop.recipe.devices.get(target.name)
+    uri = context.recipe.devices.get(target.name)
     entry: dict[str, Any] = {"backend": target.backend, "scheme": target.scheme, "device": uri, "status": "unverified"}
     try:
-        bundles = _bundles(shop, target, references)
+        bundles = _bundles(context, target, references)
         entry |= _unexecuted(bundles, target, references)
         entry |= load_bundle(bundles["int8"]).model_dump(include={"footprint"}, exclude_defaults=True)
         if uri is None:
-            return entry | _ahead_of_time(shop, target)
+            return entry | _ahead_of_time(context, target)
         with closing(open_device(uri)) as device:
-            found = _execute(shop, target, bundles, device, timed and not stand_in(target.backend))
+            found = _execute(context, target, bundles, device, timed and not stand_in(target.backend))
             return entry | found | {"reason": found["reason"] or stand_in(target.backend)}
     except (MissingExtraError, MissingRuntimeError) as error:
         return entry | {"status": "skipped", "reason": str(error)}
@@ -102,37 +102,37 @@ def deploy(shop: Workshop, target: Target, references: Mapping[str, float], time
         return entry | {"status": "failed", "reason": str(error), "lost": isinstance(error, DeviceError)}
 
 
-def _bundles(shop: Workshop, target: Target, references: Mapping[str, float]) -> dict[str, Path]:
+def _bundles(context: DeployContext, target: Target, references: Mapping[str, float]) -> dict[str, Path]:
     """A bundle for each precision of the target's backend that makes a difference."""
     bundles = {}
     for precision in getattr(find_backend(target.backend), "PRECISIONS", PLAIN):
         with suppress(NothingToGainError):
-            bundles[precision] = _bundle(shop, target, precision, references)
+            bundles[precision] = _bundle(context, target, precision, references)
     return bundles
 
 
-def _bundle(shop: Workshop, target: Target, precision: Precision, references: Mapping[str, float]) -> Path:
+def _bundle(context: DeployContext, target: Target, precision: Precision, references: Mapping[str, float]) -> Path:
     name = f"bundles/{target.name}" + ("" if precision == INT8 else f"-{precision}")
-    folder, graph = shop.stages.folder / name, target.scheme if precision == INT8 else FLOAT
+    folder, graph = context.stages.folder / name, target.scheme if precision == INT8 else FLOAT
     # What approximates the float graph may stray from it as far as int8 does.
-    beside = shop.unquantized(graph) if precision in PLAIN else shop.answers(target.scheme)
+    beside = context.unquantized(graph) if precision in PLAIN else context.answers(target.scheme)
 
     def work(_: str) -> None:
         write_bundle(
-            shop.model(graph), target, folder, precision, name=shop.recipe.name,
-            inputs=shop.parity_inputs(graph), outputs=shop.answers(graph), unquantized=beside,
-            provenance=shop.provenance, preprocessing=shop.data.preprocessing, labels=shop.data.classes,
-            metrics={shop.data.metric: references[graph]} if precision in PLAIN else {},
-            ranges=shop.ranges(graph), task=shop.data.task,
+            context.model(graph), target, folder, precision, name=context.recipe.name,
+            inputs=context.parity_inputs(graph), outputs=context.answers(graph), unquantized=beside,
+            provenance=context.provenance, preprocessing=context.data.preprocessing, labels=context.data.classes,
+            metrics={context.data.metric: references[graph]} if precision in PLAIN else {},
+            ranges=context.ranges(graph), task=context.data.task,
         )  # fmt: skip
 
     inputs = {
-        "graph": sha256(shop.graphs[graph]),
+        "graph": sha256(context.graphs[graph]),
         "target": target.model_dump(mode="json"),
-        "provenance": dict(shop.provenance),
-        "ranges": {name: found.model_dump(mode="json") for name, found in shop.ranges(graph).items()},
+        "provenance": dict(context.provenance),
+        "ranges": {name: found.model_dump(mode="json") for name, found in context.ranges(graph).items()},
     }
-    shop.stages.run(f"bundle-{target.name}-{precision}", inputs, work, (name,), code=_code(target), data=(EXPORT,))
+    context.stages.run(f"bundle-{target.name}-{precision}", inputs, work, (name,), code=_code(target), data=(EXPORT,))
     return folder
 
 
@@ -149,16 +149,16 @@ def _unexecuted(bundles: Mapping[str, Path], target: Target, references: Mapping
     }  # fmt: skip
 
 
-def _ahead_of_time(shop: Workshop, target: Target) -> dict[str, Any]:
+def _ahead_of_time(context: DeployContext, target: Target) -> dict[str, Any]:
     """What a backend can say of a graph that no device has run."""
     check = getattr(find_backend(target.backend), "check", None)
     reason = "the recipe names no device for this target"
     if check is None:
         return {"reason": f"not executed: {reason}"}
     try:
-        inputs = {"graph": sha256(shop.graphs[target.scheme]), "backend": target.backend}
-        found = shop.stages.run(
-            f"check-{target.name}", inputs, lambda _: check(shop.model(target.scheme)), code=_code(target)
+        inputs = {"graph": sha256(context.graphs[target.scheme]), "backend": target.backend}
+        found = context.stages.run(
+            f"check-{target.name}", inputs, lambda _: check(context.model(target.scheme)), code=_code(target)
         )
     except (MissingExtraError, DeviceError) as error:
         return {"reason": f"not executed: {reason}; nor checked ahead of time: {error}"}
@@ -167,17 +167,17 @@ def _ahead_of_time(shop: Workshop, target: Target) -> dict[str, Any]:
 
 
 def _execute(
-    shop: Workshop, target: Target, bundles: Mapping[str, Path], device: Device, timed: bool
+    context: DeployContext, target: Target, bundles: Mapping[str, Path], device: Device, timed: bool
 ) -> dict[str, Any]:
-    parity = _parity(shop, target, bundles[INT8], device)
-    variants = _variants(shop, target, bundles, device)
+    parity = _parity(context, target, bundles[INT8], device)
+    variants = _variants(context, target, bundles, device)
     variants[INT8]["broken"] = parity["broken"] or parity["weak"]
     refused = [INT8] if parity["broken"] else []
     refused += [label for label in bundles if label != INT8 and variants[label]["broken"]]
     telemetry = None
     if timed:
         times = time_variants(
-            shop.stages, target, _candidates(target, bundles), device, shop.recipe.benchmark, shop.reporter
+            context.stages, target, _candidates(target, bundles), device, context.recipe.benchmark, context.reporter
         )
         telemetry = times[INT8].get("telemetry")
         variants = {
@@ -185,20 +185,20 @@ def _execute(
         }
     for label in refused:  # or `edgekd verify`, which has fewer inputs, might approve of it
         shutil.rmtree(bundles[label])
-    verdict = judged(variants, shop.recipe.quantization.max_drop, weak=not parity["broken"])
+    verdict = judged(variants, context.recipe.quantization.max_drop, weak=not parity["broken"])
     return _seen(parity) | verdict | {"telemetry": telemetry}
 
 
 def judged(variants: dict[str, dict[str, Any]], max_drop: float, weak: bool) -> dict[str, Any]:
     """`fallback`: int8 broke its promise, or is too `weak` to be proven, and another variant is there to ship."""
-    contest, broken = Contest(variants, max_drop), variants[INT8]["broken"]
-    best = contest.best
+    selector, broken = VariantSelector(variants, max_drop), variants[INT8]["broken"]
+    best = selector.best
     shown = best if broken and best else INT8
     bad = "fallback" if best else "unverified" if weak else "failed"
     return {
         "status": bad if broken else "ok", "reason": broken, "variants": variants,
         "metric": variants[shown]["metric"], "metric_source": "device",
-        "int8_pays": contest.pays, "best": best, "advice": contest.advice,
+        "int8_pays": selector.pays, "best": best, "advice": selector.advice,
     }  # fmt: skip
 
 
@@ -206,14 +206,14 @@ def _seen(parity: dict[str, Any]) -> dict[str, Any]:
     return {"parity": parity["rows"], "layers": parity["layers"], "kernels": parity["kernels"]}
 
 
-def _parity(shop: Workshop, target: Target, bundle: Path, device: Device) -> dict[str, Any]:
+def _parity(context: DeployContext, target: Target, bundle: Path, device: Device) -> dict[str, Any]:
     """What the device made of the bundle: why parity is broken, or too weak to tell."""
     scheme = target.scheme
 
     def work(_: str) -> dict[str, Any]:
-        inputs, outputs = shop.parity_inputs(scheme), shop.answers(scheme)
-        expected = Expected(shop.model(scheme), inputs, outputs, shop.unquantized(scheme))
-        evidence = gather_evidence(device, bundle, target, expected, shop.reporter)
+        inputs, outputs = context.parity_inputs(scheme), context.answers(scheme)
+        expected = Expected(context.model(scheme), inputs, outputs, context.unquantized(scheme))
+        evidence = gather_evidence(device, bundle, target, expected, context.reporter)
         return {
             "rows": [row.model_dump(mode="json") for row in evidence.rows],
             "layers": evidence.layers.model_dump(mode="json") if evidence.layers else None,
@@ -222,38 +222,40 @@ def _parity(shop: Workshop, target: Target, bundle: Path, device: Device) -> dic
             "kernels": {"int8": evidence.kernels.int8, "total": evidence.kernels.total},
         }
 
-    graph = sha256(shop.graphs[scheme])
-    key = {"bundle": _identity(bundle), "device": device.uri, "data": shop.data.digest(), "graph": graph}
-    found: dict[str, Any] = shop.stages.run(f"parity-{target.name}", key, work, code=_code(target, device))
+    graph = sha256(context.graphs[scheme])
+    key = {"bundle": _identity(bundle), "device": device.uri, "data": context.data.digest(), "graph": graph}
+    found: dict[str, Any] = context.stages.run(f"parity-{target.name}", key, work, code=_code(target, device))
     return found
 
 
-def _variants(shop: Workshop, target: Target, bundles: Mapping[str, Path], device: Device) -> dict[str, dict[str, Any]]:
+def _variants(
+    context: DeployContext, target: Target, bundles: Mapping[str, Path], device: Device
+) -> dict[str, dict[str, Any]]:
     """Each variant's metric on val, by which it is chosen, and on test; and why it is not what it should be."""
-    rows, candidates, common = {}, _candidates(target, bundles), {"device": device.uri, "data": shop.data.digest()}
-    with shop.reporter.track(f"testing {target.name}", total=len(candidates)) as bar:
+    rows, candidates, common = {}, _candidates(target, bundles), {"device": device.uri, "data": context.data.digest()}
+    with context.reporter.track(f"testing {target.name}", total=len(candidates)) as bar:
         for label, (bundle, options) in candidates.items():
             key = {"bundle": _identity(bundle), "options": dict(options), **common}
 
             def work(_: str, bundle: Path = bundle, options: Options = options) -> dict[str, Any]:
-                return _trial(shop, device, bundle, options)
+                return _trial(context, device, bundle, options)
 
-            trial = shop.stages.run(f"trial-{target.name}-{label}", key, work, code=_code(target, device))
+            trial = context.stages.run(f"trial-{target.name}-{label}", key, work, code=_code(target, device))
             rows[label] = {"bytes": load_bundle(bundle).model_bytes, **trial, "latency_ms": None}
             bar.advance(note=label)
     return rows
 
 
-def _trial(shop: Workshop, device: Device, bundle: Path, options: Options) -> dict[str, Any]:
-    data, precision = shop.data, load_bundle(bundle).precision
+def _trial(context: DeployContext, device: Device, bundle: Path, options: Options) -> dict[str, Any]:
+    data, precision = context.data, load_bundle(bundle).precision
     metric, samples = METRICS[data.metric], np.concatenate([data.val.inputs, data.test.inputs])
     answers = answers_on(device, bundle, samples, data.preprocessing, options)
     broken = None if np.isfinite(answers).all() else "its output is not finite"
     val, test = np.split(np.nan_to_num(answers), [len(data.val)])  # a broken variant's metric decides nothing
     # What a runtime makes of float by an option is reported, not gated.
     if broken is None and precision != INT8 and not options:
-        reference = next(iter(shop.answers(FLOAT).values()))
-        broken = strays(val[: len(reference)], reference, precision, bool(data.classes))
+        reference = next(iter(context.answers(FLOAT).values()))
+        broken = float_mismatch(val[: len(reference)], reference, precision, bool(data.classes))
     return {"val": metric(val, data.val.labels), "metric": metric(test, data.test.labels), "broken": broken}
 
 

@@ -17,7 +17,7 @@ from edgekd.bundle import Preprocessing, Range, Task
 from edgekd.devices import open_device
 from edgekd.errors import BadInputError, PromiseBrokenError
 from edgekd.measure import MissingRuntimeError
-from edgekd.pipeline.proof import Expected, gather_evidence
+from edgekd.pipeline.parity_evidence import Expected, gather_evidence
 from edgekd.quantization.parts import parts_of
 from edgekd.quantization.qdq import strip_activations
 from edgekd.quantization.refine import nearness
@@ -28,7 +28,7 @@ Arrays = dict[str, Array]
 BATCH = 64
 
 
-def deliver(
+def export_and_verify(
     model: onnx.ModelProto,
     target: Target,
     folder: Path,

@@ -26,12 +26,12 @@ def simulated(
     return prepared
 
 
-def settle(model: nn.Module, fraction: float) -> None:
+def freeze_observers(model: nn.Module, fraction: float) -> None:
     """In the second half ranges stand still, so that weights adapt to what will be deployed."""
     qat.enable_observers(model, fraction < 0.5)
 
 
-def settle_norms(prepared: nn.Module, data: Dataset, samples: Sequence[Tensor]) -> bool:
+def recalibrate_batchnorm(prepared: nn.Module, data: Dataset, samples: Sequence[Tensor]) -> bool:
     """Estimate batch norms anew for the trained weights; whether that was kept, as validation was no worse for it.
 
     Their running statistics lag behind the weights, and saw augmented samples.

@@ -53,7 +53,7 @@ class _Call:
     error: EdgekdError | None = None
 
 
-def muster(uris: Sequence[str] = (), fleet: Path | None = None) -> tuple[Member, ...]:
+def parse_devices(uris: Sequence[str] = (), fleet: Path | None = None) -> tuple[Member, ...]:
     """The devices that were named, `local:` if none was; BadInputError for an unknown transport or one named twice."""
     named = [Member(uri=uri) for uri in uris]
     members = [*named, *(Fleet.parse(read_toml(fleet), str(fleet)).devices if fleet else ())]
@@ -88,7 +88,7 @@ def on_each(
         pool.shutdown()
 
 
-def some(outcomes: list[Outcome[Result]]) -> list[Outcome[Result]]:
+def raise_if_all_failed(outcomes: list[Outcome[Result]]) -> list[Outcome[Result]]:
     """Outcomes of which one at least is no failure; raises the first error otherwise."""
     first = outcomes[0].error
     if first is not None and all(outcome.error for outcome in outcomes):
@@ -96,7 +96,7 @@ def some(outcomes: list[Outcome[Result]]) -> list[Outcome[Result]]:
     return outcomes
 
 
-class OneBar(Reporter):
+class SharedProgress(Reporter):
     """For devices that are at work at the same time: whatever they track moves the one bar that all share."""
 
     def __init__(self, bar: Tracker) -> None:

@@ -23,9 +23,9 @@ from edgekd.onnx_import.read import read_model
 from edgekd.onnx_import.settings import Settings
 from edgekd.onnx_import.uniform import uniform
 from edgekd.pipeline.calibrated import batches_of, lost_by_layer
-from edgekd.pipeline.export import deliver
+from edgekd.pipeline.export import export_and_verify
 from edgekd.pipeline.fallback import fall_back
-from edgekd.pipeline.proof import PARITY_INPUTS
+from edgekd.pipeline.parity_evidence import PARITY_INPUTS
 from edgekd.pipeline.refined import described, refine_where_far, rows_of
 from edgekd.quantization.calibrate import Calibration, calibrate
 from edgekd.quantization.qdq import strip_activations
@@ -145,7 +145,7 @@ def _delivered(path: Path, target: Target, out: Path, imported: Imported, quanti
         notes += (f"it takes batches of {built_in} alone, which are built in: {DYNAMIC} for others",)
     folder = out / f"{path.stem}-{target.name}"
     provenance = {"source": path.name, "source_sha256": sha256(path)}
-    report = deliver(
+    report = export_and_verify(
         quantized.model, target, folder, inputs, name=path.stem, provenance=provenance, original=quantized.original,
         ranges=imported.ranges, notes=notes,
     )  # fmt: skip

@@ -27,8 +27,8 @@ from edgekd.training.weights import load_weights, weights_digest
 
 
 @dataclass(frozen=True)
-class Classroom:
-    """What every lesson of one seed shares; `stages` remembers in that seed's folder."""
+class StageContext:
+    """What every build_objective of one seed shares; `stages` remembers in that seed's folder."""
 
     recipe: Recipe
     data: Dataset
@@ -68,7 +68,7 @@ class Classroom:
         return Batches(self.data, self.recipe.data, 2, self.seed, torch.device("cpu"))
 
     def build(self, model: Model, teacher: nn.Module | None = None, seed: int | None = None) -> nn.Module:
-        """A recipe's network with initial weights by `seed`, else the room's, or derived from its teacher."""
+        """A recipe's network with initial weights by `seed`, else the context's, or derived from its teacher."""
         shape = self.data.train.inputs.shape
         network = build_model(
             model, len(self.data.classes), shape[1:], seed=self.seed if seed is None else seed, teacher=teacher
@@ -94,109 +94,111 @@ class Learned:
     folder: Path
 
 
-def first_step(room: Classroom) -> nn.Module:
+def first_step(context: StageContext) -> nn.Module:
     """An untrained student after one look at its untrained teachers: all can be built, tapped and compared."""
-    teachers = [room.begin(model) for model in room.recipe.teachers]
+    teachers = [context.begin(model) for model in context.recipe.teachers]
     for teacher in teachers:
-        try_out(teacher, room.data, "teacher")
+        try_out(teacher, context.data, "teacher")
     student, batches, methods = (
-        room.build(room.recipe.student, teachers[0]),
-        room.batches,
-        load_methods(room.recipe.distillation),
+        context.build(context.recipe.student, teachers[0]),
+        context.batches,
+        load_methods(context.recipe.distillation),
     )
-    try_out(student, room.data, "student")
-    if room.recipe.control:
-        room.begin(room.recipe.student, teachers[0], room.recipe.control)
+    try_out(student, context.data, "student")
+    if context.recipe.control:
+        context.begin(context.recipe.student, teachers[0], context.recipe.control)
     source = Teachers([Teacher(teacher, teacher_taps(methods, number)) for number, teacher in enumerate(teachers)])
-    objective = Distill(student, source, methods, cross_entropy=room.recipe.cross_entropy)
+    objective = Distill(student, source, methods, cross_entropy=context.recipe.cross_entropy)
     objective.build(batches)
     objective(runner(student, "float32", batches.device), batches.at(np.arange(2), 0), step=0, total_steps=1)
     return objective.deploy(student)
 
 
-def teach(room: Classroom) -> list[Learned]:
+def teach(context: StageContext) -> list[Learned]:
     """The teachers, the recipe's own first: trained, read from a checkpoint or, with 0 epochs, as they were made."""
     teachers = [
-        _teacher(room, model, f"teacher-{number}" if number else "teacher")
-        for number, model in enumerate(room.recipe.teachers)
+        _teacher(context, model, f"teacher-{number}" if number else "teacher")
+        for number, model in enumerate(context.recipe.teachers)
     ]
     for teacher in teachers:
-        doubt_teacher(teacher.record["test"], room.data, room.data.test, room.reporter)
+        doubt_teacher(teacher.record["test"], context.data, context.data.test, context.reporter)
     return teachers
 
 
-def _teacher(room: Classroom, recipe: Model, name: str) -> Learned:
-    code = room.code(recipe)
+def _teacher(context: StageContext, recipe: Model, name: str) -> Learned:
+    code = context.code(recipe)
     if recipe.checkpoint is None and recipe.training.epochs:
-        return _train(room, name, recipe, None, lambda _: CrossEntropy(recipe.training.label_smoothing), {}, code)
-    return _given(room, name, room.begin(recipe), code)
+        return _train(context, name, recipe, None, lambda _: CrossEntropy(recipe.training.label_smoothing), {}, code)
+    return _given(context, name, context.begin(recipe), code)
 
 
-def control(room: Classroom, teacher: Learned) -> Learned:
+def control(context: StageContext, teacher: Learned) -> Learned:
     """The scratch control, trained or given: the student's weights, batches and schedule; only the loss differs.
 
     Without a teacher there is nothing to learn from samples that have no label: it never sees them.
     """
-    student, room = room.recipe.student, replace(room, data=room.data.labelled)
-    code = room.code(student, *([room.recipe.teacher] if takes_teacher(student) else []))
-    if room.recipe.control:
-        return _given(room, "scratch", room.begin(student, teacher.model, room.recipe.control), code)
+    student, context = context.recipe.student, replace(context, data=context.data.labelled)
+    code = context.code(student, *([context.recipe.teacher] if takes_teacher(student) else []))
+    if context.recipe.control:
+        return _given(context, "scratch", context.begin(student, teacher.model, context.recipe.control), code)
     alone = CrossEntropy(student.training.label_smoothing)
-    return _train(room, "scratch", student, teacher.model, lambda _: alone, {}, code)
+    return _train(context, "scratch", student, teacher.model, lambda _: alone, {}, code)
 
 
-def distil(room: Classroom, teachers: list[Learned], cache: Path) -> Learned:
+def distil(context: StageContext, teachers: list[Learned], cache: Path) -> Learned:
     """The student, taught by the recipe's methods from its teachers' answers, over the generations they ask for."""
-    methods, first = load_methods(room.recipe.distillation), teachers[0]
+    methods, first = load_methods(context.recipe.distillation), teachers[0]
     generations = max(method.generations if isinstance(method, Generational) else 1 for method in methods)
     for generation in range(1, generations):
-        younger = _generation(room, f"generation-{generation}", teachers, first, methods, cache)
+        younger = _generation(context, f"generation-{generation}", teachers, first, methods, cache)
         teachers = [younger]
-    student = _generation(room, "student", teachers, first, methods, cache)
-    inputs = {"teacher": weights_digest(first.model), "student": weights_digest(student.model), **room.identity}
-    agreement = room.stages.run(
-        "agreement", inputs, lambda _: agree(student.model, first.model, room.data), code=room.all_code
+    student = _generation(context, "student", teachers, first, methods, cache)
+    inputs = {"teacher": weights_digest(first.model), "student": weights_digest(student.model), **context.identity}
+    agreement = context.stages.run(
+        "agreement", inputs, lambda _: agree(student.model, first.model, context.data), code=context.all_code
     )
     return Learned(student.model, student.record | {"agreement": agreement}, student.folder)
 
 
 def _generation(
-    room: Classroom, name: str, teachers: list[Learned], first: Learned, methods: list[Method], cache: Path
+    context: StageContext, name: str, teachers: list[Learned], first: Learned, methods: list[Method], cache: Path
 ) -> Learned:
     """One student; all generations but the last, `student`, start from weights of their own."""
-    recipe, models = room.recipe, [teacher.model for teacher in teachers]
+    recipe, models = context.recipe, [teacher.model for teacher in teachers]
 
     def objective(model: nn.Module) -> Objective:
-        return lesson(room, model, models, methods, cache)
+        return build_objective(context, model, models, methods, cache)
 
     inputs = {"teachers": [weights_digest(model) for model in models], "methods": recipe.distillation}
     inputs |= {key: recipe.model_dump(mode="json")[key] for key in ("cross_entropy", "cache")}
-    seed = room.seed if name == "student" else derive(room.seed, name)
-    return _train(room, name, recipe.student, first.model, objective, inputs, room.all_code, seed)
+    seed = context.seed if name == "student" else derive(context.seed, name)
+    return _train(context, name, recipe.student, first.model, objective, inputs, context.all_code, seed)
 
 
-def lesson(room: Classroom, model: nn.Module, teachers: list[nn.Module], methods: list[Method], cache: Path) -> Distill:
+def build_objective(
+    context: StageContext, model: nn.Module, teachers: list[nn.Module], methods: list[Method], cache: Path
+) -> Distill:
     """What a student minimises under its teachers."""
     sources = [
-        CachedTeacher(Teacher(teacher, teacher_taps(methods, number)), cache, room.reporter, room.recipe.cache)
+        CachedTeacher(Teacher(teacher, teacher_taps(methods, number)), cache, context.reporter, context.recipe.cache)
         for number, teacher in enumerate(teachers)
     ]
-    training = room.recipe.student.training
+    training = context.recipe.student.training
     return Distill(
         model, Teachers(sources) if len(sources) > 1 else sources[0], methods,
-        cross_entropy=room.recipe.cross_entropy, label_smoothing=training.label_smoothing, seed=room.seed,
+        cross_entropy=context.recipe.cross_entropy, label_smoothing=training.label_smoothing, seed=context.seed,
     )  # fmt: skip
 
 
-def _given(room: Classroom, name: str, model: nn.Module, code: tuple[str, ...]) -> Learned:
+def _given(context: StageContext, name: str, model: nn.Module, code: tuple[str, ...]) -> Learned:
     """A network that needs no training."""
-    inputs = {"weights": weights_digest(model), **room.identity}
-    record = room.stages.run(name, inputs, lambda _: score(model, room.data), code=code)
-    return Learned(model.eval(), record, room.folder / name)
+    inputs = {"weights": weights_digest(model), **context.identity}
+    record = context.stages.run(name, inputs, lambda _: score(model, context.data), code=code)
+    return Learned(model.eval(), record, context.folder / name)
 
 
 def _train(
-    room: Classroom,
+    context: StageContext,
     name: str,
     recipe: Model,
     teacher: nn.Module | None,
@@ -205,24 +207,26 @@ def _train(
     code: tuple[str, ...],
     seed: int | None = None,
 ) -> Learned:
-    seed = room.seed if seed is None else seed
-    model, folder = room.build(recipe, teacher, seed), room.folder / name
+    seed = context.seed if seed is None else seed
+    model, folder = context.build(recipe, teacher, seed), context.folder / name
     objective = objective_of(model)
 
     def work(key: str) -> dict[str, Any]:
         trained = train(
-            model, room.data, room.recipe.data, recipe.training, objective, folder,
-            seed=room.seed, key=key, reporter=room.reporter,
+            model, context.data, context.recipe.data, recipe.training, objective, folder,
+            seed=context.seed, key=key, reporter=context.reporter,
         )  # fmt: skip
-        return room.stages.crew.lead(lambda: score(trained.model, room.data)) | {"val": trained.val_metric}
+        return context.stages.group.run_on_main(lambda: score(trained.model, context.data)) | {
+            "val": trained.val_metric
+        }
 
-    inputs = {"model": recipe.model_dump(mode="json"), "seed": seed, **room.identity, **inputs}
+    inputs = {"model": recipe.model_dump(mode="json"), "seed": seed, **context.identity, **inputs}
     if teacher is not None and takes_teacher(recipe):  # what is derived has other last bits at other thread counts
         inputs |= {"derived_from": weights_digest(teacher)}
     outputs = f"{name}/{WEIGHTS}", f"{name}/{HISTORY}"
-    record = room.stages.run(name, inputs, work, outputs, code=code, together=True)
+    record = context.stages.run(name, inputs, work, outputs, code=code, together=True)
     if not objective.modules:
-        objective.build(room.batches)
+        objective.build(context.batches)
     network = objective.deploy(model)
     load_weights(network, folder / WEIGHTS)
     return Learned(network.eval(), record, folder)

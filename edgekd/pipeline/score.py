@@ -55,7 +55,7 @@ def _largest_and_longest(tokens: NDArray[Any]) -> NDArray[Any]:
 def doubt_teacher(value: float, data: Dataset, split: Split, reporter: Reporter) -> None:
     """Warn where a teacher's metric on a split may be chance: what it teaches then is noise, or another order."""
     level = chance(data.metric, split.labels)
-    if may_be_chance(data.metric, value, level, len(split) // data.unit):
+    if may_be_chance(data.metric, value, level, len(split) // data.group_size):
         reporter.warn(doubt_of_teacher(data.metric, value, level))
 
 

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from edgekd.crew import Crew
 from edgekd.errors import BadInputError, DamagedError
 from edgekd.files import read_sealed, sha256, write_sealed
 from edgekd.pipeline.origin import library_versions, origin
 from edgekd.pipeline.record import Basis, Record, changes
 from edgekd.pipeline.sources import data_files, reach
 from edgekd.plugins import nearest
+from edgekd.process_group import ProcessGroup
 from edgekd.progress import Reporter
 
 RECORDS = "stages"
@@ -31,10 +31,10 @@ class Stages:
         reporter: Reporter,
         log: Log | None = None,
         prefix: str = "",
-        crew: Crew | None = None,
+        group: ProcessGroup | None = None,
         reuse: Iterable[str] = (),
     ) -> None:
-        self.folder, self.reporter, self.crew = folder, reporter, crew or Crew()
+        self.folder, self.reporter, self.group = folder, reporter, group or ProcessGroup()
         self.log: Log = [] if log is None else log
         self.reuse = frozenset(reuse)
         self._prefix = prefix
@@ -64,16 +64,16 @@ class Stages:
         """
         basis = _basis(inputs, code, data)
         key = basis.key(name)
-        remembered = self.crew.lead(lambda: self._recall(name, basis))
+        remembered = self.group.run_on_main(lambda: self._recall(name, basis))
         if remembered is not None:
             self._note(name, remembered, "cached" if remembered.key == key else "reused")
             return remembered.result
-        if self.crew.is_main:
+        if self.group.is_main:
             self.reporter.event("stage", name=name, key=key)
         started = time.monotonic()
-        result = work(key) if together else self.crew.lead(lambda: work(key))
+        result = work(key) if together else self.group.run_on_main(lambda: work(key))
         seconds = round(time.monotonic() - started, 3)
-        self._note(name, self.crew.lead(lambda: self._remember(name, basis, result, seconds, outputs)), "fresh")
+        self._note(name, self.group.run_on_main(lambda: self._remember(name, basis, result, seconds, outputs)), "fresh")
         return result
 
     def _remember(self, name: str, basis: Basis, result: Any, seconds: float, outputs: tuple[str, ...]) -> Record:

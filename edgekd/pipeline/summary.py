@@ -56,7 +56,7 @@ def summarise(
         "max_drop": recipe.quantization.max_drop,
         "data": {
             "name": data.name, "train": len(data.train), "val": len(data.val), "test": len(data.test),
-            "classes": len(data.classes), "unit": data.unit,
+            "classes": len(data.classes), "unit": data.group_size,
         },
         **learned,
         "float": _float(seeds),
@@ -78,7 +78,7 @@ def bought(data: Dataset, teacher: Record, scratch: Sequence[Record], student: S
     """run.json's `teacher`, `student_scratch` (if there is one), `student` and `distillation`, from records by seed."""
     distilled = distillation(
         data.metric, teacher["test"], [record["test"] for record in scratch], [record["test"] for record in student],
-        [record["agreement"] for record in student], len(data.test) // data.unit,
+        [record["agreement"] for record in student], len(data.test) // data.group_size,
     )  # fmt: skip
     models = {"teacher": [teacher], "scratch": scratch, "student": student}
     if data.classes:
@@ -87,7 +87,7 @@ def bought(data: Dataset, teacher: Record, scratch: Sequence[Record], student: S
             for name, records in models.items()
             if records
         }
-    level, samples = chance(data.metric, data.test.labels), len(data.test) // data.unit
+    level, samples = chance(data.metric, data.test.labels), len(data.test) // data.group_size
     doubt = {"chance": level, "may_be_chance": may_be_chance(data.metric, teacher["test"], level, samples)}
     entries = {"teacher": _model([teacher]) | doubt} | ({"student_scratch": _model(scratch)} if scratch else {})
     return entries | {"student": _model(student), "distillation": distilled}

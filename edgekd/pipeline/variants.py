@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekd.backends.compiled import Precision
-from edgekd.distance import agreement, float_step, sqnr
+from edgekd.distance import clear_agreement, float_step, sqnr
 from edgekd.measure.statistics import Latency
 
 Array = NDArray[Any]
@@ -21,14 +21,14 @@ BARELY = 0.05  # of a ratio: what two digits would print as 1
 ALIKE = 0.0005  # of a metric or of a ratio's hundredth: less than what is printed
 
 
-def strays(answers: Array, reference: Array, precision: Precision, classes: bool) -> str | None:
+def float_mismatch(answers: Array, reference: Array, precision: Precision, classes: bool) -> str | None:
     """Why a device's answers are not those of the float graph in this precision; None where they are."""
     if not np.isfinite(answers).all():
         return "its output is not finite"
     found, least = sqnr(answers, reference), LEAST_SQNR_DB[precision]
     if found is not None and found < least:
         return f"SQNR to the float graph is {found:.1f} dB, {least:g} required"
-    alike = agreement(answers, reference, float_step(reference)) if classes else None
+    alike = clear_agreement(answers, reference, float_step(reference)) if classes else None
     if alike is not None and alike < LEAST_AGREEMENT:
         return f"{alike:.2%} of the clear inputs are classified as by the float graph, {LEAST_AGREEMENT:.0%} required"
     return None
@@ -56,7 +56,7 @@ class Variant:
         return self.latency.differs_from(other.latency) and self.latency.p50 < other.latency.p50
 
 
-class Contest:
+class VariantSelector:
     """A target's variants by label, from their rows of run.json; int8 may cost `max_drop` of float's metric on val."""
 
     def __init__(self, rows: Mapping[str, Mapping[str, Any]], max_drop: float) -> None:

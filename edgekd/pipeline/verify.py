@@ -12,13 +12,13 @@ from edgekd.bundle import Manifest, Preprocessing, load_bundle
 from edgekd.data.dataset import Split
 from edgekd.devices import Device, open_device
 from edgekd.errors import EdgekdError
-from edgekd.measure import census, verify
+from edgekd.measure import operator_coverage, verify
 from edgekd.measure.difference import Difference, compare_outputs, from_host, from_reference
 from edgekd.measure.predictions import require_finite
 from edgekd.measure.protocol import Options
 from edgekd.measure.task import METRICS
-from edgekd.pipeline.fleet import Member, muster, on_each, some
-from edgekd.pipeline.proof import outputs_on
+from edgekd.pipeline.fleet import Member, on_each, parse_devices, raise_if_all_failed
+from edgekd.pipeline.parity_evidence import outputs_on
 from edgekd.pipeline.samples import read_samples
 from edgekd.progress import SILENT, Reporter
 
@@ -28,7 +28,7 @@ HOST = "local:"
 
 
 @dataclass(frozen=True)
-class Grade:
+class EvalResult:
     """What a bundle is worth on a device; `difference` is that from the host, None where the device is the host."""
 
     metric: str
@@ -38,7 +38,7 @@ class Grade:
 
 
 @dataclass(frozen=True)
-class Exam:
+class EvalSet:
     """Labelled samples for a bundle, and the metric of its first output on them."""
 
     bundle: Path
@@ -46,30 +46,30 @@ class Exam:
     samples: Split
     metric: str
 
-    def taken_on(self, device: Device, options: Options | None = None) -> Arrays:
+    def outputs_on_device(self, device: Device, options: Options | None = None) -> Arrays:
         """All answers by output, as the model sees them; errors as in `measure.Session`."""
         preprocessing = self.manifest.inputs[0].preprocessing or Preprocessing()
         outputs = outputs_on(device, self.bundle, self.samples.inputs, preprocessing, options)
         require_finite(outputs, device.uri)
         return outputs
 
-    def taken_here(self) -> Arrays | str:
+    def outputs_on_host(self) -> Arrays | str:
         """The host's answers, or why it has none."""
         try:
             with closing(open_device(HOST)) as host:
-                return self.taken_on(host)
+                return self.outputs_on_device(host)
         except EdgekdError as error:
             return f"the host cannot run it: {error}"
 
-    def graded(self, device: Device, here: Arrays | str | None, options: Options | None = None) -> Grade:
+    def evaluate_on(self, device: Device, here: Arrays | str | None, options: Options | None = None) -> EvalResult:
         """Take it on a device, and hold that against what the host answered; errors as in `measure.Session`.
 
         `options` override the manifest's, as in a timing.
         """
-        answers = self.taken_on(device, options)
+        answers = self.outputs_on_device(device, options)
         value = self._worth(answers)
         apart = None if here is None or device.uri == HOST else self._difference(answers, value, here)
-        return Grade(self.metric, value, len(self.samples), apart)
+        return EvalResult(self.metric, value, len(self.samples), apart)
 
     def _worth(self, answers: Arrays) -> float:
         return METRICS[self.metric](answers[self.manifest.outputs[0].name], self.samples.labels)
@@ -81,25 +81,25 @@ class Exam:
         return from_host(found, self._worth(here), outputs)
 
 
-def exam_for(
+def eval_set_for(
     bundle: Path, manifest: Manifest, data: Path, reporter: Reporter = SILENT, any_range: bool = False
-) -> Exam:
+) -> EvalSet:
     """Samples and labels of an npz (x and y, or x_test and y_test); BadInputError where they do not suit the bundle.
 
     Inputs that reach elsewhere than what was trained are refused, or warned of, unless `any_range`.
     """
     samples, metric = read_samples(data, manifest, reporter, any_range)
-    return Exam(bundle, manifest, samples, metric)
+    return EvalSet(bundle, manifest, samples, metric)
 
 
 def verify_bundle(
     bundle: Path, uri: str = HOST, data: Path | None = None, *, any_range: bool = False
 ) -> dict[str, Any]:
-    """Golden parity, the census of kernels and, with data, the metric.
+    """Golden parity, kernel coverage and, with data, the metric.
 
     `ok` says whether parity holds, `unproven` why the golden outputs cannot tell.
     """
-    return verify_on_each(bundle, muster([uri]), data, any_range=any_range)[0]
+    return verify_on_each(bundle, parse_devices([uri]), data, any_range=any_range)[0]
 
 
 def verify_on_each(
@@ -112,19 +112,19 @@ def verify_on_each(
 ) -> list[dict[str, Any]]:
     """The same on several devices at once. One that fails has its error in its row, unless all do: that is raised.
 
-    With data the host takes the same exam, once for all of them: what a device answers otherwise is its `difference`.
+    With data the host is evaluated on them, too, once for all: what a device answers otherwise is its `difference`.
     """
     manifest = load_bundle(bundle)
-    exam = exam_for(bundle, manifest, data, reporter, any_range) if data else None
-    here = exam.taken_here() if exam and beyond_host(members) else None
+    eval_set = eval_set_for(bundle, manifest, data, reporter, any_range) if data else None
+    here = eval_set.outputs_on_host() if eval_set and beyond_host(members) else None
 
     def verdict(device: Device) -> dict[str, Any]:
         report = _parity(bundle, device)
-        return report | (_shown(exam.graded(device, here)) if exam else {})
+        return report | (_shown(eval_set.evaluate_on(device, here)) if eval_set else {})
 
     return [
         outcome.result or {"device": outcome.uri, "ok": False, "error": str(outcome.error)}
-        for outcome in some(on_each(members, verdict, reporter))
+        for outcome in raise_if_all_failed(on_each(members, verdict, reporter))
     ]
 
 
@@ -133,13 +133,13 @@ def beyond_host(members: Sequence[Member]) -> bool:
     return any(member.uri != HOST for member in members)
 
 
-def _shown(grade: Grade) -> dict[str, Any]:
-    report = {"samples": grade.samples, grade.metric: grade.value}
-    return report | ({"difference": grade.difference.model_dump(mode="json")} if grade.difference else {})
+def _shown(result: EvalResult) -> dict[str, Any]:
+    report = {"samples": result.samples, result.metric: result.value}
+    return report | ({"difference": result.difference.model_dump(mode="json")} if result.difference else {})
 
 
 def _parity(bundle: Path, device: Device) -> dict[str, Any]:
-    rows, kernels = verify(device, bundle), census(device, bundle)
+    rows, kernels = verify(device, bundle), operator_coverage(device, bundle)
     broken = any(not (row.ok or row.unproven) for row in rows)
     unproven = None if broken else next((row.unproven for row in rows if row.unproven), None)
     golden = [row.model_dump(mode="json") for row in rows]

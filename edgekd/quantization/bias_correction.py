@@ -8,11 +8,11 @@ from onnx import NodeProto
 
 from edgekd.onnx_graph import Array, Graph
 from edgekd.quantization.fold import layer_name, set_bias
+from edgekd.quantization.graph_ir import BIASED
 from edgekd.quantization.qdq import channel_axis
 from edgekd.quantization.ranges import quantize_weight, weight_scale
 from edgekd.quantization.reference import Reference
 from edgekd.quantization.scheme import Scheme
-from edgekd.quantization.view import BIASED
 
 
 def correct_biases(

@@ -9,6 +9,7 @@ from edgekd.errors import BadInputError
 from edgekd.onnx_graph import QUANTIZERS, Graph, check, inferred
 from edgekd.quantization.fold import fold_batch_norms, fold_linear_layers, layer_name
 from edgekd.quantization.functions import name_functions
+from edgekd.quantization.graph_ir import WEIGHTED
 from edgekd.quantization.idioms import (
     name_clips,
     name_global_pools,
@@ -17,7 +18,6 @@ from edgekd.quantization.idioms import (
     name_squeezes,
 )
 from edgekd.quantization.reshape import fix_reshapes
-from edgekd.quantization.view import WEIGHTED
 
 MIN_OPSET = 18
 

@@ -7,10 +7,10 @@ would stand between float and float. The tail is what follows the last layers: d
 from collections.abc import Collection, Set
 from dataclasses import dataclass
 
+from edgekd.quantization.graph_ir import ACTIVATIONS, FIXED, FLOAT, PASS_THROUGH, POOLS, Op, View
 from edgekd.quantization.kernels import chain_ends, inner_outputs, is_lone_norm, joins, weighted
 from edgekd.quantization.scheme import Scheme
 from edgekd.quantization.selection import Kept
-from edgekd.quantization.view import ACTIVATIONS, FIXED, FLOAT, PASS_THROUGH, POOLS, Op, View
 
 
 @dataclass(frozen=True)

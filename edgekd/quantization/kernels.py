@@ -1,6 +1,6 @@
 """What one integer kernel computes: a layer with what fuses into it, or a join of two activations."""
 
-from edgekd.quantization.view import ACTIVATIONS, ELEMENTWISE, WEIGHTED, Op, View
+from edgekd.quantization.graph_ir import ACTIVATIONS, ELEMENTWISE, WEIGHTED, Op, View
 
 
 def weighted(op: Op) -> bool:

@@ -6,7 +6,7 @@ from onnx import NodeProto
 
 from edgekd.onnx_graph import Array, Graph, attribute
 from edgekd.quantization.fold import layer_name
-from edgekd.quantization.view import WEIGHTED, Op, View
+from edgekd.quantization.graph_ir import WEIGHTED, Op, View
 
 
 def view_of(model: onnx.ModelProto) -> View:

@@ -4,11 +4,11 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from edgekd.quantization.float_rules import float_rules
+from edgekd.quantization.graph_ir import ACTIVATIONS, FIXED, PASS_THROUGH, POOLS, Op, View
 from edgekd.quantization.kernels import chain_ends, inner_outputs, is_bias_or_norm, joins, weighted
 from edgekd.quantization.ranges import Affine
 from edgekd.quantization.scheme import Scheme
 from edgekd.quantization.selection import select
-from edgekd.quantization.view import ACTIVATIONS, FIXED, PASS_THROUGH, POOLS, Op, View
 
 Range = tuple[float, float]
 UNLIKE = 4.0  # parts of a Concat whose ranges differ by more keep scales of their own: sharing one would cost two bits

@@ -10,9 +10,9 @@ from edgekd.errors import BadInputError
 from edgekd.onnx_graph import QUANTIZERS, Array, Graph
 from edgekd.quantization.clean import unshare
 from edgekd.quantization.fold import layer_name
+from edgekd.quantization.graph_ir import WEIGHTED
 from edgekd.quantization.ranges import Affine, quantize_bias, quantize_weight, spare_bias, weight_scale
 from edgekd.quantization.scheme import SCHEMES, Scheme
-from edgekd.quantization.view import WEIGHTED
 
 METADATA = "edgekd.scheme"
 

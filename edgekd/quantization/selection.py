@@ -6,8 +6,8 @@ from fnmatch import fnmatchcase
 
 from edgekd.errors import BadInputError
 from edgekd.plugins import nearest
+from edgekd.quantization.graph_ir import PASS_THROUGH, Op, View
 from edgekd.quantization.kernels import chain_ends, inner_outputs
-from edgekd.quantization.view import PASS_THROUGH, Op, View
 
 TYPE, BETWEEN = "type:", "between:"
 

@@ -14,7 +14,7 @@ TEACHER, ALONE, TAUGHT = "Teacher", "Student, alone", "Student, taught"
 
 @dataclass(frozen=True)
 class Step:
-    """One metric on the road; `against` is the step that it is held against."""
+    """One metric on the course; `against` is the step that it is held against."""
 
     label: str
     value: float
@@ -30,42 +30,42 @@ class Step:
 
 def steps(run: Run) -> list[Step]:
     """Every metric that the run knows, in the order in which the student meets them."""
-    road: list[Step] = []
-    teacher = _add(road, TEACHER, (run.get("teacher") or {}).get("metric"), None)
-    alone = _add(road, ALONE, (run.get("student_scratch") or {}).get("metric"), teacher)
-    taught = _add(road, TAUGHT, (run.get("student") or {}).get("metric"), alone or teacher)
+    course: list[Step] = []
+    teacher = _add(course, TEACHER, (run.get("teacher") or {}).get("metric"), None)
+    alone = _add(course, ALONE, (run.get("student_scratch") or {}).get("metric"), teacher)
+    taught = _add(course, TAUGHT, (run.get("student") or {}).get("metric"), alone or teacher)
     schemes = {
-        name: _add(road, name, entry.get("metric"), taught) for name, entry in (run.get("quantized") or {}).items()
+        name: _add(course, name, entry.get("metric"), taught) for name, entry in (run.get("quantized") or {}).items()
     }
     for name, target in (run.get("targets") or {}).items():
         quantised = schemes.get(target.get("scheme"), next(iter(schemes.values()), taught))
         measured = target.get("metric_source") != "reference"
-        _add(road, name if measured else f"{name} (not run)", target.get("metric"), quantised, measured)
+        _add(course, name if measured else f"{name} (not run)", target.get("metric"), quantised, measured)
     if not run.get("targets"):
-        _add(road, "Float graph", (run.get("float") or {}).get("metric"), taught, measured=False)
-    return road
+        _add(course, "Float graph", (run.get("float") or {}).get("metric"), taught, measured=False)
+    return course
 
 
 def waterfall(run: Run) -> Plot | None:
     """Each step's metric, with the difference from the step that it is held against."""
-    road = steps(run)
-    if len(road) < 2:
+    course = steps(run)
+    if len(course) < 2:
         return None
     metric = metric_name(run)
-    words = "; ".join(f"{step.label} {percent(step.value)}" for step in road)
+    words = "; ".join(f"{step.label} {percent(step.value)}" for step in course)
     return plot(
         "waterfall",
-        lambda figure, narrow: _paint(figure, road, metric, narrow),
-        (0.55 + 0.34 * len(road), 0.55 + 0.5 * len(road)),
+        lambda figure, narrow: _paint(figure, course, metric, narrow),
+        (0.55 + 0.34 * len(course), 0.55 + 0.5 * len(course)),
         f"Test {metric} from teacher to each target. {words}.",
-        takeaway(road),
+        takeaway(course),
     )
 
 
-def takeaway(road: list[Step]) -> str:
+def takeaway(course: list[Step]) -> str:
     """What teaching won back, and what the way to the chip took."""
-    found = {step.label: step for step in road}
-    late = [step for step in road if step.label not in (TEACHER, ALONE, TAUGHT) and step.measured]
+    found = {step.label: step for step in course}
+    late = [step for step in course if step.label not in (TEACHER, ALONE, TAUGHT) and step.measured]
     told = []
     if TEACHER in found and ALONE in found and TAUGHT in found:
         alone, taught = found[ALONE].change, found[TAUGHT].change
@@ -76,7 +76,7 @@ def takeaway(road: list[Step]) -> str:
         told.append(
             f"From there to the chip {f'at most {_plain(worst)} are lost' if worst < 0 else 'nothing is lost'}."
         )
-    return " ".join(told) or f"The last step reaches {percent(road[-1].value)}."
+    return " ".join(told) or f"The last step reaches {percent(course[-1].value)}."
 
 
 def _distance(change: float) -> str:
@@ -87,25 +87,25 @@ def _plain(change: float) -> str:
     return points(change)[1:]
 
 
-def _add(road: list[Step], label: str, metric: object, against: Step | None, measured: bool = True) -> Step | None:
+def _add(course: list[Step], label: str, metric: object, against: Step | None, measured: bool = True) -> Step | None:
     value = mean(metric)
     if value is None:
         return None
-    road.append(Step(label, value, spread(metric), against, measured))
-    return road[-1]
+    course.append(Step(label, value, spread(metric), against, measured))
+    return course[-1]
 
 
-def _paint(figure: Figure, road: list[Step], metric: str, narrow: bool) -> None:
+def _paint(figure: Figure, course: list[Step], metric: str, narrow: bool) -> None:
     axes = figure.subplots()
-    axes.set_ylim(len(road) - 0.4, -0.8 if narrow else -0.6)
-    axes.set_yticks(range(len(road)), [""] * len(road) if narrow else [step.label for step in road], color=INK)
+    axes.set_ylim(len(course) - 0.4, -0.8 if narrow else -0.6)
+    axes.set_yticks(range(len(course)), [""] * len(course) if narrow else [step.label for step in course], color=INK)
     axes.set_xlabel(f"test {metric}, %")
     axes.margins(x=0.04)
     axes.use_sticky_edges = False  # a bar that ends at the teacher would cut its dot in half
     bare(axes, "x")
-    for row, step in enumerate(road):
+    for row, step in enumerate(course):
         if step.against is not None:
-            _paint_change(axes, row, step, road.index(step.against))
+            _paint_change(axes, row, step, course.index(step.against))
         axes.errorbar(100 * step.value, row, xerr=100 * (step.spread or 0), color=INK, linewidth=1.2, capsize=2.5)
         axes.plot(
             100 * step.value, row, "o", markersize=6.5, color=INK, markerfacecolor=INK if step.measured else PAPER

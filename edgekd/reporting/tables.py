@@ -150,7 +150,7 @@ def _counted(row: dict[str, Any], key: str) -> str:
 
 
 def _target(name: str, target: Run) -> dict[str, Any]:
-    census = target.get("kernels") or {}
+    operator_coverage = target.get("kernels") or {}
     return {
         "target": name,
         "backend": target.get("backend"),
@@ -165,8 +165,8 @@ def _target(name: str, target: Run) -> dict[str, Any]:
         "metric_source": target.get("metric_source"),
         "int8_pays": target.get("int8_pays"),
         **_speedup(target.get("variants") or {}),
-        "int8_kernels": census.get("int8"),
-        "kernels": census.get("total"),
+        "int8_kernels": operator_coverage.get("int8"),
+        "kernels": operator_coverage.get("total"),
     }
 
 

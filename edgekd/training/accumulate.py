@@ -11,10 +11,10 @@ from edgekd.training.batches import Batch
 Losses = dict[str, Tensor]
 
 
-def micro_batches(batch: Batch, parts: int, unit: int = 1) -> list[Batch]:
-    """A batch in at most `parts` nearly equal pieces; the `unit` neighbouring rows that belong together stay so."""
-    units = len(batch.labels) // unit
-    bounds = [unit * (units * part // parts) for part in range(parts + 1)]
+def micro_batches(batch: Batch, parts: int, group_size: int = 1) -> list[Batch]:
+    """A batch in at most `parts` nearly equal pieces; `group_size` neighbouring rows stay together."""
+    units = len(batch.labels) // group_size
+    bounds = [group_size * (units * part // parts) for part in range(parts + 1)]
     return [_rows(batch, slice(start, end)) for start, end in pairwise(bounds) if end > start]
 
 

@@ -46,7 +46,7 @@ class Batch:
 class Batches:
     """The training set in batches of `size`, shared among `processes`; an epoch's last incomplete batch is left out.
 
-    Rows that belong together (`data.unit`, a pair of sentences) stay neighbours, in the same process.
+    Rows that belong together (`data.group_size`, a pair of sentences) stay neighbours, in the same process.
     """
 
     data: Dataset
@@ -66,14 +66,14 @@ class Batches:
         The epoch's view is the same for teacher and student (consistent teaching, arXiv:2106.05237).
         """
         random = np.random.default_rng(derive(self.seed, "order", epoch))
-        unit, per_batch = self.data.unit, self.size // self.data.unit
-        order = random.permutation(len(self.data.train) // unit)
+        group_size, per_batch = self.data.group_size, self.size // self.data.group_size
+        order = random.permutation(len(self.data.train) // group_size)
         numbers = np.arange(len(self))
         if is_tokens(self.data.train.inputs):
             order, numbers = self._by_length(order, per_batch), random.permutation(len(self))
         for number in numbers[start:]:
             units = order[number * per_batch : (number + 1) * per_batch][self.process :: self.processes]
-            yield self.at((units[:, None] * unit + np.arange(unit)).ravel(), epoch % self.recipe.views)
+            yield self.at((units[:, None] * group_size + np.arange(group_size)).ravel(), epoch % self.recipe.views)
 
     def at(self, indices: Array, view: int) -> Batch:
         """The samples at `indices` as they look in `view`."""
@@ -85,7 +85,7 @@ class Batches:
         return Batch(place(inputs, self.device), labels, positions, view, self.data.task)
 
     def _by_length(self, order: Array, per_batch: int) -> Array:
-        tokens = (self.data.train.inputs != PADDING).sum(1).reshape(-1, self.data.unit).max(1)
+        tokens = (self.data.train.inputs != PADDING).sum(1).reshape(-1, self.data.group_size).max(1)
         pools = [order[start : start + POOL * per_batch] for start in range(0, len(order), POOL * per_batch)]
         return np.concatenate([pool[np.argsort(tokens[pool], kind="stable")] for pool in pools])
 

@@ -28,7 +28,7 @@ from edgekd.training.interrupts import deferred_interrupts
 from edgekd.training.objectives import Objective
 from edgekd.training.optimizer import build_optimizer
 from edgekd.training.precision import place_model, runner
-from edgekd.training.processes import crew
+from edgekd.training.processes import process_group
 from edgekd.training.schedule import learning_rate
 from edgekd.training.seeding import derive
 from edgekd.training.state import BEST, State, part
@@ -71,7 +71,7 @@ def train(
     and raises KeyboardInterrupt. Several processes (`training.processes`) all call this and get the same; the main one
     alone writes and reports.
     """
-    reporter = reporter if crew().is_main else SILENT
+    reporter = reporter if process_group().is_main else SILENT
     position, tensors = _where_it_stands(folder, key, reporter)
     session = _Session(
         model, data, recipe_data, settings, objective, folder, seed, key, reporter, on_progress, position
@@ -79,7 +79,7 @@ def train(
     if position.step < session.total_steps:
         tensors = session.learn(tensors)
     best, network = part(tensors, BEST), objective.deploy(model)
-    crew().lead(lambda: _write_outputs(folder, best, position.history))
+    process_group().run_on_main(lambda: _write_outputs(folder, best, position.history))
     network.load_state_dict(best)
     return Trained(network, position.best or 0.0, tuple(position.history), position.seconds)
 
@@ -116,17 +116,17 @@ class _Session:
     position: Position
 
     def __post_init__(self) -> None:
-        self._crew, device, train = crew(), crew().device, self.data.train
+        self._group, device, train = process_group(), process_group().device, self.data.train
         self._resting = at_rest(self.model)
         place_model(self.model, device, train.inputs.ndim)
         self._run = runner(self.model, self.settings.precision, device)
         size = min(self.settings.batch, len(train))
         self._batches = Batches(
-            self.data, self.recipe_data, size, self.seed, device, self._crew.number, self._crew.size
+            self.data, self.recipe_data, size, self.seed, device, self._group.number, self._group.size
         )  # fmt: skip
-        self._rows = size - size % self.data.unit
-        if self._rows < self._crew.size * self.data.unit:
-            raise BadInputError(f"a batch of {size} samples is too small for {self._crew.size} processes")
+        self._rows = size - size % self.data.group_size
+        if self._rows < self._group.size * self.data.group_size:
+            raise BadInputError(f"a batch of {size} samples is too small for {self._group.size} processes")
         self.total_steps = self.settings.epochs * len(self._batches)
         self.objective.build(self._batches)
 
@@ -136,7 +136,7 @@ class _Session:
         position, steps = self.position, len(self._batches)
         title = f"training {self.folder.name}"
         with (
-            repeatable(self._crew.device),
+            repeatable(self._group.device),
             deferred_interrupts() as interrupted,
             self.reporter.track(title, self.total_steps, position.step) as tracker,
         ):
@@ -150,21 +150,21 @@ class _Session:
                         if stop:
                             raise KeyboardInterrupt
                 self._finish_epoch(epoch)
-                if self._crew.any(interrupted()):
+                if self._group.any(interrupted()):
                     raise KeyboardInterrupt
         return self._state.tensors()
 
     def _begin(self, tensors: Mapping[str, Tensor]) -> None:
         views = range(min(self.recipe_data.views, self.settings.epochs))
-        self._crew.main_first(lambda: self.objective.prepare(self._batches, views))
-        modules = self.objective.modules.to(self._crew.device)
+        self._group.main_first(lambda: self.objective.prepare(self._batches, views))
+        modules = self.objective.modules.to(self._group.device)
         modules.train()
         self._optimizer = build_optimizer(self.model, modules, self.settings)
         average = Average(self.model, self.settings.ema) if self.settings.ema else None
         self._state = State(self.model, modules, self._optimizer, average)
         if tensors:
             self._state.load(tensors)
-        self._crew.share([*self.model.parameters(), *modules.parameters(), *self._buffers()])
+        self._group.share([*self.model.parameters(), *modules.parameters(), *self._buffers()])
         self._curves = Curves(self.folder, self.position.step) if self.reporter.tensorboard else NoCurves()
         self._saved = time.perf_counter()
 
@@ -174,13 +174,13 @@ class _Session:
         self._set_out(step)
         shares = self._backward(batch)
         votes = float(interrupted()), float(self._due())
-        *totals, stop, due = self._crew.sum_gradients(self._parameters(), [*shares.values(), *votes])
+        *totals, stop, due = self._group.sum_gradients(self._parameters(), [*shares.values(), *votes])
         losses = dict(zip(shares, totals, strict=True))
         self._check(losses)
         if self.settings.clip:
             nn.utils.clip_grad_norm_(self._parameters(), self.settings.clip)
         self._optimizer.step()
-        self._crew.share(self._buffers())
+        self._group.share(self._buffers())
         if self._state.average:
             self._state.average.update(self.model, step)
         self._curves.step(step, losses)
@@ -190,7 +190,7 @@ class _Session:
 
     def _set_out(self, step: int) -> None:
         """All that a step depends on besides its batch; dropout differs between processes as between samples."""
-        number = self._crew.number
+        number = self._group.number
         torch.manual_seed(derive(self.seed, "step", step, *([number] if number else [])))
         for group in self._optimizer.param_groups:
             group["lr"] = self._rate(step)
@@ -200,7 +200,7 @@ class _Session:
 
     def _backward(self, batch: Batch) -> Losses:
         """Leave this process's part of the step's gradients; return its part of the loss and its terms."""
-        pieces = micro_batches(batch, self.settings.accumulate, self.data.unit)
+        pieces = micro_batches(batch, self.settings.accumulate, self.data.group_size)
         step, total = self.position.step, self.total_steps
         return accumulate_gradients(pieces, self._rows, lambda piece: self.objective(self._run, piece, step, total))
 
@@ -220,7 +220,7 @@ class _Session:
         position, average = self.position, self._state.average
         network = self.objective.deploy(self.model)
         with average.applied(self.model) if average else nullcontext():
-            val = self._crew.lead(
+            val = self._group.run_on_main(
                 lambda: evaluate(network, self.data, self.data.val, precision=self.settings.precision)
             )
             if position.best is None or val > position.best:
@@ -247,7 +247,7 @@ class _Session:
         self.position.seconds += now - self._saved
         self._saved = now
         tensors = self._state.tensors()
-        self._crew.lead(lambda: save_checkpoint(self.folder, self.key, self.position, tensors))
+        self._group.run_on_main(lambda: save_checkpoint(self.folder, self.key, self.position, tensors))
 
     def _diverged(self, what: str) -> PromiseBrokenError:
         epoch = self.position.step // len(self._batches) + 1

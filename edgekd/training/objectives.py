@@ -86,7 +86,7 @@ class Distill:
         builders = {name: method for name, method in self._methods.items() if isinstance(method, Builds)}
         if not builders:
             return
-        batch = batches.at(np.arange(min(2 * batches.data.unit, len(batches.data.train))), 0)
+        batch = batches.at(np.arange(min(2 * batches.data.group_size, len(batches.data.train))), 0)
         teacher, labels = self._teacher.ask(batch), torch.from_numpy(batches.data.train.labels)
         example = Example(self._student, self._teacher.model, self._look(batch), teacher, labels)
         with torch.random.fork_rng():

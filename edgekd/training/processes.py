@@ -25,7 +25,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast, broadcast_object_list, parse_flag_from_env, reduce
 from torch import Tensor, nn
 
-from edgekd.crew import Crew, LeaderError, T
+from edgekd.process_group import MainProcessError, ProcessGroup, T
 from edgekd.training.determinism import let_cublas_repeat
 
 if torch.distributed.is_available():
@@ -40,7 +40,7 @@ ONE = (
 )
 
 
-class Processes(Crew):
+class Processes(ProcessGroup):
     """All processes of this launch; mostly one."""
 
     def __init__(self) -> None:
@@ -54,8 +54,8 @@ class Processes(Crew):
         if self.size == 1 and _meant_several():
             warnings.warn(ONE, stacklevel=2)
 
-    def lead(self, work: Callable[[], T]) -> T:
-        """See `Crew.lead`."""
+    def run_on_main(self, work: Callable[[], T]) -> T:
+        """See `ProcessGroup.lead`."""
         if self.size == 1 or self._leading:
             return work()
         if not self.is_main:
@@ -109,12 +109,12 @@ class Processes(Crew):
         if interrupted:
             raise KeyboardInterrupt
         if failure is not None:
-            raise LeaderError(f"the main process has stopped: {failure}")
+            raise MainProcessError(f"the main process has stopped: {failure}")
         return result
 
 
 @cache
-def crew() -> Processes:
+def process_group() -> Processes:
     """The processes of this launch."""
     return Processes()
 

@@ -12,11 +12,11 @@ from edgekd.errors import BadInputError
 from edgekd.files import digest
 from edgekd.progress import Reporter
 from edgekd.recipe import Cache
-from edgekd.training.answer_files import AnswerFiles, Answers, amount
-from edgekd.training.answers import Encoding
 from edgekd.training.batches import Batch, Batches
+from edgekd.training.logit_codec import Encoding
 from edgekd.training.precision import casts
 from edgekd.training.teacher import Teacher
+from edgekd.training.teacher_cache_files import AnswerFiles, Answers, amount
 from edgekd.training.weights import weights_digest
 
 

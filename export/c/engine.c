@@ -81,28 +81,28 @@ static void delegate_to_library(const Engine *engine) {
 
 /* Refuse to call XNNPACK's what is not, and the other way round. */
 static void check_delegation(const Engine *engine, bool handed_over) {
-    const Census *census = &engine->census;
-    if (is(engine, "xnnpack") && !handed_over && !census->delegated)
+    const OperatorCoverage *operator_coverage = &engine->operator_coverage;
+    if (is(engine, "xnnpack") && !handed_over && !operator_coverage->delegated)
         fail(MISSING_RUNTIME, "%s was built without XNNPACK: --option delegate=none", engine->api.library);
-    if (is(engine, "none") && census->delegated)
+    if (is(engine, "none") && operator_coverage->delegated)
         fail(MISSING_RUNTIME, "%s uses XNNPACK by itself: it has no delegate=none", engine->api.library);
 }
 
 /* Let delegates take what they can, make room for the rest, and count. */
 static void allocate_tensors(Engine *engine, size_t threads) {
     bool external = !is(engine, "xnnpack") && !is(engine, "none");
-    Census first = {.known = false};
+    OperatorCoverage first = {.known = false};
     if (external) {
         delegate_to_library(engine);
-        first = census_of(&engine->api, engine->interpreter);
+        first = operator_coverage_of(&engine->api, engine->interpreter);
     }
     bool handed_over = !is(engine, "none") && delegate_to_xnnpack(engine, threads);
     if (engine->api.InterpreterAllocateTensors(engine->interpreter) != kTfLiteOk)
         fail(FAILED, "the model's tensors cannot be allocated; the library's reason is on stderr");
-    engine->census = census_of(&engine->api, engine->interpreter);
+    engine->operator_coverage = operator_coverage_of(&engine->api, engine->interpreter);
     check_delegation(engine, handed_over);
-    engine->census.delegated = external ? first.delegated : engine->census.delegated;
-    engine->census.fallback = external ? first.fallback : engine->census.fallback;
+    engine->operator_coverage.delegated = external ? first.delegated : engine->operator_coverage.delegated;
+    engine->operator_coverage.fallback = external ? first.fallback : engine->operator_coverage.fallback;
 }
 
 void engine_load(Engine *engine, const Bundle *bundle, size_t batch, size_t threads) {

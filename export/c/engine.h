@@ -2,7 +2,7 @@
 #pragma once
 
 #include "bundle.h"
-#include "census.h"
+#include "operator_coverage.h"
 #include "tflite_api.h"
 
 /* `delegate` is xnnpack, none, or the path of a delegate's library, of which XNNPACK takes what that leaves. */
@@ -12,7 +12,7 @@ typedef struct {
     TfLiteInterpreter *interpreter;
     TfLiteDelegate *xnnpack;
     const char *delegate;
-    Census census;
+    OperatorCoverage operator_coverage;
 } Engine;
 
 /* Make the model ready for a batch, resized where that is not its own. */

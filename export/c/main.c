@@ -70,10 +70,10 @@ static void record_start(const Job *job) {
 }
 
 /* "18 of 20", operators. */
-static const char *delegated(const Census *census) {
+static const char *delegated(const OperatorCoverage *operator_coverage) {
     static char text[64];
-    snprintf(text, sizeof text, "%zu of %zu", census->delegated, census->delegated + census->fallback);
-    return census->known ? text : "unknown";
+    snprintf(text, sizeof text, "%zu of %zu", operator_coverage->delegated, operator_coverage->delegated + operator_coverage->fallback);
+    return operator_coverage->known ? text : "unknown";
 }
 
 static void record_load(const Job *job, int64_t nanoseconds, Cache cache) {
@@ -84,7 +84,7 @@ static void record_load(const Job *job, int64_t nanoseconds, Cache cache) {
     record_object_begin("details");
     record_text("library", job->engine.api.library);
     record_text("delegate", last_part(job->engine.delegate)); /* not whose folder it lies in: results are published */
-    record_text("delegated", delegated(&job->engine.census));
+    record_text("delegated", delegated(&job->engine.operator_coverage));
     record_text("precision", engine_precision(&job->engine, &job->bundle));
     record_object_end();
     record_end();

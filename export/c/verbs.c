@@ -3,27 +3,27 @@
 #include <string.h>
 
 #include "bench.h"
-#include "census.h"
+#include "operator_coverage.h"
 #include "failure.h"
 #include "judge.h"
 #include "record.h"
 
-static void record_count(const char *key, const Census *census, size_t count) {
-    if (census->known) record_integer(key, (long long)count);
+static void record_count(const char *key, const OperatorCoverage *operator_coverage, size_t count) {
+    if (operator_coverage->known) record_integer(key, (long long)count);
     else record_null(key);
 }
 
 static bool build(const Job *job) {
-    const Census *census = &job->engine.census;
+    const OperatorCoverage *operator_coverage = &job->engine.operator_coverage;
     record_begin("kernels");
-    record_count("int8", census, census->int8);
-    record_count("total", census, census->total);
-    record_count("delegated", census, census->delegated);
-    record_count("fallback", census, census->fallback);
-    record_text("how", census->how);
+    record_count("int8", operator_coverage, operator_coverage->int8);
+    record_count("total", operator_coverage, operator_coverage->total);
+    record_count("delegated", operator_coverage, operator_coverage->delegated);
+    record_count("fallback", operator_coverage, operator_coverage->fallback);
+    record_text("how", operator_coverage->how);
     record_object_begin("ops");
     for (size_t code = 0; code < OPERATORS; code++)
-        if (census->counts[code]) record_integer(operator_name(code), (long long)census->counts[code]);
+        if (operator_coverage->counts[code]) record_integer(operator_name(code), (long long)operator_coverage->counts[code]);
     record_object_end();
     record_end();
     return true;

@@ -10,7 +10,7 @@ from onnx import numpy_helper
 
 from edgekd.backends.assemble import write_bundle
 from edgekd.backends.parity import Parity
-from edgekd.backends.proof import prove
+from edgekd.backends.parity_outputs import prove
 from edgekd.backends.reference import Reference
 from edgekd.devices import open_device
 from edgekd.measure.protocol import Session

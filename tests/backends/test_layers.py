@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 
-from edgekd.backends.layers import GIVEN, WATCHED, prove_layers, sever, watch
+from edgekd.backends.layers import GIVEN, WATCHED, cut_at, expose_activations, prove_layers
 from edgekd.backends.reference import Reference
 from edgekd.quantization.calibrate import calibrate
 from edgekd.quantization.scheme import find_scheme
@@ -40,7 +40,7 @@ def test_weight_scales_off_by_2_percent_are_seen_in_the_layer_itself(backend: st
     found = prove_layers(resnet.int8, load_target(f"x86-{backend}"), resnet.inputs, predict, broken)
     assert found is not None
     assert found.fault is not None
-    assert found.fault.tensor == next(iter(watch(resnet.int8)[1]))
+    assert found.fault.tensor == next(iter(expose_activations(resnet.int8)[1]))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -49,14 +49,14 @@ def test_every_layer_of_a_faithful_bundle_is_within_one_step(backend: str, resne
     found = prove_layers(resnet.int8, load_target(f"x86-{backend}"), resnet.inputs, predict)
     assert found is not None
     assert found.fault is None
-    assert found.tensors == len(watch(resnet.int8)[1])
+    assert found.tensors == len(expose_activations(resnet.int8)[1])
     assert found.worst.max <= 1 + 1e-3
     assert found.exact > 0.99
 
 
 def test_what_is_no_number_is_a_fault(resnet: Case) -> None:
     """NaN is neither near nor far, and would pass a comparison."""
-    spoiled = next(iter(watch(resnet.int8)[1]))
+    spoiled = next(iter(expose_activations(resnet.int8)[1]))
 
     def spoiling(bundle: Path, arrays: dict[str, Any], batch: int) -> dict[str, Any]:
         answers = predict(bundle, arrays, batch)
@@ -72,16 +72,16 @@ def test_what_is_no_number_is_a_fault(resnet: Case) -> None:
 
 def test_a_severed_graph_starts_anew_at_every_tensor(resnet: Case) -> None:
     """Given its own tensors it says the same, bit for bit; given others, each layer follows what it was given."""
-    shown, makers = watch(resnet.int8)
-    severed, inputs = sever(shown, makers), {"input": resnet.inputs["input"][:4]}
+    shown, makers = expose_activations(resnet.int8)
+    cut, inputs = cut_at(shown, makers), {"input": resnet.inputs["input"][:4]}
     truth = Reference(shown).run(inputs)
     given = {tensor + GIVEN: truth[tensor + WATCHED] for tensor in makers}
-    wanted = {value.name for value in severed.graph.input}
-    again = Reference(severed).run({name: array for name, array in (inputs | given).items() if name in wanted})
+    wanted = {value.name for value in cut.graph.input}
+    again = Reference(cut).run({name: array for name, array in (inputs | given).items() if name in wanted})
     assert all(np.array_equal(again[name], truth[name]) for name in truth)
     first, second = list(makers)[:2]
     given[first + GIVEN] = given[first + GIVEN] * 0
-    other = Reference(severed).run({name: array for name, array in (inputs | given).items() if name in wanted})
+    other = Reference(cut).run({name: array for name, array in (inputs | given).items() if name in wanted})
     assert np.array_equal(other[first + WATCHED], truth[first + WATCHED])
     assert not np.array_equal(other[second + WATCHED], truth[second + WATCHED])
 
@@ -96,7 +96,7 @@ def test_tensors_whose_batch_is_not_first_are_not_watched() -> None:
     weights = {name: rng.normal(size=(6, 6)).astype(np.float32) for name in "wv"}
     net = factories.build_model(nodes, weights, (4, 6), ("logits",), {})
     x = rng.normal(size=(8, 4, 6)).astype(np.float32)
-    assert list(watch(calibrate(net, find_scheme("int8-asymmetric"), [{"input": x}]))[1]) == ["kept"]
+    assert list(expose_activations(calibrate(net, find_scheme("int8-asymmetric"), [{"input": x}]))[1]) == ["kept"]
 
 
 def folded(seed: int) -> tuple[onnx.ModelProto, np.ndarray[Any, Any]]:
@@ -120,4 +120,4 @@ def test_tensors_that_fold_time_into_the_batch_are_judged_too(backend: str) -> N
     assert found is not None
     assert found.fault is not None
     assert found.fault.node.startswith("Relu")
-    assert found.fault.tensor == list(watch(case.int8)[1])[1]
+    assert found.fault.tensor == list(expose_activations(case.int8)[1])[1]

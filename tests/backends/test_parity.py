@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekd.backends.parity import Parity, compare
-from edgekd.distance import agreement
+from edgekd.distance import clear_agreement
 
 STEP = 0.05
 EXACT = {"max_steps": 2.0, "agreement": 0.99}
@@ -60,10 +60,10 @@ def test_classes_count_only_where_the_reference_is_clear() -> None:
     reference[:, 0] = np.array([3, 5, 9, 9]) * STEP
     output = reference.copy()
     output[0] = [0, 1, 0]  # margin 3 steps: undecided, so not counted
-    assert agreement(output, reference, STEP) == 1
+    assert clear_agreement(output, reference, STEP) == 1
     output[3] = [0, 1, 0]
-    assert agreement(output, reference, STEP) == pytest.approx(2 / 3)
-    assert agreement(output, reference * 0, STEP) is None
+    assert clear_agreement(output, reference, STEP) == pytest.approx(2 / 3)
+    assert clear_agreement(output, reference * 0, STEP) is None
 
 
 def test_ten_confused_classes_in_600_fail() -> None:

@@ -15,8 +15,8 @@ from edgekd.bundle import Preprocessing
 from edgekd.data import Dataset, Split, as_dataset, prepare
 from edgekd.errors import BadInputError
 from tests.pairs import load as pairs
-from tests.road import complaint, write_recipe
-from tests.road import edgekd as edgekd_cli
+from tests.small_run import complaint, write_recipe
+from tests.small_run import edgekd as edgekd_cli
 
 X = np.random.default_rng(0).integers(0, 256, (60, 1, 8, 8), dtype=np.uint8)
 Y = np.arange(60) % 3

@@ -15,7 +15,7 @@ from edgekd.cli import app
 from edgekd.devices import Device
 from edgekd.errors import BadInputError, DeviceLostError, DeviceNotFoundError
 from edgekd.measure.results import read_rows
-from edgekd.pipeline.fleet import Member, muster, on_each
+from edgekd.pipeline.fleet import Member, on_each, parse_devices
 from tests.devices.conftest import Board, with_python
 from tests.devices.loopback import Loopback
 from tests.devices.processes import until
@@ -44,21 +44,21 @@ def meet(members: Sequence[Member], seconds: float, timed: bool = False) -> list
 def test_devices_are_named_once_and_checked_before_any_is_called(tmp_path: Path) -> None:
     fleet = tmp_path / "fleet.toml"
     fleet.write_text('[[devices]]\nuri = "adb://emu-1"\nhost = "rack"\n[[devices]]\nuri = "ssh://pi"\n')
-    assert muster() == (Member(uri="local:"),)
-    assert muster(["local:"], fleet) == (
+    assert parse_devices() == (Member(uri="local:"),)
+    assert parse_devices(["local:"], fleet) == (
         Member(uri="local:"), Member(uri="adb://emu-1", host="rack"), Member(uri="ssh://pi")
     )  # fmt: skip
     with pytest.raises(BadInputError, match="ssh://pi is named twice"):
-        muster(["ssh://pi"], fleet)
+        parse_devices(["ssh://pi"], fleet)
     with pytest.raises(BadInputError, match="unknown device 'shh://pi'; did you mean 'ssh:'"):
-        muster(["shh://pi"])
+        parse_devices(["shh://pi"])
     fleet.write_text('[[devices]]\nurl = "ssh://pi"\n')
     with pytest.raises(BadInputError, match=r"fleet\.toml: missing key 'devices\.0\.uri'"):
-        muster(fleet=fleet)
+        parse_devices(fleet=fleet)
 
 
 def test_two_names_of_one_machine_are_timed_in_turn(sshd: Loopback) -> None:
-    pair = muster(["local:", sshd.uri])
+    pair = parse_devices(["local:", sshd.uri])
     assert [outcome.uri for outcome in on_each(pair, lambda device: None, timed=True)] == ["local:", sshd.uri]
     assert meet(pair, 0.5, timed=True) == [False, False]
     assert meet(pair, 60) == [True, True]
@@ -73,7 +73,7 @@ def test_what_is_lost_or_absent_loses_nobody_elses(sshd: Loopback) -> None:
             sshd.cut()
         return device.run(["echo", "here"], timeout=20).stdout
 
-    absent, lost, kept = on_each(muster([ABSENT, sshd.uri, "local:"]), job)
+    absent, lost, kept = on_each(parse_devices([ABSENT, sshd.uri, "local:"]), job)
     assert isinstance(absent.error, DeviceNotFoundError)
     assert isinstance(lost.error, DeviceLostError)
     assert (kept.result, kept.error) == ("here\n", None)

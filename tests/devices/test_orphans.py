@@ -11,7 +11,7 @@ from edgekd.devices import open_device
 from edgekd.errors import DeviceError
 from tests.devices.processes import eventually, mentioned, until
 from tests.measure.bundles import make_bundle
-from tests.road import start
+from tests.small_run import start
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
 

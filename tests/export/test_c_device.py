@@ -18,7 +18,7 @@ from edgekd.measure.results import read_rows
 from edgekd.target import load_target
 from tests.export.c_runner import LIBRARIES
 from tests.measure.bundles import MakeBundle, golden
-from tests.road import edgekd
+from tests.small_run import edgekd
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def device(uri: str) -> Iterator[Device]:
 
 
 def test_verify_finds_what_run_py_finds(uri: str, bundle: MakeBundle, tmp_path: Path) -> None:
-    """Accuracy and census equal; distances within one step: two versions of XNNPACK."""
+    """Accuracy and operator_coverage equal; distances within one step: two versions of XNNPACK."""
     folder, data = bundle("tflite"), tmp_path / "data.npz"
     x = np.random.default_rng(0).normal(size=(40, 3, 16, 16)).astype(np.float32)
     np.savez(data, x=x, y=np.arange(40) % 10)
@@ -60,12 +60,12 @@ def test_bench_names_the_program_that_measured(uri: str, program: Path, bundle: 
 
 def test_sessions_need_no_python_there(device: Device, bundle: MakeBundle) -> None:
     session = Session(device, bundle("tflite"), {"delegate": "none"}, batch=3, threads=1)
-    assert session.census().int8 == 10
+    assert session.operator_coverage().int8 == 10
     assert all(verdict.ok for verdict in session.verify())
     outputs = session.predict({"input": golden(bundle("tflite"), "input:input")})
     assert outputs["logits"].shape == golden(bundle("tflite"), "output:logits").shape
     with pytest.raises(BadInputError, match="this runner is for tflite bundles"):
-        Session(device, bundle("onnxruntime")).census()
+        Session(device, bundle("onnxruntime")).operator_coverage()
 
 
 def test_doctor_asks_the_runner_and_not_for_python(device: Device) -> None:
@@ -82,8 +82,8 @@ def test_a_runner_without_its_library_says_how_to_get_it(program: Path, tmp_path
         (row,) = examine(device)["components"]
         assert (row["found"], row["get it"].split(":")[0]) == ("missing", "no TensorFlow Lite C library")
         with pytest.raises(MissingRuntimeError, match="put libtensorflowlite_c.so beside"):
-            Session(device, bundle("tflite")).census()
-        assert Session(device, bundle("tflite"), {"library": str(LIBRARIES["x86_64"])}).census().int8 == 10
+            Session(device, bundle("tflite")).operator_coverage()
+        assert Session(device, bundle("tflite"), {"library": str(LIBRARIES["x86_64"])}).operator_coverage().int8 == 10
 
 
 def test_a_device_without_python_is_told_of_the_way_without() -> None:
@@ -104,4 +104,4 @@ def test_a_program_of_another_machine_is_told(tmp_path: Path, bundle: MakeBundle
     (tmp_path / "edgekd-runner").chmod(0o755)
     told = r"did not start, is it built for this processor\? .*Exec format error"
     with closing(open_device(f"local:?runner={tmp_path}")) as device, pytest.raises(DeviceError, match=told):
-        Session(device, bundle("tflite")).census()
+        Session(device, bundle("tflite")).operator_coverage()

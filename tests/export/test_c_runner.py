@@ -233,7 +233,7 @@ def test_a_library_without_xnnpack_does_not_pass_for_one(
 def test_a_library_that_lists_no_nodes_leaves_the_census_open(program: Path, folder: Path, tmp_path: Path) -> None:
     library = library_without(tmp_path, "TfLiteOpaqueDelegateCreate")
     with closing(LocalDevice("local:", runner=program)) as device:
-        kernels = Session(device, folder, {"library": str(library)}).census()
+        kernels = Session(device, folder, {"library": str(library)}).operator_coverage()
     assert (kernels.int8, kernels.total, kernels.delegated, kernels.fallback) == (None,) * 4
     assert kernels.how == "not told: the library has no functions to list its nodes"
 

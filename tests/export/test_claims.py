@@ -15,7 +15,7 @@ from edgekd.backends import find_backend
 from tests.export import runner
 from tests.export.runner import RUNNER, failure, run
 from tests.measure.bundles import MakeBundle, add_listed, edit_manifest, golden, rehash
-from tests.road import edgekd
+from tests.small_run import edgekd
 
 
 def negate(model: Path) -> None:

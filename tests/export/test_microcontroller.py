@@ -14,7 +14,7 @@ from edgekd.data.dataset import Dataset, Split
 from edgekd.devices import open_device
 from edgekd.measure import predict
 from edgekd.pipeline.bench import bench_bundles
-from edgekd.pipeline.deploy import Workshop, deploy
+from edgekd.pipeline.deploy import DeployContext, deploy
 from edgekd.pipeline.stages import Stages
 from edgekd.pipeline.verify import verify_bundle
 from edgekd.progress import SILENT
@@ -106,8 +106,8 @@ def test_a_run_scores_it_there_and_says_what_was_executed(tmp_path: Path) -> Non
     train, val, test = (samples.take(part) for part in np.split(np.arange(len(x)), [8, 56]))
     data = Dataset("made", train, val, test, tuple("abcdefghijkl"), Preprocessing())
     paths = {scheme: tmp_path / f"{scheme}.onnx" for scheme in graphs}
-    shop = Workshop(recipe(), data, Stages(tmp_path / "run", SILENT), SILENT, paths, {})
-    found = deploy(shop, TARGET, {"float": 1.0, TARGET.scheme: 0.95}, timed=True)
+    context = DeployContext(recipe(), data, Stages(tmp_path / "run", SILENT), SILENT, paths, {})
+    found = deploy(context, TARGET, {"float": 1.0, TARGET.scheme: 0.95}, timed=True)
     assert (found["status"], found["metric_source"]) == ("ok", "device"), found["reason"]
     assert "no latency is claimed of a microcontroller" in found["reason"]
     assert [row["batch"] for row in found["parity"]] == [1]

@@ -31,7 +31,7 @@ from edgekd.onnx_import.inputs import read_inputs
 from edgekd.onnx_import.quantized import holds_integers, import_quantized
 from edgekd.onnx_import.read import read_model
 from edgekd.onnx_import.uniform import uniform
-from edgekd.pipeline.fleet import muster
+from edgekd.pipeline.fleet import parse_devices
 from edgekd.plugins import builtin
 from edgekd.quantization.scheme import SCHEMES
 from edgekd.reading import reading
@@ -41,7 +41,7 @@ from edgekd.target import load_target
 from tests.factories import Net, quantize
 from tests.fuzz.mutate import mutate_archive, mutate_bytes, mutate_json, mutate_model
 from tests.fuzz.samples import ANSWER, FLEET, RUN, SSH, TARGET
-from tests.road import write_recipe
+from tests.small_run import write_recipe
 
 SAMPLES = 8
 
@@ -270,7 +270,7 @@ RECORDS = {
 READERS = {
     "recipe": Reader(make_recipe, mutate_bytes, lambda path: discard(load_recipe(str(path)))),
     "target": Reader(text("t.toml", TARGET), mutate_bytes, lambda path: discard(load_target(str(path)))),
-    "fleet": Reader(text("f.toml", FLEET), mutate_bytes, lambda path: discard(muster(fleet=path))),
+    "fleet": Reader(text("f.toml", FLEET), mutate_bytes, lambda path: discard(parse_devices(fleet=path))),
     "ssh-config": Reader(text("config", SSH), mutate_bytes, lambda path: discard(host_aliases(path))),
     "manifest-bytes": Reader(make_bundle, mutate_bytes, read_bundle),
     "manifest-values": Reader(make_bundle, mutate_json, read_bundle),

@@ -95,8 +95,8 @@ def _limit() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU, CPU))
     pages = int(Path("/proc/self/statm").read_text().split()[0])
-    room = pages * resource.getpagesize() + MEMORY
-    resource.setrlimit(resource.RLIMIT_AS, (room, room))
+    context = pages * resource.getpagesize() + MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (context, context))
     signal.alarm(WALL)
 
 

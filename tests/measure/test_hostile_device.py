@@ -13,7 +13,7 @@ from edgekd.measure.facts import machine_facts
 from edgekd.measure.telemetry import watch
 from tests.export.runner import run
 from tests.measure.bundles import MakeBundle
-from tests.road import complaint, edgekd
+from tests.small_run import complaint, edgekd
 
 HUGE = 10**400
 NAN, INF = float("nan"), float("inf")

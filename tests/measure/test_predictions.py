@@ -12,7 +12,7 @@ from edgekd.devices import open_device
 from edgekd.errors import DeviceError
 from edgekd.measure import predict
 from tests.measure.bundles import Array, MakeBundle, bundle, golden
-from tests.road import complaint, edgekd
+from tests.small_run import complaint, edgekd
 
 __all__ = ["bundle"]
 

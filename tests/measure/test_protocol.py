@@ -45,7 +45,7 @@ def test_predictions_do_not_depend_on_the_batch(device: Device, bundle: MakeBund
 
 def test_verify_and_census_are_typed(device: Device, bundle: MakeBundle) -> None:
     (verdict,) = measure.verify(device, bundle("onnxruntime"))
-    kernels = measure.census(device, bundle("onnxruntime"))
+    kernels = measure.operator_coverage(device, bundle("onnxruntime"))
     assert verdict.ok
     assert verdict.output == "logits"
     assert (kernels.int8, kernels.total) == (10, 10)
@@ -64,13 +64,13 @@ def test_options_batch_and_threads_reach_the_runner(device: Device, bundle: Make
     session = Session(device, bundle("onnxruntime"), {"optimize": "none"}, batch=3, threads=2)
     replicate = session.bench(seconds=0.01, count=5)
     assert (replicate.timing.batch, replicate.timing.threads) == (3, 2)
-    assert session.census().int8 == 0
+    assert session.operator_coverage().int8 == 0
 
 
 def test_a_damaged_bundle_is_bad_input(device: Device, own_bundle: Path) -> None:
     (own_bundle / "model.onnx").write_bytes(b"")
     with pytest.raises(BadInputError, match="sha256"):
-        measure.census(device, own_bundle)
+        measure.operator_coverage(device, own_bundle)
 
 
 def test_a_missing_runtime_is_told_from_a_failing_one(
@@ -79,14 +79,14 @@ def test_a_missing_runtime_is_told_from_a_failing_one(
     (tmp_path / "onnxruntime.py").write_text("raise ImportError('hidden')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(MissingRuntimeError, match="pip install onnxruntime"):
-        measure.census(device, own_bundle)
+        measure.operator_coverage(device, own_bundle)
 
 
 def test_a_rejected_model_is_a_device_error(device: Device, own_bundle: Path) -> None:
     (own_bundle / "model.onnx").write_bytes(b"not a model")
     rehash(own_bundle)
     with pytest.raises(DeviceError):
-        measure.census(device, own_bundle)
+        measure.operator_coverage(device, own_bundle)
 
 
 def test_a_runner_killed_midway_is_a_lost_device(device: Device, own_bundle: Path) -> None:
@@ -121,14 +121,14 @@ def test_a_hung_runner_is_a_lost_device(own_bundle: Path, tmp_path: Path) -> Non
     interpreter.chmod(0o755)
     device.python = str(interpreter)
     with pytest.raises(DeviceError, match="no answer within 1 s"):
-        Session(device, own_bundle, timeout=1.0).census()
+        Session(device, own_bundle, timeout=1.0).operator_coverage()
     device.close()
 
 
 def test_a_manifest_of_another_model_is_bad_input(device: Device, own_bundle: Path) -> None:
     edit_manifest(own_bundle, outputs=[])
     with pytest.raises(BadInputError, match="its manifest differs"):
-        measure.census(device, own_bundle)
+        measure.operator_coverage(device, own_bundle)
 
 
 END = json.dumps({"record": "end", "ok": True})

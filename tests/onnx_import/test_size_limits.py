@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgekd.errors import BadInputError
 from edgekd.onnx_import.read import read_model
 from edgekd.onnx_import.size_limits import DEPTH, require_within_limits
-from tests.road import complaint, edgekd
+from tests.small_run import complaint, edgekd
 
 NAN = np.float32("nan")
 X = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 2, 6, 6])

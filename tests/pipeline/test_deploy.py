@@ -9,7 +9,7 @@ import onnx
 from edgekd.backends.reference import Reference
 from edgekd.bundle import Preprocessing
 from edgekd.data.dataset import Dataset, Split
-from edgekd.pipeline.deploy import Workshop, deploy
+from edgekd.pipeline.deploy import DeployContext, deploy
 from edgekd.pipeline.stages import Stages
 from edgekd.progress import SILENT
 from edgekd.recipe import Recipe
@@ -43,8 +43,10 @@ def test_a_variant_that_answers_nan_for_one_sample_is_broken(tmp_path: Path) -> 
     samples = Split(x, Reference(graphs["float"]).run({"input": x})["logits"].argmax(1))
     train, val, test = (samples.take(part) for part in np.split(np.arange(len(x)), [8, 56]))
     data = Dataset("made", train, val, test, tuple("abcdefghijkl"), Preprocessing())
-    shop = Workshop(recipe(f"local:?python={astray}"), data, Stages(tmp_path / "run", SILENT), SILENT, paths, {})
-    found = deploy(shop, TARGET, {"float": 1.0, TARGET.scheme: 0.95}, timed=False)
+    context = DeployContext(
+        recipe(f"local:?python={astray}"), data, Stages(tmp_path / "run", SILENT), SILENT, paths, {}
+    )
+    found = deploy(context, TARGET, {"float": 1.0, TARGET.scheme: 0.95}, timed=False)
     assert found["status"] == "ok", found["reason"]
     assert found["variants"]["float"]["broken"] == "its output is not finite"
     assert found["variants"]["int8"]["broken"] is None

@@ -10,12 +10,12 @@ from onnx import numpy_helper
 from edgekd.bundle import load_bundle
 from edgekd.data.dataset import normalisation, prepare
 from tests import factories
-from tests.road import EXECUTED, complaint, edgekd
+from tests.small_run import EXECUTED, complaint, edgekd
 
 
 @pytest.fixture(scope="module")
-def calibration(road, tmp_path_factory):
-    with np.load(road.data) as archive:
+def calibration(small_run, tmp_path_factory):
+    with np.load(small_run.data) as archive:
         inputs = prepare(archive["x_train"], normalisation(archive["x_train"]))
     path = tmp_path_factory.mktemp("calibration") / "x.npz"
     np.savez(path, input=inputs)
@@ -27,8 +27,8 @@ def export(model, target, out, *arguments):
 
 
 @pytest.mark.parametrize("target", EXECUTED)
-def test_a_float_graph_is_calibrated_and_proven(road, calibration, tmp_path, target):
-    done = export(road.folder / "onnx" / "float.onnx", target, tmp_path, "--calibration", calibration)
+def test_a_float_graph_is_calibrated_and_proven(small_run, calibration, tmp_path, target):
+    done = export(small_run.folder / "onnx" / "float.onnx", target, tmp_path, "--calibration", calibration)
     assert done.exit_code == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["status"] == "ok", report["reason"]
@@ -40,15 +40,15 @@ def test_a_float_graph_is_calibrated_and_proven(road, calibration, tmp_path, tar
 
 
 @pytest.mark.parametrize("target", EXECUTED)
-def test_a_qdq_graph_keeps_every_bit_for_another_target_of_its_scheme(road, tmp_path, target):
-    done = export(road.folder / "onnx" / "int8-asymmetric.onnx", target, tmp_path)
+def test_a_qdq_graph_keeps_every_bit_for_another_target_of_its_scheme(small_run, tmp_path, target):
+    done = export(small_run.folder / "onnx" / "int8-asymmetric.onnx", target, tmp_path)
     assert done.exit_code == 0, done.stderr
-    exported, own = load_bundle(tmp_path / f"int8-asymmetric-{target}"), load_bundle(road.bundle(target))
+    exported, own = load_bundle(tmp_path / f"int8-asymmetric-{target}"), load_bundle(small_run.bundle(target))
     assert exported.model_files == own.model_files  # the same hashes: scales, zero points and weights are bit-equal
 
 
-def test_scales_are_those_of_the_graph(road, tmp_path):
-    source = road.folder / "onnx" / "int8-asymmetric.onnx"
+def test_scales_are_those_of_the_graph(small_run, tmp_path):
+    source = small_run.folder / "onnx" / "int8-asymmetric.onnx"
     assert export(source, "x86-onnxruntime", tmp_path).exit_code == 0
     assert scales(tmp_path / "int8-asymmetric-x86-onnxruntime" / "model.onnx") == scales(source)
 
@@ -61,8 +61,8 @@ def scales(path):
     return [(node.op_type, *(constants[name].tobytes() for name in node.input[1:])) for node in quantisers]
 
 
-def test_what_cannot_run_here_is_unverified(road, tmp_path):
-    done = export(road.folder / "onnx" / "int8-symmetric.onnx", "jetson-orin-nano", tmp_path)
+def test_what_cannot_run_here_is_unverified(small_run, tmp_path):
+    done = export(small_run.folder / "onnx" / "int8-symmetric.onnx", "jetson-orin-nano", tmp_path)
     assert done.exit_code == 4, done.stderr
     report = json.loads(done.stdout)
     assert report["status"] == "unverified"
@@ -75,15 +75,15 @@ def test_what_cannot_run_here_is_unverified(road, tmp_path):
 @pytest.mark.parametrize(
     ("scheme", "target"), [("int8-asymmetric", "jetson-orin-nano"), ("int8-symmetric", "x86-tflite")]
 )
-def test_a_graph_of_the_other_scheme_is_refused_with_advice(road, tmp_path, scheme, target):
-    message = complaint(export(road.folder / "onnx" / f"{scheme}.onnx", target, tmp_path), 2)
+def test_a_graph_of_the_other_scheme_is_refused_with_advice(small_run, tmp_path, scheme, target):
+    message = complaint(export(small_run.folder / "onnx" / f"{scheme}.onnx", target, tmp_path), 2)
     assert f"is quantised for {scheme}" in message
     assert "export its float original with --calibration" in message
     assert not any(tmp_path.iterdir())
 
 
-def test_a_float_graph_needs_calibration(road, tmp_path):
-    message = complaint(export(road.folder / "onnx" / "float.onnx", "x86-tflite", tmp_path), 2)
+def test_a_float_graph_needs_calibration(small_run, tmp_path):
+    message = complaint(export(small_run.folder / "onnx" / "float.onnx", "x86-tflite", tmp_path), 2)
     assert "--calibration X.npz" in message
 
 
@@ -98,18 +98,20 @@ def test_a_float_graph_needs_calibration(road, tmp_path):
         ({"a": np.zeros(1), "b": np.zeros(1)}, "needs arrays input; there is: a, b"),
     ],
 )
-def test_calibration_that_does_not_fit_is_refused(road, tmp_path, arrays, words):
+def test_calibration_that_does_not_fit_is_refused(small_run, tmp_path, arrays, words):
     np.savez(tmp_path / "x.npz", **arrays)
-    refused = export(road.folder / "onnx" / "float.onnx", "x86-tflite", tmp_path, "--calibration", tmp_path / "x.npz")
+    refused = export(
+        small_run.folder / "onnx" / "float.onnx", "x86-tflite", tmp_path, "--calibration", tmp_path / "x.npz"
+    )
     assert words in complaint(refused, 2)
 
 
-def test_corrupt_files_are_refused(road, tmp_path):
-    graph, broken = road.folder / "onnx" / "float.onnx", tmp_path / "broken"
+def test_corrupt_files_are_refused(small_run, tmp_path):
+    graph, broken = small_run.folder / "onnx" / "float.onnx", tmp_path / "broken"
     broken.write_bytes(graph.read_bytes()[:1000])
     assert "broken: not a valid ONNX model" in complaint(export(broken, "x86-tflite", tmp_path), 2)
     assert "no such file" in complaint(export(tmp_path / "nowhere.onnx", "x86-tflite", tmp_path), 2)
-    broken.write_bytes(road.data.read_bytes()[:1000])
+    broken.write_bytes(small_run.data.read_bytes()[:1000])
     refused = export(graph, "x86-tflite", tmp_path, "--calibration", broken)
     assert "broken: not a readable npz file" in complaint(refused, 2)
     assert "did you mean 'x86-tflite'" in complaint(export(graph, "x86-tflit", tmp_path), 2)
@@ -157,9 +159,9 @@ def test_an_earlier_bundle_stays_where_a_new_one_is_refused(tmp_path):
     assert load_bundle(tmp_path / "out" / "net-x86-onnxruntime") == before
 
 
-def test_raw_data_need_a_bundle_that_knows_their_preprocessing(road, tmp_path):
+def test_raw_data_need_a_bundle_that_knows_their_preprocessing(small_run, tmp_path):
     exported = edgekd(
-        "export", road.folder / "onnx/int8-asymmetric.onnx", "--target", "x86-onnxruntime", "--out", tmp_path
+        "export", small_run.folder / "onnx/int8-asymmetric.onnx", "--target", "x86-onnxruntime", "--out", tmp_path
     )
     assert exported.exit_code == 0, exported.stderr
     np.savez(tmp_path / "raw.npz", x=np.zeros((4, 1, 12, 12), np.uint8), y=np.zeros(4, int))

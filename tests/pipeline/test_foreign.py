@@ -12,7 +12,7 @@ from edgekd.bundle import load_bundle
 from tests.factories import Net, quantize
 from tests.onnx_import.recurrent import recurrent, scaled, steps_of_one
 from tests.quantization.onnx_models import random
-from tests.road import EXECUTED, complaint, edgekd
+from tests.small_run import EXECUTED, complaint, edgekd
 
 
 def float_net(batch="batch", opset=21):

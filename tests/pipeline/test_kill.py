@@ -7,7 +7,7 @@ import time
 from edgekd.bundle import load_bundle
 from edgekd.files import sha256
 from edgekd.measure.results import read_rows
-from tests.road import complaint, edgekd, finish, start
+from tests.small_run import complaint, edgekd, finish, start
 
 # Where each process is stopped: (the last words in events.jsonl, the signal).
 MOMENTS = (
@@ -21,27 +21,27 @@ MOMENTS = (
 )
 
 
-def test_stopped_at_every_stage_it_ends_with_the_numbers_of_an_unbroken_run(road, tmp_path):
+def test_stopped_at_every_stage_it_ends_with_the_numbers_of_an_unbroken_run(small_run, tmp_path):
     broken = tmp_path / "run"
     for moment, number in MOMENTS:
-        stop(start("run", road.recipe, "--out", broken, env={"TMPDIR": str(tmp_path)}), broken, moment, number)
+        stop(start("run", small_run.recipe, "--out", broken, env={"TMPDIR": str(tmp_path)}), broken, moment, number)
     with (broken / "results.jsonl").open("a") as stream:
         stream.write('{"format": 1, "tim')  # as if the last kill had come while a row was written
-    assert edgekd("run", road.recipe, "--out", broken).exit_code == 0
-    assert graphs(broken) == graphs(road.folder)  # bit-equal: no tolerance
-    assert models(broken) == models(road.folder)
+    assert edgekd("run", small_run.recipe, "--out", broken).exit_code == 0
+    assert graphs(broken) == graphs(small_run.folder)  # bit-equal: no tolerance
+    assert models(broken) == models(small_run.folder)
     assert not list(broken.rglob(".*.*"))  # nothing half-written is left
-    assert metrics(json.loads((broken / "run.json").read_text())) == metrics(road.run)
+    assert metrics(json.loads((broken / "run.json").read_text())) == metrics(small_run.run)
     assert {row.key for row in read_rows(broken / "results.jsonl")} == {
-        row.key for row in read_rows(road.folder / "results.jsonl")
+        row.key for row in read_rows(small_run.folder / "results.jsonl")
     }
 
 
-def test_a_second_run_in_the_same_folder_is_refused(road, tmp_path):
+def test_a_second_run_in_the_same_folder_is_refused(small_run, tmp_path):
     folder = tmp_path / "run"
-    first = start("run", road.recipe, "--out", folder)
+    first = start("run", small_run.recipe, "--out", folder)
     wait_for(first, folder, {"event": "epoch", "stage": "teacher", "epoch": 1}, 0)
-    second = edgekd("run", road.recipe, "--out", folder, "--fresh")
+    second = edgekd("run", small_run.recipe, "--out", folder, "--fresh")
     first.send_signal(signal.SIGINT)
     assert "another run is at work" in complaint(second, 2)
     assert complaint(finish(first), 130) == "interrupted; the same command resumes"

@@ -1,4 +1,4 @@
-"""The road of a student of pairs: tokens go in, embeddings come out, and Spearman is measured on the device."""
+"""The small_run of a student of pairs: tokens go in, embeddings come out, and Spearman is measured on the device."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ import pytest
 
 from edgekd.bundle import load_bundle
 from tests.pairs import LONGEST, VOCABULARY, load
-from tests.road import complaint, edgekd
+from tests.small_run import complaint, edgekd
 
 LENGTH = 12  # of the deployed model; no sequence is longer
 TARGETS = ("x86-tflite", "x86-onnxruntime")

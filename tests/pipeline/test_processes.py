@@ -2,8 +2,8 @@
 
 import json
 
-from tests.crew import finish, launch
-from tests.road import edgekd, write_recipe
+from tests.launched import finish, launch
+from tests.small_run import edgekd, write_recipe
 
 SHORT = [
     "targets=[]", "devices={}", "teacher.training.epochs=1", "student.training.epochs=1", 'data.augmentation=["flip"]',
@@ -13,8 +13,8 @@ SHORT = [
 def test_two_processes_run_a_recipe_as_one_does(tmp_path):
     recipe, _ = write_recipe(tmp_path)
     settings = [part for setting in SHORT for part in ("--set", setting)]
-    crew = launch("-m", "edgekd", "run", recipe, "--out", tmp_path / "two", "--json", *settings)
-    (status, said, trouble), (other_status, nothing, other_trouble) = finish(crew)
+    group = launch("-m", "edgekd", "run", recipe, "--out", tmp_path / "two", "--json", *settings)
+    (status, said, trouble), (other_status, nothing, other_trouble) = finish(group)
     assert (status, other_status) == (0, 0), trouble + other_trouble
     assert nothing == ""
     two, one = (

@@ -1,4 +1,4 @@
-"""Data for a bundle that exists: what does not suit it is refused in one line, never graded."""
+"""Data for a bundle that exists: what does not suit it is refused in one line, never evaluate_on."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ from edgekd.data.ranges import range_of
 from edgekd.target import load_target
 from tests import factories
 from tests.measure.bundles import edit_manifest
-from tests.road import complaint, edgekd
+from tests.small_run import complaint, edgekd
 
 COUNT, CLASSES = 48, 10
 QUICK = ("--replicates", 1, "--seconds", 0.01, "--count", 1)

@@ -14,7 +14,7 @@ from edgekd.backends.reference import Reference
 from edgekd.distance import sqnr
 from edgekd.quantization.refine import _foreseen
 from tests.quantization.onnx_models import constants, model, random
-from tests.road import EXECUTED, edgekd
+from tests.small_run import EXECUTED, edgekd
 
 node = helper.make_node
 

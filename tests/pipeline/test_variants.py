@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgekd.pipeline.variants import Contest, strays
+from edgekd.pipeline.variants import VariantSelector, float_mismatch
 
 DROP = 0.005
 
@@ -28,18 +28,18 @@ def timed(p50: float) -> dict[str, Any]:
     }
 
 
-def contest(**rows: dict[str, Any]) -> Contest:
-    return Contest({label.replace("_", "-"): each for label, each in rows.items()}, DROP)
+def selector(**rows: dict[str, Any]) -> VariantSelector:
+    return VariantSelector({label.replace("_", "-"): each for label, each in rows.items()}, DROP)
 
 
 def test_int8_that_pays_is_shipped():
-    found = contest(int8=row(1, 100), float=row(2, 400), float16=row(2.1, 200))
+    found = selector(int8=row(1, 100), float=row(2, 400), float16=row(2.1, 200))
     assert (found.pays, found.best) == (True, "int8")
     assert found.advice == "ship int8, 2× faster than float, 4× smaller and as accurate"
 
 
 def test_int8_that_does_not_pay_gives_way_to_the_fastest_that_keeps_the_metric():
-    found = contest(
+    found = selector(
         int8=row(1.4, 120), float=row(2, 400), dynamic_range=row(1, 100, val=0.898), bf16=row(0.5, 400, val=0.8)
     )
     assert (found.pays, found.best) == (False, "dynamic-range")
@@ -48,10 +48,10 @@ def test_int8_that_does_not_pay_gives_way_to_the_fastest_that_keeps_the_metric()
 
 
 def test_where_no_difference_may_be_claimed_the_smallest_is_shipped():
-    found = contest(int8=row(1.005, 120), float=row(1, 400), dynamic_range=row(1.01, 100))
+    found = selector(int8=row(1.005, 120), float=row(1, 400), dynamic_range=row(1.01, 100))
     assert (found.pays, found.best) == (None, "dynamic-range")
     assert "as fast as int8" in found.advice
-    untimed = contest(int8=row(None, 120), float=row(None, 400))
+    untimed = selector(int8=row(None, 120), float=row(None, 400))
     assert (untimed.pays, untimed.best) == (None, "int8")
     assert untimed.advice == "ship int8, not timed beside float, 3.3× smaller and as accurate"
 
@@ -60,32 +60,32 @@ def test_an_emulated_devices_times_choose_nothing():
     rows = {"int8": row(9, 120), "float": row(1, 400)}
     for each in rows.values():
         each["latency_ms"] |= {"flags": ["emulated"]}
-    found = contest(**rows)
+    found = selector(**rows)
     assert (found.pays, found.best) == (None, "int8")
     assert found.advice == "ship int8, not timed beside float, 3.3× smaller and as accurate"
 
 
 def test_int8_beyond_the_limit_is_not_shipped_however_fast():
-    found = contest(int8=row(1, 100, val=0.88), float=row(2, 400))
+    found = selector(int8=row(1, 100, val=0.88), float=row(2, 400))
     assert (found.pays, found.best) == (False, "float")
     assert found.advice.startswith("int8 loses 2.0 points on val (0.5 allowed): ship float, 2× slower than int8")
 
 
 def test_the_limit_itself_is_kept():
     """Of metrics that float64 holds exactly."""
-    assert Contest({"int8": row(1, 1, val=0.5), "float": row(2, 2, val=0.75)}, 0.25).best == "int8"
+    assert VariantSelector({"int8": row(1, 1, val=0.5), "float": row(2, 2, val=0.75)}, 0.25).best == "int8"
 
 
 def test_what_is_not_proven_is_never_shipped():
-    found = contest(int8=row(1, 100, broken="7 steps"), float=row(3, 400), float16=row(2, 200))
+    found = selector(int8=row(1, 100, broken="7 steps"), float=row(3, 400), float16=row(2, 200))
     assert (found.pays, found.best) == (False, "float16")
     assert found.advice.startswith("int8 is not proven here: ship float16, 2× slower than int8, 2× larger")
-    nothing = contest(int8=row(1, 100, broken="7 steps"), float=row(3, 400, broken="5 dB"))
+    nothing = selector(int8=row(1, 100, broken="7 steps"), float=row(3, 400, broken="5 dB"))
     assert (nothing.pays, nothing.best, nothing.advice) == (False, None, None)
 
 
 def test_a_lead_that_two_digits_would_call_1_is_said_in_words():
-    told = contest(int8=row(1, 100), float=row(1.03, 400)).advice
+    told = selector(int8=row(1, 100), float=row(1.03, 400)).advice
     assert told == "ship int8, barely faster than float, 4× smaller and as accurate"
 
 
@@ -99,8 +99,8 @@ def noisy(decibel: float) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize(("precision", "least"), [("float", 60), ("float16", 40), ("dynamic-range", 20)])
 def test_each_precision_has_to_come_near_the_float_graph(precision, least):
     """3200 values of noise have its power to within a few hundredths of a dB; 1 dB is far from that."""
-    assert strays(*noisy(least + 1), precision, classes=False) is None
-    assert f"{least} required" in strays(*noisy(least - 1), precision, classes=False)
+    assert float_mismatch(*noisy(least + 1), precision, classes=False) is None
+    assert f"{least} required" in float_mismatch(*noisy(least - 1), precision, classes=False)
 
 
 def test_classes_have_to_be_the_same_where_they_are_clear():
@@ -109,11 +109,11 @@ def test_classes_have_to_be_the_same_where_they_are_clear():
     reference[:, -2] = reference[:, -1] - 4.5 * 2 / 255
     answers = reference.copy()
     answers[:2, -2:] = answers[:2, :-3:-1]
-    assert strays(answers, reference, "dynamic-range", classes=False) is None
-    assert strays(answers, reference, "dynamic-range", classes=True).startswith("98.00% of the clear inputs")
+    assert float_mismatch(answers, reference, "dynamic-range", classes=False) is None
+    assert float_mismatch(answers, reference, "dynamic-range", classes=True).startswith("98.00% of the clear inputs")
 
 
 def test_answers_that_are_not_finite_are_no_answers():
     answers, reference = noisy(60)
     answers[5, 5] = np.nan
-    assert "not finite" in strays(answers, reference, "float", classes=True)
+    assert "not finite" in float_mismatch(answers, reference, "float", classes=True)

@@ -4,11 +4,11 @@ import pytest
 
 from edgekd.errors import BadInputError
 from edgekd.quantization.float_rules import float_rules
+from edgekd.quantization.graph_ir import Op, View
 from edgekd.quantization.placement import Placement, place, share_moved
 from edgekd.quantization.ranges import Affine
 from edgekd.quantization.scheme import SCHEMES
 from edgekd.quantization.selection import Kept
-from edgekd.quantization.view import Op, View
 
 ASYMMETRIC, SYMMETRIC = SCHEMES["int8-asymmetric"], SCHEMES["int8-symmetric"]
 

@@ -1,10 +1,10 @@
 import pytest
 
 from edgekd.errors import BadInputError
+from edgekd.quantization.graph_ir import Op, View
 from edgekd.quantization.placement import place
 from edgekd.quantization.scheme import SCHEMES
 from edgekd.quantization.selection import select
-from edgekd.quantization.view import Op, View
 
 ASYMMETRIC = SCHEMES["int8-asymmetric"]
 

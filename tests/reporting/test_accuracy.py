@@ -4,8 +4,8 @@ from edgekd.reporting.accuracy import steps, takeaway
 
 
 def test_each_step_is_held_against_the_one_it_came_from(run: dict[str, Any]) -> None:
-    road = {step.label: step for step in steps(run)}
-    assert list(road) == [
+    small_run = {step.label: step for step in steps(run)}
+    assert list(small_run) == [
         "Teacher",
         "Student, alone",
         "Student, taught",
@@ -16,11 +16,11 @@ def test_each_step_is_held_against_the_one_it_came_from(run: dict[str, Any]) -> 
         "x86-onnxruntime",
         "jetson-orin-nano (not run)",
     ]
-    assert road["Student, taught"].against is road["Student, alone"]
-    assert road["int8-symmetric"].against is road["Student, taught"]
-    assert road["x86-tflite"].against is road["int8-asymmetric"]
-    jetson = road["jetson-orin-nano (not run)"]
-    assert jetson.against is road["int8-symmetric"]
+    assert small_run["Student, taught"].against is small_run["Student, alone"]
+    assert small_run["int8-symmetric"].against is small_run["Student, taught"]
+    assert small_run["x86-tflite"].against is small_run["int8-asymmetric"]
+    jetson = small_run["jetson-orin-nano (not run)"]
+    assert jetson.against is small_run["int8-symmetric"]
     assert not jetson.measured
 
 
@@ -38,6 +38,6 @@ def test_the_takeaway_counts_what_was_won_and_lost(run: dict[str, Any]) -> None:
 
 def test_a_missing_scratch_control_leaves_the_teacher_to_compare_with(run: dict[str, Any]) -> None:
     del run["student_scratch"]
-    road = {step.label: step for step in steps(run)}
-    assert road["Student, taught"].against is road["Teacher"]
+    small_run = {step.label: step for step in steps(run)}
+    assert small_run["Student, taught"].against is small_run["Teacher"]
     assert takeaway(steps(run)).startswith("From there")

@@ -21,7 +21,7 @@ import numpy as np
 from edgekd.files import sha256, write_bytes
 from edgekd.measure.results import read_rows
 from edgekd.pipeline.sources import reach
-from tests.road import arrays
+from tests.small_run import arrays
 
 COUNT, KILL, FULL = 0, 1, 2
 HOW = {"kill": KILL, "full": FULL}
@@ -200,10 +200,10 @@ def _become_a_run(recipe: Path, folder: Path, said: Path, log: Path | None, numb
     status: Any = 70
     try:
         from edgekd import cli
-        from edgekd.pipeline import road
+        from edgekd.pipeline import run as run_module
 
         if not drawn:  # half of a point's time
-            road.write_report = lambda run: write_bytes(run / "report.html", b"")
+            run_module.write_report = lambda run: write_bytes(run / "report.html", b"")
         if log is not None:
             descriptor = os.open(log, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
             ctypes.CDLL(None).strikes_arm(os.fsencode(folder), descriptor, number, how)
@@ -226,12 +226,12 @@ def warm_up() -> None:
     import torch.onnx
 
     import edgekd.backends.onnxruntime
-    import edgekd.pipeline.road as road
+    import edgekd.pipeline.run as run_module
     import edgekd.reporting.tables  # noqa: F401
 
     del matplotlib, onnxruntime, onnxscript
     torch.set_num_threads(1)
-    road.rehearse = lambda *_: None  # it touches no file
+    run_module.rehearse = lambda *_: None  # it touches no file
     reach(["edgekd.pipeline.quantise", "edgekd.pipeline.deploy", "edgekd.pipeline.timing", *BY_NAME])
 
 

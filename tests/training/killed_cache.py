@@ -12,7 +12,7 @@ from edgekd.bundle import Preprocessing
 from edgekd.data import Dataset, Split
 from edgekd.progress import SILENT
 from edgekd.recipe import Cache, Data
-from edgekd.training import CachedTeacher, Teacher, answer_files
+from edgekd.training import CachedTeacher, Teacher, teacher_cache_files
 from edgekd.training.batches import Batches
 
 
@@ -28,8 +28,8 @@ class Slow(nn.Module):
 
 def build(folder: Path, pause: float = 0.0) -> None:
     torch.set_num_threads(1)
-    answer_files.COMMIT_SECONDS = 0.0
-    answer_files.CHUNK = 32
+    teacher_cache_files.COMMIT_SECONDS = 0.0
+    teacher_cache_files.CHUNK = 32
     random = np.random.default_rng(0)
     split = Split(random.integers(0, 256, (500, 1, 8, 8), np.uint8), np.arange(500, dtype=np.int64) % 20)
     data = Dataset("noise", split, split, split, tuple("abcdefghijklmnopqrst"), Preprocessing(scale=1 / 255))

@@ -15,15 +15,15 @@ from edgekd.training.batches import Batch
 
 
 @given(st.integers(1, 40), st.integers(1, 12), st.sampled_from([1, 2]))
-def test_pieces_are_the_rows_in_order_and_nearly_equal(units, parts, unit):
-    rows = torch.arange(units * unit)
-    pieces = micro_batches(Batch(rows.float()[:, None], rows, rows, view=1), parts, unit)
+def test_pieces_are_the_rows_in_order_and_nearly_equal(units, parts, group_size):
+    rows = torch.arange(units * group_size)
+    pieces = micro_batches(Batch(rows.float()[:, None], rows, rows, view=1), parts, group_size)
     assert len(pieces) == min(parts, units)
     assert torch.equal(torch.cat([piece.indices for piece in pieces]), rows)
     assert torch.equal(torch.cat([piece.inputs[:, 0] for piece in pieces]), rows.float())
     sizes = {len(piece.labels) for piece in pieces}
-    assert max(sizes) - min(sizes) <= unit
-    assert all(size % unit == 0 for size in sizes)
+    assert max(sizes) - min(sizes) <= group_size
+    assert all(size % group_size == 0 for size in sizes)
     assert {piece.view for piece in pieces} == {1}
 
 

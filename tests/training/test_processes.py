@@ -13,10 +13,10 @@ import torch
 
 from edgekd.training.checkpoint import load_checkpoint
 from edgekd.training.weights import read_tensors
-from tests.crew import finish, launch
-from tests.training import crew_run
+from tests.launched import finish, launch
+from tests.training import group_run
 
-SCRIPT = Path(crew_run.__file__)
+SCRIPT = Path(group_run.__file__)
 LAUNCHER = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
 
 
@@ -55,14 +55,14 @@ def test_two_processes_follow_the_loss_curve_of_one(unbroken, tmp_path):
 
 
 def test_one_interrupted_process_stops_all_and_resumed_they_end_with_equal_weights(unbroken, tmp_path):
-    crew = launch(SCRIPT, tmp_path, 0.05)
+    group = launch(SCRIPT, tmp_path, 0.05)
     deadline = time.monotonic() + 120
     while load_checkpoint(tmp_path, "k") is None:
         assert time.monotonic() < deadline
-        assert all(process.poll() is None for process in crew)
+        assert all(process.poll() is None for process in group)
         time.sleep(0.01)
-    crew[1].send_signal(signal.SIGTERM)
-    assert all("KeyboardInterrupt" in errors for _, _, errors in finish(crew))
+    group[1].send_signal(signal.SIGTERM)
+    assert all("KeyboardInterrupt" in errors for _, _, errors in finish(group))
     position, _ = load_checkpoint(tmp_path, "k")
     assert 1 <= position.step < 20
     ended = finish(launch(SCRIPT, tmp_path))
@@ -76,35 +76,35 @@ MESSAGES = """
 import torch
 from torch import nn
 from edgekd.errors import EdgekdError
-from edgekd.training.processes import crew
-crew = crew()
+from edgekd.training.processes import process_group
+group = process_group()
 
-def lead(work):
+def try_on_main(work):
     try:
-        print(crew.lead(work))
+        print(group.run_on_main(work))
     except (EdgekdError, KeyboardInterrupt, ZeroDivisionError) as error:
         print(type(error).__name__, error)
 
 def interrupt():
     raise KeyboardInterrupt
 
-lead(lambda: 1 / 0)
-lead(interrupt)
-lead(lambda: crew.lead(lambda: {"leader": crew.number}))  # within, the main process is alone
-print(crew.any(crew.number == 1), crew.any(False))
+try_on_main(lambda: 1 / 0)
+try_on_main(interrupt)
+try_on_main(lambda: group.run_on_main(lambda: {"leader": group.number}))  # within, the main process is alone
+print(group.any(group.number == 1), group.any(False))
 
 wide = nn.Parameter(torch.zeros(1, 2, 3, 3).to(memory_format=torch.channels_last))
 mine, nobodys = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2))
-wide.grad = torch.arange(18.).view(1, 2, 3, 3).to(memory_format=torch.channels_last) * (crew.number + 1)
-if crew.number:
+wide.grad = torch.arange(18.).view(1, 2, 3, 3).to(memory_format=torch.channels_last) * (group.number + 1)
+if group.number:
     mine.grad = torch.ones(2)
-print(crew.sum_gradients([wide, mine, nobodys], [torch.tensor(1.5), float(crew.number)]))
+print(group.sum_gradients([wide, mine, nobodys], [torch.tensor(1.5), float(group.number)]))
 print(torch.equal(wide.grad, 3 * torch.arange(18.).view(1, 2, 3, 3)), mine.grad.tolist(), nobodys.grad)
 
-number, flag = torch.tensor(crew.number), torch.tensor([crew.number == 0])
-tensors = [torch.full((3,), crew.number + 1, dtype=torch.uint8), torch.full((2, 2), crew.number + 0.5)]
+number, flag = torch.tensor(group.number), torch.tensor([group.number == 0])
+tensors = [torch.full((3,), group.number + 1, dtype=torch.uint8), torch.full((2, 2), group.number + 0.5)]
 tensors += [number, flag, torch.zeros(0)]
-crew.share(tensors)
+group.share(tensors)
 print([tensor.tolist() for tensor in tensors])
 """
 
@@ -119,7 +119,7 @@ def test_what_processes_tell_each_other():
     ]
     failures = [
         ["ZeroDivisionError division by zero", "KeyboardInterrupt "],
-        ["LeaderError the main process has stopped: ZeroDivisionError: division by zero", "KeyboardInterrupt "],
+        ["MainProcessError the main process has stopped: ZeroDivisionError: division by zero", "KeyboardInterrupt "],
     ]
     for failure, (status, said, trouble) in zip(failures, finish(launch("-c", MESSAGES)), strict=True):
         assert (status, said.splitlines()) == (0, [*failure, *common]), trouble
@@ -136,11 +136,11 @@ def tell():  # runs after what is registered later
 atexit.register(tell)
 import torch
 from torch import nn
-from edgekd.training.processes import crew
-crew = crew()
+from edgekd.training.processes import process_group
+group = process_group()
 torch.optim.SGD([nn.Parameter(torch.ones(1))])  # imports much of torch.distributed
-crew.any(True)
-sys.exit(crew.number)
+group.any(True)
+sys.exit(group.number)
 """
 
 

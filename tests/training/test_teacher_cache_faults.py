@@ -17,7 +17,7 @@ from torch import nn
 
 from edgekd.errors import BadInputError, DiskFullError
 from edgekd.progress import SILENT, Reporter
-from edgekd.training import CachedTeacher, Teacher, answer_files
+from edgekd.training import CachedTeacher, Teacher, teacher_cache_files
 from edgekd.training.batches import Batches
 from tests.training.killed_cache import build
 
@@ -107,8 +107,8 @@ class Filling(nn.Module):
 
 @pytest.fixture
 def every_chunk_committed(monkeypatch):
-    monkeypatch.setattr(answer_files, "COMMIT_SECONDS", 0.0)
-    monkeypatch.setattr(answer_files, "CHUNK", 64)
+    monkeypatch.setattr(teacher_cache_files, "COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr(teacher_cache_files, "CHUNK", 64)
 
 
 def prepare(teacher, folder, data, recipe, reporter=SILENT):
@@ -119,7 +119,7 @@ def prepare(teacher, folder, data, recipe, reporter=SILENT):
 @pytest.mark.usefixtures("every_chunk_committed")
 def test_a_disk_that_fills_up_is_one_clear_line_and_it_continues(small_disk, tmp_path, blobs, recipe_data, network):
     teacher, data = Filling(network(), small_disk), blobs(samples=1000)
-    with pytest.raises(DiskFullError, match=r"view-0\.partial: the disk is full: make room, and the same command"):
+    with pytest.raises(DiskFullError, match=r"view-0\.partial: the disk is full: make context, and the same command"):
         prepare(teacher, small_disk / "answers", data, recipe_data)
     (small_disk / "filler").unlink()
     assert reached(small_disk / "answers") == 64

@@ -7,8 +7,8 @@ import onnx
 from onnx import NodeProto, TensorProto
 
 from edgekd.onnx_graph import Graph, inferred
-from edgekd.quantization.islands import float_nodes
-from edgekd.quantization.view import WEIGHTED
+from edgekd.quantization.float_fallback import float_nodes
+from edgekd.quantization.graph_ir import WEIGHTED
 
 # Norms, exponentials of large sums and means of squares keep float32: they overflow, or lose what they subtract.
 HALF = WEIGHTED | {

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgekd.backends.reference import Reference, output_steps
-from edgekd.quantization.islands import float_layers
+from edgekd.quantization.float_fallback import float_layers
 from edgekd.quantization.qat import calibrate, export_qdq, prepare
 from edgekd.quantization.scheme import SCHEMES
 from tests.quantization.nets import images

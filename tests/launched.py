@@ -14,19 +14,19 @@ def launch(*arguments: Any, size: int = 2) -> list[subprocess.Popen[str]]:
         port = probe.getsockname()[1]
     common = {"OMP_NUM_THREADS": "1", "WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     common |= {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": "", "LOCAL_WORLD_SIZE": size}
-    crew = []
+    group = []
     for number in range(size):
         own = {name: str(value) for name, value in (common | {"RANK": number, "LOCAL_RANK": number}).items()}
         argv, pipe = [sys.executable, *map(str, arguments)], subprocess.PIPE
-        crew.append(subprocess.Popen(argv, env=os.environ | own, stdout=pipe, stderr=pipe, text=True))
-    return crew
+        group.append(subprocess.Popen(argv, env=os.environ | own, stdout=pipe, stderr=pipe, text=True))
+    return group
 
 
-def finish(crew: list[subprocess.Popen[str]], seconds: float = 240) -> list[tuple[int, str, str]]:
+def finish(group: list[subprocess.Popen[str]], seconds: float = 240) -> list[tuple[int, str, str]]:
     """Exit status, stdout and stderr of each; a process that hangs fails the test, and none is left behind."""
     try:
-        said = [process.communicate(timeout=seconds) for process in crew]
-        return [(process.returncode, *streams) for process, streams in zip(crew, said, strict=True)]
+        said = [process.communicate(timeout=seconds) for process in group]
+        return [(process.returncode, *streams) for process, streams in zip(group, said, strict=True)]
     finally:
-        for process in crew:
+        for process in group:
             process.kill()

@@ -13,10 +13,10 @@ typedef struct {
     bool known;
     size_t int8, total, delegated, fallback, counts[OPERATORS];
     const char *how;
-} Census;
+} OperatorCoverage;
 
 /* Count the nodes of a model as far as delegates have taken them. */
-Census census_of(const TfLite *api, TfLiteInterpreter *interpreter);
+OperatorCoverage operator_coverage_of(const TfLite *api, TfLiteInterpreter *interpreter);
 
 /* "CONV_2D", by a code below OPERATORS. */
 const char *operator_name(size_t code);

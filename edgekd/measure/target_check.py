@@ -33,7 +33,7 @@ NAME = re.compile(r"(?:Cortex-|Neoverse )\w+")
 VISIBLE = 0.8  # of a device's memory: firmware, GPU and camera keep some of it
 
 
-def unlike(machine: Machine, target: Target) -> Iterator[tuple[str, str, str]]:
+def mismatches(machine: Machine, target: Target) -> Iterator[tuple[str, str, str]]:
     """What does not fit: the fact, what was found, and what that means."""
     facts, question = target.facts, f"is it a device for {target.name}?"
     for feature in facts.lacking(machine.flags):

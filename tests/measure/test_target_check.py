@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from edgekd.measure.facts import Machine
-from edgekd.measure.likeness import CORES, NAME, unlike
+from edgekd.measure.target_check import CORES, NAME, mismatches
 from edgekd.target import Target, builtin_targets, load_target
 
 PARTS = {name: part for part, name in CORES.items()}
@@ -27,7 +27,7 @@ def described(target: Target, **more: Any) -> Machine:
 @pytest.mark.parametrize("name", builtin_targets())
 def test_every_profile_fits_its_own_device(name: str) -> None:
     target = load_target(name)
-    assert list(unlike(described(target), target)) == []
+    assert list(mismatches(described(target), target)) == []
 
 
 @pytest.mark.parametrize("name", [name for name in builtin_targets() if not name.startswith("tflm")])
@@ -38,18 +38,18 @@ def test_every_arm_core_of_a_profile_is_recognised(name: str) -> None:
 
 def test_a_pi_4_is_no_pi_5() -> None:
     pi4, pi5 = load_target("raspberry-pi-4"), load_target("raspberry-pi-5")
-    doubts = list(unlike(described(pi4), pi5))
+    doubts = list(mismatches(described(pi4), pi5))
     assert [found for what, found, _ in doubts if what == "CPU"] == ["lacks asimddp", "lacks asimdhp", "Cortex-A72"]
     assert {advice for _, _, advice in doubts} == {"is it a device for raspberry-pi-5?"}
 
 
 def test_cores_and_memory_that_are_missing_are_counted() -> None:
     target = load_target("jetson-orin-nano")
-    doubts = list(unlike(described(target, cores=4, memory_mb=3700), target))
+    doubts = list(mismatches(described(target, cores=4, memory_mb=3700), target))
     assert doubts == [
         ("cores", "4 of 6", "a power mode or a cpuset holds the others back"),
         ("memory", "3.7 of 8 GB", "a smaller model of it?"),
     ]
-    assert ("cores", "8 instead of 6", "is it a device for jetson-orin-nano?") in unlike(
+    assert ("cores", "8 instead of 6", "is it a device for jetson-orin-nano?") in mismatches(
         described(target, cores=8), target
     )

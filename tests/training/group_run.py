@@ -1,4 +1,4 @@
-"""A training for several processes: `crew_run.py FOLDER [SECONDS_PER_STEP]` trains, and leaves losses and weights."""
+"""A training for several processes: `group_run.py FOLDER [SECONDS_PER_STEP]` trains, and leaves losses and weights."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ from edgekd.distillation.kd import KD
 from edgekd.progress import SILENT
 from edgekd.recipe import Data, Training
 from edgekd.training import Distill, Teacher, train
-from edgekd.training.processes import crew
+from edgekd.training.processes import process_group
 from edgekd.training.weights import save_tensors
 
 
@@ -40,9 +40,9 @@ def main(folder: Path, pause: float) -> None:
         seed=3, key="k", reporter=SILENT, on_progress=slow,
     )  # fmt: skip
     losses = [record["loss"] for record in trained.history]
-    place = folder / f"process-{crew().number}"
+    place = folder / f"process-{process_group().number}"
     save_tensors(student.state_dict(), place.with_suffix(".safetensors"))
-    place.with_suffix(".json").write_text(json.dumps({"processes": crew().size, "losses": losses}))
+    place.with_suffix(".json").write_text(json.dumps({"processes": process_group().size, "losses": losses}))
 
 
 if __name__ == "__main__":

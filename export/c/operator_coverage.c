@@ -1,4 +1,4 @@
-#include "census.h"
+#include "operator_coverage.h"
 
 #include "failure.h"
 
@@ -8,7 +8,7 @@ enum { CUSTOM = 32, DELEGATE = 51 };
 
 typedef struct {
     const TfLite *api;
-    Census census;
+    OperatorCoverage operator_coverage;
 } Count;
 
 static bool is_weighted(int32_t code) {
@@ -38,13 +38,13 @@ static TfLiteStatus look_around(TfLiteOpaqueContext *context, TfLiteDelegate *de
         if (api->OpaqueContextGetNodeAndRegistration(context, (int)index, &node, &operator) != kTfLiteOk)
             return kTfLiteError;
         int32_t code = api->OperatorGetBuiltInCode(operator);
-        count->census.counts[code >= 0 && code < OPERATORS ? code : CUSTOM]++; /* newer than this list, too */
+        count->operator_coverage.counts[code >= 0 && code < OPERATORS ? code : CUSTOM]++; /* newer than this list, too */
         if (!is_weighted(code)) continue;
-        count->census.total++;
-        count->census.int8 += is_int8(api, context, node);
+        count->operator_coverage.total++;
+        count->operator_coverage.int8 += is_int8(api, context, node);
     }
-    count->census.fallback = (size_t)plan->size - count->census.counts[DELEGATE];
-    count->census.delegated = nodes - (size_t)plan->size;
+    count->operator_coverage.fallback = (size_t)plan->size - count->operator_coverage.counts[DELEGATE];
+    count->operator_coverage.delegated = nodes - (size_t)plan->size;
     return kTfLiteOk;
 }
 
@@ -55,19 +55,19 @@ static bool can_list_nodes(const TfLite *api) {
            api->OpaqueNodeGetInput && api->OpaqueNodeGetOutput && api->OpaqueTensorType;
 }
 
-Census census_of(const TfLite *api, TfLiteInterpreter *interpreter) {
+OperatorCoverage operator_coverage_of(const TfLite *api, TfLiteInterpreter *interpreter) {
     if (!can_list_nodes(api))
-        return (Census){.how = "not told: the library has no functions to list its nodes"};
+        return (OperatorCoverage){.how = "not told: the library has no functions to list its nodes"};
     Count *count = allocate(1, sizeof *count);
     count->api = api;
     TfLiteOpaqueDelegateBuilder builder = {.data = count, .Prepare = look_around};
     builder.flags = kTfLiteDelegateFlagsAllowDynamicTensors; /* else it would end all changes to the graph */
     TfLiteDelegate *delegate = api->OpaqueDelegateCreate(&builder);
     if (!delegate || api->InterpreterModifyGraphWithDelegate(interpreter, delegate) != kTfLiteOk)
-        return (Census){.how = "not told: the library refuses to list its nodes"};
-    count->census.known = true;
-    count->census.how = "tensor types of the interpreter's nodes";
-    return count->census;
+        return (OperatorCoverage){.how = "not told: the library refuses to list its nodes"};
+    count->operator_coverage.known = true;
+    count->operator_coverage.how = "tensor types of the interpreter's nodes";
+    return count->operator_coverage;
 }
 
 /* In the order of their codes (tensorflow/lite/schema/schema.fbs). */

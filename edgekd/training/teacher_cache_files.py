@@ -16,9 +16,9 @@ from edgekd.data.dataset import Array
 from edgekd.distillation import Output
 from edgekd.errors import BadInputError, DamagedError
 from edgekd.progress import Reporter
-from edgekd.training.answers import Encoding
+from edgekd.training.append_npy import RowWriter, open_rows, safe_rows
 from edgekd.training.batches import Batch, Batches, by_length
-from edgekd.training.rows import RowWriter, open_rows, safe_rows
+from edgekd.training.logit_codec import Encoding
 from edgekd.training.teacher import Teacher
 
 CHUNK = 256

@@ -7,8 +7,8 @@ import onnx
 from onnx import NodeProto, TensorProto
 
 from edgekd.onnx_graph import Graph, inferred, label
+from edgekd.quantization.graph_ir import ACTIVATIONS, ELEMENTWISE, FIXED, PASS_THROUGH, POOLS, WEIGHTED
 from edgekd.quantization.onnx_view import whole
-from edgekd.quantization.view import ACTIVATIONS, ELEMENTWISE, FIXED, PASS_THROUGH, POOLS, WEIGHTED
 
 INTEGER = WEIGHTED | ELEMENTWISE | POOLS | ACTIVATIONS | FIXED | PASS_THROUGH | {"Concat"}
 FUSING = ACTIVATIONS | {"Add"}

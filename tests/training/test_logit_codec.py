@@ -8,7 +8,7 @@ import torch
 
 from edgekd.distillation import Output
 from edgekd.recipe import Cache
-from edgekd.training.answers import Encoding, largest, restored
+from edgekd.training.logit_codec import Encoding, largest, restored
 
 CPU = torch.device("cpu")
 

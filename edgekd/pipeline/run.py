@@ -1,4 +1,4 @@
-"""The whole road: a recipe in, a run folder out. The same command continues what was interrupted."""
+"""the whole run: a recipe in, a run folder out. The same command continues what was interrupted."""
 
 import fcntl
 import shutil
@@ -16,8 +16,8 @@ from edgekd.devices import open_device
 from edgekd.errors import BadInputError, DeviceError, EdgekdError, NotProvenError, PromiseBrokenError
 from edgekd.files import needs_room, write_json
 from edgekd.measure.facts import machine_facts
-from edgekd.pipeline.deploy import Workshop, deploy
-from edgekd.pipeline.learn import Classroom, Learned, control, distil, teach
+from edgekd.pipeline.deploy import DeployContext, deploy
+from edgekd.pipeline.learn import Learned, StageContext, control, distil, teach
 from edgekd.pipeline.methods import with_parameters
 from edgekd.pipeline.origin import versions
 from edgekd.pipeline.plan import load_targets
@@ -30,7 +30,7 @@ from edgekd.quantization.scheme import schemes_of
 from edgekd.recipe import Recipe
 from edgekd.reporting.html import REPORT, RUN, write_report
 from edgekd.target import Target
-from edgekd.training.processes import crew
+from edgekd.training.processes import process_group
 from edgekd.training.state_dicts import read_state_dicts
 
 # All that a run writes; nothing else in its folder is ever touched.
@@ -88,24 +88,24 @@ def run_recipe(
     Raises BadInputError for what the recipe names wrongly, or a folder that another run is using. Of several processes
     all train; the main one alone does the rest.
     """
-    targets, company = load_targets(recipe), crew()
-    reporter = reporter if company.is_main else SILENT
+    targets, group = load_targets(recipe), process_group()
+    reporter = reporter if group.is_main else SILENT
     torch.set_num_threads(recipe.threads)
     with ExitStack() as held:
-        company.lead(lambda: held.enter_context(alone(folder, fresh)))
-        stages = Stages(folder, reporter, crew=company, reuse=reuse)
-        company.lead(stages.require_remembered)
+        group.run_on_main(lambda: held.enter_context(alone(folder, fresh)))
+        stages = Stages(folder, reporter, group=group, reuse=reuse)
+        group.run_on_main(stages.require_remembered)
         _read_checkpoints(recipe)
         data = load(recipe.data, recipe.seed, any_range=any_range, reporter=reporter)
-        room = Classroom(recipe, data, recipe.seed, stages, reporter)
-        rehearse(room, schemes_of(targets))
-        teachers = teach(room)
+        context = StageContext(recipe, data, recipe.seed, stages, reporter)
+        rehearse(context, schemes_of(targets))
+        teachers = teach(context)
         results = []
         for seed in range(recipe.seed, recipe.seed + recipe.seeds):
             with _naming(seed, recipe.seeds):
                 own = _stages_of(seed, recipe, stages)
                 results.append(_run_seed(recipe, data, targets, teachers, seed, own, reporter))
-        run = company.lead(lambda: _record(recipe, data, teachers, results, stages))
+        run = group.run_on_main(lambda: _record(recipe, data, teachers, results, stages))
     return _outcome(run, results, strict)
 
 
@@ -145,7 +145,7 @@ def _stages_of(seed: int, recipe: Recipe, stages: Stages) -> Stages:
     if seed == recipe.seed:
         return stages
     folder, prefix = stages.folder / "seeds" / str(seed), f"seed {seed}: "
-    return Stages(folder, stages.reporter, stages.log, prefix, stages.crew, stages.reuse)
+    return Stages(folder, stages.reporter, stages.log, prefix, stages.group, stages.reuse)
 
 
 def _run_seed(
@@ -158,22 +158,23 @@ def _run_seed(
     reporter: Reporter,
 ) -> SeedResult:
     """One seed's student and its bundles; only the first seed is timed."""
-    room, cache = Classroom(recipe, data, seed, stages, reporter), teachers[0].folder / "answers"
-    scratch, student = control(room, teachers[0]), distil(room, teachers, cache)
+    context, cache = StageContext(recipe, data, seed, stages, reporter), teachers[0].folder / "answers"
+    scratch, student = control(context, teachers[0]), distil(context, teachers, cache)
     if recipe.length is not None:
         data = data.of_length(recipe.length)
-        room = replace(room, data=data)
-    graph, quantized = float_graph(room, student), {}
-    graphs = {FLOAT: room.folder / FLOAT_GRAPH}
+        context = replace(context, data=data)
+    graph, quantized = float_graph(context, student), {}
+    graphs = {FLOAT: context.folder / FLOAT_GRAPH}
     for scheme in schemes_of(targets):
-        quantized[scheme.name] = quantise(room, student, teachers, scheme, cache)
-        graphs[scheme.name] = room.folder / "onnx" / f"{scheme.name}.onnx"
-    stages.crew.lead(lambda: shutil.rmtree(cache, ignore_errors=True))  # augmented, every seed sees other pixels
+        quantized[scheme.name] = quantise(context, student, teachers, scheme, cache)
+        graphs[scheme.name] = context.folder / "onnx" / f"{scheme.name}.onnx"
+    # augmented, every seed sees other pixels
+    stages.group.run_on_main(lambda: shutil.rmtree(cache, ignore_errors=True))
     provenance = {"recipe_sha256": recipe_digest(recipe), "versions": versions(), "seed": seed}
-    shop = Workshop(recipe, data, stages, reporter, graphs, provenance)
+    shipping = DeployContext(recipe, data, stages, reporter, graphs, provenance)
     references = {FLOAT: graph["test"], **{name: record["test"] for name, record in quantized.items()}}
-    entries = stages.crew.lead(
-        lambda: {target.name: deploy(shop, target, references, timed=seed == recipe.seed) for target in targets}
+    entries = stages.group.run_on_main(
+        lambda: {target.name: deploy(shipping, target, references, timed=seed == recipe.seed) for target in targets}
     )
     return SeedResult(seed, scratch.record, student.record, graph, quantized, entries)
 

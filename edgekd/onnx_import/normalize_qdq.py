@@ -9,8 +9,8 @@ from onnx.reference import ReferenceEvaluator
 
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import QUANTIZERS, Array, Graph, attribute, label
+from edgekd.quantization.graph_ir import WEIGHTED
 from edgekd.quantization.scheme import Scheme
-from edgekd.quantization.view import WEIGHTED
 
 BYTES = frozenset({"int8", "uint8"})
 FOLDED = frozenset({"QuantizeLinear", "Clip", "Identity", "Transpose", "Reshape"})

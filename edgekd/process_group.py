@@ -8,13 +8,13 @@ from edgekd.errors import EdgekdError
 T = TypeVar("T")
 
 
-class LeaderError(EdgekdError):
+class MainProcessError(EdgekdError):
     """The main process has failed; it says why itself."""
 
     exit_code = 1
 
 
-class Crew:
+class ProcessGroup:
     """One process alone. Several, which torch knows of, are `edgekd.training.processes.Processes`."""
 
     number = 0
@@ -25,7 +25,7 @@ class Crew:
         """Whether this process writes, prints and decides."""
         return self.number == 0
 
-    def lead(self, work: Callable[[], T]) -> T:
+    def run_on_main(self, work: Callable[[], T]) -> T:
         """What `work` returns in the main process, to all of them; its failure stops all.
 
         The result must be picklable. Within `work` the main process is alone: further calls just work.
@@ -34,6 +34,6 @@ class Crew:
 
     def main_first(self, work: Callable[[], None]) -> None:
         """Let all do `work`, the main process before the others, so that they find what it has made."""
-        self.lead(work)
+        self.run_on_main(work)
         if not self.is_main:
             work()

@@ -1,4 +1,4 @@
-"""A client program whose standard input is a leash: letting go of it, or dying, ends what runs at its far end."""
+"""A client program whose standard input is a lifeline: letting go of it, or dying, ends what runs at its far end."""
 
 import contextlib
 import os
@@ -35,7 +35,7 @@ class Limit:
 SAID, FETCHED = Limit(10**9, 32 * 10**6), Limit(8 * 10**9, 10**10)  # of a command, of a file that is fetched
 
 
-class Leash:
+class RemoteProcess:
     """`argv` with a script on its standard input, which then stays open. Its output goes to files: none can block."""
 
     def __init__(self, argv: Sequence[str], script: bytes, limit: Limit = SAID) -> None:

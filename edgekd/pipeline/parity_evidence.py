@@ -1,4 +1,4 @@
-"""What a device makes of a bundle: its own golden outputs, the parity set, the census of kernels, and accuracy."""
+"""What a device makes of a bundle: its own golden outputs, the parity set, kernel coverage, and accuracy."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from edgekd.backends.conversion import from_bundle, to_bundle
 from edgekd.backends.layers import LayerProof, prove_layers
 from edgekd.backends.parity import Parity
-from edgekd.backends.proof import prove
+from edgekd.backends.parity_outputs import prove
 from edgekd.bundle import Preprocessing, load_bundle
 from edgekd.data.dataset import prepare
 from edgekd.devices import Device
-from edgekd.measure import Kernels, census, predict, verify
+from edgekd.measure import Kernels, operator_coverage, predict, verify
 from edgekd.measure.protocol import Options
 from edgekd.progress import SILENT, Reporter
-from edgekd.quantization.islands import asked_layers
+from edgekd.quantization.float_fallback import asked_layers
 from edgekd.quantization.parts import parts_of
 from edgekd.target import Target
 
@@ -107,7 +107,7 @@ def gather_evidence(
             bundle, expected.inputs, expected.outputs, batches, ask, expected.unquantized, parts_of(expected.model)
         )
         bar.advance(note="kernels")
-        kernels = census(device, bundle)
+        kernels = operator_coverage(device, bundle)
         doubtful = any(not row.ok and (row.counts or row.beyond is not None) for row in rows)
         layers = prove_layers(expected.model, target, expected.inputs, ask) if doubtful else None
     vouched = tuple(_vouched(row, layers) for row in rows)

@@ -1,4 +1,4 @@
-"""The whole road on a tiny recipe: what run.json promises, and that a second run remembers all of it."""
+"""the whole run on a tiny recipe: what run.json promises, and that a second run remembers all of it."""
 
 import json
 import shutil
@@ -6,8 +6,8 @@ import shutil
 import pytest
 
 from edgekd.measure.results import read_rows
-from edgekd.pipeline.road import alone
-from tests.road import EXECUTED, edgekd
+from edgekd.pipeline.run import alone
+from tests.small_run import EXECUTED, edgekd
 
 RUN_KEYS = {
     "schema", "name", "title", "machine", "versions", "seeds", "recipe_sha256", "git_commit", "metric_name", "data",
@@ -22,8 +22,8 @@ MEASURED = 9  # int8 and float on three targets, LiteRT's float16 and dynamic ra
 SCHEMES = {"int8-asymmetric", "int8-symmetric"}
 
 
-def test_run_json_holds_every_key_of_schema_2(road):
-    run = road.run
+def test_run_json_holds_every_key_of_schema_2(small_run):
+    run = small_run.run
     assert run.keys() >= RUN_KEYS
     assert run["schema"] == 2
     assert run["metric_name"] == "accuracy"
@@ -53,12 +53,12 @@ def test_run_json_holds_every_key_of_schema_2(road):
     assert run["machine"]["cores"] > 0
 
 
-def test_what_was_printed_is_what_was_written(road):
-    assert road.printed == road.run
+def test_what_was_printed_is_what_was_written(small_run):
+    assert small_run.printed == small_run.run
 
 
-def test_every_target_has_its_entry(road):
-    for name, target in road.run["targets"].items():
+def test_every_target_has_its_entry(small_run):
+    for name, target in small_run.run["targets"].items():
         executed = name in EXECUTED
         assert target.keys() >= TARGET_KEYS | {"kernels"} | ({"parity"} if executed else set())
         assert target["status"] == ("ok" if executed else "unverified"), target["reason"]
@@ -71,14 +71,14 @@ def test_every_target_has_its_entry(road):
 
 
 @pytest.mark.parametrize("name", [*EXECUTED, "jetson-orin-nano"])
-def test_every_convolution_and_gemm_runs_in_int8(road, name):
-    target = road.run["targets"][name]
+def test_every_convolution_and_gemm_runs_in_int8(small_run, name):
+    target = small_run.run["targets"][name]
     assert target["kernels"]["total"] == 10  # of a ResNet-8: seven 3x3, two shortcuts, the classifier
     assert target["kernels"]["int8"] == target["kernels"]["total"], target["reason"]
 
 
-def test_a_graph_that_no_device_ran_says_so(road):
-    target = road.run["targets"]["jetson-orin-nano"]
+def test_a_graph_that_no_device_ran_says_so(small_run):
+    target = small_run.run["targets"]["jetson-orin-nano"]
     assert target["device"] is None
     assert target["int8_pays"] is None
     assert target["reason"].startswith("checked ahead of time, not executed: the recipe names no device")
@@ -86,8 +86,8 @@ def test_a_graph_that_no_device_ran_says_so(road):
 
 
 @pytest.mark.parametrize("name", EXECUTED)
-def test_parity_holds_at_every_batch_size(road, name):
-    rows = road.run["targets"][name]["parity"]
+def test_parity_holds_at_every_batch_size(small_run, name):
+    rows = small_run.run["targets"][name]["parity"]
     assert [row["batch"] for row in rows] == [1, 8]
     for row in rows:
         assert row.keys() >= {"output", "batch", "n", "step", "max", "p999", "exact", "agreement"}
@@ -96,26 +96,26 @@ def test_parity_holds_at_every_batch_size(road, name):
         assert row["agreement"] >= 0.99
 
 
-def test_latencies_are_kept_with_every_sample(road):
-    rows = read_rows(road.folder / "results.jsonl")
+def test_latencies_are_kept_with_every_sample(small_run):
+    rows = read_rows(small_run.folder / "results.jsonl")
     measured = {(row.target, row.label) for row in rows}
     assert measured >= {(target, label) for target in EXECUTED for label in ("int8", "float")}
     assert len(measured) == len(rows) == MEASURED
     for row in rows:
         assert len(row.samples) == 2  # replicates of the recipe
         assert all(len(replicate) >= 5 for replicate in row.samples)
-        found = road.run["targets"][row.target]["variants"][row.label]["latency_ms"]
+        found = small_run.run["targets"][row.target]["variants"][row.label]["latency_ms"]
         assert found["p50"] == row.latency.p50
 
 
-def test_two_replicates_are_too_few_to_say_that_int8_pays(road):
-    assert all(target["int8_pays"] is None for target in road.run["targets"].values())
+def test_two_replicates_are_too_few_to_say_that_int8_pays(small_run):
+    assert all(target["int8_pays"] is None for target in small_run.run["targets"].values())
 
 
-def test_every_target_names_the_variant_to_ship_and_why(road):
+def test_every_target_names_the_variant_to_ship_and_why(small_run):
     """Nothing is claimed of speed here, so the smallest file that keeps the metric is it."""
     for name in EXECUTED:
-        target = road.run["targets"][name]
+        target = small_run.run["targets"][name]
         keeping = [
             label
             for label, row in target["variants"].items()
@@ -124,20 +124,20 @@ def test_every_target_names_the_variant_to_ship_and_why(road):
         assert target["best"] == min(keeping, key=lambda label: target["variants"][label]["bytes"])
         assert f"ship {target['best']}, as fast as" in target["advice"]
         assert all(row["broken"] is None for row in target["variants"].values())
-    assert road.run["targets"]["jetson-orin-nano"]["best"] is None
+    assert small_run.run["targets"]["jetson-orin-nano"]["best"] is None
 
 
-def test_the_report_is_one_file_that_needs_no_network(road):
-    page = (road.folder / "report.html").read_text()
+def test_the_report_is_one_file_that_needs_no_network(small_run):
+    page = (small_run.folder / "report.html").read_text()
     assert "x86-openvino" in page
     assert "<script src" not in page
     assert "<link" not in page
 
 
-def test_a_second_run_remembers_everything(road, tmp_path):
-    before, folder = road.run, shutil.copytree(road.folder, tmp_path / "run")
+def test_a_second_run_remembers_everything(small_run, tmp_path):
+    before, folder = small_run.run, shutil.copytree(small_run.folder, tmp_path / "run")
     (folder / "report.html").unlink()
-    again = edgekd("run", road.recipe, "--out", folder, "--json")
+    again = edgekd("run", small_run.recipe, "--out", folder, "--json")
     assert again.exit_code == 0, again.stderr
     after = json.loads(again.stdout)
     assert all(row["state"] == "cached" for row in after["stages"])

@@ -1,4 +1,4 @@
-"""A whole road in seconds: two small networks learn four easy patterns, for all four targets."""
+"""A whole run in seconds: two small networks learn four easy patterns, for all four targets."""
 
 import json
 import os
@@ -62,7 +62,7 @@ x86-onnxruntime = "local:"
 
 
 @dataclass(frozen=True)
-class Road:
+class SmallRun:
     """A finished run: its recipe, its data, its folder and what `--json` printed."""
 
     recipe: Path

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from edgekd.backends.assemble import write_bundle
-from edgekd.backends.proof import prove
+from edgekd.backends.parity_outputs import prove
 from edgekd.backends.reference import Reference
 from edgekd.target import load_target
 from tests import factories

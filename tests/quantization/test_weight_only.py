@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekd.errors import NothingToGainError
-from edgekd.quantization.narrow import dynamic_range, int8_tables, int8_weights
 from edgekd.quantization.qdq import insert_activations
 from edgekd.quantization.ranges import Affine
 from edgekd.quantization.reference import Reference
 from edgekd.quantization.scheme import find_scheme
+from edgekd.quantization.weight_only import dynamic_range, int8_tables, int8_weights
 from tests.quantization.onnx_models import kinds, random
 
 WIDTH = 64

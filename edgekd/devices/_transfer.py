@@ -12,7 +12,7 @@ from edgekd.files import digest, sha256
 
 
 @dataclass(frozen=True)
-class Parcel:
+class Transfer:
     """A file or a folder. `files` are its files by the name that each has on the device, which begins with `name`."""
 
     name: str
@@ -29,16 +29,16 @@ class Parcel:
         return digest(self.sums)
 
 
-def parcel(path: Path) -> Parcel:
+def prepare_transfer(path: Path) -> Transfer:
     """Pack a file, or a folder with all in it; BadInputError for what is no file and for links that leave it."""
     root = path.resolve()
     if not root.is_dir():
-        return Parcel(root.name, {root.name: _plain(root)})
+        return Transfer(root.name, {root.name: _plain(root)})
     inside = sorted(entry for entry in root.rglob("*") if entry.is_symlink() or not entry.is_dir())
     for entry in inside:
         if not entry.resolve().is_relative_to(root):
             raise BadInputError(f"{entry}: a link out of its folder does not travel")
-    return Parcel(root.name, {f"{root.name}/{entry.relative_to(root).as_posix()}": _plain(entry) for entry in inside})
+    return Transfer(root.name, {f"{root.name}/{entry.relative_to(root).as_posix()}": _plain(entry) for entry in inside})
 
 
 def write_tar(stream: IO[bytes], files: Iterable[tuple[str, Path]]) -> None:
