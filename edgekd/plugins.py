@@ -1,4 +1,4 @@
-"""Things found by name: built-in modules of a package."""
+"""Things found by name: built-in modules and folders of a package."""
 
 import ast
 import difflib
@@ -29,6 +29,12 @@ def names(package: str) -> list[str]:
     """Modules of a package, spelled as users write them (`-` for `_`)."""
     folder = importlib.import_module(package).__path__
     return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(folder) if not m.name.startswith("_"))
+
+
+def folders(package: str) -> list[str]:
+    """Packages in a package, spelled as users write them."""
+    path = importlib.import_module(package).__path__
+    return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(path) if m.ispkg and m.name[0] != "_")
 
 
 def summaries(package: str) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol
 
 import onnx
 
@@ -34,9 +34,8 @@ class Compiled:
     footprint: Mapping[str, int] = field(default_factory=dict)
 
 
-@runtime_checkable
 class Backend(Protocol):
-    """A module of `edgekd.backends` with these three names is a backend; nothing else registers it.
+    """What `compile.py` in a folder of `edgekd.backends` offers; the folder's name is the backend's.
 
     EXTRA is the pip extra that holds its SDK (None: the base install). TOLERANCE is what the parity gate, and the
     runner on the device, allow an output: `max_steps` over all elements or `p999_steps`, the 99.9th percentile, and

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edgekd.backends import find_backend, stand_in
+from edgekd.backends import find_backend, source_of, stand_in
 from edgekd.backends.assemble import write_bundle
 from edgekd.backends.compiled import PLAIN, Precision
 from edgekd.backends.reference import Reference
@@ -28,7 +28,6 @@ from edgekd.pipeline.parity_evidence import PARITY_INPUTS, Expected, answers_on,
 from edgekd.pipeline.stages import Stages
 from edgekd.pipeline.timing import Candidates, time_variants
 from edgekd.pipeline.variants import FLOAT, INT8, VariantSelector, float_mismatch
-from edgekd.plugins import module_of
 from edgekd.progress import Reporter
 from edgekd.quantization.qdq import strip_activations
 from edgekd.recipe import Recipe
@@ -269,7 +268,7 @@ def _candidates(target: Target, bundles: Mapping[str, Path]) -> Candidates:
 def _code(target: Target, device: Device | None = None) -> tuple[str, ...]:
     """The modules that make and judge a target's bundles, on a device."""
     transport = [f"edgekd.devices.{transport_of(device.uri)}"] if device else []
-    return (__name__, module_of("edgekd.backends", target.backend), *transport)
+    return (__name__, source_of(target.backend), *transport)
 
 
 def _identity(bundle: Path) -> str:

@@ -10,7 +10,7 @@ import onnx
 import openvino
 import pytest
 
-from edgekd.backends.openvino import compile as write
+from edgekd.backends.openvino.compile import compile as write
 from edgekd.backends.reference import Reference
 from edgekd.target import load_target
 from tests import factories

@@ -29,7 +29,12 @@ REPORT = "report"  # what follows the last stage
 FINAL = {"run.json", "report.html", "results.jsonl"}
 FULL_DISK = 2
 SAMPLES = {"train": 96, "val": 32, "test": 32}
-BY_NAME = ("edgekd.students.resnet", "edgekd.distillation.kd", "edgekd.backends.onnxruntime", "edgekd.devices.local")
+BY_NAME = (
+    "edgekd.students.resnet",
+    "edgekd.distillation.kd",
+    "edgekd.backends.onnxruntime.compile",
+    "edgekd.devices.local",
+)
 RECIPE = """\
 targets = ["x86-onnxruntime"]
 data = {{ name = "npz", path = "{data}", augmentation = ["crop"], views = 1 }}
@@ -225,7 +230,7 @@ def warm_up() -> None:
     import torch._dynamo
     import torch.onnx
 
-    import edgekd.backends.onnxruntime
+    import edgekd.backends.onnxruntime.compile
     import edgekd.pipeline.run as run_module
     import edgekd.reporting.tables  # noqa: F401
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from onnx import helper, numpy_helper
 
-from edgekd.backends.tensorrt import compile as compile_tensorrt
+from edgekd.backends.tensorrt.compile import compile as compile_tensorrt
 from edgekd.backends.tensorrt.lint import lint
 from edgekd.errors import BadInputError
 from edgekd.quantization import qat

@@ -10,9 +10,9 @@ import onnx
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from edgekd.backends import tflite
 from edgekd.backends.compiled import Compiled, Precision
 from edgekd.backends.reference import output_steps
+from edgekd.backends.tflite.compile import compile as compile_tflite
 from edgekd.target import Target
 from tests import factories
 
@@ -69,7 +69,7 @@ def build(
 ) -> Model:
     target = Target(name="test", title="test", backend="tflite", scheme="int8-asymmetric", batch=batch, io=io)
     with tempfile.TemporaryDirectory() as folder:
-        compiled = tflite.compile(model, target, Path(folder), precision)
+        compiled = compile_tflite(model, target, Path(folder), precision)
         return Model((Path(folder) / compiled.model).read_bytes(), compiled, output_steps(model))
 
 

@@ -9,10 +9,10 @@ import onnx
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from tflite_micro.python.tflite_micro import runtime
 
-from edgekd.backends import tflm
 from edgekd.backends.compiled import Compiled
 from edgekd.backends.conversion import to_bundle
 from edgekd.backends.tflite.convert import convert
+from edgekd.backends.tflm.compile import compile as compile_tflm
 from edgekd.target import load_target
 
 Array = np.ndarray[Any, Any]
@@ -22,7 +22,7 @@ ROOMY = 1 << 26  # bytes of arena
 
 def compiled(model: onnx.ModelProto, folder: Path) -> tuple[Compiled, bytes]:
     """What the backend says of a QDQ model, and the file that it wrote."""
-    made = tflm.compile(model, TARGET, folder, "int8")
+    made = compile_tflm(model, TARGET, folder, "int8")
     return made, (folder / made.model).read_bytes()
 
 

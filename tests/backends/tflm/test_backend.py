@@ -12,10 +12,10 @@ import numpy as np
 import onnx
 import pytest
 
-from edgekd.backends import tflm
 from edgekd.backends.alternatives import compile_for
 from edgekd.backends.compiled import Compiled
 from edgekd.backends.conversion import to_bundle
+from edgekd.backends.tflm.compile import compile as compile_tflm
 from edgekd.backends.tflm.ops import ops_of
 from edgekd.errors import BadInputError, MissingExtraError
 from edgekd.target import Limits
@@ -53,7 +53,7 @@ def net(build: Callable[[Net], str], shape: tuple[int, ...] = (3, 16, 16)) -> on
 
 def refusal(model: onnx.ModelProto, folder: Path, target: object = TARGET) -> str:
     with pytest.raises(BadInputError) as caught:
-        tflm.compile(model, target, folder, "int8")  # type: ignore[arg-type]
+        compile_tflm(model, target, folder, "int8")  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
     assert not list(folder.iterdir())
     return str(caught.value)
@@ -175,4 +175,4 @@ def test_a_missing_interpreter_says_how_to_get_it(
     for name in [name for name in sys.modules if name.partition(".")[0] == "tflite_micro"]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(MissingExtraError, match=r"pip install 'edgekd\[tflm\]'"):
-        tflm.compile(written.model, TARGET, tmp_path, "int8")
+        compile_tflm(written.model, TARGET, tmp_path, "int8")
