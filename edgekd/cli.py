@@ -8,8 +8,8 @@ import typer
 
 import edgekd
 from edgekd.errors import FallbackError, MissingExtraError, NotProvenError
-from edgekd.screen import Screen
-from edgekd.terminal import DEVICE_LOST, Commands, finite, note, say, show, speaks
+from edgekd.reporting import last_line
+from edgekd.terminal import DEVICE_LOST, Commands, finite, note, say, show
 
 app = typer.Typer(
     cls=Commands,
@@ -79,11 +79,10 @@ def run(
     outcome = run_recipe(plan, folder, reporter, fresh=fresh, strict=strict, reuse=reuse or (), any_range=any_range)
     if as_json:
         show(outcome.run, as_json=True)
-    elif speaks():
+    else:
         from edgekd.reporting.tables import summary
 
-        Screen().print(summary(outcome.run))
-        say(f"report  {folder / 'report.html'}")
+        show(outcome.run, False, summary, lambda run: last_line.of_run(run, folder / "report.html"))
     outcome.raise_for_promises()
 
 
@@ -137,7 +136,7 @@ def export(
         {key: value for key, value in asked.items() if value is not None}, keep_float or (), refine,
     )  # fmt: skip
     report = export_file(model, target, out, calibration, wishes, layers=layers)
-    show(report, as_json)
+    show(report, as_json, last=last_line.of_export)
     if report["status"] == "fallback":
         raise FallbackError(f"{report['bundle']} is {report['precision']}, not int8: {report['reason']}")
     if report["status"] == "unverified":
@@ -182,7 +181,7 @@ def bench(
         replicates=replicates, seconds=seconds, count=count, by_mlperf=strict, data=data, any_range=any_range, out=out,
         reporter=_reporter(None, as_json),
     )  # fmt: skip
-    show(rows, as_json, bench_table)
+    show(rows, as_json, bench_table, last_line.of_bench)
     if any("error" in row for row in rows):
         raise typer.Exit(DEVICE_LOST)
     if any(row.get("strict", {}).get("broken") for row in rows):
@@ -207,7 +206,7 @@ def verify(
 
     members = parse_devices(device or (), fleet)
     verdicts = verify_on_each(bundle, members, data, _reporter(None, as_json), any_range=any_range)
-    show(verdicts if len(members) > 1 else verdicts[0], as_json, verify_view)
+    show(verdicts if len(members) > 1 else verdicts[0], as_json, verify_view, last_line.of_verify)
     if any("error" in verdict for verdict in verdicts):
         raise typer.Exit(DEVICE_LOST)
     if any(not (verdict["ok"] or verdict["unproven"]) for verdict in verdicts):
@@ -231,7 +230,12 @@ def compare(
     from edgekd.reporting.comparison import compare_table
 
     rows, regressed = compare_files(before, after, threshold)
-    show([row.model_dump(mode="json", exclude_defaults=not as_json) for row in rows], as_json, compare_table)
+    show(
+        [row.model_dump(mode="json", exclude_defaults=not as_json) for row in rows],
+        as_json,
+        compare_table,
+        last_line.of_compare,
+    )
     if regressed:
         raise typer.Exit(1)
 
@@ -253,7 +257,10 @@ def targets(
     """The chips and runtimes that edgekd knows."""
     from edgekd.target import described, listed
 
-    show(described(name) if name else listed(), as_json)
+    if name:
+        show(described(name), as_json)
+    else:
+        show(listed(), as_json, last=last_line.of_targets)
 
 
 @app.command()
@@ -261,7 +268,7 @@ def methods(as_json: Json = False) -> None:
     """The ways a teacher can teach, with their parameters' defaults."""
     from edgekd.pipeline.methods import method_rows
 
-    show(method_rows(), as_json)
+    show(method_rows(), as_json, last=last_line.of_methods)
 
 
 @app.command()
@@ -269,7 +276,8 @@ def devices(as_json: Json = False) -> None:
     """What `--device` could name here: this machine, what adb has attached, the hosts of your ssh_config."""
     from edgekd.devices import discover
 
-    show([{"device": found.uri, "state": found.state, "what": found.what} for found in discover()], as_json)
+    rows = [{"device": found.uri, "state": found.state, "what": found.what} for found in discover()]
+    show(rows, as_json, last=last_line.of_devices)
 
 
 @app.command()
@@ -286,12 +294,12 @@ def doctor(
     if device is None and target is None:
         from edgekd.doctor import diagnose
 
-        show(diagnose(), as_json, doctor_view)
+        show(diagnose(), as_json, doctor_view, last_line.of_doctor)
         return
     from edgekd.measure.readiness import examine_device
 
     found = examine_device(device or "local:", target)
-    show(found, as_json, doctor_view)
+    show(found, as_json, doctor_view, last_line.of_doctor)
     if not found["ready"]:
         raise typer.Exit(1)
 

@@ -40,7 +40,7 @@ class Reporter:
     @contextmanager
     def track(self, title: str, total: int, done: int = 0) -> Iterator[Tracker]:
         """Show a bar from `done` to `total` while the block runs."""
-        if self._quiet or not self._console.is_terminal:
+        if self._quiet or not self._console.file.isatty():
             self.say(title)
             yield Tracker(None, None)
             return

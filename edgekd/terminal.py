@@ -71,8 +71,10 @@ def speaks() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def show(document: Any, as_json: bool, table: Callable[[Any], Any] | None = None) -> None:
-    """One JSON document, or a table for people: of keys and values, unless there is a better one."""
+def show(
+    document: Any, as_json: bool, table: Callable[[Any], Any] | None = None, last: Callable[[Any], str] | None = None
+) -> None:
+    """One JSON document, or a table for people (keys and values, unless there is a better one) and a `last` line."""
     if not speaks():
         return
     if as_json:
@@ -81,6 +83,9 @@ def show(document: Any, as_json: bool, table: Callable[[Any], Any] | None = None
     from edgekd.reporting.tables import plain
 
     Screen().print((table or plain)(document), crop=False)
+    if last is not None:
+        say("")
+        say(last(document))
 
 
 def _place(error: OSError) -> str:

@@ -204,7 +204,7 @@ def test_a_run_says_what_it_found(small_run, tmp_path):
     assert shown.returncode == 0, shown.stderr
     for words in ("teacher", "student, taught", "int8-symmetric", *EXECUTED, "jetson-orin-nano", "report"):
         assert words in shown.stdout
-    assert shown.stdout.splitlines()[-1] == f"report  {folder / 'report.html'}"
+    assert shown.stdout.splitlines()[-1] == f"3 proven, 1 not executed; report: {folder / 'report.html'}"
 
 
 def test_two_seeds_are_averaged(small_run, tmp_path):

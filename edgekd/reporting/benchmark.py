@@ -3,27 +3,18 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rich.table import Table
-from rich.text import Text
-
 from edgekd.reporting.conditions import conditions
 from edgekd.reporting.device import metric
+from edgekd.reporting.layout import Beside
 from edgekd.reporting.words import count, milliseconds, size, three_digits
 
 MEGABYTE = 1e6
 Row = dict[str, Any]
 
 
-def bench_table(rows: Sequence[Row]) -> Table:
-    """Rows of `bench_bundles`; what a device did not tell is left out."""
-    columns = [dict(_facts(row)) for row in rows]
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(style="dim", no_wrap=True)
-    for _ in columns:
-        table.add_column(overflow="fold")
-    for label in dict.fromkeys(label for column in columns for label in column):
-        table.add_row(label, *(Text(column.get(label, "")) for column in columns))
-    return table
+def bench_table(rows: Sequence[Row]) -> Beside:
+    """Rows of `bench_bundles`, a column each where they fit; what a device did not tell is left out."""
+    return Beside([list(_facts(row)) for row in rows])
 
 
 def _facts(row: Row) -> Iterator[tuple[str, str]]:
@@ -34,7 +25,8 @@ def _facts(row: Row) -> Iterator[tuple[str, str]]:
         yield "how", _how(row)
         yield from _times(row)
         yield from _memory(row)
-        yield "flags", ", ".join(row["flags"])
+        if row["flags"]:
+            yield "flags", ", ".join(row["flags"])
         if told := conditions(row.get("telemetry")):
             yield "conditions", ", ".join(told)
     if "arena_bytes" in row:

@@ -1,13 +1,58 @@
-"""What `edgekd compare` found, for the terminal."""
+"""What `edgekd compare` found, for the terminal: what changed first."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from rich.table import Table
+from edgekd.reporting.layout import Cell, Grid, Section
+from edgekd.reporting.words import NONE, milliseconds, percent, signed
 
-from edgekd.reporting.tables import rows_table
+MOST_ROWS = 1000
+_STYLES = {"regression": "bold red", "metric drop": "bold red", "missing": "bold red", "faster": "green"}
+Row = dict[str, Any]
 
 
-def compare_table(rows: Iterable[dict[str, Any]]) -> Table:
-    """Return rows of `compare_files`, those that did not stay the same first."""
-    return rows_table(sorted(rows, key=lambda row: bool(row["verdict"] == "same")))
+def compare_table(rows: Iterable[Row]) -> Grid:
+    """Return rows of `compare_files` by target, those that did not stay the same first; 1000 at most."""
+    found = sorted(rows, key=lambda row: bool(row["verdict"] == "same"))
+    targets: dict[str, list[Row]] = {}
+    for row in found[:MOST_ROWS]:
+        targets.setdefault(row["target"], []).append(row)
+    sections = [
+        Section(name, [_cells(row) for row in own], [note for row in own for note in _notes(row)])
+        for name, own in targets.items()
+    ]
+    more = len(found) - MOST_ROWS
+    titles = ("variant", "before", "after", "change", "metric", "verdict")
+    return Grid(titles, sections, range(1, 5), f"and {more} more rows, all in --json" if more > 0 else "")
+
+
+def _cells(row: Row) -> Sequence[Cell]:
+    change, verdict = row.get("change"), row["verdict"]
+    before, after = row.get("before_metric"), row.get("after_metric")
+    return (
+        ", ".join(_variant(row)),
+        milliseconds(row.get("before_ms")),
+        milliseconds(row.get("after_ms")),
+        NONE if change is None else f"{signed(100 * change)}\u00a0%",
+        NONE if before is None and after is None else f"{percent(before)}\u00a0→\u00a0{percent(after)}",
+        (verdict, _STYLES.get(verdict, "")),
+    )
+
+
+def _variant(row: Row) -> Iterator[str]:
+    yield row["label"]
+    if row.get("batch", 1) > 1:
+        yield f"batch {row['batch']}"
+    if row.get("threads", 1) > 1:
+        yield f"{row['threads']} threads"
+    if row.get("scenario", "single-stream") != "single-stream":
+        yield row["scenario"]
+    if row.get("affinity"):
+        yield f"cores {', '.join(map(str, row['affinity']))}"
+    if row.get("machine"):
+        yield row["machine"]
+
+
+def _notes(row: Row) -> Iterator[str]:
+    if row.get("changed"):
+        yield f"{row['label']}: {', '.join(row['changed'])} changed, too"

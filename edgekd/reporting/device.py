@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
 from edgekd.measure.task import METRICS
+from edgekd.reporting.layout import Facts
 from edgekd.reporting.tables import rows_table
 
 Document = Mapping[str, Any]
@@ -17,7 +17,7 @@ def doctor_view(found: Document | Sequence[Document]) -> Group:
     """Components, how to get what is missing and, of a device, its state and how to prepare it."""
     if isinstance(found, Mapping):
         ready = "yes" if found["ready"] else "no"
-        head = _facts([("device", found["device"]), ("CPU", found["cpu"]), ("ready", ready)])
+        head = Facts([("device", found["device"]), ("CPU", found["cpu"]), ("ready", ready)])
         return Group(
             head, *_components(found["components"]),
             "", rows_table(found["state"]), *_commands("before measuring", found["prepare"]),
@@ -35,7 +35,7 @@ def verify_view(found: Document | Sequence[Document]) -> Group:
 def _verdict(verdict: Document) -> Group:
     apart = (verdict.get("difference") or {}).get("outputs")
     return Group(
-        _facts(_told(verdict)),
+        Facts([*_told(verdict)]),
         *(("", rows_table([*verdict["golden"]])) if verdict.get("golden") else ()),
         *(("", Text("against the host's answers", "dim"), rows_table(apart)) if apart else ()),
     )
@@ -79,10 +79,3 @@ def _commands(title: str, lines: Sequence[str]) -> Iterator[Any]:
         yield ""
         yield Text(title, "dim")
     yield from (Text(line, no_wrap=True, overflow="ignore") for line in lines)
-
-
-def _facts(facts: Any) -> Table:
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for key, value in facts:
-        table.add_row(Text(key, "dim"), Text(value))
-    return table

@@ -2,13 +2,14 @@
 
 import io
 from collections.abc import Iterator
+from itertools import groupby
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from edgekd.reporting.conditions import of_target
+from edgekd.reporting.layout import Beside, Cell, Facts, Grid, Section
 from edgekd.reporting.teaching import deviation, facts, models
 from edgekd.reporting.words import (
     NONE,
@@ -30,7 +31,7 @@ _STYLES = {
     "ok": "green", "fallback": "bold yellow", "not proven": "yellow", "not executed": "dim", "failed": "bold red",
 }  # fmt: skip
 _MOST_COLUMNS, _MOST_IN_A_WORD, _MOST_ROWS = 10, 40, 1000
-_LONGEST_NAME = 32  # kept on one line, to be copied
+_SPACE = "\u00a0"  # where no line ends
 _PAYS = {True: "yes", False: "no", None: "unknown"}
 
 
@@ -45,24 +46,22 @@ def target_rows(run: Run) -> list[dict[str, Any]]:
 
 def summary(run: Run) -> Group:
     """What a run found, for the terminal."""
-    return Group(learned(run), *(("", targets_table(run), "", reasons(run)) if run.get("targets") else ()))
+    return Group(learned(run), *(("", targets_table(run)) if run.get("targets") else ()))
 
 
 def learned(run: Run) -> Group:
     """What was taught and what it bought, for the terminal."""
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for fact in facts(run):
-        table.add_row(
-            Text(fact.label, "dim"), Text.assemble(fact.value, (f"  {fact.note}" if fact.note else "", "dim"))
-        )
-    return Group(learn_table(run), "", table)
+    pairs = [
+        (fact.label, Text.assemble(fact.value, (f"  {fact.note}" if fact.note else "", "dim"))) for fact in facts(run)
+    ]
+    return Group(learn_table(run), "", Facts(pairs))
 
 
 def text(renderable: RenderableType, width: int = 100) -> str:
     """Anything for the terminal as plain text."""
     console = Screen(file=io.StringIO(), width=width, color_system=None)
     with console.capture() as capture:
-        console.print(renderable)
+        console.print(renderable, crop=False)
     return capture.get().rstrip()
 
 
@@ -71,13 +70,20 @@ def plain(document: Any) -> RenderableType:
     if isinstance(document, list):
         return rows_table(document)
     nested = {key: value for key, value in _lists(document) if value}
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for key, value in document.items():
-        if key not in nested:
-            table.add_row(Text(key, "dim"), Text(_cell(value)))
-    tables = [rows_table(value) for value in nested.values() if isinstance(value[0], dict)]
-    lines = [_listing(key, list(map(str, v))) for key, v in nested.items() if not isinstance(v[0], dict)]
-    return Group(table, *lines, *tables)
+    pairs = Facts([(_spoken(key), _cell(value)) for key, value in document.items() if key not in nested])
+    below: list[RenderableType] = []
+    for key, value in nested.items():
+        below += [Text(_spoken(key), "dim"), _below(value)]
+    return Group(pairs, *below)
+
+
+def _below(rows: list[Any]) -> RenderableType:
+    """Rows as a table, words on one line, sentences on lines of their own."""
+    if isinstance(rows[0], dict):
+        return rows_table(rows)
+    words = list(map(str, rows))
+    sentences = any(" " in word or len(word) > _MOST_IN_A_WORD for word in words)
+    return Facts([("", word) for word in (words if sentences else [", ".join(words)])])
 
 
 def _lists(document: dict[str, Any]) -> Iterator[tuple[str, list[Any]]]:
@@ -89,39 +95,39 @@ def _lists(document: dict[str, Any]) -> Iterator[tuple[str, list[Any]]]:
             yield from ((f"{key}.{inner}", rows) for inner, rows in value.items() if isinstance(rows, list))
 
 
-def _listing(key: str, words: list[str]) -> Text:
-    """Words on one line, sentences on lines of their own."""
-    sentences = any(" " in word or len(word) > _MOST_IN_A_WORD for word in words)
-    return Text(f"{key}:" + "".join(f"\n  {word}" for word in words) if sentences else f"{key}: {', '.join(words)}")
-
-
-def learn_table(run: Run) -> Table:
+def learn_table(run: Run) -> Grid:
     """What each model is worth, for the terminal; ÷ says how many times smaller than the teacher."""
-    table, rows = _table("", metric_name(run), "parameters", "MACs", "calibration error"), models(run)
-    for row in rows:
-        metric = percent(row["metric"]) + deviation(row["std"])
-        error = percent(row["calibration_error"]) + deviation(row["calibration_error_std"])
-        table.add_row(Text(row["name"]), metric, _counted(row, "parameters"), _counted(row, "macs"), error)
-    return table
+    titles = ("model", metric_name(run), "parameters", "MACs", "calibration error")
+    rows = [
+        (
+            row["name"],
+            percent(row["metric"]) + deviation(row["std"]),
+            _counted(row, "parameters"),
+            _counted(row, "macs"),
+            percent(row["calibration_error"]) + deviation(row["calibration_error_std"]),
+        )
+        for row in models(run)
+    ]
+    return Grid.of(titles, rows, right=range(1, 5))
 
 
-def targets_table(run: Run) -> Table:
-    """What it costs on each target, for the terminal."""
-    table = _table("target", "status", "variant", metric_name(run), "size", "p50", "int8 pays", "in int8")
-    before = None
-    for row in target_rows(run):
-        first = row["target"] != before
-        before = row["target"]
-        name, told = (row["target"], row["state"]) if first else ("", "")
-        table.add_row(Text(name), Text(told, _STYLES.get(told, "")), *_cells(row, first))
-    return table
+def targets_table(run: Run) -> Grid:
+    """What it costs on each target, for the terminal: a target's line, its variants, why it failed or what to ship."""
+    sections = [_section(list(rows)) for _, rows in groupby(target_rows(run), key=lambda row: row["target"])]
+    return Grid(("variant", metric_name(run), "size", "median latency", ""), sections, right=(1, 2, 3))
 
 
-def reasons(run: Run) -> Text:
-    """Why a target was not executed, what did not hold, and which variant to ship; a line each."""
-    targets, keys = (run.get("targets") or {}).items(), ("reason", "advice")
-    lines = [f"{name}: {target[key]}" for name, target in targets for key in keys if target.get(key)]
-    return Text("\n".join(lines), "dim")
+def _section(rows: list[dict[str, Any]]) -> Section:
+    row = rows[0]
+    told = []
+    if row["speedup"]:
+        told.append(f"int8 {row['speedup']:.2f}× as fast as {row['against']}")
+    if row["kernels"]:
+        told.append(f"{kernels(row).replace(' of ', '/')} kernels in int8")
+    head = Text.assemble((row["target"], "bold"), "  ", (row["state"], _STYLES.get(row["state"], "")))
+    head.append("".join(f" · {words}".replace(" ", _SPACE).replace(_SPACE, " ", 1) for words in told))
+    notes = [Text(row[key], "dim") for key in ("reason", "advice") if row[key]]
+    return Section(head, [_cells(row) for row in rows if row["variant"]], notes)
 
 
 def interval(row: dict[str, Any]) -> str:
@@ -191,42 +197,32 @@ def _variant(name: str | None, row: Run) -> dict[str, Any]:
     }
 
 
-def _cells(row: dict[str, Any], first: bool) -> tuple[Text | str, ...]:
+def _cells(row: dict[str, Any]) -> tuple[Cell, ...]:
     metric = row["metric"] if row["variant_metric"] is None else row["variant_metric"]
+    shipped = row["variant"] == row["best"]
     measured = (percent(metric), size(row["bytes"]), milliseconds(row["p50"]))
-    verdict = (pays(row).rpartition(" ")[0] if row["speedup"] else pays(row), kernels(row).replace(" of ", "/"))
-    shipped = "bold" if row["variant"] and row["variant"] == row["best"] else ""
-    return (Text(row["variant"] or NONE, shipped), *measured, *(verdict if first else ("", "")))
+    return (Text(row["variant"], "bold" if shipped else ""), *measured, "ship this" if shipped else "")
 
 
-def rows_table(rows: list[dict[str, Any]]) -> Table:
-    """Return a line per row, or a column per row where a line cannot hold all keys; keys without a value are left out.
+def rows_table(rows: list[dict[str, Any]]) -> Grid | Beside:
+    """Return a line per row, or a column per row where there are many keys; keys without a value are left out.
 
     Of more than 1000 rows it holds the first, and says so.
     """
     keys = list(dict.fromkeys(key for row in rows for key, value in row.items() if value not in (None, "", [])))
-    across = len(keys) > _MOST_COLUMNS > len(rows)
+    if len(keys) > _MOST_COLUMNS > len(rows):
+        return Beside([[(_spoken(key), _cell(row.get(key))) for key in keys] for row in rows])
+    numeric = [
+        number for number, key in enumerate(keys) if all(isinstance(row.get(key), int | float | None) for row in rows)
+    ]
+    cells = [[_cell(row.get(key)) for key in keys] for row in rows[:_MOST_ROWS]]
     more = len(rows) - _MOST_ROWS
-    table = Table(box=None, pad_edge=False, header_style="dim", show_header=not across, caption_justify="left")
-    table.caption = f"and {more} more rows, all in --json" if more > 0 else None
-    if across:
-        table.add_column(style="dim")
-        for _ in rows:
-            table.add_column(overflow="fold")
-        for key in keys:
-            table.add_row(_spoken(key), *(Text(_cell(row.get(key))) for row in rows))
-        return table
-    for key in keys:
-        numeric = all(isinstance(row.get(key), int | float | None) for row in rows)
-        name = key == keys[0] and all(len(_cell(row.get(key))) <= _LONGEST_NAME for row in rows)
-        table.add_column(_spoken(key), justify="right" if numeric else "left", overflow="fold", no_wrap=name)
-    for row in rows[:_MOST_ROWS]:
-        table.add_row(*(Text(_cell(row.get(key))) for key in keys))
-    return table
+    caption = f"and {more} more rows, all in --json" if more > 0 else ""
+    return Grid(list(map(_spoken, keys)), [Section(None, cells)], numeric, caption)
 
 
-def _spoken(key: str) -> Text:
-    return Text(key.replace("_", " "))
+def _spoken(key: str) -> str:
+    return key.replace("_", " ")
 
 
 def _cell(value: Any) -> str:
@@ -240,18 +236,3 @@ def _cell(value: Any) -> str:
         told = {key: inner for key, inner in value.items() if not (inner is None or isinstance(inner, list))}
         return ", ".join(f"{key} {_cell(inner)}" for key, inner in told.items()) or NONE
     return NONE if value is None else str(value)
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="dim")
-    for number, column in enumerate(columns):
-        left = number == 0 or column in ("status", "variant")
-        # where it is narrow, a name is broken and no number
-        table.add_column(
-            Text(column),
-            justify="left" if left else "right",
-            no_wrap=number > 0,
-            overflow="fold",
-            min_width=8 if number == 0 else None,
-        )
-    return table

@@ -11,12 +11,24 @@ def change(target: str, verdict: str) -> dict[str, Any]:
 def test_what_changed_comes_first_in_the_order_of_the_files() -> None:
     rows = [change("a", "same"), change("b", "faster"), change("c", "same"), change("d", "regression")]
     lines = text(compare_table(rows)).splitlines()
-    assert [line.split()[0] for line in lines[1:]] == ["b", "d", "a", "c"]
+    assert [line for line in lines[1:] if not line.startswith(" ")] == ["b", "d", "a", "c"]
+    assert [line.split()[-1] for line in lines if "int8" in line] == ["faster", "regression", "same", "same"]
 
 
 def test_a_regression_among_more_rows_than_anyone_reads_is_shown() -> None:
     rows = [*(change(f"t{number}", "same") for number in range(1500)), change("worse", "regression")]
     said = text(compare_table(rows))
-    assert said.splitlines()[1].split() == ["worse", "int8", "regression"]
+    assert [line.split()[:: len(line.split()) - 1 or 1] for line in said.splitlines()[1:3]] == [
+        ["worse"],
+        ["int8", "regression"],
+    ]
     assert said.count("same") == 999
     assert " ".join(said.split()).endswith("and 501 more rows, all in --json")
+
+
+def test_what_a_row_was_measured_with_is_told() -> None:
+    odd = {"batch": 8, "threads": 2, "scenario": "offline", "affinity": (0, 3), "machine": "pi", "change": -0.1}
+    said = text(compare_table([change("a", "faster") | odd | {"changed": ("runtime_version",)}]))
+    assert "int8, batch 8, 2 threads, offline, cores 0, 3, pi" in said
+    assert "−10.0\u00a0%" in said
+    assert "int8: runtime_version changed, too" in said

@@ -1,0 +1,89 @@
+"""The last line of a command's output: what was found, and what to type next."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgekd.reporting.words import Run, milliseconds, state
+
+Document = Mapping[str, Any]
+
+
+def of_run(run: Run, page: Path) -> str:
+    """Return how many targets ended how, and where the report is."""
+    states = Counter(
+        {"ok": "proven"}.get(told, told) for told in map(state, (run.get("targets") or {}).values())
+    )  # fmt: skip
+    targets = ", ".join(f"{count} {told}" for told, count in states.items()) or "no targets"
+    return f"{targets}; report: {page}"
+
+
+def of_export(report: Document) -> str:
+    """Return what was written and whether it was proven."""
+    told = {"ok": "proven on this machine", "fallback": "proven, but not in int8"}
+    return f"{told.get(report['status'], 'not proven')}: {report['bundle']}; next: edgekd bench {report['bundle']}"
+
+
+def of_bench(rows: Sequence[Document]) -> str:
+    """Return the fastest of what was measured, and what failed."""
+    timed, lost = [row for row in rows if row.get("p50") is not None], [row for row in rows if "error" in row]
+    told = [f"{len(rows) - len(lost)} measured"] if len(rows) > 1 or not timed else []
+    if timed:
+        best = min(timed, key=lambda row: float(row["p50"]))
+        place = f" on {best['device']}" if best.get("device") else ""
+        told.append(
+            f"{'fastest: ' if len(timed) > 1 else ''}{best['bundle']}{place}, median {milliseconds(best['p50'])}"
+        )
+    return "; ".join([*told, *([f"{len(lost)} failed"] if lost else [])]).replace("\u00a0", " ")
+
+
+def of_verify(found: Document | Sequence[Document]) -> str:
+    """Return on how many devices the golden outputs hold."""
+    verdicts = [found] if isinstance(found, Mapping) else found
+    held = sum(bool(verdict["ok"]) for verdict in verdicts)
+    return f"golden outputs hold on {held} of {len(verdicts)} devices" if len(verdicts) > 1 else _one(verdicts[0])
+
+
+def _one(verdict: Document) -> str:
+    if verdict["ok"]:
+        return f"golden outputs hold; next: edgekd bench {verdict['bundle']}"
+    return "not proven" if verdict.get("unproven") else "golden outputs do not hold"
+
+
+def of_compare(rows: Sequence[Document]) -> str:
+    """Return how many rows got which verdict."""
+    verdicts = Counter(row["verdict"] for row in rows)
+    return f"{_plural(len(rows), 'row')}: " + ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
+
+
+def of_doctor(found: Document | Sequence[Document]) -> str:
+    """Return what is missing, or that a device is ready."""
+    if isinstance(found, Mapping):
+        return f"{found['device']} is {'ready' if found['ready'] else 'not ready'}"
+    missing = sum(row["found"] == "missing" for row in found)
+    return f"{missing} of {len(found)} missing; each has its command above" if missing else "nothing is missing"
+
+
+def of_devices(rows: Sequence[Document]) -> str:
+    """Return how many there are and how to examine one."""
+    return f"{_plural(len(rows), 'device')}; examine one: edgekd doctor --device {rows[-1]['device']}"
+
+
+def of_targets(rows: Sequence[Document]) -> str:
+    """Return how many there are and how to read about one."""
+    return f"{len(rows)} targets; all about one: edgekd targets {rows[0]['target']}"
+
+
+def of_methods(rows: Sequence[Document]) -> str:
+    """Return how many there are and how a recipe names one."""
+    return f'{len(rows)} methods; in a recipe: [[distillation]] and, below it, method = "{rows[0]["method"]}"'
+
+
+def of_recipes(rows: Sequence[Document]) -> str:
+    """Return how many there are and how to run one."""
+    return f"{len(rows)} recipes; what one would do: edgekd run {rows[0]['recipe']} --dry-run"
+
+
+def _plural(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"

@@ -1,0 +1,84 @@
+"""Every table of the command line, with documents that do not change; run in a terminal by `test_widths.py`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from edgekd import terminal
+from edgekd.reporting import last_line
+from edgekd.reporting.benchmark import bench_table
+from edgekd.reporting.comparison import compare_table
+from edgekd.reporting.device import doctor_view, verify_view
+from edgekd.reporting.tables import summary
+
+RUN = json.loads(Path(__file__).with_name("sample_run.json").read_text(encoding="utf-8"))
+TIMED: dict[str, Any] = {
+    "device": "ssh://raspberry.local", "bundle": "bundles/student-x86-tflite", "runtime": "LiteRT 2.3.0",
+    "precision": "f32", "scenario": "single-stream", "batch": 1, "threads": 2, "affinity": [0, 3], "missing": {},
+    "p50": 0.0107, "low": 0.0106, "high": 0.0109, "p90": 0.012, "p99": 0.0252, "n": 7254, "replicates": 5,
+    "throughput": 93457.9, "load_ms": 3.37, "warm_load_ms": 1.22, "first_ms": 0.0718, "peak_rss_mb": 50.97,
+    "model_rss_mb": 4.78, "switches_per_s": 1.0, "flags": ["noisy", "emulated"],
+}  # fmt: skip
+BENCH = [TIMED, TIMED | {"device": "local:", "p50": 0.009, "flags": []}, {"device": "adb://X", "error": "went offline"}]
+PARITY = [{"output": "logits", "batch": 8, "n": 512, "step": 0.1123, "max_steps": 1.0, "exact": 0.992, "ok": True}]
+EXPORT = {
+    "status": "ok", "bundle": "bundles/yolo-x86-openvino", "backend": "openvino", "scheme": "int8-asymmetric",
+    "bytes": 3_140_000, "notes": ["the input 'images' was given the size 1×3×640×640, which the samples have"],
+    "parity": PARITY,
+}  # fmt: skip
+CHANGE = {
+    "target": "x86-onnxruntime-no-vnni", "label": "dynamic-range", "batch": 1, "threads": 1, "before_ms": 0.391,
+    "after_ms": 0.502, "change": 0.2839, "before_metric": 0.889, "after_metric": 0.889, "verdict": "regression",
+}  # fmt: skip
+COMPARE = [CHANGE | {"label": "int8", "verdict": "same", "change": 0.001, "after_ms": 0.3914}, CHANGE]
+PARTS = [
+    {"component": "torch", "for": "teaching and quantisation-aware fine-tuning", "found": "2.9.1", "get it": ""},
+    {
+        "component": "openvino",
+        "for": "OpenVINO bundles",
+        "found": "missing",
+        "get it": "pip install 'edgekd[openvino]'",
+    },
+]
+VERDICT = {
+    "device": "ssh://pi", "bundle": "bundles/student-raspberry-pi-5", "ok": True, "kernels": {"int8": 18, "total": 18},
+    "golden": PARITY, "samples": 2000, "accuracy": 0.9,
+}  # fmt: skip
+DEVICES = [
+    {"device": "local:", "state": "ready", "what": "this machine"},
+    {"device": "adb://emulator-5554", "state": "unauthorized", "what": "sdk gphone64 x86 64"},
+]
+METHODS = [
+    {
+        "method": "attention-map",
+        "what": "Attention maps before the softmax (TinyBERT, Jiao et al., arXiv:1909.10351).",
+        "parameters": {"layers": "required", "weight": 1.0, "temperature": 4.0},
+    },
+    {"method": "kd", "what": "Soft labels (Hinton et al., arXiv:1503.02531).", "parameters": {"temperature": 4.0}},
+]
+TARGETS = [
+    {
+        "target": "raspberry-pi-5-onnxruntime",
+        "title": "Raspberry Pi 5, 8 GB, 64-bit, ONNX Runtime",
+        "backend": "onnxruntime",
+        "scheme": "int8-asymmetric",
+    }
+]
+VIEWS: list[tuple[str, Any, Any, Any]] = [
+    ("run", RUN, summary, lambda run: last_line.of_run(run, Path("runs/quickstart/report.html"))),
+    ("export", EXPORT, None, last_line.of_export),
+    ("bench", BENCH, bench_table, last_line.of_bench),
+    ("bench of one", BENCH[:1], bench_table, last_line.of_bench),
+    ("compare", COMPARE, compare_table, last_line.of_compare),
+    ("verify", VERDICT, verify_view, last_line.of_verify),
+    ("doctor", PARTS, doctor_view, last_line.of_doctor),
+    ("devices", DEVICES, None, last_line.of_devices),
+    ("targets", TARGETS, None, last_line.of_targets),
+    ("methods", METHODS, None, last_line.of_methods),
+]
+
+if __name__ == "__main__":
+    for name, document, view, last in VIEWS:
+        terminal.say(f"$ edgekd {name}")
+        terminal.show(document, False, view, last)
+        terminal.say("")
