@@ -147,7 +147,7 @@ class Manifest(Schema):
 def read_manifest(folder: Path) -> Manifest:
     """Read a bundle's manifest, its files unseen; raise BadInputError when it is missing or malformed."""
     if not (folder / MANIFEST).exists():
-        raise BadInputError(f"{folder}: not a bundle (no {MANIFEST})")
+        raise BadInputError(f"{folder}: not a bundle (no {MANIFEST})", hint="edgekd export --help")
     return Manifest.parse(read_json(folder / MANIFEST), str(folder / MANIFEST))
 
 

@@ -2,9 +2,16 @@
 
 
 class EdgekdError(Exception):
-    """A failure with an exit code of its own; shown as one line after its `label`, without a traceback."""
+    """A failure with an exit code of its own; shown as one line after its `label`, without a traceback.
+
+    `hint` is the command to type next, where the place that failed knows a better one than `next_step` does.
+    """
 
     exit_code, label = 70, "error"
+
+    def __init__(self, message: str = "", *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 class PromiseBrokenError(EdgekdError):

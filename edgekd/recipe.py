@@ -199,6 +199,11 @@ def builtin_recipes() -> list[str]:
     return sorted(entry.name.removesuffix(".toml") for entry in _builtin().iterdir() if entry.name.endswith(".toml"))
 
 
+def listed() -> list[dict[str, str]]:
+    """One row per built-in recipe."""
+    return [{"recipe": name, "what": load_recipe(name).title} for name in builtin_recipes()]
+
+
 def load_recipe(name: str, overrides: Sequence[str] = (), *, code: bool = True) -> Recipe:
     """Read a recipe by path or built-in name, with `a.b=c` overrides; raise BadInputError in one line.
 
@@ -206,10 +211,12 @@ def load_recipe(name: str, overrides: Sequence[str] = (), *, code: bool = True) 
     """
     path = Path(name)
     if name.endswith(".toml"):
+        if not path.exists():
+            raise BadInputError(f"{name}: no such file", hint=f"edgekd init {name}")
         look_in(path.parent)
     else:
         if name not in builtin_recipes():
-            raise BadInputError(f"unknown recipe {name!r}{nearest(name, builtin_recipes())}")
+            raise BadInputError(f"unknown recipe {name!r}{nearest(name, builtin_recipes())}", hint="edgekd recipes")
         path = _builtin() / f"{name}.toml"
     document = read_toml(path)
     for override in overrides:

@@ -112,6 +112,6 @@ def load_target(name: str) -> Target:
     path = Path(name) if own else Path("targets") / f"{require_file_name(name, 'target')}.toml"
     if not own and not path.is_file():
         if name not in builtin_targets():
-            raise BadInputError(f"unknown target {name!r}{nearest(name, builtin_targets())}")
+            raise BadInputError(f"unknown target {name!r}{nearest(name, builtin_targets())}", hint="edgekd targets")
         path = TARGETS / f"{name}.toml"
     return Target.parse({"name": path.stem} | read_toml(path), str(path))

@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from edgekd.errors import EdgekdError
+from edgekd.next_step import next_step
 from edgekd.screen import Screen, visible
 
 BAD_INPUT, DEVICE_LOST, NOT_PROVEN, OUR_BUG, INTERRUPTED = 2, 3, 4, 70, 130
@@ -24,11 +25,14 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
+        words = [*ctx._protected_args, *ctx.args]
         try:
             with _ended_as_by_ctrl_c():
                 return super().invoke(ctx)
         except EdgekdError as error:
-            raise complain(f"{error.label}: {error}", error.exit_code) from error
+            step = next_step(words, error)
+            message = f"{error.label}: {error}" + (f" · next: {step}" if step else "")
+            raise complain(message, error.exit_code) from error
         except KeyboardInterrupt as error:
             resumes = "; the same command resumes" if ctx.invoked_subcommand == "run" else ""
             raise complain(f"interrupted{resumes}", INTERRUPTED) from error

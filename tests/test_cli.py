@@ -1,14 +1,19 @@
 """The command line as a user meets it: every command on a finished run, and a help that costs nothing."""
 
+import importlib.metadata
 import json
 import resource
+import shlex
 import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import typer
 
+from edgekd.cli import app
+from edgekd.cli_base import EXAMPLES
 from edgekd.data.npz import read_npz
 from edgekd.measure.results import read_rows
 from edgekd.recipe import builtin_recipes
@@ -16,7 +21,10 @@ from edgekd.target import builtin_targets
 from tests.measure.bundles import rehash
 from tests.small_run import EXECUTED, complaint, edgekd, finish, start
 
-COMMANDS = ("run", "init", "export", "bench", "verify", "compare", "report", "targets", "methods", "doctor")
+COMMANDS = (
+    *("run", "init", "report", "export", "bench", "verify", "compare"),
+    *("recipes", "targets", "methods", "devices", "doctor"),
+)
 LAZY = (
     "torch",
     "accelerate",
@@ -43,6 +51,28 @@ def test_help_names_every_command():
     assert all(command in shown.stdout for command in COMMANDS)
     for command in COMMANDS:
         assert edgekd(command, "--help").exit_code == 0
+
+
+def test_version():
+    assert edgekd("--version").stdout == f"edgekd {importlib.metadata.version('edgekd')}\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_examples_are_commands_that_parse(command):
+    shown = " ".join(edgekd(command, "--help").stdout.split())
+    group = typer.main.get_command(app)
+    for example in EXAMPLES[command]:
+        assert example.split("--")[0].strip() in shown
+        prompt, name, *words = shlex.split(example)
+        assert (prompt, name) == ("edgekd", command)
+        group.commands[name].make_context(name, words)
+
+
+def test_recipes_are_listed_each_with_a_line():
+    rows = document("recipes")
+    assert [row["recipe"] for row in rows] == builtin_recipes()
+    assert all(row["what"] for row in rows)
+    assert edgekd("recipes").stdout.splitlines()[-1].endswith(f"edgekd run {rows[0]['recipe']} --dry-run")
 
 
 def test_help_imports_neither_torch_nor_an_sdk():
@@ -174,7 +204,7 @@ def test_report_is_written_again(small_run, tmp_path):
     (folder / "report.html").unlink()
     written = edgekd("report", folder)
     assert written.exit_code == 0
-    assert written.stdout == f"report  {folder / 'report.html'}\n"
+    assert written.stdout == f"report: {folder / 'report.html'}\n"
     assert (folder / "report.html").read_text() == (small_run.folder / "report.html").read_text()
     complaint(edgekd("report", tmp_path), 2)
 

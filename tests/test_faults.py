@@ -342,7 +342,7 @@ def test_an_unknown_option_shows_the_usage():
 
 def test_a_traceback_is_shown_only_on_demand(tmp_path):
     quiet = finish(start("run", tmp_path / "nowhere.toml"))
-    assert complaint(quiet, 2).endswith("nowhere.toml: no such file")
+    assert complaint(quiet, 2).endswith("nowhere.toml: no such file · next: edgekd init nowhere.toml")
     assert len(quiet.stderr.splitlines()) == 1
     loud = finish(start("--debug", "run", tmp_path / "nowhere.toml"))
     assert loud.returncode == 2

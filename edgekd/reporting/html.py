@@ -24,7 +24,7 @@ _WORDS = ("cost", "count", "milliseconds", "number", "percent", "seconds", "sent
 def write_report(folder: Path) -> Path:
     """Write `report.html` for the run in a folder; BadInputError when it holds no finished one."""
     if not (folder / RUN).exists():
-        raise BadInputError(f"{folder}: no {RUN}: not a finished run")
+        raise BadInputError(f"{folder}: no {RUN}: not a finished run", hint="edgekd run RECIPE")
     with reading(folder / RUN, "the record of a finished run"):
         page = render(read_json(folder / RUN), folder).encode()
     write_bytes(folder / REPORT, page)

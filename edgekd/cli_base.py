@@ -1,0 +1,79 @@
+"""What the commands share: the application, options that several of them have, and how examples are shown."""
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+import edgekd
+from edgekd.terminal import Commands, say
+
+FIRST_STEPS = ("edgekd doctor", "edgekd run quickstart", "edgekd init", "edgekd export --help")
+
+
+def _examples(title: str, lines: Iterable[str]) -> str:
+    return "\n\n".join([title, *(f"[dim]$[/dim] {escape(line)}" for line in lines)])
+
+
+app = typer.Typer(
+    cls=Commands,
+    help=edgekd.__doc__,
+    epilog=_examples("First steps:", FIRST_STEPS),
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+if TYPE_CHECKING:
+    from edgekd.progress import Reporter
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Devices = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--device", help="Where to run: local:, ssh://host, adb://serial or adb://host:port; repeat it for several."
+    ),
+]
+AnyRange = Annotated[
+    bool, typer.Option("--any-range", help="Accept data whose value range differs from the training data's.")
+]
+Fleet = Annotated[Path | None, typer.Option(help="A TOML file of devices, each with a uri and optionally a host.")]
+EXAMPLES: dict[str, tuple[str, ...]] = {}
+
+
+def command(panel: str, *examples: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a command below a heading of the help; its own help ends with the examples."""
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        EXAMPLES[function.__name__] = examples
+        return app.command(rich_help_panel=panel, epilog=_examples("Examples:", examples))(function)
+
+    return register
+
+
+def reporter_for(events: Path | None, quiet: bool, tensorboard: bool = False) -> "Reporter":
+    """Return what a command tells its progress to."""
+    from edgekd.progress import Reporter
+
+    return Reporter(events, quiet, tensorboard)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        say(f"edgekd {edgekd.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    if debug:
+        os.environ["EDGEKD_DEBUG"] = "1"

@@ -1,0 +1,189 @@
+"""`export`, `bench`, `verify`, `compare`: bundles and what they do on devices."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from edgekd.cli_base import AnyRange, Devices, Fleet, Json, command, reporter_for
+from edgekd.errors import FallbackError, NotProvenError
+from edgekd.reporting import last_line
+from edgekd.terminal import DEVICE_LOST, finite, show
+
+
+@command(
+    "Export and measure",
+    "edgekd export model.onnx --target x86-openvino --calibration samples.npz",
+    "edgekd export model.onnx --target raspberry-pi-5 --calibration samples.npz --shape images=1,3,640,640",
+    "edgekd export model.onnx --target pixel-9 --calibration samples.npz --keep-float type:Softmax --layers",
+)
+def export(
+    model: Annotated[
+        Path, typer.Argument(help="An ONNX model: float, or already quantised (QDQ) for the target's scheme.")
+    ],
+    target: Annotated[str, typer.Option(help="A target's name or file; see `edgekd targets`.")],
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="Samples of the model's inputs, by name, in an npz file; a float model needs them."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the bundle.")] = Path("bundles"),
+    shape: Annotated[
+        list[str] | None, typer.Option(metavar="INPUT=1,3,…", help="Fix the dynamic dimensions of an input.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="INPUT=VALUE", help="Turn an input into a constant, as in sr=16000."),
+    ] = None,
+    simplify: Annotated[bool, typer.Option(help="Simplify a float model with onnxslim.")] = True,
+    ranges: Annotated[
+        str | None, typer.Option(help="How activation ranges are found: minmax, ema, percentile or mse.")
+    ] = None,
+    equalize: Annotated[bool | None, typer.Option("--equalize/--no-equalize", help="Cross-layer equalization.")] = None,
+    correct_bias: Annotated[
+        bool | None, typer.Option("--correct-bias/--no-correct-bias", help="Bias correction.")
+    ] = None,
+    keep_float: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GLOB", help="Layers to keep in float: a name, type:Softmax or between:first,last."),
+    ] = None,
+    refine: Annotated[
+        float,
+        typer.Option(
+            min=0, metavar="SECONDS", help="Longest search for tensors to keep in float, if int8 is far from float."
+        ),
+    ] = 60,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Show the quantisation error of each layer, the largest first.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Quantise and compile an ONNX model, and verify it here; exit 4 if its runtime is not on this machine."""
+    from edgekd.onnx_import.inputs import parse_shapes
+    from edgekd.onnx_import.settings import parse_settings
+    from edgekd.pipeline.foreign import Wishes, export_file
+
+    asked = {"ranges": ranges, "equalize": equalize, "correct_bias": correct_bias}
+    wishes = Wishes(
+        parse_shapes(shape or []), parse_settings(settings or []), simplify,
+        {key: value for key, value in asked.items() if value is not None}, keep_float or (), refine,
+    )  # fmt: skip
+    report = export_file(model, target, out, calibration, wishes, layers=layers)
+    show(report, as_json, last=last_line.of_export)
+    if report["status"] == "fallback":
+        raise FallbackError(f"{report['bundle']} is {report['precision']}, not int8: {report['reason']}")
+    if report["status"] == "unverified":
+        raise NotProvenError(f"{report['bundle']} is written, but {report['reason']}")
+
+
+@command(
+    "Export and measure",
+    "edgekd bench bundles/model-x86-tflite",
+    "edgekd bench bundles/model-pixel-9 --device adb://SERIAL --data test.npz --out results.jsonl",
+    "edgekd bench bundles/model-x86-tflite --against bundles/model-x86-openvino --threads 2",
+)
+def bench(
+    bundle: Annotated[Path, typer.Argument(help="A bundle folder.")],
+    device: Devices = None,
+    fleet: Fleet = None,
+    against: Annotated[Path | None, typer.Option(help="A second bundle, measured in turns with the first.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Batch size.  \\[default: the target's]")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="CPU threads.  \\[default: the target's]")
+    ] = None,
+    affinity: Annotated[
+        str | None, typer.Option(metavar="CORES", help="Pin to these cores, such as 4-7 or 0,2.")
+    ] = None,
+    scenario: Annotated[
+        Literal["single-stream", "offline"],
+        typer.Option(help="Latency of one inference at a time, or throughput of batches on all cores."),
+    ] = "single-stream",
+    option: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the runtime, such as device=GPU.")
+    ] = None,
+    replicates: Annotated[int, typer.Option(min=1, help="Fresh processes, each one sample of the median.")] = 5,
+    seconds: Annotated[
+        float, typer.Option(min=0.01, max=86_400, callback=finite, help="Shortest time per replicate.")
+    ] = 1.0,
+    count: Annotated[int, typer.Option(min=1, help="Fewest inferences per replicate.")] = 50,
+    strict: Annotated[bool, typer.Option(help="Follow MLPerf Mobile's rules; exit 1 if one is broken.")] = False,
+    data: Annotated[Path | None, typer.Option(help="npz with x and y: compute the task's metric, too.")] = None,
+    any_range: AnyRange = False,
+    out: Annotated[Path | None, typer.Option(help="Append the rows to this results.jsonl.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure latency, throughput, memory and, with data, the task's metric on a device."""
+    from edgekd.pipeline.bench import bench_bundles
+    from edgekd.pipeline.fleet import parse_devices
+    from edgekd.reporting.benchmark import bench_table
+
+    rows = bench_bundles(
+        [bundle, *([against] if against else [])], parse_devices(device or (), fleet),
+        batch=batch, threads=threads, affinity=affinity, scenario=scenario, options=option or [],
+        replicates=replicates, seconds=seconds, count=count, by_mlperf=strict, data=data, any_range=any_range, out=out,
+        reporter=reporter_for(None, as_json),
+    )  # fmt: skip
+    show(rows, as_json, bench_table, last_line.of_bench)
+    if any("error" in row for row in rows):
+        raise typer.Exit(DEVICE_LOST)
+    if any(row.get("strict", {}).get("broken") for row in rows):
+        raise typer.Exit(1)
+
+
+@command(
+    "Export and measure",
+    "edgekd verify bundles/model-x86-tflite",
+    "edgekd verify bundles/model-raspberry-pi-5 --device ssh://pi.local --data test.npz",
+)
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="A bundle folder.")],
+    device: Devices = None,
+    fleet: Fleet = None,
+    data: Annotated[
+        Path | None, typer.Option(help="npz with x and y (or x_test and y_test): compute the task's metric, too.")
+    ] = None,
+    any_range: AnyRange = False,
+    as_json: Json = False,
+) -> None:
+    """Compare a device's outputs with the reference; exit 1 if they differ, 4 if nothing could be proven."""
+    from edgekd.pipeline.fleet import parse_devices
+    from edgekd.pipeline.verify import verify_on_each
+    from edgekd.reporting.device import verify_view
+
+    members = parse_devices(device or (), fleet)
+    verdicts = verify_on_each(bundle, members, data, reporter_for(None, as_json), any_range=any_range)
+    show(verdicts if len(members) > 1 else verdicts[0], as_json, verify_view, last_line.of_verify)
+    if any("error" in verdict for verdict in verdicts):
+        raise typer.Exit(DEVICE_LOST)
+    if any(not (verdict["ok"] or verdict["unproven"]) for verdict in verdicts):
+        raise typer.Exit(1)
+    for verdict in verdicts:
+        if verdict["unproven"]:
+            raise NotProvenError(verdict["unproven"])
+
+
+@command(
+    "Export and measure",
+    "edgekd compare before.jsonl after.jsonl",
+    "edgekd compare before.jsonl after.jsonl --threshold 0.1",
+)
+def compare(
+    before: Annotated[Path, typer.Argument(help="A results.jsonl, as `bench --out` writes it.")],
+    after: Annotated[Path, typer.Argument(help="A later one, of the same machine.")],
+    threshold: Annotated[
+        float, typer.Option(min=0.0, callback=finite, help="Smallest slowdown that is a regression, as a fraction.")
+    ] = 0.05,
+    as_json: Json = False,
+) -> None:
+    """Compare two result files; exit 1 on a regression."""
+    from edgekd.measure.comparison import compare_files
+    from edgekd.reporting.comparison import compare_table
+
+    rows, regressed = compare_files(before, after, threshold)
+    show(
+        [row.model_dump(mode="json", exclude_defaults=not as_json) for row in rows],
+        as_json,
+        compare_table,
+        last_line.of_compare,
+    )
+    if regressed:
+        raise typer.Exit(1)

@@ -1,0 +1,28 @@
+"""What to type after an error."""
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+
+from edgekd.errors import DeviceError, EdgekdError, NotProvenError
+
+_NAMED = re.compile(r"\b(edgekd|pip install|make|apt-get install) \S")
+
+
+def next_step(words: Sequence[str], error: EdgekdError) -> str:
+    """Return a command that helps with an error of `edgekd WORDS…`; nothing where the error names one itself."""
+    if error.hint or _NAMED.search(str(error)):
+        return error.hint
+    command, *rest = words or ["--help"]
+    if isinstance(error, DeviceError):
+        return _about_a_device(command, rest)
+    if isinstance(error, NotProvenError):
+        return ""
+    if command == "run" and rest and "--dry-run" not in rest and error.exit_code == 2:
+        return f"edgekd run {rest[0]} --dry-run"
+    return f"edgekd {command} --help" if error.exit_code == 2 else ""
+
+
+def _about_a_device(command: str, rest: Sequence[str]) -> str:
+    named = [after for word, after in pairwise(rest) if word == "--device"]
+    return f"edgekd doctor --device {named[0]}" if named and command != "doctor" else "edgekd devices"
