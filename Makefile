@@ -3,7 +3,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo runner test test-devices test-gpu perf explore mutants check lint lock lock-check fuzz campaign accuracy fashion-mnist watch-har methods minilm-sts networks side-by-side calibration distillation-speed devices fidelity instructions guards data install clean
+.PHONY: demo runner test test-devices test-gpu perf explore mutants check lint lock lock-check fuzz campaign accuracy fashion-mnist watch-har methods minilm-sts networks side-by-side calibration distillation-speed devices fidelity instructions guards foreign data install clean
 
 demo: install                     ## a teacher becomes three proven int8 bundles, in six minutes
 	$(BIN)/edgekd run quickstart
@@ -122,6 +122,9 @@ instructions: $(VENV)/.installed-test ## benchmarks/results/instructions.json: w
 
 guards: install                   ## benchmarks/results/guards.json: what hashing and guarding cost beside the commit before them
 	$(BIN)/python benchmarks/guards.py
+
+foreign: install                  ## benchmarks/results/foreign.json: twenty published networks on three runtimes, beside two peers; resumable
+	$(BIN)/python -m benchmarks.foreign
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,1 @@
+"""Published networks through `edgekd export` and through other quantisers, judged by their task."""
