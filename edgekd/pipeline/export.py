@@ -20,7 +20,7 @@ from edgekd.measure import MissingRuntimeError
 from edgekd.pipeline.parity_evidence import Expected, gather_evidence
 from edgekd.quantization.parts import parts_of
 from edgekd.quantization.qdq import strip_activations
-from edgekd.quantization.refine import nearness
+from edgekd.quantization.sensitivity import nearness
 from edgekd.target import Target
 
 Array = NDArray[Any]

@@ -21,7 +21,7 @@ from edgekd.errors import BadInputError, PromiseBrokenError
 from edgekd.measure import predict
 from edgekd.pipeline.variants import LEAST_SQNR_DB
 from edgekd.quantization.parts import parts_of
-from edgekd.quantization.refine import nearness
+from edgekd.quantization.sensitivity import nearness
 from edgekd.target import Target
 
 Arrays = dict[str, NDArray[Any]]

@@ -27,7 +27,7 @@ from edgekd.pipeline.export import export_and_verify
 from edgekd.pipeline.fallback import fall_back
 from edgekd.pipeline.parity_evidence import PARITY_INPUTS
 from edgekd.pipeline.refined import described, refine_where_far, rows_of
-from edgekd.quantization.calibrate import Calibration, calibrate
+from edgekd.quantization.calibrate import Calibration, Calibrator
 from edgekd.quantization.qdq import strip_activations
 from edgekd.quantization.refine import Refined
 from edgekd.quantization.scheme import find_scheme, schemes_of
@@ -129,10 +129,11 @@ def _quantized(imported: Imported, target: Target, how: Calibration, wishes: Wis
     if imported.quantized:
         return Quantized(imported.model, strip_activations(imported.model, saturating=True)[0])
     original, inputs, keep, (scheme,) = imported.model, imported.inputs, wishes.keep_float, schemes_of([target])
-    found = Quantized(calibrate(original, scheme, batches_of(inputs), keep, how), original)
+    calibrator = Calibrator(original, batches_of(inputs), how)
+    found = Quantized(calibrator.quantized(scheme, keep), original)
     if not wishes.refine_seconds or not scheme.float_tail:
         return found
-    refined = refine_where_far(original, scheme, inputs, found.model, keep, how, wishes.refine_seconds)
+    refined = refine_where_far(calibrator, scheme, inputs, found.model, keep, wishes.refine_seconds)
     return found if refined is None else Quantized(refined.model, original, refined)
 
 

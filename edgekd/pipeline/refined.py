@@ -8,30 +8,30 @@ import onnx
 from numpy.typing import NDArray
 
 from edgekd.backends.reference import Reference
-from edgekd.pipeline.calibrated import batches_of
-from edgekd.quantization.calibrate import Calibration
+from edgekd.pipeline.calibrated import BATCH, batches_of
+from edgekd.quantization.calibrate import Calibrator
 from edgekd.quantization.parts import parts_of
-from edgekd.quantization.refine import ENOUGH_DB, Refined, nearness, refine
+from edgekd.quantization.refine import ENOUGH_DB, Refined, refine
 from edgekd.quantization.scheme import Scheme
+from edgekd.quantization.sensitivity import nearness
 
 Arrays = dict[str, NDArray[Any]]
 
 
 def refine_where_far(
-    original: onnx.ModelProto,
+    calibrator: Calibrator,
     scheme: Scheme,
     inputs: Arrays,
     quantized: onnx.ModelProto,
     keep_float: Sequence[str],
-    how: Calibration,
     seconds: float,
 ) -> Refined | None:
     """Return the mixed form of a float model where its int8 form is too far from it; None where that will do."""
-    batches = list(batches_of(inputs))
-    exact, rounded = (Reference(model).run(batches[0]) for model in (original, quantized))
-    if nearness(exact, rounded, parts_of(original)).db >= ENOUGH_DB:
+    batch = next(batches_of(inputs))
+    exact, rounded = (Reference(model).run(batch, BATCH) for model in (calibrator.plain, quantized))
+    if nearness(exact, rounded, parts_of(calibrator.plain)).db >= ENOUGH_DB:
         return None
-    return refine(original, scheme, batches, quantized, keep_float, how, seconds)
+    return refine(calibrator, scheme, batch, quantized, keep_float, seconds)
 
 
 def described(refined: Refined) -> str:

@@ -1,6 +1,9 @@
-"""Empirical bias correction (Nagel et al., ICCV 2019, arXiv:1906.04721, section 4.2): weights only, inputs in float."""
+"""Empirical bias correction (Nagel et al., ICCV 2019, arXiv:1906.04721, section 4.2): weights only, inputs in float.
 
-from collections.abc import Collection, Iterable, Mapping
+What a rounding error E of a layer's weights adds to its mean output is what E makes of its mean input: both are linear.
+"""
+
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import onnx
@@ -9,24 +12,44 @@ from onnx import NodeProto
 from edgekd.onnx_graph import Array, Graph
 from edgekd.quantization.fold import layer_name, set_bias
 from edgekd.quantization.graph_ir import BIASED
-from edgekd.quantization.qdq import channel_axis
-from edgekd.quantization.ranges import quantize_weight, weight_scale
+from edgekd.quantization.qdq import rounded_weight
 from edgekd.quantization.reference import Reference
 from edgekd.quantization.scheme import Scheme
 
 
-def correct_biases(
-    model: onnx.ModelProto, scheme: Scheme, layers: Collection[str], batches: Iterable[dict[str, Array]]
-) -> onnx.ModelProto:
-    """A float model whose biases make up for what rounding those layers' weights will add to their mean outputs."""
+def corrected_inputs(model: onnx.ModelProto, layers: Collection[str]) -> dict[str, str]:
+    """Return what each of the layers reads that has a bias to correct, by the layer's name."""
     graph = Graph(model)
-    chosen = [node for node in graph.nodes if layer_name(node) in layers and _takes_bias(graph, node)]
-    twins, errors = _with_twins(model, scheme, [node.output[0] for node in chosen])
-    channels = {errors[node.output[0]]: -1 if node.op_type == "MatMul" else 1 for node in chosen}
-    shifts = _means(Reference(twins, list(channels)), channels, batches)
-    for node in chosen:
-        _shift_bias(graph, node, shifts[errors[node.output[0]]])
+    return {layer_name(node): node.input[0] for node in _chosen(graph, layers)}
+
+
+def bias_shifts(
+    model: onnx.ModelProto, scheme: Scheme, layers: Collection[str], means: Mapping[str, Array]
+) -> dict[str, Array]:
+    """Return what rounding each layer's weights adds to its mean output, by channel; `means` are those of the inputs.
+
+    A mean is over the first dimension, which it keeps as 1.
+    """
+    graph = Graph(model)
+    chosen = _chosen(graph, layers)
+    if not chosen:
+        return {}
+    made = Reference(_errors(graph, chosen, scheme, means)).run(
+        {node.input[0]: means[node.input[0]] for node in chosen}
+    )
+    return {layer_name(node): _by_channel(made[_error_of(node)], node) for node in chosen}
+
+
+def shift_biases(model: onnx.ModelProto, shifts: Mapping[str, Array]) -> onnx.ModelProto:
+    """Return a float model whose biases make up for the named layers' shifts."""
+    graph = Graph(model)
+    for node in _chosen(graph, shifts):
+        _shift_bias(graph, node, shifts[layer_name(node)])
     return graph.model()
+
+
+def _chosen(graph: Graph, layers: Collection[str]) -> list[NodeProto]:
+    return [node for node in graph.nodes if layer_name(node) in layers and _takes_bias(graph, node)]
 
 
 def _takes_bias(graph: Graph, node: NodeProto) -> bool:
@@ -53,39 +76,33 @@ def _shift_bias(graph: Graph, node: NodeProto, shift: Array) -> None:
     graph.set_input(add, index, graph.add_constant(add.input[index], bias))
 
 
-def _with_twins(
-    model: onnx.ModelProto, scheme: Scheme, edges: Collection[str]
-) -> tuple[onnx.ModelProto, dict[str, str]]:
-    """Beside each layer one that applies the rounding error of its weights; their outputs by the layer's own."""
-    graph = Graph(model)
-    errors = {}
-    for edge in edges:
-        node = graph.producer(edge)
-        if node is not None:
-            errors[edge] = graph.fresh(f"{edge}_error")
-            _add_twin(graph, node, errors[edge], scheme)
-            graph.add_output(errors[edge], like=graph.outputs[0])
-    return graph.model(), errors
+def _errors(graph: Graph, layers: list[NodeProto], scheme: Scheme, means: Mapping[str, Array]) -> onnx.ModelProto:
+    """A model that applies to each layer's input the rounding error of its weights, and nothing else."""
+    nodes, weights = [], {}
+    for node in layers:
+        weight, name = graph.constants[node.input[1]], f"{_error_of(node)}.weight"
+        weights[name] = (rounded_weight(node, weight, scheme) - weight).astype(np.float32)
+        twin = onnx.helper.make_node(node.op_type, [node.input[0], name], [_error_of(node)])
+        twin.attribute.extend(node.attribute)
+        nodes.append(twin)
+    inputs = [_float_value(edge, means[edge].ndim) for edge in dict.fromkeys(node.input[0] for node in layers)]
+    outputs = [_float_value(_error_of(node), None) for node in layers]
+    tensors = [onnx.numpy_helper.from_array(value, name) for name, value in weights.items()]
+    errors = onnx.helper.make_graph(nodes, "errors", inputs, outputs, tensors)
+    opsets = [onnx.helper.make_opsetid("", graph.opset)]
+    return onnx.helper.make_model(errors, opset_imports=opsets, ir_version=graph.model().ir_version)
 
 
-def _add_twin(graph: Graph, node: NodeProto, result: str, scheme: Scheme) -> None:
-    weight = graph.constants[node.input[1]]
-    axis = channel_axis(node, weight)
-    scale = weight_scale(weight, axis, scheme)
-    shape = [-1 if other == axis else 1 for other in range(weight.ndim)]
-    error = quantize_weight(weight, scale, axis, scheme) * scale.reshape(shape) - weight
-    twin = graph.add(node.op_type, [node.input[0], graph.add_constant(f"{result}_weight", error)], result)
-    twin.attribute.extend(node.attribute)
+def _float_value(name: str, rank: int | None) -> onnx.ValueInfoProto:
+    shape = None if rank is None else [None] * rank
+    return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
 
 
-def _means(reference: Reference, channels: Mapping[str, int], batches: Iterable[dict[str, Array]]) -> dict[str, Array]:
-    """Mean of each edge over the batches, one value along the axis of its channels."""
-    sums: dict[str, Array] = {edge: np.zeros(1) for edge in channels}
-    count = 0
-    for batch in batches:
-        values = reference.run(batch)
-        for edge, axis in channels.items():
-            others = tuple(other for other in range(values[edge].ndim) if other != axis % values[edge].ndim)
-            sums[edge] = sums[edge] + values[edge].mean(axis=others, dtype=np.float64)
-        count += 1
-    return {edge: total / max(count, 1) for edge, total in sums.items()}
+def _error_of(node: NodeProto) -> str:
+    return f"{node.output[0]}.error"
+
+
+def _by_channel(values: Array, node: NodeProto) -> Array:
+    axis = (-1 if node.op_type == "MatMul" else 1) % values.ndim
+    others = tuple(other for other in range(values.ndim) if other != axis)
+    return np.asarray(values.mean(axis=others, dtype=np.float64))

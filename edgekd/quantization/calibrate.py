@@ -1,25 +1,24 @@
 """Post-training quantisation: a float ONNX model in, a QDQ model out."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
 import onnx
 
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import Array
 from edgekd.plugins import nearest
-from edgekd.quantization.bias_correction import correct_biases
+from edgekd.quantization.bias_correction import bias_shifts, corrected_inputs, shift_biases
 from edgekd.quantization.clean import clean
 from edgekd.quantization.equalize import equalize
+from edgekd.quantization.observation import Observation, Range
 from edgekd.quantization.onnx_view import view_of
 from edgekd.quantization.placement import Placement, place
 from edgekd.quantization.qdq import insert_activations, is_quantized, quantize_weights
-from edgekd.quantization.ranges import METHODS, Affine, Method, Observed, affine
-from edgekd.quantization.reference import Reference
+from edgekd.quantization.ranges import METHODS, Affine, Method, affine
 from edgekd.quantization.scheme import Scheme
 
-Range = tuple[float, float]
+Arrays = dict[str, Array]
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ DEFAULT = Calibration()
 def calibrate(
     model: onnx.ModelProto,
     scheme: Scheme,
-    batches: Iterable[dict[str, Array]],
+    batches: Iterable[Arrays],
     keep_float: Iterable[str] = (),
     how: Calibration = DEFAULT,
 ) -> onnx.ModelProto:
@@ -56,28 +55,48 @@ def calibrate(
     `keep_float` are patterns as `selection.select` takes them. The argument is untouched. Raises BadInputError for a
     model that is quantised already, for no batches, and for values that are not finite.
     """
-    original, patterns = plain(model, how), tuple(keep_float)
-    samples = list(batches) if how.correct_bias else batches  # which are read twice then
-    placement, ranges = placed_by_ranges(original, scheme, samples, patterns, how)
-    corrected = correct_biases(original, scheme, placement.weights, samples) if how.correct_bias else original
-    quantized = insert_activations(corrected, parameters(placement, ranges, scheme), scheme)
-    return quantize_weights(quantized, scheme, placement.weights)
+    return Calibrator(model, batches, how).quantized(scheme, keep_float)
 
 
-def placed_by_ranges(
-    model: onnx.ModelProto,
-    scheme: Scheme,
-    batches: Iterable[dict[str, Array]],
-    keep_float: Sequence[str],
-    how: Calibration,
-) -> tuple[Placement, dict[str, Range]]:
-    """Return the placement of a plain model, and the range of each edge that decides a scale."""
-    view = view_of(model)
-    first = place(view, scheme, keep_float)
-    watched = dict.fromkeys((*first.observed, *first.joined))
-    ranges = observe(model, watched, batches, scheme, how.ranges)
-    placement = place(view, scheme, keep_float, ranges)
-    return placement, {edge: ranges[edge] for edge in placement.observed}
+class Calibrator:
+    """Quantised forms of one float model, for any scheme and with any layers in float, after one look at its samples.
+
+    `plain` is the model that they stand for, tensor by tensor. Raises BadInputError as `calibrate` does.
+    """
+
+    def __init__(self, model: onnx.ModelProto, batches: Iterable[Arrays], how: Calibration = DEFAULT) -> None:
+        self.plain, self.how = plain(model, how), how
+        self.view = view_of(self.plain)
+        self._observation = Observation(self.plain, batches, how.ranges)
+        self._shifts: dict[tuple[Scheme, str], Array] = {}
+
+    def quantized(self, scheme: Scheme, keep_float: Iterable[str] = ()) -> onnx.ModelProto:
+        """Return the model in a scheme; patterns as `selection.select` takes them."""
+        placement, settled = self.placed(scheme, keep_float)
+        corrected = self._corrected(scheme, placement) if self.how.correct_bias else self.plain
+        quantized = insert_activations(corrected, settled, scheme)
+        return quantize_weights(quantized, scheme, placement.weights)
+
+    def placed(self, scheme: Scheme, keep_float: Iterable[str] = ()) -> tuple[Placement, dict[str, Affine]]:
+        """Return where quantisers go, and the scale and zero point of each."""
+        kept = tuple(keep_float)
+        first = place(self.view, scheme, kept)
+        watched = dict.fromkeys((*first.observed, *first.joined))
+        averaged = corrected_inputs(self.plain, first.weights).values() if self.how.correct_bias else ()
+        self._observation.look(watched, averaged)
+        placement = place(self.view, scheme, kept, self._observation.ranges(watched, scheme))
+        self._observation.look(placement.observed)
+        return placement, parameters(placement, self._observation.ranges(placement.observed, scheme), scheme)
+
+    def _corrected(self, scheme: Scheme, placement: Placement) -> onnx.ModelProto:
+        """The plain model with the biases of the layers that are quantised corrected."""
+        inputs = corrected_inputs(self.plain, placement.weights)
+        missing = {layer: edge for layer, edge in inputs.items() if (scheme, layer) not in self._shifts}
+        self._observation.look((), missing.values())
+        means = {edge: self._observation.mean(edge) for edge in missing.values()}
+        found = bias_shifts(self.plain, scheme, missing, means)
+        self._shifts |= {(scheme, layer): shift for layer, shift in found.items()}
+        return shift_biases(self.plain, {layer: self._shifts[scheme, layer] for layer in inputs})
 
 
 def plain(model: onnx.ModelProto, how: Calibration) -> onnx.ModelProto:
@@ -85,28 +104,6 @@ def plain(model: onnx.ModelProto, how: Calibration) -> onnx.ModelProto:
     if is_quantized(model):
         raise BadInputError("the model is quantised already; calibrate its float original")
     return equalize(clean(model)) if how.equalize else clean(model)
-
-
-def observe(
-    model: onnx.ModelProto,
-    edges: Iterable[str],
-    batches: Iterable[dict[str, Array]],
-    scheme: Scheme,
-    method: Method,
-) -> dict[str, Range]:
-    """Range of each edge over the batches."""
-    watched = tuple(edges)
-    reference = Reference(model, watched)
-    seen = {edge: Observed(method) for edge in watched}
-    empty = True
-    for batch in batches:
-        empty = False
-        values = {**batch, **reference.run(batch)}
-        for edge in watched:
-            seen[edge].add(values[edge])
-    if empty:
-        raise BadInputError("calibration needs at least one batch of inputs")
-    return {edge: _finite(edge, values.range(scheme)) for edge, values in seen.items()}
 
 
 def parameters(placement: Placement, ranges: dict[str, Range], scheme: Scheme) -> dict[str, Affine]:
@@ -121,10 +118,3 @@ def parameters(placement: Placement, ranges: dict[str, Range], scheme: Scheme) -
         edge: placement.fixed.get(edge) or affine(lows[group], highs[group], scheme)
         for edge, group in placement.groups.items()
     }
-
-
-def _finite(edge: str, extremes: Range) -> Range:
-    if not np.isfinite(extremes).all():
-        advice = "check the preprocessing of the calibration inputs, then the float model itself"
-        raise BadInputError(f"calibration met values that are not finite at {edge!r}: {advice}")
-    return extremes

@@ -125,6 +125,15 @@ def _quantize_layer(graph: Graph, node: NodeProto, scheme: Scheme) -> None:
     _dequantize(graph, node, 1, quantize_weight(weight, scale, axis, scheme), scale, axis)
 
 
+def rounded_weight(node: NodeProto, weight: Array, scheme: Scheme) -> Array:
+    """Return a layer's weight as its integers stand for it, float64."""
+    axis = channel_axis(node, weight)
+    scale = weight_scale(weight, axis, scheme)
+    along = [-1 if other == axis else 1 for other in range(weight.ndim)]
+    rounded: Array = quantize_weight(weight, scale, axis, scheme) * scale.astype(np.float64).reshape(along)
+    return rounded
+
+
 def channel_axis(node: NodeProto, weight: Array) -> int:
     """Where a layer's weight has its output channels; linear layers have gone through `clean`."""
     return {"MatMul": weight.ndim - 1, "ConvTranspose": 1}.get(node.op_type, 0)

@@ -1,19 +1,26 @@
 """The truth: ONNX Runtime on the CPU with all optimisations off, one thread."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 import onnx
 import onnxruntime
 
 from edgekd.errors import BadInputError
-from edgekd.onnx_graph import Array
+from edgekd.onnx_graph import Array, Graph, inferred
+
+SMALL_INPUTS = 1 << 22  # bytes: fewer than these never make a batch that is too much for memory
+MOST_BYTES = 1 << 28  # that the tensors of a batch may take together
+ALIVE = 3  # as many of its largest tensors as a model holds at once
 
 
 class Reference:
     """A float or QDQ model, run exactly as its ONNX file says; its inner `tensors` can be watched."""
 
     def __init__(self, model: onnx.ModelProto, tensors: Sequence[str] = ()) -> None:
+        self._model = model
         self._outputs = list(dict.fromkeys([*(value.name for value in model.graph.output), *tensors]))
         self._session = _session(_with_outputs(model, self._outputs))
         self._inputs = [value.name for value in self._session.get_inputs()]
@@ -25,20 +32,42 @@ class Reference:
         A model whose batch is built in gets that many at a time; the last are repeated to fill it, and cut again.
         Raises BadInputError when the inputs do not fit the model.
         """
-        if set(inputs) != set(self._inputs):
-            given = ", ".join(sorted(inputs)) or "nothing"
-            raise BadInputError(f"the model takes {', '.join(self._inputs)}; got {given}")
+        self._check(inputs)
         batch = self._built_in or batch
         if batch is None:
             return self._run(inputs)
+        parts = [outputs for _, outputs in self.parts(inputs, batch)]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def parts(self, inputs: dict[str, Array], batch: int) -> Iterator[tuple[dict[str, Array], dict[str, Array]]]:
+        """The same part after part, each with its inputs: `batch` samples, or as many as memory may be taken for."""
+        self._check(inputs)
         counts = {len(array) for array in inputs.values() if array.ndim}
         if len(counts) > 1:
             raise BadInputError("the inputs differ in their number of samples")
-        starts = range(0, max([*counts, 1]), batch)
-        parts = [
-            self._part({name: _rows(array, slice(i, i + batch)) for name, array in inputs.items()}) for i in starts
-        ]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        count = max([*counts, 1])
+        step = self._built_in or self._affordable(inputs, min(batch, count))
+        for start in range(0, count, step):
+            part = {name: _rows(array, slice(start, start + step)) for name, array in inputs.items()}
+            yield part, self._part(part)
+
+    def _check(self, inputs: dict[str, Array]) -> None:
+        if set(inputs) != set(self._inputs):
+            given = ", ".join(sorted(inputs)) or "nothing"
+            raise BadInputError(f"the model takes {', '.join(self._inputs)}; got {given}")
+
+    def _affordable(self, inputs: dict[str, Array], batch: int) -> int:
+        """As many samples, at most `batch`, as the watched tensors and those alive take memory for."""
+        sample = sum(array[0].nbytes for array in inputs.values() if array.ndim)
+        if sample * batch < SMALL_INPUTS:
+            return batch
+        return max(1, min(batch, MOST_BYTES // self._bytes_per_sample))
+
+    @cached_property
+    def _bytes_per_sample(self) -> int:
+        shapes = Graph(inferred(self._model)).shapes
+        sizes = {name: 4 * math.prod(size or 1 for size in shape[1:]) for name, shape in shapes.items() if shape}
+        return ALIVE * max(sizes.values(), default=1) + sum(sizes.get(name, 0) for name in self._outputs)
 
     def _part(self, inputs: dict[str, Array]) -> dict[str, Array]:
         given = min(len(array) for array in inputs.values() if array.ndim)

@@ -75,3 +75,18 @@ def test_a_scalar_is_for_every_sample_of_a_batch_that_is_built_in() -> None:
     both.graph.input.append(helper.make_tensor_value_info("factor", 1, []))
     found = Reference(both).run({"x": X[:3], "factor": np.array(3, np.float32)})["y"]
     np.testing.assert_array_equal(found, X[:3] * np.float32(3))
+
+
+def test_a_batch_is_no_larger_than_memory_may_be_taken_for() -> None:
+    """64 samples of 1 MB, and three tensors as large alive: 256 MB hold them in parts; the values are the same."""
+    net = model(
+        [helper.make_node("Relu", ["x"], ["a"]), helper.make_node("Relu", ["a"], ["y"])],
+        {},
+        ("N", 4, 256, 256),
+        output_rank=4,
+    )
+    x = np.random.default_rng(0).normal(size=(64, 4, 256, 256)).astype(np.float32)
+    sizes = [len(made["a"]) for _, made in Reference(net, ["a"]).parts({"x": x}, 64)]
+    assert sum(sizes) == 64
+    assert max(sizes) * (3 + 2) <= 256
+    np.testing.assert_array_equal(Reference(net).run({"x": x}, batch=64)["y"], np.maximum(x, 0))

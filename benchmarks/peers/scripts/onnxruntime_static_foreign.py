@@ -5,6 +5,7 @@
 """ONNX Runtime's static quantisation of a published file: pre-processed where that works, QDQ, int8 by channel."""
 
 import argparse
+import os
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,8 @@ def main() -> None:
     parser.add_argument("given", type=Path)
     parser.add_argument("out", type=Path)
     arguments = parser.parse_args()
+    arguments.given, arguments.out = arguments.given.resolve(), arguments.out.resolve()
+    os.chdir(arguments.out)  # where its shape inference leaves what it could not infer
     model, prepared, made = (
         arguments.given / "model.onnx",
         arguments.out / "prepared.onnx",

@@ -1,0 +1,80 @@
+"""What the edges of a float model hold over calibration samples: one pass, and no more memory than a batch takes."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from edgekd.errors import BadInputError
+from edgekd.onnx_graph import Array
+from edgekd.quantization.ranges import Method, Observed
+from edgekd.quantization.reference import Reference
+from edgekd.quantization.scheme import Scheme
+
+Range = tuple[float, float]
+Arrays = dict[str, Array]
+BATCH = 64
+
+
+@dataclass
+class _Mean:
+    """A mean over the first dimension."""
+
+    total: NDArray[np.float64] | float = 0.0
+    count: int = 0
+
+    def add(self, values: Array) -> None:
+        self.total = self.total + values.sum(axis=0, dtype=np.float64)
+        self.count += len(values)
+
+
+class Observation:
+    """Edges and how their values are spread; what is asked for later costs another pass."""
+
+    def __init__(self, model: onnx.ModelProto, batches: Iterable[Arrays], method: Method) -> None:
+        self._model, self._batches, self._method = model, list(batches), method
+        self._spread: dict[str, Observed] = {}
+        self._means: dict[str, _Mean] = {}
+        self._ranges: dict[tuple[Scheme, str], Range] = {}
+
+    def look(self, edges: Iterable[str], averaged: Iterable[str] = ()) -> None:
+        """Watch edges for their ranges, and some for their means. Raises BadInputError where there are no samples."""
+        spread = {edge: Observed(self._method) for edge in edges if edge not in self._spread}
+        means = {edge: _Mean() for edge in averaged if edge not in self._means}
+        if not spread and not means:
+            return
+        if not self._batches:
+            raise BadInputError("calibration needs at least one batch of inputs")
+        reference = Reference(self._model, list(dict.fromkeys((*spread, *means))))
+        for batch in self._batches:
+            for given, made in reference.parts(batch, BATCH):
+                values = given | made
+                for edge, seen in spread.items():
+                    seen.add(values[edge])
+                for edge, mean in means.items():
+                    mean.add(values[edge])
+        self._spread |= spread
+        self._means |= means
+
+    def ranges(self, edges: Iterable[str], scheme: Scheme) -> dict[str, Range]:
+        """Return the range of each edge, which has to be watched; BadInputError where values are not finite."""
+        return {edge: self._range(edge, scheme) for edge in edges}
+
+    def mean(self, edge: str) -> Array:
+        """Return the mean of an averaged edge over its first dimension, which stays as 1."""
+        seen = self._means[edge]
+        return np.asarray(seen.total / seen.count, np.float32)[None]
+
+    def _range(self, edge: str, scheme: Scheme) -> Range:
+        if (scheme, edge) not in self._ranges:
+            self._ranges[scheme, edge] = _finite(edge, self._spread[edge].range(scheme))
+        return self._ranges[scheme, edge]
+
+
+def _finite(edge: str, extremes: Range) -> Range:
+    if not np.isfinite(extremes).all():
+        advice = "check the preprocessing of the calibration inputs, then the float model itself"
+        raise BadInputError(f"calibration met values that are not finite at {edge!r}: {advice}")
+    return extremes

@@ -1,0 +1,149 @@
+"""What rounding costs a network where it counts, at the worst part of its outputs, and which tensors pay for it.
+
+A float model gets a quantiser for each tensor and each layer's weights, switched on by inputs. Few tensors cost nearly
+all, so they are found by halves: what a set of them costs together is asked first, and only the costliest is divided.
+"""
+
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from typing import TypeVar
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from edgekd.onnx_graph import Array, Graph
+from edgekd.quantization.calibrate import Calibrator
+from edgekd.quantization.fold import layer_name
+from edgekd.quantization.graph_ir import WEIGHTED
+from edgekd.quantization.parts import Part, judged_apart, parts_of
+from edgekd.quantization.qdq import insert_activations, rounded_weight
+from edgekd.quantization.reference import Reference
+from edgekd.quantization.scheme import Scheme
+
+Arrays = dict[str, Array]
+Unit = TypeVar("Unit", bound=Hashable)
+SPOTLESS = 120.0  # dB: more than float32 can tell apart
+RANKED_ON = 4  # samples that costs are measured on
+
+
+@dataclass(frozen=True)
+class Nearness:
+    """How near float the worst part of the outputs is, in dB."""
+
+    part: str
+    db: float
+
+
+def nearness(exact: Mapping[str, Array], rounded: Mapping[str, Array], parts: Mapping[str, Sequence[Part]]) -> Nearness:
+    """Return the worst part of all real outputs; samples first."""
+    found = [Nearness("", SPOTLESS)]
+    for name, real in exact.items():
+        if real.dtype.kind == "f":
+            whole = Part(name, (slice(None),))
+            apart = judged_apart(parts.get(name, ()), real) or (whole,)
+            found += [Nearness(_label(name, part), _db(part.of(real), part.of(rounded[name]))) for part in apart]
+    return min(found, key=lambda each: each.db)
+
+
+def _label(output: str, part: Part) -> str:
+    return output if part.name == output else f"{output}[{part.name}]"
+
+
+def _db(real: Array, ours: Array) -> float:
+    signal = float(np.sum(real.astype(np.float64) ** 2))
+    noise = float(np.sum((real.astype(np.float64) - ours) ** 2))
+    if not np.isfinite(noise):
+        return -SPOTLESS
+    return min(SPOTLESS, 10 * float(np.log10(signal / noise))) if noise and signal else SPOTLESS
+
+
+def ranked(
+    units: Mapping[Unit, frozenset[str]],
+    cost: Callable[[frozenset[str]], float],
+    negligible: float = 0.0,
+    deadline: float = float("inf"),
+) -> dict[Unit, float]:
+    """Return what each unit costs, the costliest first; `cost` says what several switches cost together.
+
+    A set of units, neighbours in their order, is divided as long as the undivided ones cost more than `negligible`
+    together and there is time (by the monotonic clock); the units of one that is not share its cost.
+    """
+
+    def block(members: tuple[Unit, ...]) -> tuple[float, int, tuple[Unit, ...]]:
+        return -cost(frozenset().union(*(units[unit] for unit in members))), order[members[0]], members
+
+    order = {unit: place for place, unit in enumerate(units)}
+    undivided = [block(tuple(units))] if units else []
+    costs: dict[Unit, float] = {}
+    while undivided and -sum(each[0] for each in undivided) > negligible and time.monotonic() < deadline:
+        negative, _, members = heappop(undivided)
+        if len(members) == 1:
+            costs[members[0]] = -negative
+            continue
+        for half in (members[: len(members) // 2], members[len(members) // 2 :]):
+            heappush(undivided, block(half))
+    for negative, _, members in undivided:
+        costs |= {unit: -negative / len(members) for unit in members}
+    return dict(sorted(costs.items(), key=lambda item: -item[1]))
+
+
+class Switched:
+    """A float model with a quantiser on each tensor and each layer's weights that can be switched on."""
+
+    def __init__(self, calibrator: Calibrator, scheme: Scheme, samples: Arrays, keep_float: Sequence[str] = ()) -> None:
+        placement, settled = calibrator.placed(scheme, keep_float)
+        self.tensors: dict[int, list[str]] = {}
+        for edge, group in placement.groups.items():
+            self.tensors.setdefault(group, []).append(edge)
+        self.names = [*map(tensor_switch, self.tensors), *map(weight_switch, sorted(placement.weights))]
+        graph = Graph(_with_inputs(insert_activations(calibrator.plain, settled, scheme), self.names))
+        _switch_tensors(graph, placement.groups)
+        _switch_weights(graph, placement.weights, scheme)
+        self._reference = Reference(graph.model())
+        self._parts = parts_of(calibrator.plain)
+        self._samples = {name: array[:RANKED_ON] for name, array in samples.items()}
+        self._exact = self._run(frozenset())
+
+    def cost(self, on: frozenset[str]) -> float:
+        """Return noise over signal at the worst part of the outputs with some switches on."""
+        return float(10 ** (-nearness(self._exact, self._run(on), self._parts).db / 10))
+
+    def _run(self, on: frozenset[str]) -> Arrays:
+        return self._reference.run(self._samples | {name: np.array(name in on) for name in self.names})
+
+
+def tensor_switch(group: int) -> str:
+    """Return the name of the switch of tensors that share a scale."""
+    return f"edgekd.switch.{group}"
+
+
+def weight_switch(layer: str) -> str:
+    """Return the name of the switch of a layer's weights."""
+    return f"edgekd.switch.weight.{layer}"
+
+
+def _switch_tensors(graph: Graph, group_of: Mapping[str, int]) -> None:
+    for quantize in [node for node in graph.nodes if node.op_type == "QuantizeLinear"]:
+        (dequantize,) = graph.consumers(quantize.output[0])
+        result, source = dequantize.output[0], quantize.input[0]
+        group = group_of[result if result in graph.outputs else source]
+        graph.set_output(dequantize, 0, graph.fresh(f"{result}.rounded"))
+        graph.add("Where", [tensor_switch(group), dequantize.output[0], source], result)
+
+
+def _switch_weights(graph: Graph, layers: frozenset[str], scheme: Scheme) -> None:
+    for node in graph.nodes:
+        if node.op_type in WEIGHTED and layer_name(node) in layers:
+            weight, name = graph.constants[node.input[1]], node.input[1]
+            rounded = graph.add_constant(f"{name}.rounded", rounded_weight(node, weight, scheme).astype(np.float32))
+            switched = graph.fresh(f"{name}.switched")
+            graph.add("Where", [weight_switch(layer_name(node)), rounded, name], switched)
+            graph.set_input(node, 1, switched)
+
+
+def _with_inputs(model: onnx.ModelProto, switches: Sequence[str]) -> onnx.ModelProto:
+    model.graph.input.extend(helper.make_tensor_value_info(name, TensorProto.BOOL, []) for name in switches)
+    return model
