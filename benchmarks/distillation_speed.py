@@ -40,7 +40,7 @@ from edgekd.pipeline.summary import versions
 from edgekd.progress import SILENT
 from edgekd.recipe import Data, Model, Training
 from edgekd.students import build_model
-from edgekd.training import CachedTeacher, CrossEntropy, Distill, Teacher, teacher_taps
+from edgekd.training import CachedTeacher, Distill, LabelLoss, Teacher, teacher_taps
 from edgekd.training.batches import Batches
 from edgekd.training.objectives import Objective
 from edgekd.training.optimizer import build_optimizer
@@ -103,7 +103,7 @@ def steps(folder: Path, rounds: int, count: int) -> dict[str, Any]:
 
     seconds = take_turns(
         {
-            "cross-entropy": Steps(batches, lambda _: CrossEntropy(), count),
+            "cross-entropy": Steps(batches, lambda _: LabelLoss(), count),
             "kd stored": Steps(batches, lambda student: Distill(student, stored, [KD()]), count),
             "kd live": Steps(batches, lambda student: Distill(student, live, [KD()]), count),
             "teacher forward": forward,

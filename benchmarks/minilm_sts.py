@@ -31,7 +31,7 @@ from edgekd.devices import open_device
 from edgekd.files import write_json
 from edgekd.measure import measure
 from edgekd.measure.facts import machine_facts
-from edgekd.measure.task import accuracy
+from edgekd.metrics import accuracy
 from edgekd.pipeline.origin import origin, versions
 from edgekd.pipeline.run import run_recipe
 from edgekd.progress import Reporter
@@ -95,7 +95,7 @@ def probe(model: nn.Module, task: Probe, decay: float = 1e-3) -> float:
         return loss
 
     optimizer.step(closure)
-    return accuracy(linear(test).detach().numpy(), task[1].labels)
+    return accuracy.metric()(linear(test).detach().numpy(), task[1].labels)
 
 
 def time_float(models: dict[str, nn.Module], tokens: np.ndarray[Any, Any], folder: Path) -> dict[str, dict[str, Any]]:

@@ -35,7 +35,7 @@ from edgekd.distance import is_classifier, sqnr
 from edgekd.errors import BadInputError, DeviceError, EdgekdError, MissingExtraError
 from edgekd.files import digest, sha256, write_json
 from edgekd.measure.facts import machine_facts
-from edgekd.measure.task import agreement
+from edgekd.metrics import accuracy
 from edgekd.pipeline.origin import origin, versions
 from edgekd.pipeline.parity_evidence import Expected, gather_evidence
 from edgekd.quantization import qat
@@ -185,7 +185,9 @@ def deployed(graphs: Graphs, way: str, target: Target, graph: onnx.ModelProto) -
         if unquantized is not None:
             found["sqnr_to_float"] = {name: sqnr(truth[name], unquantized[name]) for name in truth}
             found["same_class_as_float"] = {
-                name: agreement(truth[name], unquantized[name]) for name in truth if is_classifier(truth[name])
+                name: accuracy.metric()(truth[name], unquantized[name].argmax(1))
+                for name in truth
+                if is_classifier(truth[name])
             }
         check = getattr(find_backend(target.backend), "check", None)
         if check is not None:

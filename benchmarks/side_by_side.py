@@ -34,11 +34,12 @@ from edgekd.errors import EdgekdError
 from edgekd.files import write_json
 from edgekd.measure import measure
 from edgekd.measure.facts import machine_facts
-from edgekd.measure.task import accuracy, agreement
+from edgekd.metrics import accuracy
 from edgekd.pipeline.origin import origin, versions
 from edgekd.students import count
 
 RESULTS = Path(__file__).parent / "results" / "side-by-side.json"
+ACCURACY = accuracy.metric()
 DRAWS, PARITY = 3, 512
 REPLICATES, SECONDS = 7, 0.4
 
@@ -54,10 +55,10 @@ def judged(student: Student, draw: int, backend: str, name: str) -> dict[str, An
     """One contender on one draw: accuracy, drop, agreement and SQNR against the float student; size and parity."""
     labels, wanted = student.dataset().test.labels, float_answers(student, draw)
     given, found = deployed(student, draw, backend, name)
-    drop = 100 * (accuracy(wanted, labels) - accuracy(given, labels))
+    drop = 100 * (ACCURACY(wanted, labels) - ACCURACY(given, labels))
     return {
-        "accuracy": accuracy(given, labels), "drop": drop,
-        "agreement": agreement(given, wanted), "sqnr": sqnr(given, wanted), **found,
+        "accuracy": ACCURACY(given, labels), "drop": drop,
+        "agreement": ACCURACY(given, wanted.argmax(1)), "sqnr": sqnr(given, wanted), **found,
     }  # fmt: skip
 
 
@@ -77,7 +78,7 @@ def deployed(student: Student, draw: int, backend: str, name: str) -> tuple[bund
     expected = truth(student, draw, backend, name, folder, samples[:PARITY])
     if expected is not None:
         given_there = given[:PARITY]
-        found["parity"] = {"agreement": agreement(expected, given_there), "sqnr": sqnr(given_there, expected)}
+        found["parity"] = {"agreement": ACCURACY(expected, given_there.argmax(1)), "sqnr": sqnr(given_there, expected)}
     return given, found
 
 
@@ -113,7 +114,7 @@ class Bench:
         """Every missing cell of one student."""
         row = self.row(student)
         for draw in range(DRAWS):
-            row["float"][str(draw)] = accuracy(float_answers(student, draw), student.dataset().test.labels)
+            row["float"][str(draw)] = ACCURACY(float_answers(student, draw), student.dataset().test.labels)
             for backend in backends:
                 for name in contenders(backend):
                     if name not in OURS or OURS[name] or draw < student.fine_tuned:

@@ -23,7 +23,7 @@ from edgekd.distillation.kd import KD
 from edgekd.progress import SILENT
 from edgekd.recipe import Data, Model, Training
 from edgekd.students import build_model
-from edgekd.training import CachedTeacher, CrossEntropy, Distill, Teacher, TeacherSource, evaluate, train
+from edgekd.training import CachedTeacher, Distill, LabelLoss, Teacher, TeacherSource, evaluate, train
 from edgekd.training.schedule import learning_rate
 
 DATA = Data(name="fashion-mnist-subset", limit=4000, views=1)
@@ -98,7 +98,7 @@ def taught_teacher(data: Dataset, folder: Path) -> nn.Module:
     """A ResNet-20 after three epochs; trained once per folder."""
     settings = SETTINGS.model_copy(update={"epochs": 3})
     model = network(20)
-    train(model, data, DATA, settings, CrossEntropy(), folder / "teacher", seed=0, key="teacher", reporter=SILENT)
+    train(model, data, DATA, settings, LabelLoss(), folder / "teacher", seed=0, key="teacher", reporter=SILENT)
     return model
 
 

@@ -31,7 +31,8 @@ from edgekd.quantization.scheme import Scheme, find_scheme
 from edgekd.recipe import Data, Quantization, Training
 from edgekd.reporting.tables import learned, text
 from edgekd.target import load_target
-from edgekd.training import CachedTeacher, CrossEntropy, Distill, Teacher, evaluate, teacher_taps
+from edgekd.tasks import spec_of
+from edgekd.training import CachedTeacher, Distill, LabelLoss, Teacher, evaluate, teacher_taps
 from edgekd.training import train as learn
 from edgekd.training.loop import OnProgress
 from edgekd.training.objectives import Objective
@@ -140,7 +141,7 @@ def compare(
     dataset = as_dataset(data, seed, any_range=any_range)
     taught = score(student, dataset) | {"agreement": agree(student, teacher, dataset)}
     alone = [] if scratch is None else [score(scratch, dataset)]
-    return Comparison({"metric_name": dataset.metric, **bought(dataset, score(teacher, dataset), alone, [taught])})
+    return Comparison({"metric_name": dataset.metric.name, **bought(dataset, score(teacher, dataset), alone, [taught])})
 
 
 def quantize(
@@ -215,7 +216,7 @@ def export(quantized: Quantized, target: str, out: Path | str = "bundles", *, na
         preprocessing=data.preprocessing,
         labels=data.classes,
         ranges={} if data.input_range is None else {"input": data.input_range},
-        task=data.task,
+        task=spec_of(data.task),
     )
     if report["status"] == "unverified":
         warnings.warn(f"{report['bundle']} is written, but not proven: {report['reason']}", stacklevel=2)
@@ -272,7 +273,7 @@ class _TrainingJob:
         reporter: Reporter,
     ) -> Objective:
         if teacher is None:
-            return CrossEntropy(self.training.label_smoothing)
+            return LabelLoss(self.training.label_smoothing)
         losses = [checked(method) for method in losses]
         source = CachedTeacher(Teacher(teacher, teacher_taps(losses)), folder / "answers", reporter)
         return Distill(

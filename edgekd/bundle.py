@@ -9,7 +9,7 @@ from pydantic import Field, PositiveInt, field_validator
 from edgekd.errors import BadInputError
 from edgekd.files import sha256
 from edgekd.reading import read_json
-from edgekd.schema import Amount, Cores, Count, Positive, Schema
+from edgekd.schema import Amount, Cores, Count, Positive, Schema, TaskSpec
 
 MANIFEST, GOLDEN = "manifest.json", "golden.npz"
 ENGINE = re.compile(r"engine/[\w.-]+\.(plan|json|cache)")  # what TensorRT built on the device, beside the model
@@ -78,9 +78,6 @@ class TensorSpec(Schema):
         return self.dtype == "float32" or self.scale is not None
 
 
-Task = Literal["classification", "pairs"]  # one class per sample; one score per pair of neighbouring rows
-
-
 class File(Schema):
     """Identity of one file."""
 
@@ -110,7 +107,7 @@ class Manifest(Schema):
     model: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    task: Task | None = None
+    task: TaskSpec | None = None
     files: dict[str, File]
     tolerance: dict[str, Amount] = Field(default_factory=dict)
     provenance: dict[str, Any] = Field(default_factory=dict)
@@ -133,6 +130,12 @@ class Manifest(Schema):
     def model_bytes(self) -> int:
         """Size of the model, its companions included."""
         return sum(file.bytes for file in self.model_files.values())
+
+    @field_validator("task", mode="before")
+    @classmethod
+    def _by_name(cls, task: Any) -> Any:
+        """A task was once its name alone, and `sentence-pairs` was `pairs`."""
+        return {"name": {"pairs": "sentence-pairs"}.get(task, task)} if isinstance(task, str) else task
 
     @field_validator("files")
     @classmethod

@@ -46,6 +46,13 @@ class Schema(BaseModel):
             raise BadInputError(f"{source}: {explain(cls, error)}") from error
 
 
+class TaskSpec(Schema):
+    """A task by built-in name or the user's `module:class`, with its options."""
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
 def refuse_not_finite(document: Any, source: str) -> None:
     """Raise BadInputError, naming the key, for a number in a decoded document that is nan or infinite."""
     pending: list[tuple[str, Any]] = [("", document)]

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from edgekd.bundle import Preprocessing
 from edgekd.data.dataset import Dataset, Split
+from edgekd.tasks.sentence_pairs import SentencePairs
 
 VOCABULARY, LONGEST = 64, 20
 
@@ -13,7 +14,7 @@ VOCABULARY, LONGEST = 64, 20
 def load() -> Dataset:
     """64 training, 32 validation and 32 test pairs; sequences hold 4 to 12 tokens of a space for 20."""
     train, val, test = (split(seed, pairs) for seed, pairs in enumerate((64, 32, 32)))
-    return Dataset("pairs", train, val, test, (), Preprocessing(), task="pairs")
+    return Dataset("pairs", train, val, test, (), Preprocessing(), task=SentencePairs())
 
 
 def split(seed: int, pairs: int) -> Split:

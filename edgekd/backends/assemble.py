@@ -15,11 +15,12 @@ from edgekd.backends.compiled import PLAIN, Backend, Compiled, Precision
 from edgekd.backends.conversion import to_bundle
 from edgekd.backends.reference import output_steps
 from edgekd.backends.replaced_folder import replaced_folder
-from edgekd.bundle import GOLDEN, MANIFEST, Manifest, Preprocessing, Range, Task, TensorSpec, identify
+from edgekd.bundle import GOLDEN, MANIFEST, Manifest, Preprocessing, Range, TensorSpec, identify
 from edgekd.distance import float_step, rms
 from edgekd.errors import BadInputError
 from edgekd.files import write_json
 from edgekd.package_data import EXPORT
+from edgekd.schema import TaskSpec
 from edgekd.target import Target
 
 Array = NDArray[Any]
@@ -45,7 +46,7 @@ def write_bundle(
     labels: Sequence[str] | None = None,
     metrics: Mapping[str, float] | None = None,
     ranges: Mapping[str, Range] | None = None,
-    task: Task | None = None,
+    task: TaskSpec | None = None,
     notes: Sequence[str] = (),
 ) -> Manifest:
     """Compile `model` and write a whole bundle, which replaces the one in `folder`.

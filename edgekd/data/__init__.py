@@ -33,7 +33,11 @@ def load(data: Data, seed: int, *, any_range: bool = False, reporter: Reporter =
     """
     check_names(data.augmentation)
     dataset = _checked(_read(data), data, seed, any_range, reporter)
-    return dataset if data.limit is None else replace(dataset, train=limit(dataset.train, data.limit, seed))
+    return (
+        dataset
+        if data.limit is None
+        else replace(dataset, train=limit(dataset.train, data.limit, seed, dataset.group_size))
+    )
 
 
 def as_dataset(data: Any, seed: int = 0, *, any_range: bool = False, reporter: Reporter = SILENT) -> Dataset:
@@ -61,7 +65,7 @@ def _checked(found: Raw | Dataset, data: Data, seed: int, any_range: bool, repor
 
 
 def _split(raw: Raw, data: Data, seed: int) -> Dataset:
-    train, val = (raw.train, raw.val) if raw.val is not None else split_validation(raw.train, seed=seed)
+    train, val = (raw.train, raw.val) if raw.val is not None else split_validation(raw.train, seed=seed, task=raw.task)
     if not len(val):
         raise BadInputError(f"data {data.name!r}: {len(raw.train)} training samples are too few to hold 10 % out")
     return Dataset(data.name, train, val, raw.test, raw.classes, normalisation(train.inputs), raw.task)
@@ -77,5 +81,5 @@ def _hold_together(dataset: Dataset, source: str, any_range: bool, reporter: Rep
         if dataset.input_range is not None:
             where = f"{source}: x_{part}"
             hold_against(range_of(split.inputs), dataset.input_range, where, "x_train", reporter.warn, any_range)
-    if dataset.task == "classification" and dataset.train.labels.min() > 0:
-        reporter.warn(f"{source}: no training sample has class 0; class indices start at 0")
+    if doubt := dataset.task.doubt(dataset.train.labels):
+        reporter.warn(f"{source}: {doubt}")

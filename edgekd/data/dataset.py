@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekd.bundle import Preprocessing, Range, Task
+from edgekd.bundle import Preprocessing, Range
 from edgekd.data.ranges import range_of
+from edgekd.metrics import Metric
+from edgekd.tasks import DEFAULT, Task
 
 Array = NDArray[Any]
 
 PADDING = 0  # the token that fills a sequence up
-METRIC: dict[Task, str] = {"classification": "accuracy", "pairs": "spearman"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +25,7 @@ class Split:
 
     Attributes:
         inputs: (N, …): images uint8 (N, C, H, W), tokens int32 or int64 (N, L) filled up with `PADDING`.
-        labels: (N,) int64 classes, or float32 scores, in which NaN stands for no label.
+        labels: (N, …), as the task has them: int64 classes (N,), float32 scores (N,) …
     """
 
     inputs: Array
@@ -43,9 +44,9 @@ class Dataset:
     """Three disjoint splits; every choice uses `val`, `test` is read once per reported number.
 
     Attributes:
-        classes: their names; empty where labels are scores of pairs.
+        classes: what the model's outputs stand for, by name; empty where they have no names.
         preprocessing: how raw values become model inputs; tokens go in as they are.
-        task: what is taught: the class of a sample, or how alike the pair of rows 2i and 2i+1 is, by its score.
+        task: what is taught, and how that is measured.
     """
 
     name: str
@@ -54,17 +55,22 @@ class Dataset:
     test: Split
     classes: tuple[str, ...]
     preprocessing: Preprocessing
-    task: Task = "classification"
+    task: Task = DEFAULT
 
     @property
     def group_size(self) -> int:
         """How many neighbouring rows belong together: the two of a pair, else 1."""
-        return 2 if self.task == "pairs" else 1
+        return self.task.group_size
 
     @property
-    def metric(self) -> str:
-        """What is measured on it: the `accuracy` of classes, or Spearman's correlation with the scores of pairs."""
-        return METRIC[self.task]
+    def metric(self) -> Metric:
+        """What decides: the first of the task's metrics."""
+        return self.task.metric
+
+    @property
+    def width(self) -> int:
+        """How many outputs a sample has of a network that is built for it."""
+        return self.task.width(self.train.labels, self.classes)
 
     @cached_property
     def input_range(self) -> Range | None:
@@ -74,10 +80,8 @@ class Dataset:
     @property
     def labelled(self) -> "Dataset":
         """Only the training samples that have a label."""
-        labels = self.train.labels
-        if labels.dtype.kind != "f" or not np.isnan(labels).any():
-            return self
-        return replace(self, train=self.train.take(np.flatnonzero(~np.isnan(labels))))
+        known = self.task.labelled(self.train.labels)
+        return self if known.all() else replace(self, train=self.train.take(np.flatnonzero(known)))
 
     def of_length(self, length: int) -> "Dataset":
         """The same sequences of tokens, each cut or filled up to `length`."""
@@ -88,7 +92,7 @@ class Dataset:
 
     def digest(self) -> str:
         """Hexadecimal SHA-256 of everything a model could learn from: names, preprocessing and array contents."""
-        state = hashlib.sha256(repr((self.classes, self.preprocessing, self.group_size)).encode())
+        state = hashlib.sha256(repr((self.classes, self.preprocessing, self.task)).encode())
         for split in (self.train, self.val, self.test):
             for array in (split.inputs, split.labels):
                 state.update(f"{array.dtype}{array.shape}".encode())
@@ -136,23 +140,25 @@ def normalisation(inputs: Array) -> Preprocessing:
     return Preprocessing(scale=scale, mean=_rounded(mean * scale), std=_rounded(np.where(std > 0, std * scale, 1.0)))
 
 
-def split_validation(train: Split, fraction: float = 0.1, seed: int = 0) -> tuple[Split, Split]:
-    """Train and validation: `fraction` of each class, drawn by `seed`; the rest keeps its order.
+def split_validation(train: Split, fraction: float = 0.1, seed: int = 0, task: Task = DEFAULT) -> tuple[Split, Split]:
+    """Train and validation: `fraction` of each kind of sample, drawn by `seed`; the rest keeps its order.
 
-    Of a class with three samples or more at least one validates.
+    Of a kind with three or more at least one validates. What belongs together stays so.
     """
-    random = np.random.default_rng([seed, 1])
-    held_out = np.zeros(len(train), bool)
-    for label in np.unique(train.labels):
-        members = random.permutation(np.flatnonzero(train.labels == label))
+    random, kinds = np.random.default_rng([seed, 1]), task.strata(train.labels)[:: task.group_size]
+    held_out = np.zeros(len(kinds), bool)
+    for kind in np.unique(kinds):
+        members = random.permutation(np.flatnonzero(kinds == kind))
         least = 1 if len(members) > 2 else 0
         held_out[members[: max(least, round(fraction * len(members)))]] = True
+    held_out = held_out.repeat(task.group_size)
     return train.take(np.flatnonzero(~held_out)), train.take(np.flatnonzero(held_out))
 
 
-def limit(train: Split, count: int, seed: int) -> Split:
-    """The first `count` samples of a seeded order."""
-    return train.take(np.random.default_rng([seed, 2]).permutation(len(train))[:count])
+def limit(train: Split, count: int, seed: int, group_size: int = 1) -> Split:
+    """The first `count` samples of a seeded order; groups of neighbours stay together."""
+    groups = np.random.default_rng([seed, 2]).permutation(len(train) // group_size)[: max(1, count // group_size)]
+    return train.take((groups[:, None] * group_size + np.arange(group_size)).ravel())
 
 
 def _chunks(inputs: Array, size: int = 4096) -> Iterator[Array]:

@@ -6,28 +6,28 @@ from typing import Any
 
 import numpy as np
 
-from edgekd.bundle import Task
-from edgekd.data.check import class_indices, numbers, pair_scores, same_count
+from edgekd.data.check import numbers, same_count
 from edgekd.data.dataset import Array, Dataset, Split, is_tokens
 from edgekd.errors import BadInputError
 from edgekd.plugins import told
 from edgekd.recipe import Data
+from edgekd.tasks import DEFAULT, Task, find_task
 
 PROMISE = "an edgekd.data.Dataset or ((x_train, y_train), (x_test, y_test))"
 
 
 @dataclass(frozen=True, eq=False)
 class Raw:
-    """What a source holds: two splits, perhaps a third, the names of the classes, and a Dataset's `task`."""
+    """What a source holds: two splits, perhaps a third, the names of the outputs, and a Dataset's `task`."""
 
     train: Split
     test: Split
     classes: tuple[str, ...]
     val: Split | None = None
-    task: Task = "classification"
+    task: Task = DEFAULT
 
 
-def from_arrays(arrays: Mapping[str, Array], source: str, task: Task = "classification") -> Raw:
+def from_arrays(arrays: Mapping[str, Array], source: str, task: Task = DEFAULT) -> Raw:
     """Raw data from `x_train`, `y_train`, `x_test`, `y_test` and, optionally, `x_val`, `y_val`, `classes`.
 
     Raises BadInputError, naming `source` and the array, for what is missing, misshapen, not finite or out of range.
@@ -42,7 +42,11 @@ def from_arrays(arrays: Mapping[str, Array], source: str, task: Task = "classifi
     shapes = {part: split.inputs.shape[1:] for part, split in splits.items()}
     if len(set(shapes.values())) > 1:
         raise BadInputError(f"{source}: samples differ in shape: {', '.join(f'{k} {v}' for k, v in shapes.items())}")
-    classes = _classes(arrays, splits, source) if task == "classification" else ()
+    given = [str(name) for name in arrays["classes"]] if "classes" in arrays else None
+    classes = task.names(splits["train"].labels, given, source)
+    width = task.width(splits["train"].labels, classes)
+    for part, split in splits.items():
+        task.check(split.labels, f"{source}: y_{part}", width, unlabelled=part == "train")
     return Raw(splits["train"], splits["test"], classes, splits.get("val"), task)
 
 
@@ -79,21 +83,17 @@ def _array(value: Any, where: str) -> Array:
 
 def _checked(dataset: Dataset, source: str) -> Dataset:
     """The same Dataset with labels and inputs of the types that every plane relies on."""
-    if (dataset.task == "pairs") == bool(dataset.classes):
-        kind = "task='pairs' has no classes" if dataset.classes else "without classes it needs task='pairs'"
-        raise BadInputError(f"{source}: labels are class indices, or scores of pairs of rows: {kind}")
     arrays: dict[str, Array] = {"classes": np.array(dataset.classes)}
     for part, split in (("train", dataset.train), ("val", dataset.val), ("test", dataset.test)):
         arrays |= {f"x_{part}": split.inputs, f"y_{part}": split.labels}
-    raw = from_arrays(arrays, source, dataset.task)
-    return replace(dataset, train=raw.train, val=raw.val or dataset.val, test=raw.test)
+    raw = from_arrays(arrays, source, find_task(dataset.task))
+    return replace(dataset, train=raw.train, val=raw.val or dataset.val, test=raw.test, task=raw.task)
 
 
 def _split(inputs: Array, labels: Array, part: str, source: str, task: Task) -> Split:
     x, y = f"{source}: x_{part}", f"{source}: y_{part}"
     same_count(inputs, labels, x, f"y_{part}")
-    checked = pair_scores(labels, y, unlabelled=part == "train") if task == "pairs" else class_indices(labels, y)
-    return Split(_inputs(inputs, x), checked)
+    return Split(_inputs(inputs, x), task.check(labels, y, unlabelled=part == "train"))
 
 
 def _inputs(inputs: Array, where: str) -> Array:
@@ -107,13 +107,3 @@ def _inputs(inputs: Array, where: str) -> Array:
             raise BadInputError(f"{where} holds the token {inputs.min()}: tokens, signed integers (N, L), start at 0")
         return inputs
     return inputs.astype(np.float32, copy=False)
-
-
-def _classes(arrays: Mapping[str, Array], splits: Mapping[str, Split], source: str) -> tuple[str, ...]:
-    count = int(splits["train"].labels.max()) + 1
-    classes = tuple(str(name) for name in arrays["classes"]) if "classes" in arrays else tuple(map(str, range(count)))
-    if len(classes) < 2:
-        raise BadInputError(f"{source}: y_train holds one class; there is nothing to tell apart")
-    for part, split in splits.items():
-        class_indices(split.labels, f"{source}: y_{part}", len(classes))
-    return classes

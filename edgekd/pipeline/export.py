@@ -13,7 +13,7 @@ import edgekd
 from edgekd.backends.assemble import write_bundle
 from edgekd.backends.reference import Reference
 from edgekd.backends.replaced_folder import replaced_folder
-from edgekd.bundle import Preprocessing, Range, Task
+from edgekd.bundle import Preprocessing, Range
 from edgekd.devices import open_device
 from edgekd.errors import BadInputError, PromiseBrokenError
 from edgekd.measure import MissingRuntimeError
@@ -21,6 +21,7 @@ from edgekd.pipeline.parity_evidence import Expected, gather_evidence
 from edgekd.quantization.parts import parts_of
 from edgekd.quantization.qdq import strip_activations
 from edgekd.quantization.sensitivity import nearness
+from edgekd.schema import TaskSpec
 from edgekd.target import Target
 
 Array = NDArray[Any]
@@ -40,7 +41,7 @@ def export_and_verify(
     preprocessing: Preprocessing | None = None,
     labels: Sequence[str] | None = None,
     ranges: Mapping[str, Range] | None = None,
-    task: Task | None = None,
+    task: TaskSpec | None = None,
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write the bundle of a QDQ model and prove it here; `original` is the float model that it must resemble.

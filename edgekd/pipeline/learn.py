@@ -17,7 +17,7 @@ from edgekd.plugins import module_of
 from edgekd.progress import Reporter
 from edgekd.recipe import Model, Recipe
 from edgekd.students import build_model, takes_teacher
-from edgekd.training import CachedTeacher, CrossEntropy, Distill, Teacher, Teachers, teacher_taps, train
+from edgekd.training import CachedTeacher, Distill, LabelLoss, Teacher, Teachers, teacher_taps, train
 from edgekd.training.batches import Batches
 from edgekd.training.loop import HISTORY, WEIGHTS
 from edgekd.training.objectives import Objective
@@ -71,7 +71,7 @@ class StageContext:
         """A recipe's network with initial weights by `seed`, else the context's, or derived from its teacher."""
         shape = self.data.train.inputs.shape
         network = build_model(
-            model, len(self.data.classes), shape[1:], seed=self.seed if seed is None else seed, teacher=teacher
+            model, self.data.width, shape[1:], seed=self.seed if seed is None else seed, teacher=teacher
         )
         # Read back in another memory order than it was trained in, a network computes other last bits.
         place_model(network, torch.device("cpu"), len(shape))
@@ -128,7 +128,7 @@ def teach(context: StageContext) -> list[Learned]:
 def _teacher(context: StageContext, recipe: Model, name: str) -> Learned:
     code = context.code(recipe)
     if recipe.checkpoint is None and recipe.training.epochs:
-        return _train(context, name, recipe, None, lambda _: CrossEntropy(recipe.training.label_smoothing), {}, code)
+        return _train(context, name, recipe, None, lambda _: LabelLoss(recipe.training.label_smoothing), {}, code)
     return _given(context, name, context.begin(recipe), code)
 
 
@@ -141,7 +141,7 @@ def control(context: StageContext, teacher: Learned) -> Learned:
     code = context.code(student, *([context.recipe.teacher] if takes_teacher(student) else []))
     if context.recipe.control:
         return _given(context, "scratch", context.begin(student, teacher.model, context.recipe.control), code)
-    alone = CrossEntropy(student.training.label_smoothing)
+    alone = LabelLoss(student.training.label_smoothing)
     return _train(context, "scratch", student, teacher.model, lambda _: alone, {}, code)
 
 

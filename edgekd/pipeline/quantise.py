@@ -10,8 +10,6 @@ from torch import nn
 
 from edgekd.data.dataset import Dataset
 from edgekd.distillation import Builds, Method, load_methods
-from edgekd.distillation.embedding import Embedding
-from edgekd.distillation.kd import KD
 from edgekd.files import write_bytes
 from edgekd.pipeline.calibrated import BATCH, calibrated, calibration_of, lost_by_layer, metric
 from edgekd.pipeline.fine_tune import calibration, freeze_observers, recalibrate_batchnorm, simulated
@@ -144,7 +142,7 @@ def _fine_tuning(recipe: Recipe) -> Training:
 
 def _default(data: Dataset) -> Method:
     """What teaches where all of a recipe's methods have trained parts, which a fine-tune leaves out."""
-    return KD() if data.classes else Embedding()
+    return load_methods([{"method": data.task.method}])[0]
 
 
 def _record(

@@ -5,29 +5,31 @@ from pathlib import Path
 
 import numpy as np
 
-from edgekd.bundle import Manifest, Task, TensorSpec
-from edgekd.data.check import class_indices, numbers, pair_scores, same_count
-from edgekd.data.dataset import METRIC, Array, Split, resized
+from edgekd.bundle import Manifest, TensorSpec
+from edgekd.data.check import numbers, same_count
+from edgekd.data.dataset import Array, Split, resized
 from edgekd.data.npz import read_npz
 from edgekd.data.ranges import hold_against, range_of
 from edgekd.errors import BadInputError
 from edgekd.progress import Reporter
+from edgekd.tasks import DEFAULT, Task, find_task, spec_of
 
 
-def read_samples(path: Path, manifest: Manifest, reporter: Reporter, any_range: bool = False) -> tuple[Split, str]:
-    """Return samples and labels of an npz (x and y, or x_test and y_test), and the metric that they are scored by.
+def read_samples(path: Path, manifest: Manifest, reporter: Reporter, any_range: bool = False) -> tuple[Split, Task]:
+    """Return samples and labels of an npz (x and y, or x_test and y_test), and the task whose metric scores them.
 
     Raises BadInputError where they do not suit the bundle, or where its outputs cannot be scored by labels.
     """
     (x, inputs), (y, labels) = _arrays(path)
-    task, source = _task(manifest), manifest.inputs[0]
     same_count(inputs, labels, f"{path}: {x}", y)
+    task, source = _task(manifest, labels), manifest.inputs[0]
     checked = _suited(inputs, source, f"{path}: {x}")
     if source.range is not None and source.is_real:
         hold_against(
             range_of(checked), source.range, f"{path}: {x}", "training or calibration inputs", reporter.warn, any_range
         )
-    return Split(checked, _labels(labels, task, manifest.outputs[0], f"{path}: {y}")), METRIC[task]
+    width = manifest.outputs[0].sample_shape[0]
+    return Split(checked, task.check(labels, f"{path}: {y}", width)), task
 
 
 def _arrays(path: Path) -> Sequence[tuple[str, Array]]:
@@ -39,27 +41,25 @@ def _arrays(path: Path) -> Sequence[tuple[str, Array]]:
     raise BadInputError(f"{path}: needs arrays x and y (or x_test and y_test); there is: {there}")
 
 
-def _task(manifest: Manifest) -> Task:
-    """What labels can score; pairs of embeddings only where the bundle says so."""
+def _task(manifest: Manifest, samples: Array) -> Task:
+    """What the bundle was taught; where it does not say, classes. Its output has to fit the samples' labels."""
     if len(manifest.inputs) > 1:
         names = ", ".join(spec.name for spec in manifest.inputs)
         raise BadInputError(f"{manifest.name} takes {names}; only a model of one input can be scored")
-    output, puts_out = manifest.outputs[0], ", ".join(map(_described, manifest.outputs))
-    one_row = len(manifest.outputs) == 1 and len(output.shape) == 2 and output.is_real
-    if one_row and manifest.task == "pairs":
-        return "pairs"
-    if one_row and (output.shape[1] or 2) > 1:
-        return "classification"
-    raise BadInputError(f"{manifest.name} puts out {puts_out}; only one score per class, (N, classes), can be scored")
+    spec = manifest.task or spec_of(DEFAULT)
+    if ":" in spec.name:
+        raise BadInputError(f"{manifest.name} was taught {spec.name}, code that a bundle may not call")
+    task, output = find_task(spec.name, spec.options), manifest.outputs[0]
+    fits = task.fits((len(samples), *output.sample_shape), samples)
+    if len(manifest.outputs) > 1 or not output.is_real or not fits:
+        puts_out = ", ".join(map(_described, manifest.outputs))
+        raise BadInputError(f"{manifest.name} puts out {puts_out}; it cannot be scored: {task.outputs}")
+    return task
 
 
 def _described(spec: TensorSpec) -> str:
     sizes = ("N", *("any" if size is None else str(size) for size in spec.sample_shape))
     return f"{spec.name} ({', '.join(sizes)}) of {spec.dtype}"
-
-
-def _labels(labels: Array, task: Task, output: TensorSpec, where: str) -> Array:
-    return pair_scores(labels, where) if task == "pairs" else class_indices(labels, where, output.shape[1])
 
 
 def _suited(inputs: Array, source: TensorSpec, where: str) -> Array:

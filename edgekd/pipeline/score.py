@@ -9,8 +9,7 @@ from torch import nn
 from edgekd import plugins
 from edgekd.data.dataset import PADDING, Dataset, Split, is_tokens
 from edgekd.errors import BadInputError, EdgekdError
-from edgekd.measure.task import METRICS, agreement, calibration_error, pair_cosines, spearman
-from edgekd.pipeline.tax import chance, may_be_chance
+from edgekd.pipeline.tax import may_be_chance
 from edgekd.progress import Reporter
 from edgekd.reporting.teaching import doubt_of_teacher
 from edgekd.students import count
@@ -29,13 +28,7 @@ def try_out(model: nn.Module, data: Dataset, who: str) -> None:
         raise BadInputError(
             f"the {who} cannot take inputs {few.inputs.shape}{tokens}: {plugins.told(error)}"
         ) from error
-    if answers.ndim != 2 or len(answers) != len(few):
-        raise BadInputError(f"the {who} puts out {answers.shape} for {len(few)} samples; logits are (N, classes)")
-    if answers.shape[1] < len(data.classes):
-        raise BadInputError(
-            f"the {who} puts out {answers.shape[1]} values per sample, but labels go up to {len(data.classes) - 1}: "
-            f"there are {len(data.classes)} classes"
-        )
+    data.task.check_outputs(answers.shape, few.labels, data.classes, f"the {who}")
 
 
 def _few(data: Dataset) -> Split:
@@ -54,20 +47,22 @@ def _largest_and_longest(tokens: NDArray[Any]) -> NDArray[Any]:
 
 def doubt_teacher(value: float, data: Dataset, split: Split, reporter: Reporter) -> None:
     """Warn where a teacher's metric on a split may be chance: what it teaches then is noise, or another order."""
-    level = chance(data.metric, split.labels)
-    if may_be_chance(data.metric, value, level, len(split) // data.group_size):
-        reporter.warn(doubt_of_teacher(data.metric, value, level))
+    level, error = data.task.chance(split.labels)
+    if may_be_chance(data.metric, value, level, error):
+        reporter.warn(doubt_of_teacher(data.metric.name, value, level))
 
 
 def score(model: nn.Module, data: Dataset) -> dict[str, Any]:
-    """Metric and, for classes, calibration error on the test split; size and work."""
+    """The task's metrics on the test split, the deciding one with its standard error; size and work."""
     parameters, macs = count(model, data.train.inputs.shape[1:])
     answers = predict(model, data.test, data.preprocessing)
-    record = {"test": METRICS[data.metric](answers, data.test.labels), "parameters": parameters, "macs": macs}
-    return record | ({"calibration_error": calibration_error(answers, data.test.labels)} if data.classes else {})
+    rows = data.metric.rows(answers, data.test.labels)
+    record = {"test": data.metric.score(rows), "error": data.metric.standard_error(rows)}
+    others = {metric.name: metric(answers, data.test.labels) for metric in data.task.metrics[1:]}
+    return record | {"parameters": parameters, "macs": macs, "others": others}
 
 
 def agree(student: nn.Module, teacher: nn.Module, data: Dataset) -> float:
-    """How often two networks choose the same class; of embeddings, how alike they rank the pairs (Spearman)."""
+    """The student's metric where the labels are what its teacher decides."""
     ours, theirs = (predict(model, data.test, data.preprocessing) for model in (student, teacher))
-    return agreement(ours, theirs) if data.classes else spearman(ours, np.repeat(pair_cosines(theirs), 2))
+    return data.metric(ours, data.task.decide(theirs))

@@ -7,7 +7,7 @@ from typing import Any
 from edgekd.data.dataset import Dataset
 from edgekd.files import digest
 from edgekd.pipeline.origin import origin, versions
-from edgekd.pipeline.tax import chance, distillation, may_be_chance, over_seeds
+from edgekd.pipeline.tax import Scored, distillation, may_be_chance, over_seeds
 from edgekd.recipe import Recipe
 
 SCHEMA = 2
@@ -52,7 +52,7 @@ def summarise(
         "seeds": [result.seed for result in seeds],
         "recipe_sha256": recipe_digest(recipe),
         "git_commit": origin().commit,
-        "metric_name": data.metric,
+        "metric_name": data.metric.name,
         "max_drop": recipe.quantization.max_drop,
         "data": {
             "name": data.name, "train": len(data.train), "val": len(data.val), "test": len(data.test),
@@ -77,20 +77,24 @@ def summarise(
 def bought(data: Dataset, teacher: Record, scratch: Sequence[Record], student: Sequence[Record]) -> dict[str, Any]:
     """run.json's `teacher`, `student_scratch` (if there is one), `student` and `distillation`, from records by seed."""
     distilled = distillation(
-        data.metric, teacher["test"], [record["test"] for record in scratch], [record["test"] for record in student],
-        [record["agreement"] for record in student], len(data.test) // data.group_size,
+        data.metric, _scored(teacher), [_scored(record) for record in scratch], [record["test"] for record in student],
+        [record["agreement"] for record in student],
     )  # fmt: skip
     models = {"teacher": [teacher], "scratch": scratch, "student": student}
-    if data.classes:
-        distilled["calibration_error"] = {
-            name: over_seeds([record["calibration_error"] for record in records])
+    for other in data.task.metrics[1:]:
+        distilled[other.name] = {
+            name: over_seeds([record["others"][other.name] for record in records])
             for name, records in models.items()
             if records
         }
-    level, samples = chance(data.metric, data.test.labels), len(data.test) // data.group_size
-    doubt = {"chance": level, "may_be_chance": may_be_chance(data.metric, teacher["test"], level, samples)}
+    level, error = data.task.chance(data.test.labels)
+    doubt = {"chance": level, "may_be_chance": may_be_chance(data.metric, teacher["test"], level, error)}
     entries = {"teacher": _model([teacher]) | doubt} | ({"student_scratch": _model(scratch)} if scratch else {})
     return entries | {"student": _model(student), "distillation": distilled}
+
+
+def _scored(record: Record) -> Scored:
+    return Scored(record["test"], record["error"])
 
 
 def _model(records: Sequence[Record]) -> dict[str, Any]:

@@ -16,11 +16,12 @@ from edgekd.measure import operator_coverage, verify
 from edgekd.measure.difference import Difference, compare_outputs, from_host, from_reference
 from edgekd.measure.predictions import require_finite
 from edgekd.measure.protocol import Options
-from edgekd.measure.task import METRICS
+from edgekd.metrics import Metric
 from edgekd.pipeline.fleet import Member, on_each, parse_devices, raise_if_all_failed
 from edgekd.pipeline.parity_evidence import outputs_on
 from edgekd.pipeline.samples import read_samples
 from edgekd.progress import SILENT, Reporter
+from edgekd.tasks import Task
 
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
@@ -39,12 +40,17 @@ class EvalResult:
 
 @dataclass(frozen=True)
 class EvalSet:
-    """Labelled samples for a bundle, and the metric of its first output on them."""
+    """Labelled samples for a bundle, and the task whose metric its first output has on them."""
 
     bundle: Path
     manifest: Manifest
     samples: Split
-    metric: str
+    task: Task
+
+    @property
+    def metric(self) -> Metric:
+        """What decides."""
+        return self.task.metric
 
     def outputs_on_device(self, device: Device, options: Options | None = None) -> Arrays:
         """All answers by output, as the model sees them; errors as in `measure.Session`."""
@@ -69,15 +75,15 @@ class EvalSet:
         answers = self.outputs_on_device(device, options)
         value = self._worth(answers)
         apart = None if here is None or device.uri == HOST else self._difference(answers, value, here)
-        return EvalResult(self.metric, value, len(self.samples), apart)
+        return EvalResult(self.metric.name, value, len(self.samples), apart)
 
     def _worth(self, answers: Arrays) -> float:
-        return METRICS[self.metric](answers[self.manifest.outputs[0].name], self.samples.labels)
+        return self.metric(answers[self.manifest.outputs[0].name], self.samples.labels)
 
     def _difference(self, answers: Arrays, found: float, here: Arrays | str) -> Difference:
         if isinstance(here, str):
-            return from_reference(found, self.manifest.metrics.get(self.metric), here)
-        outputs = compare_outputs(answers, here, self.manifest.outputs, self.metric == "accuracy")
+            return from_reference(found, self.manifest.metrics.get(self.metric.name), here)
+        outputs = compare_outputs(answers, here, self.manifest.outputs, self.task.by_class)
         return from_host(found, self._worth(here), outputs)
 
 
@@ -88,8 +94,8 @@ def eval_set_for(
 
     Inputs that reach elsewhere than what was trained are refused, or warned of, unless `any_range`.
     """
-    samples, metric = read_samples(data, manifest, reporter, any_range)
-    return EvalSet(bundle, manifest, samples, metric)
+    samples, task = read_samples(data, manifest, reporter, any_range)
+    return EvalSet(bundle, manifest, samples, task)
 
 
 def verify_bundle(

@@ -6,11 +6,12 @@ from typing import Any
 from rich.console import Group
 from rich.text import Text
 
-from edgekd.measure.task import METRICS
+from edgekd.plugins import names
 from edgekd.reporting.layout import Facts
 from edgekd.reporting.tables import rows_table
 
 Document = Mapping[str, Any]
+METRICS = {name.replace("-", "_") for name in names("edgekd.metrics")}
 
 
 def doctor_view(found: Document | Sequence[Document]) -> Group:
@@ -44,7 +45,7 @@ def _verdict(verdict: Document) -> Group:
 def metric(found: Document) -> Iterator[tuple[str, str]]:
     """A task's metric, beside the host's or the reference's where that is known, and why it is not the host's."""
     apart = found.get("difference") or {}
-    for name in sorted(found.keys() & METRICS.keys()):
+    for name in sorted(found.keys() & METRICS):
         beside = "" if apart.get("points") is None else f", {apart['points']:+.2f} points from the {apart['against']}'s"
         yield name, f"{100 * found[name]:.2f} %{beside}"
     if apart.get("reason"):

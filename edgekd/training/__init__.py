@@ -2,14 +2,14 @@
 
 from edgekd.training.evaluate import evaluate, predict
 from edgekd.training.loop import Trained, train
-from edgekd.training.objectives import CrossEntropy, Distill
+from edgekd.training.objectives import Distill, LabelLoss
 from edgekd.training.teacher import Teacher, Teachers, TeacherSource, teacher_taps
 from edgekd.training.teacher_cache import CachedTeacher
 
 __all__ = [
     "CachedTeacher",
-    "CrossEntropy",
     "Distill",
+    "LabelLoss",
     "Teacher",
     "TeacherSource",
     "Teachers",

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgekd.bundle import Task
 from edgekd.data.augment import augment
 from edgekd.data.dataset import PADDING, Array, Dataset, is_tokens, prepare
 from edgekd.recipe import Data
+from edgekd.tasks import DEFAULT, Task
 from edgekd.training.precision import place
 from edgekd.training.seeding import derive
 
@@ -24,7 +24,7 @@ class Batch:
 
     Attributes:
         inputs: (N, …) float32, or (N, L) int64 tokens, cut to the longest of the batch.
-        labels: (N,) int64 classes, or float32 scores.
+        labels: (N, …), as the task has them.
         indices: (N,) int64 positions in the training set.
         view: which of the fixed augmentations was applied.
         task: what the labels are, as the data set says.
@@ -34,7 +34,7 @@ class Batch:
     labels: Tensor
     indices: Tensor
     view: int
-    task: Task = "classification"
+    task: Task = DEFAULT
 
     @property
     def mask(self) -> Tensor | None:

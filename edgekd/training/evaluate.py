@@ -7,7 +7,6 @@ from torch import nn
 
 from edgekd.bundle import Preprocessing
 from edgekd.data.dataset import Dataset, Split, prepare
-from edgekd.measure.task import METRICS
 from edgekd.networks import device_of, evaluating
 from edgekd.training.batches import by_length, cut
 from edgekd.training.precision import Precision, place, place_model, runner
@@ -16,16 +15,14 @@ from edgekd.training.precision import Precision, place, place_model, runner
 def evaluate(
     model: nn.Module, data: Dataset, split: Split, *, batch: int = 256, precision: Precision = "float32"
 ) -> float:
-    """The data set's metric on one of its splits, a fraction."""
-    return METRICS[data.metric](
-        predict(model, split, data.preprocessing, batch=batch, precision=precision), split.labels
-    )
+    """The data set's metric on one of its splits."""
+    return data.metric(predict(model, split, data.preprocessing, batch=batch, precision=precision), split.labels)
 
 
 def predict(
     model: nn.Module, split: Split, preprocessing: Preprocessing, *, batch: int = 256, precision: Precision = "float32"
 ) -> NDArray[np.float32]:
-    """Outputs (N, classes) in evaluation mode; every module is left in the mode it was in."""
+    """Outputs (N, …) in evaluation mode; every module is left in the mode it was in."""
     device = device_of(model)
     run = runner(model, precision, device)
     place_model(model, device, split.inputs.ndim)

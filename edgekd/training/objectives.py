@@ -1,17 +1,18 @@
 """What training minimises."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from edgekd.distillation import Builds, Context, Deploys, Example, Method, Output, Weight, weight_at
 from edgekd.errors import BadInputError
 from edgekd.networks import evaluating
 from edgekd.plugins import told
+from edgekd.tasks import Task
 from edgekd.training.batches import Batch, Batches
 from edgekd.training.seeding import derive
 from edgekd.training.taps import Taps
@@ -39,8 +40,8 @@ class Objective(Protocol):
         """What is evaluated and exported: the model, with the built parts that stay in it."""
 
 
-class CrossEntropy:
-    """The labels' own loss: mean cross-entropy of classes, squared error of cosines where pairs have scores."""
+class LabelLoss:
+    """The labels' own loss, as the batch's task has it."""
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         self._label_smoothing = label_smoothing
@@ -54,8 +55,8 @@ class CrossEntropy:
 
     def __call__(self, run: Run, batch: Batch, step: int, total_steps: int) -> tuple[Tensor, Terms]:
         """Scalar loss."""
-        loss = label_loss(run(batch.inputs), batch, self._label_smoothing)
-        return loss, {"cross_entropy": loss}
+        terms = label_terms(run(batch.inputs), batch, self._label_smoothing)
+        return total(terms), terms
 
     def deploy(self, model: nn.Module) -> nn.Module:
         """The model itself."""
@@ -107,8 +108,8 @@ class Distill:
         if any(not method.student_taps for method in self._methods.values()):
             _check_classes(logits, teacher.logits)
         built = dict(self.modules.items())
-        terms = {"cross_entropy": label_loss(logits, batch, self._label_smoothing)}
-        loss = weight_at(self._cross_entropy, progress) * terms["cross_entropy"]
+        terms = label_terms(logits, batch, self._label_smoothing)
+        loss = weight_at(self._cross_entropy, progress) * total(terms)
         for name, method in self._methods.items():
             context = Context(
                 step, total_steps, batch.indices, batch.labels, batch.inputs, batch.mask, built.get(name)
@@ -131,16 +132,24 @@ class Distill:
         return Output(logits, dict(taps.features))
 
 
-def label_loss(outputs: Tensor, batch: Batch, label_smoothing: float = 0.0) -> Tensor:
-    """Mean cross-entropy of logits (N, C) with int64 classes (N,); of embeddings (2P, D) with float scores (2P,),
-    where the task is pairs, the mean squared error of each pair's cosine, 0 where no pair has a score.
-    """
-    if batch.task == "classification":
-        return F.cross_entropy(outputs, batch.labels, label_smoothing=label_smoothing)
-    scores = batch.labels[::2]
-    error = F.cosine_similarity(outputs[::2], outputs[1::2]) - scores.nan_to_num()
-    known = ~scores.isnan()
-    return (error.square() * known).sum() / known.sum().clamp(min=1)
+def label_terms(outputs: Tensor, batch: Batch, label_smoothing: float = 0.0) -> Terms:
+    """The terms of the labels' own loss, of float32 outputs (N, …)."""
+    return dict(smoothed(batch.task, label_smoothing).loss(outputs, batch.labels))
+
+
+def smoothed(task: Task, amount: float) -> Task:
+    """The task with labels smoothed by `amount`; BadInputError where it knows of no such thing."""
+    if not amount:
+        return task
+    if not hasattr(task, "label_smoothing"):
+        raise BadInputError(f"label_smoothing: {type(task).__name__} has no classes to smooth")
+    return replace(task, **{"label_smoothing": amount})
+
+
+def total(terms: Terms) -> Tensor:
+    """The sum of a loss's terms."""
+    first, *rest = terms.values()
+    return sum(rest, start=first)
 
 
 def _term(name: str, method: Method, student: Output, teacher: Output, context: Context) -> Tensor:

@@ -70,7 +70,7 @@ class CachedTeacher:
 
     def _files(self, batches: Batches, views: Sequence[int]) -> AnswerFiles:
         example = self._teacher.outputs(batches.at(np.arange(1), 0))
-        if self._settings.top_k and not batches.data.classes:
+        if self._settings.top_k and not batches.data.task.by_class:
             raise BadInputError(
                 "cache.top_k: without classes the teacher's outputs are embeddings, which are kept whole"
             )

@@ -14,6 +14,7 @@ import edgekd
 from edgekd.bundle import Preprocessing
 from edgekd.data import Dataset, Split, as_dataset, prepare
 from edgekd.errors import BadInputError
+from edgekd.tasks.classification import Classification
 from tests.pairs import load as pairs
 from tests.small_run import complaint, write_recipe
 from tests.small_run import edgekd as edgekd_cli
@@ -133,8 +134,8 @@ def test_labels_that_are_no_class_indices_are_refused(labels: Any, words: str) -
 
 def test_scores_are_taught_only_where_the_data_set_says_that_rows_are_pairs() -> None:
     data = pairs()
-    assert as_dataset(data).metric == "spearman"
-    assert "without classes it needs task='pairs'" in refused(replace(data, task="classification"))
+    assert as_dataset(replace(data, task="sentence-pairs")).metric.name == "spearman"
+    assert "y_train must hold integer labels (N,)" in refused(replace(data, task=Classification()))
     assert "has no classes" in refused(replace(data, classes=("a", "b")))
     odd = replace(data, train=data.train.take(np.arange(1, 101)))
     assert "rows 2i and 2i+1 must both carry the score" in refused(odd)

@@ -43,7 +43,7 @@ def test_no_film_is_in_two_splits(found):
 
 
 def test_is_a_data_set_of_tokens(dataset):
-    assert (dataset.classes, dataset.metric, dataset.group_size) == (CLASSES, "accuracy", 1)
+    assert (dataset.classes, dataset.metric.name, dataset.group_size) == (CLASSES, "accuracy", 1)
     for part in (dataset.train, dataset.val, dataset.test):
         assert part.inputs.dtype == np.int32
         assert part.inputs.shape == (len(part), 48)

@@ -21,7 +21,7 @@ def dataset():
 
 def test_holds_the_published_numbers_of_pairs(dataset):
     assert [len(part) // 2 for part in (dataset.train, dataset.val, dataset.test)] == [5749, 1500, 1379]
-    assert (dataset.metric, dataset.group_size, dataset.classes) == ("spearman", 2, ())
+    assert (dataset.metric.name, dataset.group_size, dataset.classes) == ("spearman", 2, ())
 
 
 def test_both_sentences_of_a_pair_carry_its_score(dataset):

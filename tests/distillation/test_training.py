@@ -10,7 +10,7 @@ from edgekd.plugins import names
 from edgekd.progress import SILENT
 from edgekd.recipe import Data, Model, Training
 from edgekd.students import build_model
-from edgekd.training import CrossEntropy, Distill, Teacher, teacher_taps, train
+from edgekd.training import Distill, LabelLoss, Teacher, teacher_taps, train
 from tests.blobs import blobs
 
 LAST_MAP = {"layers": {"stages.2": "stages.2"}}
@@ -58,7 +58,7 @@ def data():
 def teacher(data, tmp_path_factory):
     network = resnet(width=8)
     folder = tmp_path_factory.mktemp("teacher")
-    train(network, data, DATA, FEW_STEPS, CrossEntropy(), folder, seed=0, key="teacher", reporter=SILENT)
+    train(network, data, DATA, FEW_STEPS, LabelLoss(), folder, seed=0, key="teacher", reporter=SILENT)
     return network
 
 

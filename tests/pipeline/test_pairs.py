@@ -137,7 +137,7 @@ def test_a_fine_tune_is_taught_by_embeddings_with_the_students_optimiser(pairs, 
     assert states["student"] == "cached"
     assert states["quantise-int8-asymmetric"] == "fresh"
     (history,) = json.loads((folder / "qat" / "int8-asymmetric" / "history.json").read_text())
-    assert history["terms"].keys() == {"cross_entropy", "embedding"}
+    assert history["terms"].keys() == {"squared_error", "embedding"}
 
 
 def test_int8_that_is_not_proven_is_told_and_another_variant_shipped(tmp_path):

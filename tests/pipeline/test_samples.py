@@ -14,6 +14,7 @@ from edgekd.backends.reference import Reference
 from edgekd.bundle import Preprocessing
 from edgekd.data.dataset import prepare
 from edgekd.data.ranges import range_of
+from edgekd.schema import TaskSpec
 from edgekd.target import load_target
 from tests import factories
 from tests.measure.bundles import edit_manifest
@@ -42,7 +43,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_bundle(
         model, load_target("x86-onnxruntime"), folder, "int8", name="net", inputs={"input": inputs},
         outputs=Reference(model).run({"input": inputs}), preprocessing=preprocessing, labels=list("abcdefghij"),
-        ranges={"input": range_of(raw)}, task="classification",
+        ranges={"input": range_of(raw)}, task=TaskSpec(name="classification"),
     )  # fmt: skip
     return folder
 

@@ -9,14 +9,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from edgekd.errors import MissingExtraError
 from edgekd.progress import Reporter
 from edgekd.recipe import Training
-from edgekd.training import CrossEntropy, train
+from edgekd.training import LabelLoss, train
 
 DRAWN = Reporter(quiet=True, tensorboard=True)
 SETTINGS = Training(epochs=3, batch=16, precision="float32")  # 12 steps an epoch
 
 
 def learn(folder, blobs, network, recipe_data, on_progress=None):
-    arguments = network(), blobs(), recipe_data, SETTINGS, CrossEntropy(), folder
+    arguments = network(), blobs(), recipe_data, SETTINGS, LabelLoss(), folder
     return train(*arguments, seed=1, key="k", reporter=DRAWN, on_progress=on_progress)
 
 
@@ -47,7 +47,7 @@ def test_every_epoch_and_every_tenth_step_is_drawn_once_though_broken_off(tmp_pa
 
 
 def test_nothing_is_drawn_unasked_and_its_absence_is_one_clear_line(tmp_path, blobs, network, recipe_data, monkeypatch):
-    arguments = network(), blobs(), recipe_data, SETTINGS, CrossEntropy(), tmp_path
+    arguments = network(), blobs(), recipe_data, SETTINGS, LabelLoss(), tmp_path
     train(*arguments, seed=1, key="k", reporter=Reporter(quiet=True))
     assert not (tmp_path / "tensorboard").exists()
     find = importlib.machinery.PathFinder.find_spec

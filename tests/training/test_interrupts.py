@@ -10,7 +10,7 @@ from torch import nn
 
 from edgekd.progress import SILENT
 from edgekd.recipe import Training
-from edgekd.training import CrossEntropy, train
+from edgekd.training import LabelLoss, train
 from edgekd.training.interrupts import deferred_interrupts
 
 STEPS_PER_EPOCH, EPOCHS = 6, 3
@@ -31,7 +31,7 @@ def test_an_interrupted_step_is_finished_and_nothing_is_lost(tmp_path, blobs, ne
             os.kill(os.getpid(), signal.SIGINT)
 
     def learn(model, folder, on_progress):
-        arguments = (model, blobs(), recipe_data, settings, CrossEntropy(), folder)
+        arguments = (model, blobs(), recipe_data, settings, LabelLoss(), folder)
         return train(*arguments, seed=1, key="k", reporter=SILENT, on_progress=on_progress)
 
     unbroken, resumed = network(), network(seed=9)

@@ -14,7 +14,7 @@ from edgekd.errors import BadInputError, PromiseBrokenError
 from edgekd.progress import SILENT, Reporter
 from edgekd.recipe import Data, Model, Training
 from edgekd.students import build_model
-from edgekd.training import CachedTeacher, CrossEntropy, Distill, Teacher, evaluate, teacher_taps, train
+from edgekd.training import CachedTeacher, Distill, LabelLoss, Teacher, evaluate, teacher_taps, train
 from edgekd.training.batches import Batches
 from edgekd.training.checkpoint import load_checkpoint
 from edgekd.training.weights import read_tensors
@@ -23,7 +23,7 @@ FAST = Training(epochs=3, batch=32, learning_rate=0.1, precision="float32")
 
 
 def learn(model, data, recipe_data, folder, settings=FAST, objective=None, key="key", reporter=SILENT, **more):
-    objective = objective or CrossEntropy()
+    objective = objective or LabelLoss()
     return train(model, data, recipe_data, settings, objective, folder, seed=1, key=key, reporter=reporter, **more)
 
 
@@ -143,7 +143,7 @@ def test_nan_stops_it_and_the_last_good_checkpoint_stays(tmp_path, blobs, networ
     [({"terms": {"one": 1.0, "kd": math.nan}}, "the term kd is nan"), ({"loss": math.inf}, "the loss is inf")],
 )
 def test_divergence_names_the_term(tmp_path, blobs, network, recipe_data, bad, message):
-    class Spoiled(CrossEntropy):
+    class Spoiled(LabelLoss):
         def __call__(self, *arguments):
             loss, terms = super().__call__(*arguments)
             found = {name: torch.tensor(value) for name, value in bad.get("terms", {}).items()}

@@ -7,7 +7,7 @@ from torch import nn
 from edgekd.errors import BadInputError
 from edgekd.progress import SILENT
 from edgekd.recipe import Training
-from edgekd.training import CrossEntropy, train
+from edgekd.training import LabelLoss, train
 from edgekd.training.optimizer import build_optimizer
 
 OPTIMIZERS = [("sgd", 5e-4), ("adamw", 0.01)]
@@ -58,6 +58,6 @@ def test_a_clipped_step_is_no_longer_than_the_norm(tmp_path, blobs, network, rec
     settings = Training(
         epochs=1, batch=192, learning_rate=1.0, momentum=0.0, weight_decay=0.0, warmup=0.0, clip=1e-3
     )  # fmt: skip
-    train(model, blobs(), recipe_data, settings, CrossEntropy(), tmp_path, seed=1, key="k", reporter=SILENT)
+    train(model, blobs(), recipe_data, settings, LabelLoss(), tmp_path, seed=1, key="k", reporter=SILENT)
     moved = torch.cat([(value.cpu() - before[name]).flatten() for name, value in model.named_parameters()]).norm()
     assert moved.item() == pytest.approx(1e-3, rel=1e-2)  # one step of rate 1: float32 rounding of weights near 1

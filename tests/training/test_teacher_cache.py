@@ -16,6 +16,7 @@ from edgekd.distillation.kd import KD
 from edgekd.errors import BadInputError
 from edgekd.progress import SILENT, Reporter
 from edgekd.recipe import Cache, Data, load_recipe
+from edgekd.tasks.sentence_pairs import SentencePairs
 from edgekd.training import CachedTeacher, Distill, Teacher
 from edgekd.training.batches import Batches
 from edgekd.training.precision import runner
@@ -212,7 +213,7 @@ def test_top_logits_are_what_is_stored(tmp_path, blobs, recipe_data, teacher):
 
 
 def test_top_logits_of_embeddings_are_one_clear_line(tmp_path, sentences):
-    pairs = dataclasses.replace(sentences, classes=())
+    pairs = dataclasses.replace(sentences, classes=(), task=SentencePairs())
     source = CachedTeacher(Teacher(Bag(), (), "float32"), tmp_path, SILENT, Cache(top_k=2))
     with pytest.raises(BadInputError, match="cache.top_k: without classes"):
         source.prepare(batches(pairs, Data(name="sentences")), [0])

@@ -1,0 +1,66 @@
+"""What a metric is: numpy alone, so that a device's answers are scored by the code that scored the network."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+CHUNK = 720  # samples at once; it is a multiple of whatever belongs together (pairs, triplets)
+RESAMPLES = 200  # they know a standard error within 1 / sqrt(2 * 200) = 5 %
+PERCENT = "%"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that says how good outputs (N, …) are for labels (N, …), by way of a small row per sample.
+
+    Attributes:
+        count: rows (n, k) from the outputs and the labels of a chunk; of samples that belong together, one for all.
+        score: the number, from all rows (N, k).
+        unit: of the number; `%` stands for a fraction that is printed as a percentage.
+        error: its standard error from the rows; None draws rows with replacement (bootstrap).
+    """
+
+    name: str
+    count: Callable[[Array, Array], Array]
+    score: Callable[[Array], float]
+    better: Literal["higher", "lower"] = "higher"
+    unit: str = PERCENT
+    error: Callable[[Array], float] | None = None
+
+    def __call__(self, outputs: Array, labels: Array) -> float:
+        """Return the number."""
+        return self.score(self.rows(outputs, labels))
+
+    def rows(self, outputs: Array, labels: Array) -> Array:
+        """Return what `count` makes of all samples."""
+        starts = range(0, len(labels), CHUNK)
+        return np.concatenate(
+            [self.count(outputs[start : start + CHUNK], labels[start : start + CHUNK]) for start in starts]
+        )
+
+    def gain(self, value: float, than: float) -> float:
+        """Return by how much `value` is better than another one; negative where it is worse."""
+        return value - than if self.better == "higher" else than - value
+
+    def standard_error(self, rows: Array) -> float:
+        """Return the deviation that the number has over samples like these."""
+        if self.error is not None:
+            return self.error(rows)
+        random = np.random.default_rng(0)
+        draws = (rows[random.integers(0, len(rows), len(rows))] for _ in range(RESAMPLES))
+        return float(np.std([self.score(draw) for draw in draws], ddof=1))
+
+
+def mean(rows: Array) -> float:
+    """Return the mean of rows (N, 1)."""
+    return float(np.mean(rows))
+
+
+def standard_error_of_mean(rows: Array) -> float:
+    """Return σ / √N; of rows that are 0 or 1, √(p (1 - p) / N)."""
+    return float(np.std(rows) / len(rows) ** 0.5)

@@ -1,0 +1,13 @@
+"""Accuracy: how often the largest of a sample's outputs is that of its label."""
+
+from edgekd.metrics._base import Array, Metric, mean, standard_error_of_mean
+
+
+def metric() -> Metric:
+    """Return the share of samples, of outputs (N, C) and labels (N,)."""
+    return Metric("accuracy", _right, mean, error=standard_error_of_mean)
+
+
+def _right(outputs: Array, labels: Array) -> Array:
+    rows: Array = (outputs.argmax(axis=1) == labels)[:, None]
+    return rows

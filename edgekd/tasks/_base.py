@@ -1,0 +1,106 @@
+"""What a task is: how labels look, what they teach, and what is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekd.errors import BadInputError
+from edgekd.metrics import Metric
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Array = NDArray[Any]
+Shape = Sequence[int | None]  # of one sample; None is any size
+
+
+@dataclass(frozen=True)
+class Task:
+    """Everything that depends on what a model is taught; a frozen dataclass of the task's options.
+
+    The model takes inputs (N, …) and puts out one tensor (N, …). A task is a file of `edgekd.tasks`, or the user's
+    `module:class`; it needs `metrics`, `check`, `fits`, `loss`, `decide` and `constant`. Only `loss` may import torch.
+    """
+
+    group_size: ClassVar[int] = 1  # how many neighbouring rows belong together
+    outputs: ClassVar[str] = "outputs are (N, …)"  # their shape, for whoever puts out another one
+    by_class: ClassVar[bool] = False  # whether the largest of a sample's outputs (N, C) is its answer
+    method: ClassVar[str] = "kd"  # what teaches it where nothing else is asked for
+
+    @property
+    def metrics(self) -> Sequence[Metric]:
+        """What is measured; the first decides."""
+        raise NotImplementedError
+
+    @property
+    def metric(self) -> Metric:
+        """The metric that decides."""
+        return self.metrics[0]
+
+    def check(self, labels: Array, where: str, width: int | None = None, *, unlabelled: bool = False) -> Array:
+        """Return labels in the type that training relies on; BadInputError, naming the sample, for others.
+
+        `width` is how many outputs (axis 1) there are, where that is known; `unlabelled` allows samples without label.
+        """
+        raise NotImplementedError
+
+    def fits(self, outputs: Shape, labels: Array) -> bool:
+        """Return whether outputs (N, …) of this shape can be held against labels (N, …)."""
+        raise NotImplementedError
+
+    def loss(self, outputs: Tensor, labels: Tensor) -> Mapping[str, Tensor]:
+        """Return the labels' own loss, as terms by name that are added up."""
+        raise NotImplementedError
+
+    def decide(self, outputs: Array) -> Array:
+        """Return the labels (N, …) that outputs (N, …) amount to."""
+        raise NotImplementedError
+
+    def constant(self, labels: Array) -> Array:
+        """Return the outputs (…) that serve the labels best where no sample's inputs are looked at."""
+        raise NotImplementedError
+
+    def names(self, labels: Array, given: Sequence[str] | None, source: str) -> tuple[str, ...]:
+        """Return what the outputs stand for (classes, points, …), as given or numbered; () where they have no names."""
+        return tuple(given or ())
+
+    def width(self, labels: Array, names: Sequence[str]) -> int:
+        """Return how many outputs a sample has of a network that is built for the task."""
+        return len(names)
+
+    def doubt(self, labels: Array) -> str | None:
+        """Return what looks odd about labels that are possible; None for nothing."""
+        return None
+
+    def check_outputs(self, outputs: Shape, labels: Array, names: Sequence[str], who: str) -> None:
+        """Raise BadInputError, about `who`, unless its outputs (N, …) fit the labels, and each name."""
+        if not self.fits(outputs, labels):
+            raise BadInputError(f"{who} puts out {outputs} for {len(labels)} samples; {self.outputs}")
+        found, wanted = outputs[1], self.width(labels, names)
+        if found is not None and found < wanted:
+            told = f"labels go up to {wanted - 1}: there are {wanted} classes" if self.by_class else f"needs {wanted}"
+            raise BadInputError(f"{who} puts out {found} values per sample, but {told}")
+
+    def labelled(self, labels: Array) -> Array:
+        """Return which samples (N,) have a label."""
+        return np.ones(len(labels), bool)
+
+    def strata(self, labels: Array) -> Array:
+        """Return of which kind (N,) each sample is; a validation split takes its share of every kind."""
+        return np.zeros(len(labels), np.int64)
+
+    def chance(self, labels: Array) -> tuple[float, float]:
+        """Return what the metric is worth without looking at inputs, and that number's standard error."""
+        outputs = self.constant(labels)
+        rows = self.metric.rows(np.broadcast_to(outputs, (len(labels), *outputs.shape)), labels)
+        return self.metric.score(rows), self.metric.standard_error(rows)
+
+
+def refuse(where: str, wanted: str, found: Array) -> BadInputError:
+    """Return the error for labels of another kind or shape."""
+    return BadInputError(f"{where} must hold {wanted}, not {found.dtype} {found.shape}")

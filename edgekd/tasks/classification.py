@@ -1,0 +1,78 @@
+"""Classification: each sample is of one class; outputs are logits (N, C), labels class indices (N,)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from pydantic import NonNegativeFloat
+
+from edgekd.errors import BadInputError
+from edgekd.metrics import Metric, accuracy, calibration_error
+from edgekd.tasks._base import Array, Shape, Task, refuse
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Classification(Task):
+    """One class of several; the loss is cross-entropy, with smoothed labels if asked."""
+
+    label_smoothing: NonNegativeFloat = 0.0
+    outputs: ClassVar[str] = "logits are (N, classes)"
+    by_class: ClassVar[bool] = True
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Accuracy decides."""
+        return accuracy.metric(), calibration_error.metric()
+
+    def check(self, labels: Array, where: str, width: int | None = None, *, unlabelled: bool = False) -> Array:
+        """Return labels (N,) as int64 class indices, below the number of classes where that is known."""
+        if labels.ndim != 1 or labels.dtype.kind not in "iu":
+            raise refuse(where, "integer labels (N,), class indices", labels)
+        if labels.size and labels.min() < 0:
+            raise BadInputError(f"{where} holds the negative label {labels.min()}: class indices start at 0")
+        if labels.size and width is not None and labels.max() >= width:
+            known = f"there are {width} classes: indices 0 to {width - 1}"
+            raise BadInputError(f"{where} holds the label {labels.max()}, but {known}")
+        return labels.astype(np.int64)
+
+    def fits(self, outputs: Shape, labels: Array) -> bool:
+        """Return whether there is a row of logits for each sample, of two classes or more."""
+        return len(outputs) == 2 and outputs[0] == len(labels) and (outputs[1] is None or outputs[1] > 1)
+
+    def loss(self, outputs: Tensor, labels: Tensor) -> Mapping[str, Tensor]:
+        """Return the mean cross-entropy of logits (N, C) with int64 classes (N,)."""
+        from torch.nn import functional as F
+
+        return {"cross_entropy": F.cross_entropy(outputs, labels, label_smoothing=self.label_smoothing)}
+
+    def decide(self, outputs: Array) -> Array:
+        """Return the class of the largest logit, (N,)."""
+        classes: Array = outputs.argmax(axis=1)
+        return classes
+
+    def constant(self, labels: Array) -> Array:
+        """Return a logit for the commonest class."""
+        counts = np.bincount(labels)
+        logits: Array = np.eye(len(counts), dtype=np.float32)[counts.argmax()]
+        return logits
+
+    def names(self, labels: Array, given: Sequence[str] | None, source: str) -> tuple[str, ...]:
+        """Return the classes' names, or their numbers; there are two at least."""
+        classes = tuple(given) if given is not None else tuple(map(str, range(int(labels.max()) + 1)))
+        if len(classes) < 2:
+            raise BadInputError(f"{source}: y_train holds one class; there is nothing to tell apart")
+        return classes
+
+    def doubt(self, labels: Array) -> str | None:
+        """Return whether they seem to be counted from 1."""
+        return "no training sample has class 0; class indices start at 0" if labels.min() > 0 else None
+
+    def strata(self, labels: Array) -> Array:
+        """Return the classes."""
+        return labels
