@@ -13,7 +13,6 @@ Takes ten minutes on an idle machine.
 """
 
 import argparse
-import importlib.util
 import json
 import os
 import re
@@ -23,7 +22,6 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
-from importlib.resources import files
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -43,6 +41,7 @@ from edgekd.pipeline.fleet import Member, on_each
 from edgekd.pipeline.summary import versions
 from edgekd.quantization.qat import export_float
 from edgekd.recipe import Model
+from edgekd.runner.verbs import timed
 from edgekd.students import build_model
 from edgekd.target import load_target
 
@@ -150,11 +149,6 @@ def loadgen(queries: int = 2000) -> dict[str, Any]:
 
 def overhead(loops: int = 200_000, rounds: int = 9) -> dict[str, Any]:
     """Microseconds per inference of the runner's own loop around a step that does nothing, less a bare loop's."""
-    spec = importlib.util.spec_from_file_location("runner", str(files("edgekd._export") / "run.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    runner = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(runner)
 
     def step() -> None:
         return None
@@ -167,7 +161,7 @@ def overhead(loops: int = 200_000, rounds: int = 9) -> dict[str, Any]:
 
     def ours() -> float:
         begin = time.perf_counter_ns()
-        runner.timed(step, 0.0, loops, block=1000)
+        timed(step, 0.0, loops, block=1000)
         return (time.perf_counter_ns() - begin) / loops / 1000
 
     differences = [ours() - bare() for _ in range(rounds)]

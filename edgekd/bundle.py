@@ -9,10 +9,10 @@ from pydantic import Field, PositiveInt, field_validator
 from edgekd.errors import BadInputError
 from edgekd.files import sha256
 from edgekd.reading import read_json
+from edgekd.runtimes import find_runtime
 from edgekd.schema import Amount, Cores, Count, Positive, Schema, TaskSpec
 
 MANIFEST, GOLDEN = "manifest.json", "golden.npz"
-ENGINE = re.compile(r"engine/[\w.-]+\.(plan|json|cache)")  # what TensorRT built on the device, beside the model
 
 
 class Preprocessing(Schema):
@@ -172,10 +172,11 @@ def load_bundle(folder: Path) -> Manifest:
 
 
 def _refuse_unlisted(folder: Path, manifest: Manifest) -> None:
-    """Nothing vouches for a file that the manifest does not list, and a runtime might load it."""
+    """Nothing vouches for a file that the manifest does not list, and a runtime might load it, unless it built it."""
+    kept = find_runtime(manifest.backend).KEEPS
     for path in sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()):
         name = path.relative_to(folder).as_posix()
-        built = manifest.backend == "tensorrt" and ENGINE.fullmatch(name) and not path.is_symlink()
+        built = kept is not None and re.fullmatch(kept, name) and not path.is_symlink()
         if name != MANIFEST and name not in manifest.files and not built:
             raise BadInputError(f"{folder}: {name} is not listed in {MANIFEST}: remove it")
 

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from edgekd.runner.judge import agreement, p999
 
-CLEAR_MARGIN_STEPS = 4.0  # a classification counts where the reference's two best are further apart than this
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -22,19 +22,13 @@ class Steps:
     @classmethod
     def of(cls, apart: NDArray[np.float64]) -> "Steps":
         """Sum up what `steps_apart` found."""
-        p999 = np.quantile(apart, 0.999, method="lower")  # of few elements, one outlier is forgiven
-        return cls(float(apart.max()), float(p999), float(np.mean(apart < 0.5)))
+        return cls(float(apart.max()), p999(apart), float(np.mean(apart < 0.5)))
 
 
 def steps_apart(output: Array, reference: Array, step: float) -> NDArray[np.float64]:
     """Distance of each element from the reference, in steps."""
     distance: NDArray[np.float64] = np.abs(output.astype(np.float64) - reference.astype(np.float64)) / step
     return distance
-
-
-def float_step(reference: Array) -> float:
-    """Step of an output that no quantiser makes; 1 for a constant one."""
-    return float(np.ptp(reference)) / 255 or 1.0
 
 
 def is_classifier(reference: Array) -> bool:
@@ -44,11 +38,7 @@ def is_classifier(reference: Array) -> bool:
 
 def clear_agreement(output: Array, reference: Array, unit: float) -> float | None:
     """Share of equal argmaxes among inputs that the reference decides by more than 4 units; None if there are none."""
-    if not is_classifier(reference):
-        return None
-    best = np.sort(reference, axis=1)
-    clear = best[:, -1] - best[:, -2] > CLEAR_MARGIN_STEPS * unit
-    return float(np.mean(output.argmax(1)[clear] == reference.argmax(1)[clear])) if clear.any() else None
+    return agreement(reference, output, unit) if is_classifier(reference) else None
 
 
 def sqnr(output: Array, reference: Array) -> float | None:
@@ -56,8 +46,3 @@ def sqnr(output: Array, reference: Array) -> float | None:
     noise = float(np.sum((output.astype(np.float64) - reference) ** 2))
     signal = float(np.sum(reference.astype(np.float64) ** 2))
     return 10 * float(np.log10(max(signal, 1e-300) / noise)) if noise else None
-
-
-def rms(output: Array, reference: Array) -> float:
-    """Root mean square of a difference."""
-    return float(np.sqrt(np.mean((output.astype(np.float64) - reference) ** 2)))

@@ -37,6 +37,14 @@ def folders(package: str) -> list[str]:
     return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(path) if m.ispkg and m.name[0] != "_")
 
 
+def folder_of(package: str, name: str, kind: str) -> str:
+    """The package in `package` called `name`; raise BadInputError with the nearest name. Nothing is imported."""
+    known = folders(package)
+    if name not in known:
+        raise BadInputError(f"unknown {kind} {name!r}{nearest(name, known)}")
+    return f"{package}.{name.replace('-', '_')}"
+
+
 def summaries(package: str) -> dict[str, str]:
     """First docstring line of each module of a package, read without importing it (it may need a missing SDK)."""
     spec = importlib.util.find_spec(package)

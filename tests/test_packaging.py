@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from edgekd.runner_source import runner_source
+
 ROOT = Path(__file__).parents[1]
 FOLDERS = {"edgekd": "edgekd", "targets": "edgekd/_targets", "export": "edgekd/_export"}
 SOURCES = (*FOLDERS, "pyproject.toml", "README.md", "LICENSE", "constraints.txt")
@@ -87,7 +89,7 @@ def test_a_clone_is_found_from_the_folder_above_it(editable, clone, small_run, t
     listed = json.loads(check(editable / "python", "-m", "edgekd", "targets", "--json", cwd=clone.parent))
     assert {row["target"] for row in listed} == {path.stem for path in (ROOT / "targets").glob("*.toml")}
     report = json.loads(check(*export(editable / "edgekd", small_run, tmp_path), cwd=clone.parent))
-    assert (Path(report["bundle"]) / "run.py").read_bytes() == (ROOT / "export" / "run.py").read_bytes()
+    assert (Path(report["bundle"]) / "run.py").read_text() == runner_source("onnxruntime")
 
 
 def export(edgekd, small_run, out):

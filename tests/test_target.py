@@ -3,8 +3,10 @@ import pytest
 from edgekd.backends import find_backend
 from edgekd.errors import BadInputError
 from edgekd.quantization.scheme import find_scheme
+from edgekd.runner.machine import cores as read_cores
+from edgekd.runner.runtime import check_options, plain
+from edgekd.runtimes import find_runtime
 from edgekd.target import Facts, builtin_targets, described, listed, load_target
-from tests.export.runner import module
 
 
 @pytest.mark.parametrize("name", builtin_targets())
@@ -22,7 +24,7 @@ def test_affinity_names_cores(tmp_path, cores, fits):
     path.write_text(f'title = "own"\nbackend = "tflite"\nscheme = "int8-asymmetric"\naffinity = "{cores}"\n')
     if fits:
         assert load_target(str(path)).affinity == cores
-        assert module().cores(cores)  # the runner reads it alike
+        assert read_cores(cores)  # the runner reads it alike
     else:
         with pytest.raises(BadInputError, match="affinity"):
             load_target(str(path))
@@ -47,9 +49,9 @@ def test_every_kind_of_device_has_a_target():
 
 @pytest.mark.parametrize("name", builtin_targets())
 def test_options_of_built_in_targets_are_the_runners(name):
-    target, runner = load_target(name), module()
-    options = {key: runner.plain(value) for key, value in target.runtime.items()}
-    runner.check_options(target.backend, runner.RUNTIMES[target.backend].OPTIONS, options)
+    target = load_target(name)
+    options = {key: plain(value) for key, value in target.runtime.items()}
+    check_options(target.backend, find_runtime(target.backend).chosen(options).OPTIONS, options)
 
 
 def test_features_that_a_device_lacks_are_named_and_one_of_two_is_enough():

@@ -11,21 +11,23 @@ from numpy.typing import NDArray
 
 from edgekd.backends import find_backend
 from edgekd.backends.alternatives import compile_for
-from edgekd.backends.compiled import PLAIN, Backend, Compiled, Precision
+from edgekd.backends.compiled import PLAIN, Compiled, Precision
 from edgekd.backends.conversion import to_bundle
 from edgekd.backends.reference import output_steps
 from edgekd.backends.replaced_folder import replaced_folder
 from edgekd.bundle import GOLDEN, MANIFEST, Manifest, Preprocessing, Range, TensorSpec, identify
-from edgekd.distance import float_step, rms
 from edgekd.errors import BadInputError
 from edgekd.files import write_json
 from edgekd.package_data import EXPORT
+from edgekd.runner.judge import float_step, rms
+from edgekd.runner_source import RUNNER, write_runner
+from edgekd.runtimes import find_runtime
 from edgekd.schema import TaskSpec
 from edgekd.target import Target
 
 Array = NDArray[Any]
 
-RUNNER, README = "run.py", "README.md"
+README = "README.md"
 GOLDEN_SAMPLES = 32
 GOLDEN_BYTES = 4_000_000
 NPZ_OVERHEAD = 1_000  # headers of one array, bytes
@@ -74,7 +76,7 @@ def write_bundle(
             ),
             outputs=described_outputs(model, compiled, outputs, labels, unquantized),
             files={},
-            tolerance=_tolerance(backend, labels),
+            tolerance=_tolerance(target.backend, labels),
             provenance=dict(provenance or {}),
             metrics=dict(metrics or {}),
             task=task,
@@ -87,9 +89,10 @@ def write_bundle(
         return _sealed(scratch, manifest, compiled.files)
 
 
-def _tolerance(backend: Backend, labels: Sequence[str] | None) -> dict[str, float]:
+def _tolerance(backend: str, labels: Sequence[str] | None) -> dict[str, float]:
     """What parity allows an output; where it is known that there are no classes, none have to agree."""
-    return {kind: least for kind, least in backend.TOLERANCE.items() if kind != "agreement" or labels is None or labels}
+    allowed = find_runtime(backend).TOLERANCE
+    return {kind: least for kind, least in allowed.items() if kind != "agreement" or labels is None or labels}
 
 
 def described_outputs(
@@ -130,7 +133,7 @@ def write_golden(path: Path, manifest: Manifest, inputs: Mapping[str, Array], ou
 
 def _sealed(folder: Path, manifest: Manifest, compiled: tuple[str, ...]) -> Manifest:
     """Add what leaves with every model, and the manifest with the hashes of all of it."""
-    (folder / RUNNER).write_bytes((EXPORT / RUNNER).read_bytes())
+    write_runner(manifest.backend, folder)
     (folder / README).write_text(_readme(manifest), encoding="utf-8")
     sealed = manifest.model_copy(update={"files": identify(folder, [*compiled, GOLDEN, RUNNER, README])})
     write_json(folder / MANIFEST, sealed.model_dump(mode="json"))

@@ -37,9 +37,7 @@ class Compiled:
 class Backend(Protocol):
     """What `compile.py` in a folder of `edgekd.backends` offers; the folder's name is the backend's.
 
-    EXTRA is the pip extra that holds its SDK (None: the base install). TOLERANCE is what the parity gate, and the
-    runner on the device, allow an output: `max_steps` over all elements or `p999_steps`, the 99.9th percentile, and
-    `agreement`, the least share of clearly decided inputs that are classified alike.
+    EXTRA is the pip extra that holds its SDK (None: the base install).
 
     It may have four more: PRECISIONS, if it compiles others than `PLAIN` (from the float model); FLOAT_VARIANTS
     (label → runtime options), other arithmetic that its runtime offers for the float model, timed in rows of their
@@ -49,7 +47,6 @@ class Backend(Protocol):
     """
 
     EXTRA: str | None
-    TOLERANCE: dict[str, float]
 
     def compile(self, model: onnx.ModelProto, target: Target, folder: Path, precision: Precision) -> Compiled:
         """Write the model for its runtime into `folder`: `model` is QDQ for int8, plain for float.

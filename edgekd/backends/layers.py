@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from edgekd.backends.assemble import write_bundle
 from edgekd.backends.conversion import from_bundle, to_bundle
-from edgekd.backends.parity import ROUNDING_STEPS
 from edgekd.backends.parity_outputs import Predict
 from edgekd.backends.reference import Reference, output_steps
-from edgekd.distance import float_step, steps_apart
+from edgekd.distance import steps_apart
 from edgekd.onnx_graph import Graph, inferred, label
+from edgekd.runner.judge import STEP_SLACK, float_step
 from edgekd.schema import Schema
 from edgekd.target import Limits, Target
 
@@ -88,7 +88,7 @@ def prove_layers(
         exact=float(np.mean([layer.exact for layer in layers])),
         worst=max(layers, key=lambda layer: layer.max),
         same=all(np.array_equal(plain[name], seen[name]) for name in plain),
-        fault=next((layer for layer in layers if layer.max > ALLOWED_STEPS + ROUNDING_STEPS), None),
+        fault=next((layer for layer in layers if layer.max > ALLOWED_STEPS + STEP_SLACK), None),
     )
 
 

@@ -16,17 +16,16 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekd.distance import Steps, clear_agreement, float_step, is_classifier, rms, sqnr, steps_apart
+from edgekd.distance import Steps, clear_agreement, is_classifier, sqnr, steps_apart
+from edgekd.runner.judge import STEP_LIMITS, beyond, float_step, is_rounding, rms
 from edgekd.schema import Schema
 
 Array = NDArray[Any]
 
-INDEPENDENT = 1.6  # drift: √2 where two roundings have nothing in common, and what chance adds in a small set
 LEAST_SQNR_DB = 30.0  # of an output that classifies nothing
 LEAST_MOVEMENT_STEPS = 8.0  # a reference that hardly moves would agree with anything
 LEAST_REFERENCE_SQNR_DB = 20.0  # int8 against float: a reference further off than this is noise itself
 HISTOGRAM_STEPS = 16
-ROUNDING_STEPS = 1e-3  # what float32 makes of whole steps
 DOES_NOT_COUNT = "does not count: "
 
 
@@ -100,10 +99,10 @@ def compare(
         _distance(row, is_classifier(reference) and "agreement" in tolerance, tolerance),
     )
     void = proves_nothing(reference, step, unquantized)
-    drifts = far is not None and not (wrong or void) and row.drift is not None and row.drift <= INDEPENDENT
-    beyond = wrong or far
-    reason = void or beyond  # first whether the reference says anything, then the runtime
-    return row.model_copy(update={"ok": reason is None, "reason": reason, "drifts": drifts, "beyond": beyond})
+    drifts = far is not None and not (wrong or void) and is_rounding(row.drift)
+    excess = wrong or far
+    reason = void or excess  # first whether the reference says anything, then the runtime
+    return row.model_copy(update={"ok": reason is None, "reason": reason, "drifts": drifts, "beyond": excess})
 
 
 def proves_nothing(reference: Array, step: float, unquantized: Array | None) -> str | None:
@@ -126,8 +125,8 @@ def _disagreement(row: Parity, tolerance: Mapping[str, float]) -> str | None:
 
 
 def _distance(row: Parity, classifier: bool, tolerance: Mapping[str, float]) -> str | None:
-    for kind, value in (("max_steps", row.max), ("p999_steps", row.p999)):
-        if kind in tolerance and value is not None and value > tolerance[kind] + ROUNDING_STEPS:
+    for kind, value in zip(STEP_LIMITS, (row.max, row.p999), strict=True):
+        if beyond(kind, value, tolerance):
             return f"{kind.removesuffix('_steps')} is {value:.2f} steps, {tolerance[kind]:g} allowed"
     if not classifier and row.sqnr is not None and row.sqnr < LEAST_SQNR_DB:
         return f"SQNR is {row.sqnr:.1f} dB, {LEAST_SQNR_DB:g} required"

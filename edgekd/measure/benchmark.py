@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edgekd.devices import Device
 from edgekd.measure.facts import Machine, machine_facts
-from edgekd.measure.protocol import RUNNER, Options, Replicate, Session
+from edgekd.measure.protocol import Options, Replicate, Session
 from edgekd.measure.records import Scenario
 from edgekd.measure.statistics import Flag, Latency, summarise
 from edgekd.measure.telemetry import Telemetry, watch
@@ -19,14 +19,14 @@ Candidates = Mapping[str, tuple[Path, Options]]
 class Measurement:
     """A latency, the replicates that it sums up, on what machine, and what that was like meanwhile.
 
-    `runner` is the file of the program that measured.
+    `runner` is the SHA-256 of the program that measured.
     """
 
     latency: Latency
     replicates: tuple[Replicate, ...]
     machine: Machine
+    runner: str
     telemetry: Telemetry | None = None
-    runner: Path = RUNNER
 
     @property
     def samples(self) -> tuple[tuple[float, ...], ...]:
@@ -57,10 +57,11 @@ def measure(
             for label in list(sessions)[:: -1 if turn % 2 else 1]:
                 runs[label].append(sessions[label].bench(seconds, count, scenario))
                 bar.advance(note=label)
-    machine, state, runner = machine_facts(device), watched.telemetry, device.runner or RUNNER
+    machine, state = machine_facts(device), watched.telemetry
     flags = _flags(machine, state)
     return {
-        label: Measurement(_latency(done, flags), tuple(done), machine, state, runner) for label, done in runs.items()
+        label: Measurement(_latency(done, flags), tuple(done), machine, sessions[label].runner_sha256, state)
+        for label, done in runs.items()
     }
 
 

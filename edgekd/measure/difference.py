@@ -10,7 +10,8 @@ from typing import Literal
 import numpy as np
 
 from edgekd.bundle import TensorSpec
-from edgekd.distance import Array, Steps, float_step, is_classifier, steps_apart
+from edgekd.distance import Array, Steps, is_classifier, steps_apart
+from edgekd.runner.judge import float_step
 from edgekd.schema import Amount, Count, Positive, Schema, Share
 
 

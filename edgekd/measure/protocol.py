@@ -1,8 +1,9 @@
 """A bundle on a device: run the runner there, in a process of its own, and believe nothing but its `end` record."""
 
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,15 +13,15 @@ import numpy as np
 from edgekd.bundle import read_manifest
 from edgekd.devices import Device, Finished, open_device
 from edgekd.errors import BadInputError, DeviceError
+from edgekd.files import sha256
 from edgekd.measure.predictions import read_predictions
 from edgekd.measure.records import End, Footprint, Golden, Kernels, Load, Predictions, Scenario, Start, Timing
-from edgekd.package_data import EXPORT
 from edgekd.reading import reading
+from edgekd.runner_source import runner_source, write_runner
 from edgekd.schema import Schema
 
 Array = np.ndarray[Any, Any]
 Options = Mapping[str, str | int | bool]
-RUNNER = EXPORT / "run.py"
 SLOWEST = 1.0  # seconds per inference beyond which a device counts as hung
 KILLED = 128  # from here on exit codes are signals: whatever ended it, it was not the program itself
 Record = TypeVar("Record", bound=Schema)
@@ -69,6 +70,18 @@ class Session:
     affinity: str | None = None
     timeout: float = 600.0
 
+    @property
+    def backend(self) -> str:
+        """What the bundle was compiled by."""
+        return read_manifest(self.bundle).backend
+
+    @property
+    def runner_sha256(self) -> str:
+        """Of the program that measures: the device's own, or that of the bundle's backend."""
+        if self.device.runner is not None:
+            return sha256(self.device.runner)
+        return hashlib.sha256(runner_source(self.backend).encode()).hexdigest()
+
     def operator_coverage(self) -> Kernels:
         """Load (or, for TensorRT, build) the model and count its int8 kernels."""
         return self._run("build").every("kernels", Kernels)[0]
@@ -108,23 +121,28 @@ class Session:
             return read_predictions(result, read_manifest(self.bundle).outputs, count, self.device.uri)
 
     def _run(self, verb: str, *arguments: str, accept: Sequence[str] = (), longer: float = 0.0) -> Answer:
-        argv = [*runner_argv(self.device), verb, self.device.push(self.bundle), *arguments]
+        argv = [verb, self.device.push(self.bundle), *arguments]
         argv += [f"--batch={self.batch}"] if self.batch else []
         argv += [f"--threads={self.threads}"] if self.threads else []
         argv += [f"--affinity={self.affinity}"] if self.affinity is not None else []
         for key, value in (self.options or {}).items():
             argv.append(f"--option={key}={str(value).lower() if isinstance(value, bool) else value}")
-        answer = parse(self.device.run(argv, self.timeout + longer), built=self.device.runner is not None)
+        with runner_on(self.device, self.backend) as runner:
+            finished = self.device.run([*runner, *argv], self.timeout + longer)
+        answer = parse(finished, built=self.device.runner is not None)
         if not (answer.end.ok or answer.end.kind in accept):
             raise _failure(answer.end)
         return answer
 
 
-def runner_argv(device: Device) -> list[str]:
-    """How to call the runner on a device, once it is there."""
-    if device.runner is None:
-        return [device.python, device.push(RUNNER)]
-    return [f"{device.push(device.runner.parent)}/{device.runner.name}"]
+@contextmanager
+def runner_on(device: Device, backend: str) -> Iterator[list[str]]:
+    """Yield how to call a backend's runner on a device, by its Python or, where it has a runner of its own, by that."""
+    if device.runner is not None:
+        yield [f"{device.push(device.runner.parent)}/{device.runner.name}"]
+    else:
+        with closing(open_device("local:")) as here:  # whose folder goes with this process, however that ends
+            yield [device.python, device.push(write_runner(backend, Path(here.workspace)))]
 
 
 def parse(finished: Finished, built: bool = False) -> Answer:

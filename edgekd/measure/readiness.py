@@ -7,7 +7,7 @@ from typing import Any
 from edgekd.devices import Device, open_device
 from edgekd.measure.facts import SECTION, Machine, machine_facts, sections
 from edgekd.measure.gpu import Gpu
-from edgekd.measure.protocol import parse, runner_argv
+from edgekd.measure.protocol import parse, runner_on
 from edgekd.measure.records import Version
 from edgekd.measure.runtimes import INVENTORY, MODULES, RUNTIMES, Python, how_to_get, how_to_get_numpy, is_jetson
 from edgekd.measure.target_check import mismatches
@@ -99,7 +99,8 @@ def _accelerator(machine: Machine, target: Target, nodes: str) -> Rows:
 
 def _by_itself(device: Device, target: Target | None) -> Rows:
     """What a runner without Python has to offer: TensorFlow Lite, if its library loads there."""
-    answer = parse(device.run([*runner_argv(device), "--version"], timeout=60))
+    with runner_on(device, "tflite") as runner:
+        answer = parse(device.run([*runner, "--version"], timeout=60))
     there = answer.every("version", Version)[0] if answer.end.ok else None
     found = f"{there.runtime} {there.runtime_version}" if there else None
     rows = [_component("tflite", "tflite bundles", found, answer.end.error or "")]

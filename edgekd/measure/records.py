@@ -1,4 +1,4 @@
-"""The runner's records, one per line of its output; `export/run.py` writes them, and so does `export/c`.
+"""The runner's records, one per line of its output; `edgekd/runner` writes them, and so does `export/c`.
 
 A device may say anything: every number has a range, and what lies outside it is not believed.
 """

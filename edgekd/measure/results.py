@@ -12,7 +12,7 @@ from pydantic import Field, PositiveInt
 
 from edgekd.bundle import GOLDEN, Manifest
 from edgekd.errors import BadInputError
-from edgekd.files import digest, needs_room, sha256, write_bytes
+from edgekd.files import digest, needs_room, write_bytes
 from edgekd.measure.benchmark import Measurement
 from edgekd.measure.difference import Difference
 from edgekd.measure.facts import Machine
@@ -99,7 +99,7 @@ def row(manifest: Manifest, label: str, measurement: Measurement, options: Optio
         target=manifest.target, label=label, backend=manifest.backend,
         runtime=start.runtime, runtime_version=start.runtime_version,
         options={**manifest.runtime, **(options or {}), **details}, precision=details.get("precision", "not told"),
-        artifact=artifact(manifest), runner=sha256(measurement.runner), inputs=manifest.files[GOLDEN].sha256,
+        artifact=artifact(manifest), runner=measurement.runner, inputs=manifest.files[GOLDEN].sha256,
         batch=timing.batch, threads=timing.threads, scenario=timing.scenario, affinity=timing.affinity,
         latency=measurement.latency, telemetry=measurement.telemetry, samples=measurement.samples,
         missing=_missing(measurement),

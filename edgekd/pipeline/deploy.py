@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edgekd.backends import find_backend, source_of, stand_in
+from edgekd.backends import find_backend, stand_in
 from edgekd.backends.assemble import write_bundle
 from edgekd.backends.compiled import PLAIN, Precision
 from edgekd.backends.reference import Reference
@@ -30,6 +30,8 @@ from edgekd.pipeline.variants import FLOAT, INT8, VariantSelector, float_mismatc
 from edgekd.progress import Reporter
 from edgekd.quantization.qdq import strip_activations
 from edgekd.recipe import Recipe
+from edgekd.runner_source import parts_of
+from edgekd.runtimes import source_of
 from edgekd.target import Target
 from edgekd.tasks import spec_of
 
@@ -268,7 +270,7 @@ def _candidates(target: Target, bundles: Mapping[str, Path]) -> Candidates:
 def _code(target: Target, device: Device | None = None) -> tuple[str, ...]:
     """The modules that make and judge a target's bundles, on a device."""
     transport = [f"edgekd.devices.{transport_of(device.uri)}"] if device else []
-    return (__name__, source_of(target.backend), *transport)
+    return (__name__, f"{source_of(target.backend)}.compile", *parts_of(target.backend), *transport)
 
 
 def _identity(bundle: Path) -> str:

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekd.backends.compiled import Precision
-from edgekd.distance import clear_agreement, float_step, sqnr
+from edgekd.distance import clear_agreement, sqnr
 from edgekd.measure.statistics import Latency
+from edgekd.runner.judge import float_step
 
 Array = NDArray[Any]
 

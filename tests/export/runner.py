@@ -5,18 +5,39 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-RUNNER = Path(__file__).parents[2] / "export" / "run.py"
+from edgekd.runner_source import write_runner
+from edgekd.runtimes import backend_names
+
+_FOLDER = tempfile.TemporaryDirectory(prefix="edgekd-runners-")
+
+
+@cache
+def runner_file(backend: str) -> Path:
+    """A backend's runner as a device gets it."""
+    folder = Path(_FOLDER.name) / backend
+    folder.mkdir()
+    return write_runner(backend, folder)
+
+
+def runner_of(folder: Path) -> Path:
+    """The runner of the backend that a bundle names; ONNX Runtime's where it names none."""
+    try:
+        backend = json.loads((folder / "manifest.json").read_text())["backend"]
+    except (OSError, ValueError, KeyError, TypeError):
+        backend = None
+    return runner_file(backend if backend in backend_names() else "onnxruntime")
 
 
 def run(verb: str, folder: Path, *arguments: str, shadow: Path | None = None) -> tuple[int, list[dict[str, Any]]]:
     """Exit code and records; modules in `shadow` hide installed ones."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"} | ({"PYTHONPATH": str(shadow)} if shadow else {})
-    finished = subprocess.run(
-        [sys.executable, RUNNER, verb, folder, *arguments], capture_output=True, text=True, env=environment, timeout=120
-    )
+    argv = [sys.executable, runner_of(folder), verb, folder, *arguments]
+    finished = subprocess.run(argv, capture_output=True, text=True, env=environment, timeout=120)
     assert "Traceback" not in finished.stderr, finished.stderr
     records = [json.loads(line) for line in finished.stdout.splitlines()]
     assert records[-1]["record"] == "end"
@@ -31,9 +52,9 @@ def failure(verb: str, folder: Path, *arguments: str, shadow: Path | None = None
     return code, end["kind"], end["error"]
 
 
-def module() -> Any:
-    """run.py imported, for its pure functions."""
-    specification = importlib.util.spec_from_file_location("edgekd_runner", RUNNER)
+def module(backend: str = "onnxruntime") -> Any:
+    """A backend's runner imported, for its functions."""
+    specification = importlib.util.spec_from_file_location("edgekd_runner", runner_file(backend))
     assert specification is not None
     assert specification.loader is not None
     loaded = importlib.util.module_from_spec(specification)

@@ -16,11 +16,13 @@ import pytest
 
 from edgekd.backends.assemble import write_bundle
 from edgekd.backends.reference import Reference
+from edgekd.backends.tflite.runtime import LiteRT
 from edgekd.bundle import load_bundle
 from edgekd.devices import Finished
 from edgekd.devices.local import LocalDevice
 from edgekd.measure.protocol import Session, parse
 from edgekd.measure.records import Golden, Kernels, Load, Predictions, Start, Timing
+from edgekd.runner.judge import judge, tightened
 from edgekd.target import load_target
 from tests.export import runner
 from tests.export.c_runner import LIBRARIES, LIBRARY, build, call, failure, succeed
@@ -121,7 +123,7 @@ def test_only_what_the_model_holds_is_its_memory(program: Path, folder: Path) ->
 )
 @pytest.mark.parametrize("change", ["none", "rolled", "nan", "one outlier", "noise", "no step", "flat"])
 def test_golden_verdicts_are_run_pys(program: Path, folder: Path, tolerance: dict[str, float], change: str) -> None:
-    """On the C runner's own outputs, by the functions of run.py: equal to twelve digits, as sums are added up in
+    """On the C runner's own outputs, by the functions that run.py has: equal to twelve digits, as sums are added up in
     another order."""
     outputs, inputs = golden(folder, "output:logits"), golden(folder, "input:input")
     (spec,) = json.loads((folder / "manifest.json").read_text())["outputs"]
@@ -142,10 +144,9 @@ def test_golden_verdicts_are_run_pys(program: Path, folder: Path, tolerance: dic
 def assert_same_verdict(
     program: Path, folder: Path, spec: dict[str, Any], tolerance: dict[str, float], outputs: Array
 ) -> None:
-    judged = runner.module()
     code, records = call(program, "verify", folder)
-    limits = judged.tightened(judged.LiteRT.TOLERANCE, tolerance)
-    expected = judged.judge(spec, golden(folder, f"output:{spec['name']}"), outputs, limits)
+    limits = tightened(LiteRT.TOLERANCE, tolerance)
+    expected = judge(spec, golden(folder, f"output:{spec['name']}"), outputs, limits)
     assert set(records[2]) == {"record", *expected}
     for key, value in expected.items():
         assert records[2][key] == (pytest.approx(value, rel=1e-12) if isinstance(value, float) else value), key

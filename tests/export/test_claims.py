@@ -11,9 +11,9 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from edgekd.backends import find_backend
-from tests.export import runner
-from tests.export.runner import RUNNER, failure, run
+from edgekd.runner.bundle import Bundle
+from edgekd.runner.judge import judge
+from tests.export.runner import failure, run, runner_of
 from tests.measure.bundles import MakeBundle, add_listed, edit_manifest, golden, rehash
 from tests.small_run import edgekd
 
@@ -35,7 +35,7 @@ def claim(folder: Path, **claims: Any) -> None:
 
 
 def outputs(folder: Path) -> list[dict[str, Any]]:
-    return runner.module().Bundle(folder).outputs  # type: ignore[no-any-return]
+    return Bundle(folder).outputs
 
 
 @pytest.fixture
@@ -96,14 +96,9 @@ def test_a_bundle_may_ask_for_more(own_bundle: Path) -> None:
     assert run("verify", own_bundle)[0] == 1
 
 
-@pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "tensorrt", "tflite", "tflm"])
-def test_the_runner_allows_what_the_backend_allows(backend: str) -> None:
-    assert runner.module().RUNTIMES[backend].TOLERANCE == find_backend(backend).TOLERANCE
-
-
 def test_counts_have_to_be_equal() -> None:
     """The index of a class has no scale: two off is another class."""
-    judge, spec = runner.module().judge, {"name": "class", "step": 100.0}
+    spec = {"name": "class", "step": 100.0}
     classes = np.array([0, 3, 7], np.int64)
     assert judge(spec, classes, classes, {"max_steps": 2.0})["ok"]
     assert not judge(spec, classes, np.array([0, 3, 8]), {"max_steps": 2.0})["ok"]
@@ -114,7 +109,7 @@ INTRUDER = "from pathlib import Path\nPath(__file__).with_name('ran').touch()\nr
 
 @pytest.mark.parametrize("name", ["numpy.py", "json.py", "onnxruntime.py"])
 def test_nothing_beside_the_runner_is_imported(own_bundle: Path, name: str) -> None:
-    add_listed(own_bundle, "run.py", RUNNER.read_bytes())
+    add_listed(own_bundle, "run.py", runner_of(own_bundle).read_bytes())
     add_listed(own_bundle, name, INTRUDER.encode())
     for place in (own_bundle, own_bundle.parent):
         command = [sys.executable, own_bundle / "run.py", "build", own_bundle]

@@ -7,17 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.export.runner import module, run
+from edgekd.backends.tflite.runtime import contains
+from edgekd.runner import machine
+from tests.export.runner import run
 from tests.measure.bundles import MakeBundle, rehash
 
 
 def test_the_models_memory_is_told_apart_from_the_processes() -> None:
     """100 MB held before count for the process alone, 50 MB held after for both; 5 MB are the interpreter's own."""
-    runner = module()
     before = np.ones(100_000_000, np.uint8)
-    held = runner.status_mb("VmRSS")
+    held = machine.status_mb("VmRSS")
     del before
-    memory = runner.Memory()
+    memory = machine.Memory()
     after = np.ones(50_000_000, np.uint8)
     fields = memory.fields()
     assert fields["peak_rss_mb"] > held - 5 > 100  # the kernel counts in batches of pages
@@ -33,17 +34,16 @@ def test_looking_into_a_model_takes_no_memory_of_its_own(bundle: MakeBundle, tmp
     assert records[2]["model_rss_mb"] < 50
     for before in (0, 65_530, 200_000):  # across two of the parts that are read, too
         (tmp_path / "words").write_bytes(bytes(before) + b"some words")
-        assert [module().contains(tmp_path / "words", words) for words in (b"some words", b"others")] == [True, False]
+        assert [contains(tmp_path / "words", words) for words in (b"some words", b"others")] == [True, False]
 
 
 def test_a_peak_that_the_kernel_does_not_reset_has_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    runner = module()
 
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(runner.Path, "write_text", refuse)
-    fields = runner.Memory().fields()
+    monkeypatch.setattr(machine.Path, "write_text", refuse)
+    fields = machine.Memory().fields()
     assert fields["peak_rss_mb"] > 10
     assert fields["model_rss_mb"] is None
     assert fields["missing"] == {"model_rss_mb": "the kernel does not reset a peak: Permission denied"}

@@ -15,9 +15,11 @@ from onnx import numpy_helper
 
 from edgekd.quantization.calibrate import calibrate
 from edgekd.quantization.scheme import SCHEMES
+from edgekd.runner.machine import unfit_cpu
+from edgekd.runtimes import find_runtime
 from edgekd.target import load_target
 from tests import factories
-from tests.export.runner import RUNNER, module
+from tests.export.runner import runner_of
 
 AVX2 = {"sse4_2", "avx", "avx2", "fma"}
 PAIRS = 8
@@ -72,8 +74,8 @@ def test_there_is_a_target_for_it(backend: str) -> None:
 
 def warning(arch: str = "x86_64", flags: set[str] = AVX2, **changes: str) -> str | None:
     manifest = {"backend": "onnxruntime", "precision": "int8", "scheme": "int8-asymmetric"}
-    found: str | None = module().unfit_cpu(manifest | changes, arch, flags)
-    return found
+    manifest |= changes
+    return unfit_cpu(find_runtime(manifest["backend"]).SATURATES, manifest, arch, flags)
 
 
 OLD_CPU = """
@@ -82,14 +84,14 @@ specification = importlib.util.spec_from_file_location("runner", sys.argv[1])
 runner = importlib.util.module_from_spec(specification)
 specification.loader.exec_module(runner)
 runner.cpu_flags = lambda: {"avx2"}
-sys.exit(runner.main(sys.argv[2:]))
+sys.exit(runner.main(sys.argv[2:], "onnxruntime", runner.RUNTIME))
 """
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="x86 only")
 @pytest.mark.parametrize(("verb", "record", "key"), [("verify", "warning", "text"), ("build", "kernels", "warning")])
 def test_the_warning_is_among_the_records(own_bundle: Path, verb: str, record: str, key: str) -> None:
-    argv = [sys.executable, "-c", OLD_CPU, str(RUNNER), verb, str(own_bundle)]
+    argv = [sys.executable, "-c", OLD_CPU, str(runner_of(own_bundle)), verb, str(own_bundle)]
     finished = subprocess.run(argv, capture_output=True, text=True, timeout=120)
     records = [json.loads(line) for line in finished.stdout.splitlines()]
     assert finished.returncode == 0

@@ -1,6 +1,5 @@
 """The runner end to end, on the real runtimes."""
 
-import ast
 import json
 import os
 import shutil
@@ -13,17 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekd import distance
-from edgekd.backends import parity
-from tests.export.runner import RUNNER, module, run
+from edgekd.runner.verbs import timed
+from tests.export.runner import module, run, runner_of
 from tests.measure.bundles import BACKENDS, MakeBundle, add_listed, edit_manifest, golden, rehash
-
-
-def test_is_python_3_8_and_imports_only_the_standard_library_and_numpy() -> None:
-    tree = ast.parse(RUNNER.read_text(), feature_version=(3, 8))
-    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert {name.partition(".")[0] for name in imported} <= set(sys.stdlib_module_names) | {"numpy"}
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -120,7 +111,9 @@ def test_cores_are_chosen_before_the_runtime_makes_its_threads(bundle: MakeBundl
     core = max(os.sched_getaffinity(0))
     for backend in BACKENDS:
         finished = subprocess.run(
-            [sys.executable, "-c", THREADS, RUNNER, bundle(backend), str(core)], capture_output=True, text=True
+            [sys.executable, "-c", THREADS, runner_of(bundle(backend)), bundle(backend), str(core), backend],
+            capture_output=True,
+            text=True,
         )
         assert finished.returncode == 0, finished.stderr
         assert finished.stdout.split() == [str(core)], backend
@@ -133,7 +126,7 @@ runner = importlib.util.module_from_spec(specification)
 specification.loader.exec_module(runner)
 before = set(pathlib.Path("/proc/self/task").iterdir())
 arguments = runner.parse_arguments(["bench", sys.argv[2], "--affinity", sys.argv[3], "--threads", "2"])
-job = runner.Job(arguments, lambda *_, **__: None)
+job = runner.Job(arguments, lambda *_, **__: None, sys.argv[4], runner.RUNTIME)
 job.load()
 job.infer(job.bundle.golden("input"))
 now = set(pathlib.Path("/proc/self/task").iterdir())
@@ -229,7 +222,7 @@ def test_a_distance_that_roundings_explain_holds(own_bundle: Path, noise: float,
 
 
 def test_runs_from_inside_the_bundle(own_bundle: Path) -> None:
-    add_listed(own_bundle, "run.py", RUNNER.read_bytes())
+    add_listed(own_bundle, "run.py", runner_of(own_bundle).read_bytes())
     finished = subprocess.run([sys.executable, "run.py", "verify"], cwd=own_bundle, capture_output=True, text=True)
     assert json.loads(finished.stdout.splitlines()[-1]) == {"record": "end", "ok": True}
 
@@ -237,7 +230,7 @@ def test_runs_from_inside_the_bundle(own_bundle: Path) -> None:
 @pytest.mark.perf
 def test_the_clock_costs_less_than_two_microseconds() -> None:
     """Per inference, over a bare loop of the same calls; the best of five, as another process may interrupt any one."""
-    timed, count = module().timed, 20_000
+    count = 20_000
 
     def step() -> None:
         pass
@@ -256,9 +249,3 @@ def test_the_clock_costs_less_than_two_microseconds() -> None:
     assert min(clocked() for _ in range(5)) - min(bare() for _ in range(5)) < 2e-6
     wall, _ = timed(step, 1e-9, count)
     assert np.median(wall) < 1000  # ns inside the clock, of which the call itself is a part
-
-
-def test_drift_is_judged_alike_here_and_on_the_device() -> None:
-    """The runner leaves alone, so it has the gate's numbers a second time."""
-    runner = module()
-    assert (runner.INDEPENDENT, runner.CLEAR_MARGIN_STEPS) == (parity.INDEPENDENT, distance.CLEAR_MARGIN_STEPS)

@@ -20,9 +20,10 @@ from edgekd.backends.assemble import write_bundle
 from edgekd.backends.reference import Reference
 from edgekd.quantization.calibrate import calibrate
 from edgekd.quantization.scheme import SCHEMES
+from edgekd.runner_source import runner_source
 from edgekd.target import Target
 from tests import factories
-from tests.export.runner import RUNNER, failure, module, run
+from tests.export.runner import failure, module, run, runner_file
 from tests.measure.bundles import edit_manifest
 
 needs_tensorrt_rtx = pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason="needs edgekd[trt-check]")
@@ -81,7 +82,7 @@ def test_without_a_gpu_the_runner_says_so_and_does_not_crash(own_bundle: Path) -
 def test_no_attribute_hides_a_method() -> None:
     """A CUDA stream was once kept where offline calls `Runtime.stream`."""
     assigned = {node.attr for node in _attributes() if isinstance(node.ctx, ast.Store)}
-    inherited = {name for name, value in vars(module().Runtime).items() if callable(value)}
+    inherited = {name for name, value in vars(module("tensorrt").Runtime).items() if callable(value)}
     assert "cuda_stream" in assigned
     assert not assigned & inherited
 
@@ -99,12 +100,14 @@ def test_every_name_used_of_tensorrt_exists() -> None:
 
 
 def _attributes() -> list[ast.Attribute]:
-    (body,) = (n for n in ast.parse(RUNNER.read_text()).body if isinstance(n, ast.ClassDef) and n.name == "TensorRT")
+    nodes = ast.parse(runner_source("tensorrt")).body
+    (body,) = (node for node in nodes if isinstance(node, ast.ClassDef) and node.name == "TensorRT")
     return [node for node in ast.walk(body) if isinstance(node, ast.Attribute)]
 
 
 def _build(model: Path, *batches: int) -> "subprocess.CompletedProcess[str]":
-    argv = [sys.executable, "-c", BUILD_AHEAD_OF_TIME, str(RUNNER), str(model), *map(str, batches or (4, 4, 4))]
+    argv = [sys.executable, "-c", BUILD_AHEAD_OF_TIME, str(runner_file("tensorrt")), str(model)]
+    argv += map(str, batches or (4, 4, 4))
     return subprocess.run(argv, capture_output=True, text=True, timeout=120)
 
 
@@ -147,7 +150,7 @@ def cuda(tmp_path: Path) -> Any:
     (tmp_path / "cudart.c").write_text(CUDA_ON_THE_HOST)
     library = tmp_path / "libcudart.so"
     subprocess.run(["cc", "-shared", "-fPIC", "-o", library, tmp_path / "cudart.c"], check=True)
-    runner = module()
+    runner = module("tensorrt")
     bound = runner.Cuda.__new__(runner.Cuda)
     bound.library = ctypes.CDLL(str(library))
     return runner, bound
@@ -174,7 +177,7 @@ def test_a_cuda_error_is_a_failure(cuda: Any) -> None:
 
 
 def test_a_kept_engine_is_used_only_for_what_it_was_built_from(tmp_path: Path) -> None:
-    runner = module()
+    runner = module("tensorrt")
     plan, sidecar = tmp_path / "x.plan", tmp_path / "x.json"
     identity = {"tensorrt": "10.3", "gpu": "Orin", "model_sha256": "0" * 64, "batches": [1, 1, 8], "options": {}}
     assert not runner.kept_engine_matches(plan, sidecar, identity)
@@ -187,7 +190,7 @@ def test_a_kept_engine_is_used_only_for_what_it_was_built_from(tmp_path: Path) -
     assert not runner.kept_engine_matches(plan, sidecar, identity)
 
 
-class Drill(module().TensorRT):
+class Drill(module("tensorrt").TensorRT):
     """The runner's own keeping of engines, around a builder that says what it was asked for."""
 
     def __init__(self, gpu: str = "Orin", version: str = "10.3") -> None:
@@ -202,9 +205,9 @@ class Drill(module().TensorRT):
 
 def test_an_engine_is_built_once_for_all_batches_of_its_profile(own_bundle: Path) -> None:
     edit_manifest(own_bundle, backend="tensorrt", profile={"min": 1, "opt": 4, "max": 8})
-    runner, drill = module(), Drill()
+    runner, drill = module("tensorrt"), Drill()
     for batch, built in ((1, 1), (8, 1), (16, 2), (16, 2), (4, 2)):
-        bundle = runner.Bundle(own_bundle)
+        bundle = runner.Bundle(own_bundle, drill.KEEPS)
         assert drill._plan(bundle, runner.engine_batches(bundle.manifest, batch)) == b"an engine"
         assert len(drill.asked) == built
     (first, none), (second, timings) = drill.asked
@@ -247,7 +250,7 @@ def test_on_a_gpu_an_engine_is_built_once_and_computes_what_the_reference_does(t
     "profile", [{"min": 1, "opt": 4}, {"min": 4, "opt": 1, "max": 8}, {"min": 0, "opt": 1, "max": 1}, 3]
 )
 def test_a_profile_that_makes_no_sense_is_refused(profile: Any) -> None:
-    runner = module()
+    runner = module("tensorrt")
     with pytest.raises(runner.RunnerError, match="profile"):
         runner.engine_batches({"profile": profile}, 1)
 
@@ -265,7 +268,7 @@ def test_a_profile_that_makes_no_sense_is_refused(profile: Any) -> None:
 def test_the_precision_is_that_of_the_layers_outputs(types: tuple[str, ...], has_tf32: bool, precision: str) -> None:
     layers: list[Any] = [{"LayerType": "gemm", "Outputs": [{"Format/Datatype": name}]} for name in types]
     document = {"Layers": [*layers, "a layer without detail"]}
-    assert module().float_precision(document, has_tf32) == precision
+    assert module("tensorrt").float_precision(document, has_tf32) == precision
 
 
 def test_the_census_reads_the_engine_inspector() -> None:
@@ -278,5 +281,5 @@ def test_the_census_reads_the_engine_inspector() -> None:
             "a layer without detail",
         ]
     }
-    counts = module().tensorrt_census(document, module().TensorRT.WEIGHTED)
+    counts = module("tensorrt").tensorrt_census(document, module("tensorrt").TensorRT.WEIGHTED)
     assert (counts["int8"], counts["total"], counts["ops"]["Reformat"]) == (2, 3, 1)

@@ -1,14 +1,11 @@
 """The readers under fuzz: each takes a mutated file and either says what is wrong with it or gives a correct result."""
 
 import gzip
-import importlib.util
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from random import Random
-from types import ModuleType
 
 import numpy as np
 import onnx
@@ -37,6 +34,8 @@ from edgekd.quantization.scheme import SCHEMES
 from edgekd.reading import reading
 from edgekd.recipe import Data, load_recipe
 from edgekd.reporting.html import write_report
+from edgekd.runner.bundle import Bundle
+from edgekd.runner.errors import RunnerError
 from edgekd.target import load_target
 from tests.factories import Net, quantize
 from tests.fuzz.mutate import mutate_archive, mutate_bytes, mutate_json, mutate_model
@@ -129,22 +128,12 @@ def read_bundle(path: Path) -> None:
     assert manifest.model_bytes >= 0
 
 
-@cache
-def runner() -> ModuleType:
-    """`run.py` as a module: the reader that leaves with every bundle."""
-    spec = importlib.util.spec_from_file_location("runner", Path(__file__).parents[2] / "export" / "run.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def read_by_runner(path: Path) -> None:
+    """By the reader that leaves with every bundle."""
     try:
-        bundle = runner().Bundle(path.parent)
+        bundle = Bundle(path.parent)
         golden = [bundle.golden(kind) for kind in ("input", "output")]
-    except runner().RunnerError as error:
+    except RunnerError as error:
         raise BadInputError(str(error)) from error
     assert all(isinstance(array, np.ndarray) for arrays in golden for array in arrays)
 

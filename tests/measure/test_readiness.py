@@ -16,8 +16,8 @@ from edgekd.devices import Device, open_device
 from edgekd.errors import BadInputError
 from edgekd.measure.readiness import examine
 from edgekd.measure.runtimes import RUNTIMES
+from edgekd.runner_source import runner_source
 from edgekd.target import Target, load_target
-from tests.export.runner import RUNNER
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_a_python_without_numpy_is_not_enough(tmp_path: Path, device: Device) ->
 @pytest.mark.parametrize("backend", RUNTIMES)
 def test_runtimes_are_got_as_the_runner_says(backend: str) -> None:
     command = RUNTIMES[backend][1].partition("{pip} install ")[2] or "tensorrt"
-    modules, runner = RUNTIMES[backend][0], RUNNER.read_text()
+    modules, runner = RUNTIMES[backend][0], runner_source(backend)
     assert all(module in runner for module in modules)
     assert backend == "tensorrt" or f"pip install {command}" in runner
 

@@ -10,7 +10,7 @@ from edgekd.errors import BadInputError
 from edgekd.files import sha256
 from edgekd.measure import measure
 from edgekd.measure.results import append_rows, artifact, keep_rows, read_rows, row
-from tests.export.runner import RUNNER
+from tests.export.runner import runner_file
 from tests.measure.bundles import MakeBundle
 from tests.measure.test_comparison import measured
 
@@ -28,7 +28,7 @@ def test_a_measurement_survives_the_file(bundle: MakeBundle, tmp_path: Path) -> 
     assert written.options["precision"] in ("bf16", "f16", "f32")  # what ran, not what was asked for
     assert len(written.samples) == 2
     assert written.precision == written.options["precision"]
-    assert written.runner == sha256(RUNNER)
+    assert written.runner == sha256(runner_file("openvino"))
     assert written.inputs == sha256(folder / "golden.npz")
     assert written.unidentified == ()
     assert written.missing == {}

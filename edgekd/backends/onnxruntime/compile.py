@@ -13,7 +13,6 @@ from edgekd.target import Target
 
 EXTRA = None
 PRECISIONS: tuple[Precision, ...] = (*PLAIN, "dynamic-range")
-TOLERANCE = {"max_steps": 2.0, "agreement": 0.99}
 
 MODEL = "model.onnx"
 

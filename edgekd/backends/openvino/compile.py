@@ -17,7 +17,6 @@ from edgekd.target import Target
 
 EXTRA = "openvino"
 PRECISIONS: tuple[Precision, ...] = (*PLAIN, "dynamic-range")
-TOLERANCE = {"p999_steps": 4.0, "agreement": 0.99}
 # What the runtime makes of the float model when it is left alone: bf16 on some CPUs, f16 on others.
 FLOAT_VARIANTS = {"default": {"precision": "default"}}
 

@@ -13,7 +13,6 @@ from edgekd.backends.tensorrt.lint import lint, notes_or_raise
 from edgekd.target import Target
 
 EXTRA = None
-TOLERANCE = {"p999_steps": 4.0, "agreement": 0.99}
 
 MODEL = "model.onnx"
 

@@ -11,7 +11,6 @@ from edgekd.target import Target
 
 EXTRA = "tflite"
 PRECISIONS: tuple[Precision, ...] = (*PLAIN, "float16", "dynamic-range")
-TOLERANCE = {"max_steps": 2.0, "agreement": 0.99}
 
 MODEL = "model.tflite"
 

@@ -11,7 +11,6 @@ from edgekd.target import Target
 
 EXTRA = "tflm"
 PRECISIONS: tuple[Precision, ...] = ("int8",)
-TOLERANCE = {"max_steps": 4.0, "agreement": 0.99}
 STAND_IN = "run on the host by TFLite-Micro's reference kernels: no latency is claimed of a microcontroller"
 
 

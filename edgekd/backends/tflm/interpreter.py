@@ -10,7 +10,7 @@ from edgekd.backends.tflite.convert import Converted
 from edgekd.bundle import MANIFEST, Manifest, identify
 from edgekd.errors import BadInputError
 from edgekd.files import write_json
-from edgekd.package_data import EXPORT
+from edgekd.runner_source import write_runner
 from edgekd.target import Target
 
 MODEL = "model.tflite"
@@ -20,7 +20,8 @@ SECONDS = 300
 def footprint(content: bytes, converted: Converted, target: Target) -> dict[str, int]:
     """`arena_bytes` and `flash_bytes` of a .tflite file; BadInputError, in TFLite-Micro's words, if it refuses it."""
     with tempfile.TemporaryDirectory(prefix="edgekd-") as scratch:
-        folder = Path(scratch)
+        runner, folder = write_runner(target.backend, Path(scratch)), Path(scratch) / "bundle"
+        folder.mkdir()
         (folder / MODEL).write_bytes(content)
         manifest = Manifest(
             name="model", target=target.name, precision="int8", model=MODEL, inputs=converted.inputs,
@@ -29,7 +30,7 @@ def footprint(content: bytes, converted: Converted, target: Target) -> dict[str,
         )  # fmt: skip
         write_json(folder / MANIFEST, manifest.model_dump(mode="json"))
         finished = subprocess.run(
-            [sys.executable, str(EXPORT / "run.py"), "build", str(folder)],
+            [sys.executable, str(runner), "build", str(folder)],
             capture_output=True, text=True, timeout=SECONDS, check=False,
         )  # fmt: skip
     records = {record.pop("record"): record for record in map(json.loads, filter(None, finished.stdout.split("\n")))}

@@ -1,0 +1,91 @@
+"""The command line, and the records that it prints."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import Any, Callable, NoReturn, Sequence, TextIO, Type
+
+from edgekd.runner.errors import EXIT_CODES, RunnerError, first_line
+from edgekd.runner.machine import cores
+from edgekd.runner.runtime import Runtime
+from edgekd.runner.verbs import Job
+
+try:
+    import numpy as np
+except ImportError:
+    np = None  # type: ignore[assignment]
+
+
+class Parser(argparse.ArgumentParser):
+    """Wrong arguments end in a record like every other failure."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise RunnerError(bad-input) instead of exiting."""
+        raise RunnerError("bad-input", message)
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("verb", choices=("build", "verify", "bench", "predict"))
+    parser.add_argument("bundle", nargs="?", default=str(Path(__file__).resolve().parent))
+    parser.add_argument("--batch", type=positive(int))
+    parser.add_argument("--threads", type=positive(int))
+    parser.add_argument("--affinity", type=cores, metavar="CORES")
+    parser.add_argument("--scenario", choices=("single-stream", "offline"), default="single-stream")
+    parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--seconds", type=positive(float), default=1.0)
+    parser.add_argument("--count", type=positive(int), default=50)
+    parser.add_argument("--warmup", type=positive(int), default=10)
+    parser.add_argument("--input")
+    parser.add_argument("--output")
+    return parser.parse_intermixed_args(argv)
+
+
+def positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    """An argparse type for numbers above zero."""
+
+    def number(text: str) -> Any:
+        value = kind(text)
+        if not 0 < value < float("inf"):
+            raise ValueError(text)
+        return value
+
+    number.__name__ = "positive number"
+    return number
+
+
+def records_to(stream: TextIO) -> Callable[..., None]:
+    """A function that writes one record per line."""
+
+    def emit(record: str, **fields: Any) -> None:
+        stream.write(json.dumps(dict(record=record, **fields), allow_nan=False) + "\n")
+        stream.flush()
+
+    return emit
+
+
+def main(argv: Sequence[str], backend: str, kind: Type[Runtime]) -> int:
+    """Exit code of a runner for one backend."""
+    records = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # runtimes print to stdout from C; the records have it to themselves
+    emit = records_to(records)
+    try:
+        arguments = parse_arguments(argv)
+        if np is None:
+            raise RunnerError("missing-runtime", "numpy is not installed: pip install numpy")
+        if not Job(arguments, emit, backend, kind).run():
+            raise RunnerError("mismatch", "outputs differ from the reference beyond the tolerance")
+    except RunnerError as error:
+        emit("end", ok=False, error=str(error), kind=error.kind)
+        return EXIT_CODES[error.kind]
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:  # a runtime's own exceptions have no common base
+        emit("end", ok=False, error=first_line(error), kind="failed")
+        return EXIT_CODES["failed"]
+    emit("end", ok=True)
+    return 0

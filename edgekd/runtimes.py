@@ -1,0 +1,24 @@
+"""What runs a backend's bundles on a device, found by the backend's name; no SDK is imported for it."""
+
+import importlib
+
+from edgekd.plugins import folder_of, folders
+from edgekd.runner.runtime import Runtime
+
+BACKENDS = "edgekd.backends"
+
+
+def backend_names() -> list[str]:
+    """Names of all backends, whether their SDK is installed or not."""
+    return folders(BACKENDS)
+
+
+def source_of(backend: str) -> str:
+    """The package that a backend is; nothing is imported. BadInputError with the nearest name."""
+    return folder_of(BACKENDS, backend, "backend")
+
+
+def find_runtime(backend: str) -> type[Runtime]:
+    """The class that leaves with a backend's bundles; errors as in `source_of`."""
+    runtime: type[Runtime] = importlib.import_module(f"{source_of(backend)}.runtime").RUNTIME
+    return runtime
