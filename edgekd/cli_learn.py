@@ -9,7 +9,7 @@ import typer
 from edgekd.cli_base import AnyRange, Json, command, reporter_for
 from edgekd.errors import MissingExtraError
 from edgekd.reporting import last_line
-from edgekd.terminal import note, say, show
+from edgekd.terminal import BAD_INPUT, note, say, show
 
 
 @command(
@@ -32,7 +32,12 @@ def run(
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 if a target was not proven.")] = False,
     no_code: Annotated[bool, typer.Option("--no-code", help="Refuse a recipe that names a module:function.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the recipe, show the stages, run nothing.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Check everything in under a minute, list all faults, show the stages and what they cost."
+        ),
+    ] = False,
     any_range: AnyRange = False,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write TensorBoard curves of every training.")
@@ -42,17 +47,16 @@ def run(
     """Run a recipe: train, distil, quantise, compile, verify, measure, report. Resumes where it stopped."""
     from edgekd.recipe import load_recipe
 
-    plan = load_recipe(recipe, [*(overrides or []), *([f"seeds={seeds}"] if seeds else [])], code=not no_code)
-    folder = out or Path("runs") / plan.name
-    if dry_run:
-        from edgekd.pipeline.plan import describe
-
-        show(describe(plan), as_json)
-        return
-    if plan.code:
-        note(f"this recipe calls {', '.join(plan.code)}")
+    settings = [*(overrides or []), *([f"seeds={seeds}"] if seeds else [])]
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # two spinning threads make training five times slower
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    if dry_run:
+        _dry_run(recipe, settings, out or Path("runs") / Path(recipe).stem, not no_code, any_range, as_json)
+        return
+    plan = load_recipe(recipe, settings, code=not no_code)
+    folder = out or Path("runs") / plan.name
+    if plan.code:
+        note(f"this recipe calls {', '.join(plan.code)}")
     try:
         from edgekd.pipeline.run import run_recipe
     except ModuleNotFoundError as error:
@@ -67,6 +71,16 @@ def run(
 
         show(outcome.run, False, summary, lambda run: last_line.of_run(run, folder / "report.html"))
     outcome.raise_for_promises()
+
+
+def _dry_run(recipe: str, settings: list[str], folder: Path, code: bool, any_range: bool, as_json: bool) -> None:
+    from edgekd.pipeline.dry_run import dry_run
+    from edgekd.reporting.dry_run import dry_run_view
+
+    found = dry_run(recipe, settings, folder, code=code, any_range=any_range)
+    show(found, as_json, dry_run_view, last_line.of_dry_run)
+    if found["faults"]:
+        raise typer.Exit(BAD_INPUT)
 
 
 @command("Train and distil", "edgekd init", "edgekd init mine.toml")

@@ -70,7 +70,7 @@ def module_of(package: str, reference: str) -> str:
     return module if colon else f"{package}.{reference.replace('-', '_')}"
 
 
-def told(error: Exception) -> str:
+def told(error: BaseException) -> str:
     """An error of the user's own code in one line: its kind, what it says first, and the last line of that code."""
     words = str(error).strip().partition("\n")[0]
     said = f"{type(error).__name__}: {words}" if words else type(error).__name__

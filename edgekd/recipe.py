@@ -209,6 +209,20 @@ def load_recipe(name: str, overrides: Sequence[str] = (), *, code: bool = True) 
 
     Modules beside a recipe's file may be named in it; without `code` it may name none.
     """
+    document, default = read_document(name, overrides)
+    recipe = Recipe.parse({"name": default} | document, str(name))
+    for reference in recipe.code:
+        check_reference(reference)
+    if recipe.code and not code:
+        raise BadInputError(f"{name}: --no-code, but it calls {', '.join(recipe.code)}")
+    return recipe
+
+
+def read_document(name: str, overrides: Sequence[str] = ()) -> tuple[dict[str, Any], str]:
+    """Return a recipe as it is written, with its overrides, and the name that it has by default.
+
+    Raises BadInputError where it is unknown, no TOML, or an override has no place.
+    """
     path = Path(name)
     if name.endswith(".toml"):
         if not path.exists():
@@ -221,12 +235,7 @@ def load_recipe(name: str, overrides: Sequence[str] = (), *, code: bool = True) 
     document = read_toml(path)
     for override in overrides:
         _apply(document, override)
-    recipe = Recipe.parse({"name": path.stem} | document, str(name))
-    for reference in recipe.code:
-        check_reference(reference)
-    if recipe.code and not code:
-        raise BadInputError(f"{name}: --no-code, but it calls {', '.join(recipe.code)}")
-    return recipe
+    return document, path.stem
 
 
 def _apply(document: dict[str, Any], override: str) -> None:

@@ -5,6 +5,7 @@ import math
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from edgekd.errors import BadInputError
 from edgekd.plugins import nearest
@@ -67,14 +68,23 @@ def refuse_not_finite(document: Any, source: str) -> None:
 
 def explain(model: type[BaseModel], error: ValidationError) -> str:
     """The first validation error as one line."""
-    first = error.errors()[0]
-    path = first["loc"]
+    return explain_each(model, error)[0][1]
+
+
+def explain_each(model: type[BaseModel], error: ValidationError) -> list[tuple[tuple[int | str, ...], str]]:
+    """Return the path and one line of every validation error, but for those that only follow from another one."""
+    errors = [found for found in error.errors() if found["type"] != "default_factory_not_called"]
+    return [(found["loc"], _explained(model, found)) for found in errors]
+
+
+def _explained(model: type[BaseModel], found: ErrorDetails) -> str:
+    path = found["loc"]
     where = ".".join(str(part) for part in path)
-    if first["type"] == "extra_forbidden":
+    if found["type"] == "extra_forbidden":
         return f"unknown key {where!r}{nearest(str(path[-1]), _keys_at(model, path[:-1]))}"
-    if first["type"] == "missing":
+    if found["type"] == "missing":
         return f"missing key {where!r}"
-    message = first["msg"].removeprefix("Value error, ")
+    message = found["msg"].removeprefix("Value error, ")
     return f"{where}: {message}" if where else message
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from edgekd import user_code
 from edgekd.errors import BadInputError
+from edgekd.pipeline.plan import describe
 from edgekd.recipe import load_recipe
 from edgekd.user_code import custom
 from tests.test_cli import complaint, edgekd
@@ -101,19 +102,21 @@ def test_a_file_takes_no_installed_modules_place(folder):
     assert finished.returncode == 0, finished.stderr
     (folder / "json.py").unlink()  # the launcher of `-m` itself reads this one
     (folder / "csv.py").unlink()
-    command = [sys.executable, "-m", "edgekd", "run", "recipe.toml", "--dry-run"]
+    command = [sys.executable, "-m", "edgekd", "run", "recipe.toml", "--dry-run", "--json"]
     finished = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    assert finished.returncode == 0, finished.stderr
+    assert finished.returncode == 2, finished.stderr
+    assert {row["part"] for row in json.loads(finished.stdout)["faults"]} == {"data", "teacher"}  # the user's own
+    assert "the wrong one" not in finished.stdout
 
 
 def test_a_recipe_says_which_functions_it_calls(folder):
     recipe = folder / "recipe.toml"
-    first = json.loads(edgekd("run", recipe, "--dry-run", "--json").stdout)[0]
+    first = json.loads(edgekd("run", recipe, "--dry-run", "--json").stdout)["stages"][0]
     assert first == {"stage": "code", "what": "calls mine:data, mine:teacher"}
     (folder / "mine.py").write_text("raise OSError('stop here')")
     finished = edgekd("run", recipe, "--out", folder / "out", "--json")
     assert finished.stderr.splitlines()[0] == "this recipe calls mine:data, mine:teacher"
-    assert "code" not in json.loads(edgekd("run", "quickstart", "--dry-run", "--json").stdout)[0].values()
+    assert describe(load_recipe("quickstart"), [])[0]["stage"] == "teacher"
 
 
 def test_no_code_refuses_every_function(folder):
@@ -122,6 +125,15 @@ def test_no_code_refuses_every_function(folder):
     assert "--no-code, but it calls mine:data, mine:teacher" in message
     assert not (folder / "ran").exists()
     assert not (folder / "out").exists()
-    assert edgekd("run", "quickstart", "--no-code", "--dry-run").exit_code == 0
-    own_method = edgekd("run", "quickstart", "--no-code", "--dry-run", "--set", "distillation.0.method=mine:Own")
+    assert load_recipe("quickstart", code=False).code == ()
+    own_method = edgekd("run", "quickstart", "--no-code", "--set", "distillation.0.method=mine:Own")
     assert "calls mine:Own" in complaint(own_method, 2)
+
+
+def test_a_dry_run_without_code_runs_none(folder):
+    (folder / "mine.py").write_text(f"open({str(folder / 'ran')!r}, 'w')")
+    done = edgekd("run", folder / "recipe.toml", "--no-code", "--dry-run", "--json")
+    assert done.exit_code == 2
+    faults = [row["fault"] for row in json.loads(done.stdout)["faults"]]
+    assert faults == [f"--no-code, but the recipe calls {name}" for name in ("mine:data", "mine:teacher")]
+    assert not (folder / "ran").exists()

@@ -89,7 +89,7 @@ def deploy(context: DeployContext, target: Target, references: Mapping[str, floa
     uri = context.recipe.devices.get(target.name)
     entry: dict[str, Any] = {"backend": target.backend, "scheme": target.scheme, "device": uri, "status": "unverified"}
     try:
-        bundles = _bundles(context, target, references)
+        bundles = bundles_of(context, target, references)
         entry |= _unexecuted(bundles, target, references)
         entry |= load_bundle(bundles["int8"]).model_dump(include={"footprint"}, exclude_defaults=True)
         if uri is None:
@@ -103,7 +103,7 @@ def deploy(context: DeployContext, target: Target, references: Mapping[str, floa
         return entry | {"status": "failed", "reason": str(error), "lost": isinstance(error, DeviceError)}
 
 
-def _bundles(context: DeployContext, target: Target, references: Mapping[str, float]) -> dict[str, Path]:
+def bundles_of(context: DeployContext, target: Target, references: Mapping[str, float]) -> dict[str, Path]:
     """A bundle for each precision of the target's backend that makes a difference."""
     bundles = {}
     for precision in getattr(find_backend(target.backend), "PRECISIONS", PLAIN):

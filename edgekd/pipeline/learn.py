@@ -99,14 +99,18 @@ def first_step(context: StageContext) -> nn.Module:
     teachers = [context.begin(model) for model in context.recipe.teachers]
     for teacher in teachers:
         try_out(teacher, context.data, "teacher")
-    student, batches, methods = (
-        context.build(context.recipe.student, teachers[0]),
-        context.batches,
-        load_methods(context.recipe.distillation),
-    )
+    student = context.build(context.recipe.student, teachers[0])
     try_out(student, context.data, "student")
     if context.recipe.control:
         context.begin(context.recipe.student, teachers[0], context.recipe.control)
+    return try_losses(context, teachers, student, load_methods(context.recipe.distillation))
+
+
+def try_losses(
+    context: StageContext, teachers: list[nn.Module], student: nn.Module, methods: list[Method]
+) -> nn.Module:
+    """Return what would be deployed, after one loss of two samples; raise BadInputError where there is none."""
+    batches = context.batches
     source = Teachers([Teacher(teacher, teacher_taps(methods, number)) for number, teacher in enumerate(teachers)])
     objective = Distill(student, source, methods, cross_entropy=context.recipe.cross_entropy)
     objective.build(batches)

@@ -56,14 +56,16 @@ def load_targets(recipe: Recipe) -> list[Target]:
     return targets
 
 
-def describe(recipe: Recipe) -> list[dict[str, Any]]:
+def describe(recipe: Recipe, targets: list[Target]) -> list[dict[str, Any]]:
     """The stages that a run would go through."""
-    targets = load_targets(recipe)
     schemes = dict.fromkeys(target.scheme for target in targets)
     rows = [{"stage": "code", "what": f"calls {', '.join(recipe.code)}"}] if recipe.code else []
     rows += [
-        {"stage": "teacher", "what": teacher.checkpoint or f"{teacher.model}, {teacher.training.epochs} epochs"}
-        for teacher in recipe.teachers
+        {
+            "stage": f"teacher-{number}" if number else "teacher",
+            "what": teacher.checkpoint or f"{teacher.model}, {teacher.training.epochs} epochs",
+        }
+        for number, teacher in enumerate(recipe.teachers)
     ]
     taught = ", ".join(entry["method"] for entry in recipe.distillation)
     for seed in range(recipe.seed, recipe.seed + recipe.seeds):

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgekd.reporting.words import Run, milliseconds, state
+from edgekd.reporting.words import Run, milliseconds, seconds, state
 
 Document = Mapping[str, Any]
 
@@ -17,6 +17,14 @@ def of_run(run: Run, page: Path) -> str:
     )  # fmt: skip
     targets = ", ".join(f"{count} {told}" for told, count in states.items()) or "no targets"
     return f"{targets}; report: {page}"
+
+
+def of_dry_run(found: Document) -> str:
+    """Return how much is wrong, or what a run would take."""
+    if found["faults"]:
+        return f"{_plural(len(found['faults']), 'fault')} in {found['recipe']}"
+    taken = f"about {seconds(found['seconds'])}" if found["seconds"] is not None else "ready"
+    return f"no faults; {taken}: edgekd run {found['recipe']}".replace("\u00a0", " ")
 
 
 def of_export(report: Document) -> str:

@@ -11,6 +11,7 @@ from rich.text import Text
 from edgekd.reporting.words import NONE
 from edgekd.screen import visible
 
+_LONGEST_KEY = 30  # beside values; a longer one stands above its own
 Cell = Text | str | tuple[str, str]  # a tuple: words and their style
 _GAP, _INDENT, _NARROWEST = 2, 2, 24  # blanks between columns, blanks before what belongs to a line, of wrapped text
 
@@ -25,10 +26,11 @@ class Facts:
     def __rich_console__(self, console: rich.Console, options: rich.ConsoleOptions) -> rich.RenderResult:
         """Lay the pairs out in the console's width."""
         keys = [_text(key, "dim") for key, _ in self.pairs]
-        column = max((key.cell_len for key in keys), default=0) + _GAP
+        column = max((key.cell_len for key in keys if key.cell_len <= _LONGEST_KEY), default=0) + _GAP
         room = options.max_width - self.indent - column
         for key, (_, value) in zip(keys, self.pairs, strict=True):
-            if room >= _NARROWEST or _text(value).cell_len <= room:
+            fits = room >= _NARROWEST or _text(value).cell_len <= room
+            if fits and key.cell_len < column:
                 yield from _hang(key, _wrapped(_text(value), room), self.indent, column)
             else:
                 yield _line(_blanks(self.indent), key)

@@ -14,7 +14,8 @@ from edgekd.errors import BadInputError, EdgekdError
 from edgekd.recipe import Model
 from edgekd.students._count import count
 
-__all__ = ["build_model", "count", "takes_teacher"]
+__all__ = ["build_model", "check_model", "count", "takes_teacher"]
+_FACTS = ("classes", "channels", "input_shape", "teacher")
 
 
 def build_model(
@@ -40,6 +41,11 @@ def build_model(
     if not isinstance(network, nn.Module):
         raise BadInputError(f"model {model.model!r} gave a {type(network).__name__}, not a torch.nn.Module")
     return network
+
+
+def check_model(model: Model) -> None:
+    """Raise BadInputError for an unknown name or option; nothing is built."""
+    _arguments(_factory(model.model), dict.fromkeys(_FACTS), model.options, model.model)
 
 
 def takes_teacher(model: Model) -> bool:

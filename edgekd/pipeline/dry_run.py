@@ -1,0 +1,173 @@
+"""A recipe before it runs: everything that can be checked in under a minute, all faults at once, and what it costs."""
+
+import os
+import resource
+import shutil
+import tempfile
+from collections.abc import Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekd.backends import find_backend
+from edgekd.data import load
+from edgekd.data.augment import check_names
+from edgekd.data.dataset import Dataset
+from edgekd.devices import open_device
+from edgekd.errors import DeviceError, MissingExtraError
+from edgekd.measure.readiness import examine
+from edgekd.pipeline.faults import Faults
+from edgekd.pipeline.plan import describe
+from edgekd.pipeline.price import Price, amount, price_of
+from edgekd.pipeline.recipe_faults import read_leniently
+from edgekd.pipeline.stopwatch import Stopwatch
+from edgekd.quantization.scheme import find_scheme
+from edgekd.recipe import Recipe
+from edgekd.target import Target, load_target
+
+if TYPE_CHECKING:
+    from edgekd.pipeline.trial import Trial
+
+SECONDS = 50.0
+MOST_MEMORY = 0.9  # of what the machine has
+
+
+def dry_run(
+    name: str,
+    overrides: Sequence[str],
+    folder: Path,
+    *,
+    code: bool = True,
+    any_range: bool = False,
+    seconds: float = SECONDS,
+) -> dict[str, Any]:
+    """Return what was checked, every fault, doubts, and the stages with their price; leaves nothing behind.
+
+    After `seconds` nothing new is tried.
+    Raises BadInputError for a recipe that cannot be read at all.
+    """
+    faults, stages = Faults(seconds), list[dict[str, Any]]()
+    recipe = read_leniently(name, overrides, faults, code=code)
+    if recipe is not None:
+        targets = _targets(recipe, faults)
+        stages = describe(recipe, targets)
+        reachable = _reachable(recipe, targets, faults)
+        data = _data(recipe, faults, any_range)
+        trial = _trial(recipe, data, targets, reachable, faults)
+        if data is not None and trial is not None:
+            price = price_of(recipe, data, targets, trial)
+            check_room(price, folder, faults)
+            stages = [stage | price.of(stage["stage"]) for stage in stages]
+    return _document(name, faults, stages)
+
+
+def _document(name: str, faults: Faults, stages: list[dict[str, Any]]) -> dict[str, Any]:
+    known = [stage["seconds"] for stage in stages if "seconds" in stage]
+    return {
+        "recipe": name,
+        "faults": faults.faults,
+        "warnings": faults.warnings,
+        "checked": faults.found,
+        "stages": stages,
+        "seconds": round(sum(known), 1) if known and len(known) == len(stages) - _free(stages) else None,
+    }
+
+
+def _free(stages: list[dict[str, Any]]) -> int:
+    return sum(stage["stage"] == "code" for stage in stages)
+
+
+def _targets(recipe: Recipe, faults: Faults) -> list[Target]:
+    """Those of the recipe's targets that there are."""
+    found = [faults.attempt(f"target {name}", partial(_target, name), _unlisted) for name in recipe.targets]
+    return [target for target in found if target is not None]
+
+
+def _target(name: str) -> Target:
+    target = load_target(name)
+    find_backend(target.backend)
+    find_scheme(target.scheme)
+    return target
+
+
+def _reachable(recipe: Recipe, targets: list[Target], faults: Faults) -> list[str]:
+    """The devices that answer and have what their targets need."""
+    pairs = [(target, recipe.devices[target.name]) for target in targets if target.name in recipe.devices]
+    states = [
+        (uri, faults.attempt(f"device {uri} for {target.name}", partial(_examined, uri, target)))
+        for target, uri in pairs
+    ]
+    return sorted({uri for uri, ready in states if ready} - {uri for uri, ready in states if not ready})
+
+
+def _examined(uri: str, target: Target) -> bool:
+    with closing(open_device(uri)) as device:
+        found = examine(device, target)
+    lacking = [f"{row['component']} is missing: {row['get it']}" for row in found["components"] if row["get it"]]
+    if not found["ready"]:
+        raise DeviceError("; ".join(lacking) or f"{uri} is not ready for {target.name}")
+    return True
+
+
+def _data(recipe: Recipe, faults: Faults, any_range: bool) -> Dataset | None:
+    settings, listener = recipe.data, Stopwatch()
+    if faults.attempt("data", partial(_names_checked, settings.augmentation), lambda _: "") is None:
+        settings = settings.model_copy(update={"augmentation": ()})
+    data = faults.attempt("data", lambda: load(settings, recipe.seed, any_range=any_range, reporter=listener), _seen)
+    for warning in listener.warnings:
+        faults.warn("data", warning)
+    return data
+
+
+def _names_checked(augmentation: tuple[str, ...]) -> bool:
+    check_names(augmentation)
+    return True
+
+
+def _seen(data: Dataset) -> str:
+    counts = ", ".join(f"{len(getattr(data, part)):,} {part}" for part in ("train", "val", "test"))
+    kind = f"{len(data.classes)} classes" if data.classes else data.task
+    return f"{counts}; {kind}; inputs {data.train.inputs.dtype} {data.train.inputs.shape[1:]}"
+
+
+def _trial(
+    recipe: Recipe, data: Dataset | None, targets: list[Target], reachable: list[str], faults: Faults
+) -> "Trial | None":
+    def work() -> "Trial | None":
+        try:
+            from edgekd.pipeline.trial import try_names, try_run
+        except ModuleNotFoundError as error:
+            raise MissingExtraError("train") from error
+        if data is None:
+            try_names(recipe, faults)
+            return None
+        with tempfile.TemporaryDirectory(prefix="edgekd-dry-run-") as folder:
+            return try_run(recipe, data, targets, reachable, Path(folder), faults)
+
+    return faults.attempt("trial", work, _unlisted)
+
+
+def _unlisted(_: object) -> str:
+    """What is listed when it is tried, part by part."""
+    return ""
+
+
+def check_room(price: Price, folder: Path, faults: Faults) -> None:
+    """Note what a run needs of disk and memory; a fault where that is more than there is."""
+    place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(place).free
+    told = f"{amount(price.disk_bytes)} ({amount(price.cache_bytes)} of it for the teacher's outputs)"
+    if not price.disk_bytes:
+        return
+    if price.disk_bytes > free:
+        advice = "set cache.top_k, take fewer data.views, or choose another --out"
+        faults.add("disk", f"needs about {told}, {place} has {amount(free)} free: {advice}")
+    else:
+        faults.found.append({"part": "disk", "found": f"needs about {told}; {amount(free)} free"})
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    has = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if used > MOST_MEMORY * has:
+        faults.add("memory", f"a few batches take {amount(used)}, this machine has {amount(has)}: use smaller batches")
+    else:
+        faults.found.append({"part": "memory", "found": f"{amount(used)} for a few batches; {amount(has)} in all"})

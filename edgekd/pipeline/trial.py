@@ -1,0 +1,244 @@
+"""A run in miniature: a few batches through all of LEARN, each backend and each device, in a folder that goes again."""
+
+import time
+from collections.abc import Container, Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from edgekd.data.dataset import Dataset, Split
+from edgekd.devices import open_device
+from edgekd.distillation import load_methods
+from edgekd.pipeline.deploy import DeployContext, bundles_of
+from edgekd.pipeline.faults import Faults
+from edgekd.pipeline.learn import Learned, StageContext, control, distil, teach, try_losses
+from edgekd.pipeline.parity_evidence import answers_on
+from edgekd.pipeline.quantise import float_graph, quantise
+from edgekd.pipeline.score import try_out
+from edgekd.pipeline.stages import Stages
+from edgekd.pipeline.stopwatch import Stopwatch
+from edgekd.pipeline.summary import FLOAT_GRAPH
+from edgekd.pipeline.variants import FLOAT, INT8
+from edgekd.quantization.scheme import Scheme, schemes_of
+from edgekd.recipe import Model, Recipe
+from edgekd.students import check_model, count
+from edgekd.target import Target
+
+STEPS, FEW, CALIBRATION = 3, 64, 32  # of each training; samples that validate and test; that calibrate
+PATIENCE = 2.0  # seconds that a step may take, or its batch is made smaller
+SMALL = 8  # samples, then
+
+
+@dataclass
+class Trial:
+    """What a run in miniature has shown; `seconds` by stage, `batches` the share of a batch that was tried."""
+
+    clock: Stopwatch
+    seconds: dict[str, float] = field(default_factory=dict)
+    shrunk: float = 1.0
+    answer_bytes: int = 0  # per sample and view
+    kept_bytes: int = 0
+
+
+def try_run(
+    recipe: Recipe, data: Dataset, targets: list[Target], reachable: Container[str], folder: Path, faults: Faults
+) -> Trial:
+    """Try every part of a recipe by itself, then the run on a few samples; what fails goes to `faults`.
+
+    Devices are used that are `reachable`.
+    """
+    torch.set_num_threads(recipe.threads)
+    trial = Trial(Stopwatch(threads=0 if torch.cuda.is_available() else recipe.threads))
+    context = StageContext(recipe, data, recipe.seed, Stages(folder, trial.clock), trial.clock)
+    networks = _try_networks(context, faults)
+    if networks is None:
+        return trial
+    teachers, student = networks
+    before = len(faults.faults)
+    for number, entry in enumerate(recipe.distillation):
+        part = f"distillation {number}: {entry['method']}"
+        faults.attempt(part, partial(_try_method, context, teachers, student, entry))
+    if len(faults.faults) > before:
+        return trial
+    batch = _batch(context, [*teachers, student])
+    small = _miniature(context, batch)
+    trial.shrunk = batch / recipe.student.training.batch
+    _try_stages(small, targets, reachable, trial, faults)
+    for stage in small.stages.log:
+        trial.seconds[stage["name"]] = stage["seconds"]
+    return trial
+
+
+def try_names(recipe: Recipe, faults: Faults) -> None:
+    """Look up the models and methods that a recipe names, where there are no data to try them with."""
+    for name, model in zip([*_names(recipe), "student"], [*recipe.teachers, recipe.student], strict=True):
+        faults.attempt(name, partial(check_model, model), lambda _: "")
+    for entry in recipe.distillation:
+        faults.attempt(f"distillation: {entry['method']}", partial(load_methods, [entry]), lambda _: "")
+
+
+def _try_networks(context: StageContext, faults: Faults) -> tuple[list[nn.Module], nn.Module] | None:
+    teachers = [
+        faults.attempt(name, partial(_network, context, model, name), _size_of(context))
+        for name, model in zip(_names(context.recipe), context.recipe.teachers, strict=True)
+    ]
+    student = faults.attempt(
+        "student", lambda: _network(context, context.recipe.student, "student", teachers[0]), _size_of(context)
+    )
+    if context.recipe.control:
+        path = context.recipe.control
+        faults.attempt("control", lambda: context.begin(context.recipe.student, teachers[0], path))
+    built = [teacher for teacher in teachers if teacher is not None]
+    for entry in context.recipe.distillation:  # what is wrong with its parameters is told without networks, too
+        if student is None or len(built) < len(teachers):
+            faults.attempt(f"distillation: {entry['method']}", partial(load_methods, [entry]))
+    return (built, student) if student is not None and len(built) == len(teachers) else None
+
+
+def _try_method(
+    context: StageContext, teachers: list[nn.Module], student: nn.Module, entry: dict[str, Any]
+) -> nn.Module:
+    return try_losses(context, teachers, student, load_methods([entry]))
+
+
+def _names(recipe: Recipe) -> list[str]:
+    return [f"teacher-{number}" if number else "teacher" for number in range(len(recipe.teachers))]
+
+
+def _network(context: StageContext, model: Model, who: str, teacher: nn.Module | None = None) -> nn.Module:
+    network = context.begin(model, teacher)
+    try_out(network, context.data, who)
+    return network
+
+
+def _size_of(context: StageContext) -> Any:
+    def told(network: nn.Module) -> str:
+        parameters, macs = count(network, context.data.train.inputs.shape[1:])
+        return f"{parameters:,} parameters, {macs / 1e6:,.1f} M multiply-accumulates"
+
+    return told
+
+
+def _batch(context: StageContext, networks: Iterable[nn.Module]) -> int:
+    """The student's batch, or a small one where a step would take long; forwards and backwards are three forwards."""
+    batch, started = context.recipe.student.training.batch, time.perf_counter()
+    for network in networks:
+        try_out(network, context.data, "network")
+    taken = 3 * (time.perf_counter() - started) * batch / 2
+    return batch if taken < PATIENCE or batch <= SMALL else SMALL
+
+
+def _miniature(context: StageContext, batch: int) -> StageContext:
+    recipe = context.recipe
+    settings = recipe.quantization
+    short = recipe.model_copy(
+        update={
+            "teacher": _short(recipe.teacher, batch),
+            "co_teachers": tuple(_short(teacher, batch) for teacher in recipe.co_teachers),
+            "student": _short(recipe.student, batch),
+            "quantization": settings.model_copy(
+                update={
+                    "epochs": min(settings.epochs, 1), "batch": min(settings.batch, batch), "mixed": False,
+                    "calibration": min(settings.calibration, CALIBRATION),
+                }
+            ),
+        }
+    )  # fmt: skip
+    return replace(context, recipe=short, data=_few(context.data, STEPS * batch))
+
+
+def _short(model: Model, batch: int) -> Model:
+    training = model.training
+    update = {"epochs": min(training.epochs, 1), "batch": min(training.batch, batch)}
+    return model.model_copy(update={"training": training.model_copy(update=update)})
+
+
+def _few(data: Dataset, training: int) -> Dataset:
+    group_size = data.group_size
+    return replace(
+        data,
+        train=_some(data.train, training, group_size),
+        val=_some(data.val, FEW, group_size),
+        test=_some(data.test, FEW, group_size),
+    )
+
+
+def _some(split: Split, size: int, group_size: int) -> Split:
+    """Samples from all over a split, those with a label first; what belongs together stays together."""
+    groups = len(split) // group_size
+    chosen = np.linspace(0, groups - 1, min(groups, size // group_size)).astype(np.int64)
+    labels = split.labels[::group_size]
+    if labels.dtype.kind == "f" and np.isnan(labels[chosen]).all():
+        chosen = np.argsort(np.isnan(labels), kind="stable")[: len(chosen)]
+    return split.take((chosen[:, None] * group_size + np.arange(group_size)).ravel())
+
+
+def _try_stages(
+    context: StageContext, targets: list[Target], reachable: Container[str], trial: Trial, faults: Faults
+) -> None:
+    """The stages in the order of a run, on few samples."""
+    cache = context.folder / "answers"
+    teachers = faults.attempt("training of the teacher", lambda: teach(context))
+    if teachers is None:
+        return
+    faults.attempt("training without a teacher", lambda: control(context, teachers[0]))
+    student = faults.attempt("training with the teacher", lambda: distil(context, teachers, cache))
+    trial.answer_bytes = _bytes(cache) // max(1, len(context.data.train))
+    if student is None:
+        return
+    if context.recipe.length is not None:
+        context = replace(context, data=context.data.of_length(context.recipe.length))
+    graphs = _try_graphs(context, student, teachers, schemes_of(targets), cache, faults)
+    trial.kept_bytes = _bytes(context.folder) - _bytes(cache)
+    for target in targets:
+        if target.scheme in graphs and FLOAT in graphs:
+            started = time.perf_counter()
+            _try_target(context, target, graphs, reachable, faults)
+            trial.seconds[f"target {target.name}"] = time.perf_counter() - started
+
+
+def _try_graphs(
+    context: StageContext,
+    student: Learned,
+    teachers: list[Learned],
+    schemes: Iterable[Scheme],
+    cache: Path,
+    faults: Faults,
+) -> dict[str, Path]:
+    graphs = {}
+    if faults.attempt("export to ONNX", lambda: float_graph(context, student)) is not None:
+        graphs[FLOAT] = context.folder / FLOAT_GRAPH
+    for scheme in schemes:
+        work = partial(quantise, context, student, teachers, scheme, cache)
+        record = faults.attempt(f"quantisation {scheme.name}", work)
+        if record is not None:
+            graphs[scheme.name] = context.folder / "onnx" / f"{scheme.name}.onnx"
+    return graphs
+
+
+def _try_target(
+    context: StageContext, target: Target, graphs: Mapping[str, Path], reachable: Container[str], faults: Faults
+) -> None:
+    part, uri = f"target {target.name}", context.recipe.devices.get(target.name)
+    shipping = DeployContext(context.recipe, context.data, context.stages, context.reporter, graphs, {})
+    references = dict.fromkeys(graphs, 0.0)
+    bundles = faults.attempt(
+        part, lambda: bundles_of(shipping, target, references), lambda made: ", ".join(made), optional=uri is None
+    )
+    if bundles is not None and uri is not None and uri in reachable:
+        faults.attempt(f"{target.name} on {uri}", lambda: _on_device(context, target, uri, bundles[INT8]))
+
+
+def _on_device(context: StageContext, target: Target, uri: str, bundle: Path) -> None:
+    with closing(open_device(uri)) as device:
+        answers_on(device, bundle, context.data.test.inputs[: target.batch], context.data.preprocessing)
+
+
+def _bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -1,0 +1,177 @@
+"""`edgekd run --dry-run`: every fault at once, and what a run would take; nothing is left behind."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from edgekd.pipeline.dry_run import check_room, dry_run
+from edgekd.pipeline.faults import Faults
+from edgekd.pipeline.price import Price
+from tests.small_run import edgekd, write_recipe
+
+ONE_TARGET = ("targets=['x86-onnxruntime']", "devices={ x86-onnxruntime = 'local:' }", "quantization.epochs=0")
+PATIENT = 600.0  # seconds: no time limit decides here
+WRONG = """\
+targets = ["x86-tflite", "pixel-99"]
+sede = 3
+
+[data]
+name = "npz"
+path = "tiny.npz"
+augmentation = ["crop", "spin"]
+
+[teacher]
+model = "resnett"
+training = { epochs = -2 }
+
+[student]
+model = "resnet"
+options = { widht = 4 }
+training = { epochs = 2, learning_rat = 0.1 }
+
+[[distillation]]
+method = "kdd"
+
+[[distillation]]
+method = "hint"
+
+[quantization]
+epochs = 0
+ranges = "lsq"
+
+[devices]
+x86-tflite = "foo:"
+x86-openvino = "local:"
+"""
+FAULTS = (
+    "unknown device 'foo:'",
+    "teacher.training.epochs",
+    "unknown key 'student.training.learning_rat'",
+    "'lsq' learns ranges",
+    "unknown key 'sede'",
+    "'x86-openvino' is not one of the targets",
+    "unknown target 'pixel-99'",
+    "unknown augmentation 'spin'",
+    "unknown model 'resnett'",
+    "unknown option 'widht'",
+    "unknown distillation method 'kdd'",
+    "method 'hint': layers",
+)
+
+
+def faults_of(found):
+    return {row["part"]: row["fault"] for row in found["faults"]}
+
+
+def test_twelve_faults_are_told_at_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_recipe(tmp_path)
+    (tmp_path / "wrong.toml").write_text(WRONG)
+    done = edgekd("run", "wrong.toml", "--dry-run", "--json")
+    assert done.exit_code == 2
+    told = [row["fault"] for row in json.loads(done.stdout)["faults"]]
+    assert len(told) == len(FAULTS)
+    for fault in FAULTS:
+        assert sum(fault in line for line in told) == 1, fault
+    shown = edgekd("run", "wrong.toml", "--dry-run")
+    assert shown.exit_code == 2
+    assert shown.stdout.splitlines()[-1] == "12 faults in wrong.toml"
+
+
+def test_an_empty_recipe_lacks_four_things(tmp_path):
+    (tmp_path / "empty.toml").touch()
+    done = edgekd("run", tmp_path / "empty.toml", "--dry-run", "--json")
+    assert done.exit_code == 2
+    told = [row["fault"] for row in json.loads(done.stdout)["faults"]]
+    assert told == [f"missing key '{key}'" for key in ("data", "teacher", "student", "distillation")]
+
+
+def left_in(folder):
+    return {*folder.iterdir(), *Path(tempfile.gettempdir()).glob("edgekd-dry-run-*")}
+
+
+@pytest.fixture(scope="module")
+def tried(tmp_path_factory):
+    """A sound recipe, tried."""
+    folder = tmp_path_factory.mktemp("dry")
+    recipe, _ = write_recipe(folder)
+    before = left_in(folder)
+    found = dry_run(str(recipe), ONE_TARGET, folder / "run", seconds=PATIENT)
+    assert left_in(folder) == before
+    return found
+
+
+def test_a_sound_recipe_goes_through_every_part(tried):
+    assert tried["faults"] == tried["warnings"] == []
+    parts = {row["part"]: row["found"] for row in tried["checked"]}
+    assert parts["data"] == "640 train, 128 val, 200 test; 4 classes; inputs uint8 (1, 12, 12)"
+    for part in (
+        *("teacher", "student", "distillation 0: kd", "distillation 1: hint", "training with the teacher"),
+        *("export to ONNX", "quantisation int8-asymmetric", "target x86-onnxruntime", "disk", "memory"),
+        *("device local: for x86-onnxruntime", "x86-onnxruntime on local:"),
+    ):
+        assert part in parts, part
+
+
+def test_every_stage_has_its_price(tried):
+    seconds = {row["stage"]: row["seconds"] for row in tried["stages"]}
+    assert list(seconds) == [
+        "teacher", "scratch", "student", "export float", "quantise int8-asymmetric", "target x86-onnxruntime",
+    ]  # fmt: skip
+    assert min(seconds.values()) > 0
+    assert tried["seconds"] == pytest.approx(sum(seconds.values()), abs=0.1)  # rounded to tenths
+
+
+def test_what_needs_networks_is_found_with_networks(tmp_path):
+    recipe, _ = write_recipe(tmp_path)
+    wrong = (
+        "distillation.1.layers={ 'stages.7' = 'stages.2' }",
+        "targets=['x86-tflite']",
+        "devices={ x86-tflite = 'ssh://nobody-there.invalid' }",
+    )
+    found = faults_of(dry_run(str(recipe), wrong, tmp_path / "run", seconds=PATIENT))
+    assert list(found) == ["device ssh://nobody-there.invalid for x86-tflite", "distillation 1: hint"]
+    assert "stages.7" in found["distillation 1: hint"]
+    odd = dry_run(str(recipe), ("teacher.options.depth=9", "student.options.depth=9"), tmp_path, seconds=PATIENT)
+    assert list(faults_of(odd)) == ["teacher"]  # the same words are told once
+    assert "depth 9 is not 6n + 2" in faults_of(odd)["teacher"]
+
+
+def test_without_torch_the_rest_is_checked(tmp_path):
+    recipe, _ = write_recipe(tmp_path)
+    script = "import sys; sys.modules['torch'] = None; from edgekd.cli import app; app(sys.argv[1:])"
+    command = [sys.executable, "-c", script, "run", str(recipe), "--dry-run", "--json", "--set", "targets=['pixel-99']"]
+    done = subprocess.run([*command, "--set", "devices={}"], capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    found = faults_of(json.loads(done.stdout))
+    assert found["trial"] == "this needs an optional dependency: pip install 'edgekd[train]'"
+    assert "unknown target 'pixel-99'" in found["target pixel-99"]
+
+
+def test_too_little_disk_is_a_fault(tmp_path):
+    faults = Faults(PATIENT)
+    check_room(Price({}, disk_bytes=10**18, cache_bytes=10**17), tmp_path / "not" / "yet", faults)
+    (fault,) = faults.faults
+    assert fault["part"] == "disk"
+    assert "needs about 1,000,000,000.0 GB (100,000,000.0 GB of it for the teacher's outputs)" in fault["fault"]
+
+
+def test_when_time_is_up_the_rest_is_named():
+    faults = Faults(seconds=0.0)
+    assert faults.attempt("data", lambda: 1 / 0) is None
+    assert faults.faults == []
+    assert faults.warnings == [{"part": "data", "warning": "not tried: the time for a dry run is up"}]
+
+
+def test_code_that_ends_the_process_is_a_fault():
+    def leave():
+        sys.exit("enough")
+
+    faults = Faults(PATIENT)
+    faults.attempt("data", leave)
+    (fault,) = faults.faults
+    assert fault["fault"].startswith("SystemExit: enough (test_dry_run.py, line ")
