@@ -11,10 +11,16 @@ if TYPE_CHECKING:
     from edgekd.api import benchmark, compare, distill, export, quantize, train
     from edgekd.data import Dataset
     from edgekd.recipe import Ramp, Training
+    from edgekd.training.distiller import Distiller
 
-__all__ = ["Dataset", "Ramp", "Training", "benchmark", "compare", "distill", "export", "quantize", "train"]
+__all__ = ["Dataset", "Distiller", "Ramp", "Training", "benchmark", "compare", "distill", "export", "quantize", "train"]
 
-_HOMES = {"Dataset": "edgekd.data", "Ramp": "edgekd.recipe", "Training": "edgekd.recipe"}
+_HOMES = {
+    "Dataset": "edgekd.data",
+    "Distiller": "edgekd.training.distiller",
+    "Ramp": "edgekd.recipe",
+    "Training": "edgekd.recipe",
+}
 
 
 def __getattr__(name: str) -> Any:

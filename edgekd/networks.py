@@ -1,12 +1,16 @@
 """Networks as users hand them over: what is wrapped around them, where they are, and what of them trains."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
+from typing import Any
 
 import torch
 from accelerate.utils import extract_model_from_parallel
-from torch import nn
+from torch import Tensor, nn
+
+Inputs = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
+"""What a network takes: a tensor, several in their order, or several by the names of its parameters."""
 
 
 def bare(model: nn.Module) -> nn.Module:
@@ -21,6 +25,20 @@ def device_of(model: nn.Module) -> torch.device:
     """Return the device of a network's first parameter or buffer; the CPU where it has none."""
     first = next(chain(model.parameters(), model.buffers()), None)
     return torch.device("cpu") if first is None else first.device
+
+
+def call(model: nn.Module, inputs: Inputs) -> Any:
+    """Return what a network makes of its inputs."""
+    if isinstance(inputs, Tensor):
+        return model(inputs)
+    return model(**inputs) if isinstance(inputs, Mapping) else model(*inputs)
+
+
+def first_tensor(inputs: Inputs) -> Tensor:
+    """Return the only input of a network, or the first of several."""
+    if isinstance(inputs, Tensor):
+        return inputs
+    return next(iter(inputs.values() if isinstance(inputs, Mapping) else inputs))
 
 
 @contextmanager

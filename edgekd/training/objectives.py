@@ -1,6 +1,6 @@
 """What training minimises."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -77,23 +77,19 @@ class Distill:
         seed: int = 0,
     ) -> None:
         self._student, self._teacher, self._seed = student, teacher, seed
-        self._methods = _named(methods)
+        self._methods = named(methods)
         self._cross_entropy, self._label_smoothing = cross_entropy, label_smoothing
         self._taps = tuple(dict.fromkeys(tap for method in methods for tap in method.student_taps))
         self.modules = nn.ModuleDict()
 
     def build(self, batches: Batches) -> None:
         """Make the methods' parts, which `seed` alone initialises, from one look at two samples."""
-        builders = {name: method for name, method in self._methods.items() if isinstance(method, Builds)}
-        if not builders:
+        if not any(isinstance(method, Builds) for method in self._methods.values()):
             return
         batch = batches.at(np.arange(min(2 * batches.data.group_size, len(batches.data.train))), 0)
         teacher, labels = self._teacher.ask(batch), torch.from_numpy(batches.data.train.labels)
         example = Example(self._student, self._teacher.model, self._look(batch), teacher, labels)
-        with torch.random.fork_rng():
-            for name, method in builders.items():
-                torch.manual_seed(derive(self._seed, "build", name))
-                self.modules[name] = method.build(example)
+        self.modules.update(dict(build_modules(self._methods, example, self._seed).items()))
 
     def prepare(self, batches: Batches, views: Sequence[int]) -> None:
         """Get the teacher's answers."""
@@ -105,25 +101,15 @@ class Distill:
             logits = run(batch.inputs)
         student = Output(logits, {name: feature.float() for name, feature in taps.features.items()})
         teacher, progress = self._teacher.outputs(batch), step / total_steps
-        if any(not method.student_taps for method in self._methods.values()):
-            _check_classes(logits, teacher.logits)
-        built = dict(self.modules.items())
         terms = label_terms(logits, batch, self._label_smoothing)
         loss = weight_at(self._cross_entropy, progress) * total(terms)
-        for name, method in self._methods.items():
-            context = Context(
-                step, total_steps, batch.indices, batch.labels, batch.inputs, batch.mask, built.get(name)
-            )  # fmt: skip
-            terms[name] = _term(name, method, student, teacher, context)
-            loss = loss + weight_at(method.weight, progress) * terms[name]
-        return loss, terms
+        context = Context(step, total_steps, batch.indices, batch.labels, batch.inputs, batch.mask)
+        loss, taught = add_losses(loss, self._methods, self.modules, student, teacher, context, progress)
+        return loss, terms | taught
 
     def deploy(self, model: nn.Module) -> nn.Module:
         """The model with the parts that its methods keep at deployment."""
-        for name, method in self._methods.items():
-            if isinstance(method, Deploys):
-                model = method.deploy(model, self.modules[name])
-        return model
+        return deployed(model, self._methods, self.modules)
 
     @torch.no_grad()
     def _look(self, batch: Batch) -> Output:
@@ -152,6 +138,44 @@ def total(terms: Terms) -> Tensor:
     return sum(rest, start=first)
 
 
+def add_losses(
+    loss: Tensor,
+    methods: Mapping[str, Method],
+    modules: nn.ModuleDict,
+    student: Output,
+    teacher: Output,
+    context: Context,
+    progress: float,
+) -> tuple[Tensor, Terms]:
+    """Return `loss` with every method's, weighted, and those by name, not weighted; raise BadInputError in one line."""
+    if any(not method.student_taps for method in methods.values()):
+        _check_classes(student.logits, teacher.logits)
+    built, terms = dict(modules.items()), Terms()
+    for name, method in methods.items():
+        terms[name] = _term(name, method, student, teacher, replace(context, module=built.get(name)))
+        loss = loss + weight_at(method.weight, progress) * terms[name]
+    return loss, terms
+
+
+def build_modules(methods: Mapping[str, Method], example: Example, seed: int) -> nn.ModuleDict:
+    """Return the parts that some methods train along, by the method's name; `seed` alone initialises them."""
+    modules = nn.ModuleDict()
+    with torch.random.fork_rng():
+        for name, method in methods.items():
+            if isinstance(method, Builds):
+                torch.manual_seed(derive(seed, "build", name))
+                modules[name] = method.build(example)
+    return modules
+
+
+def deployed(model: nn.Module, methods: Mapping[str, Method], modules: nn.ModuleDict) -> nn.Module:
+    """Return the model with the parts that its methods keep at deployment."""
+    for name, method in methods.items():
+        if isinstance(method, Deploys):
+            model = method.deploy(model, modules[name])
+    return model
+
+
 def _term(name: str, method: Method, student: Output, teacher: Output, context: Context) -> Tensor:
     """The method's loss; where torch cannot compute it, BadInputError with the shapes that it was given."""
     try:
@@ -177,7 +201,7 @@ def _check_classes(student: Tensor, teacher: Tensor) -> None:
         )
 
 
-def _named(methods: Sequence[Method]) -> dict[str, Method]:
+def named(methods: Sequence[Method]) -> dict[str, Method]:
     """Methods by the lower-case name of their class; a second one of a kind is `kd-2`."""
     named: dict[str, Method] = {}
     for method in methods:
