@@ -77,7 +77,7 @@ def _take_bias(graph: Graph, node: NodeProto, channels: int) -> None:
     if add is None or add.op_type != "Add":
         return
     bias = next((graph.constants[name] for name in add.input if name in graph.constants), None)
-    if bias is not None and bias.size in {1, channels} and bias.shape[-1:] in {(), (1,), (channels,)}:
+    if bias is not None and bias.shape in {(), (1,), (channels,), (1, 1), (1, channels)}:
         set_bias(graph, node, np.broadcast_to(bias.reshape(-1), channels))
         graph.remove(add)
         graph.set_output(node, 0, add.output[0])

@@ -132,7 +132,7 @@ def _activation(graph: Graph, region: Region) -> Word | None:
         return None
     if any(value.size != 1 for value in _constants(graph, region)):
         return None
-    seen = _computed(graph, region, GRID).reshape(-1)
+    seen = _computed(graph, region, GRID).ravel()
     same = (word for word, wanted in ACTIVATIONS if np.allclose(seen, wanted(GRID), rtol=0, atol=CLOSE))
     return next(same, None)
 
@@ -165,14 +165,14 @@ def _layer_norm(graph: Graph, region: Region) -> Word | None:
     if "ReduceMean" not in region.kinds or not shape or not shape[-1] or shape[-1] < 2:
         return None
     channels, values = shape[-1], _constants(graph, region)
-    if any(value.size not in {1, channels} or value.shape[-1:] not in {(), (1,), (channels,)} for value in values):
+    if not all(value.size == 1 or value.size == channels == value.shape[-1] for value in values):
         return None
     rows = np.random.default_rng(0).normal(0, 1, (ROWS, channels)) * np.geomspace(0.01, 100, ROWS)[:, None]
     given = rows.astype(np.float32).reshape(*[1] * (len(shape) - 2), ROWS, channels)
-    seen = _computed(graph, region, given if len(shape) > 1 else rows)
+    seen = _computed(graph, region, given)
     if seen.shape != given.shape:
         return None
-    small = [float(value.reshape(-1)[0]) for value in values if value.size == 1]
+    small = [float(value.item()) for value in values if value.size == 1]
     for epsilon in sorted({value for value in small if 0 < value <= LARGEST_EPSILON}):
         word = _normalised(rows, seen.reshape(rows.shape), epsilon, values)
         if word is not None:
@@ -187,17 +187,18 @@ def _normalised(rows: Array, seen: Array, epsilon: float, values: list[Array]) -
     centred = plain - plain.mean(axis=0)
     gain = (centred * seen).sum(axis=0) / (centred**2).sum(axis=0)
     shift = (seen - gain * plain).mean(axis=0)
-    gain, shift = (_as_written(fitted, values) for fitted in (gain, shift))
+    largest = np.abs(seen).max()
+    gain, shift = (_as_written(fitted, values, 1e-3 * largest) for fitted in (gain, shift))
     apart = np.abs(seen - (gain * plain + shift)).max()
-    if not apart <= CLOSE * 10 * max(1.0, np.abs(seen).max()):
+    if not apart <= CLOSE * 10 * largest:
         return None
     operands = (gain, shift) if shift.any() else (gain,)
     return Word("LayerNormalization", operands, {"axis": -1, "epsilon": epsilon})
 
 
-def _as_written(fitted: Array, values: list[Array]) -> Array:
+def _as_written(fitted: Array, values: list[Array], allowed: float) -> Array:
     """The model's own constant where one is meant, else what was fitted."""
-    known = [np.broadcast_to(value.reshape(-1), fitted.shape) for value in values]
+    known = [np.broadcast_to(value.ravel(), fitted.shape) for value in values]
     known += [np.ones(fitted.shape), np.zeros(fitted.shape)]
-    meant = (value for value in known if np.allclose(value, fitted, rtol=1e-3, atol=1e-3))
-    return np.asarray(next(meant, fitted), np.float32)
+    nearest = min(known, key=lambda value: np.abs(value - fitted).max())
+    return np.asarray(nearest if np.abs(nearest - fitted).max() <= allowed else fitted, np.float32)

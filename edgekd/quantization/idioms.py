@@ -25,7 +25,7 @@ def _is_spatial(graph: Graph, node: NodeProto) -> bool:
     axes, shape = graph.constant(node, 1), graph.shapes.get(node.input[0])
     if axes is None or shape is None:
         return False
-    return sorted(int(axis) % len(shape) for axis in axes.reshape(-1)) == list(range(2, len(shape)))
+    return sorted(int(axis) % len(shape) for axis in axes.ravel()) == list(range(2, len(shape)))
 
 
 def name_squeezes(graph: Graph) -> None:
@@ -116,9 +116,11 @@ def _prepends(node: NodeProto, token: Array, shape: tuple[int | None, ...]) -> b
 
 def _pad_and_add(graph: Graph, node: NodeProto, token: Array, shape: tuple[int | None, ...], first: bool) -> None:
     axis, rank = attribute(node, "axis", 0) % len(shape), len(shape)
+    length = shape[axis]
+    assert length is not None
     pads, block = np.zeros(2 * rank, np.int64), [(0, 0)] * rank
     pads[axis if first else rank + axis] = token.shape[axis]
-    block[axis] = (0, shape[axis] or 0) if first else (shape[axis] or 0, 0)
+    block[axis] = (0, length) if first else (length, 0)
     result, source = node.output[0], node.input[1 if first else 0]
     graph.remove(node)
     padded = graph.fresh(f"{result}_padded")

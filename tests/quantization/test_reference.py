@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+from onnx import helper
+
+from edgekd.errors import BadInputError
+from edgekd.quantization.qdq import insert_activations
+from edgekd.quantization.ranges import Affine
+from edgekd.quantization.reference import Reference
+from edgekd.quantization.scheme import find_scheme
+from tests.quantization.onnx_models import model, random
+
+X = random(7, 3, 6, 6)
+SCHEME = find_scheme("int8-asymmetric")
+
+
+@pytest.fixture
+def quantized() -> object:
+    plain = model([helper.make_node("Neg", ["x"], ["n"]), helper.make_node("Relu", ["n"], ["y"])], {})
+    return insert_activations(plain, {"x": Affine(0.5, 128), "y": Affine(0.25, 0)}, SCHEME)
+
+
+def test_a_qdq_model_is_computed_as_written(quantized) -> None:
+    outputs = Reference(quantized).run({"x": X})
+    stored = np.clip(np.rint(X / np.float32(0.5)) + 128, 0, 255)
+    relu = np.maximum(-(stored - 128) * 0.5, 0)
+    expected = np.clip(np.rint(relu / 0.25), 0, 255) * 0.25
+    np.testing.assert_array_equal(outputs["y"], expected.astype(np.float32))  # powers of two: exact
+
+
+def test_chunks_give_what_the_whole_gives(quantized) -> None:
+    reference = Reference(quantized)
+    np.testing.assert_array_equal(reference.run({"x": X}, batch=3)["y"], reference.run({"x": X})["y"])
+
+
+def test_inner_tensors_can_be_asked_for(quantized) -> None:
+    outputs = Reference(quantized, tensors=["n", "x_quantized"]).run({"x": X}, batch=2)
+    assert set(outputs) == {"y", "n", "x_quantized"}
+    assert outputs["x_quantized"].dtype == np.uint8
+    assert outputs["n"].shape == X.shape
+
+
+def test_inputs_that_do_not_fit_are_one_line(quantized) -> None:
+    with pytest.raises(BadInputError, match="cannot run on these inputs") as caught:
+        Reference(quantized).run({"x": X[:, :2]})
+    assert "\n" not in str(caught.value)
+    with pytest.raises(BadInputError, match="the model takes x; got nothing"):
+        Reference(quantized).run({})
+
+
+def test_inputs_in_chunks_need_equally_many_samples() -> None:
+    both = model([helper.make_node("Add", ["x", "x"], ["y"])], {})
+    both.graph.node[0].input[1] = "other"
+    both.graph.input.add().CopyFrom(both.graph.input[0])
+    both.graph.input[1].name = "other"
+    with pytest.raises(BadInputError, match="differ in their number of samples"):
+        Reference(both).run({"x": X, "other": X[:1]}, batch=2)
+    assert Reference(both).run({"x": X, "other": X[:1]})["y"].shape == X.shape  # broadcast, as the file says
+
+
+def test_a_scalar_is_for_every_sample_of_a_batch_that_is_built_in() -> None:
+    both = model([helper.make_node("Mul", ["x", "factor"], ["y"])], {})
+    both.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2
+    both.graph.input.append(helper.make_tensor_value_info("factor", 1, []))
+    found = Reference(both).run({"x": X[:3], "factor": np.array(3, np.float32)})["y"]
+    np.testing.assert_array_equal(found, X[:3] * np.float32(3))
+
+
+def test_a_batch_is_no_larger_than_memory_may_be_taken_for() -> None:
+    """64 samples of 1 MB, and three tensors as large alive: 256 MB hold them in parts; the values are the same."""
+    net = model(
+        [helper.make_node("Relu", ["x"], ["a"]), helper.make_node("Relu", ["a"], ["y"])],
+        {},
+        ("N", 4, 256, 256),
+        output_rank=4,
+    )
+    x = np.random.default_rng(0).normal(size=(64, 4, 256, 256)).astype(np.float32)
+    sizes = [len(made["a"]) for _, made in Reference(net, ["a"]).parts({"x": x}, 64)]
+    assert sum(sizes) == 64
+    assert max(sizes) * (3 + 2) <= 256
+    np.testing.assert_array_equal(Reference(net).run({"x": x}, batch=64)["y"], np.maximum(x, 0))
