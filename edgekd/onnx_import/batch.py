@@ -35,6 +35,20 @@ def first_batch(inputs: Arrays, batch: int) -> Arrays:
     return {name: array[:batch] for name, array in inputs.items()}
 
 
+def first_samples(inputs: Arrays, count: int) -> Arrays:
+    """At most the first `count` samples."""
+    return {name: array[:count] for name, array in inputs.items()}
+
+
+def in_batches_of_one(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy whose inputs hold one sample."""
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    for value in model_inputs(fixed):
+        declare(value, [1, *sizes_of(value)[1:]])
+    return fixed
+
+
 def free_batch(model: onnx.ModelProto, feeds: Arrays) -> onnx.ModelProto:
     """A copy that takes any batch, as far as its operators do; the caller checks what it computes.
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import onnx
 
+from edgekd.errors import BadInputError
 from edgekd.onnx_graph import Graph
 from edgekd.onnx_import.inputs import Arrays, model_inputs, sizes_of
 from edgekd.onnx_import.shapes import declare
@@ -46,6 +47,33 @@ def outputs_batch_first(model: onnx.ModelProto, inputs: Arrays | None) -> tuple[
     if unclear and inputs and (batch is None or batch.dim_value <= 0) and min(map(len, inputs.values())) > 1:
         places |= {name: place for name, place in _seen(model, inputs).items() if name in unclear}
     return _moved(model, places)
+
+
+def rows_by_sample(model: onnx.ModelProto, feeds: Arrays) -> onnx.ModelProto:
+    """A copy whose outputs that hold several rows a sample, or no dimension for the only one, get a dimension for it.
+
+    `feeds` hold some samples, of a model that takes and gives them first.
+    """
+    count = min(map(len, feeds.values()))
+    shapes = {name: values.shape for name, values in Reference(model).run(feeds).items()}
+    wanted = {name: (shape or (1,))[0] // count for name, shape in shapes.items() if not shape or shape[0] != count}
+    if not wanted:
+        return model
+    graph = Graph(model)
+    for name, rows in wanted.items():
+        if rows * count != (shapes[name] or (1,))[0]:
+            raise BadInputError(
+                f"output {name!r} has shape {shapes[name]} for {count} samples: it needs one row for each"
+            )
+        inner, sizes = graph.fresh(f"{name}_rows"), [-1, *([rows] if shapes[name] else []), *shapes[name][1:]]
+        _rename_result(graph, name, inner)
+        graph.add("Reshape", [inner, graph.add_constant(f"{name}_sizes", np.array(sizes, np.int64))], name)
+    changed = graph.model()
+    for value in changed.graph.output:
+        if value.name in wanted:
+            sizes = [wanted[value.name]] if shapes[value.name] else []
+            declare(value, [sizes_of(changed.graph.input[0])[0], *sizes, *shapes[value.name][1:]])
+    return changed
 
 
 def _place(model: onnx.ModelProto, value: onnx.ValueInfoProto) -> Place:

@@ -7,12 +7,13 @@ from onnx import version_converter
 
 from edgekd.errors import BadInputError
 from edgekd.onnx_import.batch import ADVICE as DYNAMIC
-from edgekd.onnx_import.batch import first_batch, free_batch, static_batch
+from edgekd.onnx_import.batch import first_batch, first_samples, free_batch, in_batches_of_one, static_batch
+from edgekd.onnx_import.batch_first import rows_by_sample
 from edgekd.onnx_import.inputs import Arrays, Shapes
 from edgekd.onnx_import.read import opset_of
-from edgekd.onnx_import.same import require_same
+from edgekd.onnx_import.same import independent, require_same
 from edgekd.onnx_import.shapes import declare_outputs, fix_shapes
-from edgekd.onnx_import.simplify import ADVICE, simplify
+from edgekd.onnx_import.simplify import simplify
 from edgekd.quantization.clean import MIN_OPSET
 from edgekd.reading import reason
 
@@ -22,20 +23,40 @@ BATCH = 8
 def import_float(model: onnx.ModelProto, inputs: Arrays, shapes: Shapes, *, slim: bool = True) -> onnx.ModelProto:
     """An equivalent model of opset ≥ 18, held against the given one on `inputs`, which fix its free dimensions.
 
-    A batch that is built in is freed where the function is the same for any; else it stays.
-    Raises BadInputError for dimensions that stay free, and where outputs differ.
+    A batch that is built in is freed where the function is the same for any; else it stays. Where what a sample gives
+    depends on the others of its batch, the batch becomes 1. Outputs that hold their samples' rows one after the other
+    get a dimension for the samples. Raises BadInputError for dimensions that stay free, and where outputs differ.
     """
+    if static_batch(model) is None and not independent(model, inputs):
+        model = in_batches_of_one(model)
+    plain = _imported(model, inputs, shapes, slim)
+    return rows_by_sample(plain, first_samples(inputs, static_batch(plain) or BATCH))
+
+
+def _imported(model: onnx.ModelProto, inputs: Arrays, shapes: Shapes, slim: bool) -> onnx.ModelProto:
     built_in = static_batch(model)
     batch = built_in or BATCH
-    first = first_batch(inputs, batch) if built_in else {name: array[:batch] for name, array in inputs.items()}
+    first = first_batch(inputs, batch) if built_in else first_samples(inputs, batch)
     fixed = fix_shapes(modern(model), {**{name: array.shape for name, array in inputs.items()}, **shapes})
-    plain = simplify(fixed) if slim else fixed
-    freed = _freed(model, [plain, fixed] if slim else [plain], first, inputs, slim) if built_in else None
-    if freed is not None:
-        return freed
-    plain = declare_outputs(plain, first)
-    require_same(model, plain, inputs, batch, ADVICE if slim else "export it with opset 18 or later")
-    return plain
+    forms = [simplify(fixed), fixed] if slim else [fixed]
+    freed = _freed(model, forms, first, inputs, slim) if built_in else None
+    return freed or _same(model, forms, first, inputs, batch)
+
+
+def _same(
+    model: onnx.ModelProto, forms: Sequence[onnx.ModelProto], first: Arrays, inputs: Arrays, batch: int
+) -> onnx.ModelProto:
+    """The first of its forms that computes the same; the last one's error where none does."""
+    for number, form in enumerate(forms, 1):
+        plain = declare_outputs(form, first)
+        try:
+            require_same(model, plain, inputs, batch, "export it with opset 18 or later")
+        except BadInputError:
+            if number == len(forms):
+                raise
+            continue
+        return plain
+    raise AssertionError("a model has a form")
 
 
 def _freed(

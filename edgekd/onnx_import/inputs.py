@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx.helper import tensor_dtype_to_np_dtype
 
-from edgekd.data.npz import read_npz
+from edgekd.data.npz import read_npz, read_npz_shapes
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import Array, Graph
 from edgekd.reading import reading
@@ -57,6 +57,14 @@ def read_inputs(model: onnx.ModelProto, path: Path, limit: int, batch_axes: Mapp
         inputs = {name: _checked(moved[name], value)[:limit] for name, value in wanted.items()}
         _require_samples(inputs)
     return inputs
+
+
+def shapes_in(model: onnx.ModelProto, path: Path) -> Shapes:
+    """The shapes of the arrays that `read_inputs` would take, samples included, as far as they are there."""
+    wanted, found = {value.name for value in model_inputs(model)}, read_npz_shapes(path)
+    if len(wanted) == len(found) == 1:
+        return dict(zip(wanted, found.values(), strict=True))
+    return {name: shape for name, shape in found.items() if name in wanted}
 
 
 def _samples_first(array: Array, axis: int) -> Array:

@@ -41,6 +41,18 @@ def require_same(
             )
 
 
+def independent(model: onnx.ModelProto, inputs: Arrays) -> bool:
+    """Whether two samples give the same together, if they can, and one by one."""
+    some = {name: array[:2] for name, array in inputs.items()}
+    reference = Reference(model)
+    alone = reference.run(some, batch=1)
+    try:
+        together = reference.run(some)
+    except BadInputError:
+        return False
+    return all(_distance(value, together[name], None) <= CLOSE for name, value in alone.items())
+
+
 def _distance(wanted: Array, found: Array, step: float | None) -> float:
     if wanted.shape != found.shape:
         return float("inf")

@@ -1,5 +1,6 @@
 """What a model takes and gives, as the rest relies on it: settings baked in, float32, every batch first."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx
@@ -13,6 +14,8 @@ from edgekd.onnx_import.shapes import declare
 from edgekd.onnx_import.simplify import simplify
 from edgekd.onnx_import.single_precision import in_float32
 
+Sizes = Mapping[str, Sequence[int | None]]
+
 
 @dataclass(frozen=True)
 class Uniform:
@@ -24,19 +27,35 @@ class Uniform:
     notes: tuple[str, ...]
 
 
-def uniform(model: onnx.ModelProto, settings: Settings, shapes: Shapes | None = None) -> Uniform:
+def uniform(
+    model: onnx.ModelProto,
+    settings: Settings,
+    shapes: Shapes | None = None,
+    seen: Callable[[onnx.ModelProto], Shapes] | None = None,
+) -> Uniform:
     """An equivalent model whose inputs have one form; raise BadInputError for settings that do not fit.
 
-    Branches go whose condition is known once the settings and the `shapes` are, batch included.
+    Branches go whose condition is known once the settings and the `shapes` are, batch included; `seen` gives, for the
+    model with its settings, shapes of samples, which settle what is left: for any batch, else for batches of one.
     """
     plain, shapes = in_float32(bake(model, settings)), shapes or {}
     if _branches(plain):
-        plain = _without_branches(plain, shapes)
+        plain = _without_branches(plain, [shapes, *(_sizes_seen(plain, shapes, seen(plain)) if seen else ())])
     axes = {value.name: batch_axis(plain, value) for value in model_inputs(plain)}
     moved, notes = inputs_batch_first(plain)
     return Uniform(
         moved, axes, {name: _batch_to_front(shape, axes.get(name, 0)) for name, shape in shapes.items()}, notes
     )
+
+
+def _sizes_seen(model: onnx.ModelProto, given: Shapes, seen: Shapes) -> list[Sizes]:
+    """The sizes of samples where none are given: with a free batch, and with batches of one."""
+    axes = {value.name: batch_axis(model, value) for value in model_inputs(model)}
+    found: list[Sizes] = []
+    for batch in (None, 1):
+        sizes = {name: (*shape[: axes[name]], batch, *shape[axes[name] + 1 :]) for name, shape in seen.items()}
+        found.append({**sizes, **given})
+    return found
 
 
 def _batch_to_front(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
@@ -47,21 +66,35 @@ def _branches(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     return [node for node in model.graph.node if node.op_type == "If"]
 
 
-def _without_branches(model: onnx.ModelProto, shapes: Shapes) -> onnx.ModelProto:
+def _without_branches(model: onnx.ModelProto, choices: Sequence[Sizes]) -> onnx.ModelProto:
+    """The model at the first of the choices of sizes that decide all its branches."""
+    first = plain = _simplified(model, choices[0])
+    for sizes in choices[1:]:
+        if not _branches(plain):
+            break
+        plain = _simplified(model, sizes)
+    if _branches(plain):
+        raise BadInputError(_undecided(first))
+    return plain
+
+
+def _simplified(model: onnx.ModelProto, sizes: Sizes) -> onnx.ModelProto:
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
     for value in model_inputs(fixed):
-        if value.name in shapes:
-            declare(value, shapes[value.name])
+        if value.name in sizes:
+            declare(value, sizes[value.name])
     fixed.graph.ClearField("value_info")
-    plain = simplify(fixed)
-    left = _branches(plain)
-    if left:
-        wanted = " ".join(
-            f"--shape {value.name}={','.join(str(size or '?') for size in sizes_of(value))}"
-            for value in model_inputs(plain)
-            if None in sizes_of(value)
-        )
-        advice = f"fix all sizes, the batch too: {wanted} (numbers for ?)" if wanted else "export it without branches"
-        raise BadInputError(f"{left[0].op_type} {label(left[0])!r} goes one way or the other: {advice}")
-    return plain
+    return simplify(fixed)
+
+
+def _undecided(model: onnx.ModelProto) -> str:
+    """What to say of the first branch that is left."""
+    wanted = " ".join(
+        f"--shape {value.name}={','.join(str(size or '?') for size in sizes_of(value))}"
+        for value in model_inputs(model)
+        if None in sizes_of(value)
+    )
+    advice = f"fix all sizes, the batch too: {wanted} (numbers for ?)" if wanted else "export it without branches"
+    branch = _branches(model)[0]
+    return f"{branch.op_type} {label(branch)!r} goes one way or the other: {advice}"

@@ -1,6 +1,6 @@
 """What is written where int8 does not come near enough: another precision of the target's backend that is proven."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ def fall_back(
     name: str,
     provenance: Mapping[str, Any],
     why: str,
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write the smallest precision of a float model that is proven here, and report it with the status `fallback`.
 
@@ -51,7 +52,7 @@ def fall_back(
             with replaced_folder(folder) as scratch:
                 manifest = write_bundle(
                     model, target, scratch, precision, name=name, inputs=inputs, outputs=exact,
-                    provenance={**provenance, "edgekd": edgekd.__version__}, notes=(f"{precision}: {why}",),
+                    provenance={**provenance, "edgekd": edgekd.__version__}, notes=(f"{precision}: {why}", *notes),
                 )  # fmt: skip
                 found = _proven(scratch, manifest, model, inputs, exact)
         except (BadInputError, PromiseBrokenError) as error:

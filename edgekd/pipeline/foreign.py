@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from edgekd.bundle import Range
 from edgekd.confined import parsing
 from edgekd.data.ranges import range_of
-from edgekd.errors import BadInputError
+from edgekd.errors import BadInputError, PromiseBrokenError
 from edgekd.files import sha256
 from edgekd.onnx_import.batch import ADVICE as DYNAMIC
 from edgekd.onnx_import.batch import static_batch
 from edgekd.onnx_import.batch_first import outputs_batch_first
 from edgekd.onnx_import.floats import import_float
-from edgekd.onnx_import.inputs import Shapes, read_inputs
+from edgekd.onnx_import.inputs import Shapes, read_inputs, shapes_in
 from edgekd.onnx_import.quantized import holds_integers, import_quantized
 from edgekd.onnx_import.read import read_model
 from edgekd.onnx_import.settings import Settings
@@ -28,6 +28,7 @@ from edgekd.pipeline.fallback import fall_back
 from edgekd.pipeline.parity_evidence import PARITY_INPUTS
 from edgekd.pipeline.refined import described, refine_where_far, rows_of
 from edgekd.quantization.calibrate import Calibration, Calibrator
+from edgekd.quantization.float_fallback import asked_layers
 from edgekd.quantization.qdq import strip_activations
 from edgekd.quantization.refine import Refined
 from edgekd.quantization.scheme import find_scheme, schemes_of
@@ -108,7 +109,8 @@ def export_file(
 
 def _imported(path: Path, target: Target, calibration: Path | None, wishes: Wishes) -> Imported:
     with parsing(path, calibration, "a model that can be imported"):
-        plain = uniform(read_model(path), wishes.settings, wishes.shapes)
+        seen = (lambda model: shapes_in(model, calibration)) if calibration else None
+        plain = uniform(read_model(path), wishes.settings, wishes.shapes, seen)
         inputs = read_inputs(plain.model, calibration, PARITY_INPUTS, plain.batch_axes) if calibration else None
         model, moved = outputs_batch_first(plain.model, inputs)
         quantized = holds_integers(model)
@@ -121,7 +123,17 @@ def _imported(path: Path, target: Target, calibration: Path | None, wishes: Wish
             model = import_float(model, inputs, plain.shapes, slim=wishes.simplify)
         else:
             model, inputs = import_quantized(model, find_scheme(target.scheme), inputs, plain.shapes, PARITY_INPUTS)
-    return Imported(model, quantized, inputs, ranges, (*plain.notes, *moved))
+    notes = (*plain.notes, *moved, *_on_batches(static_batch(plain.model), static_batch(model)))
+    return Imported(model, quantized, inputs, ranges, notes)
+
+
+def _on_batches(given: int | None, built_in: int | None) -> tuple[str, ...]:
+    """What a user has to know of a batch that is built in, in the file as `given` or by the import."""
+    if built_in is None:
+        return ()
+    if given is None:
+        return ("it takes samples one by one: what it makes of one depends on the others of its batch",)
+    return (f"it takes batches of {built_in} alone, which are built in: {DYNAMIC} for others",)
 
 
 def _quantized(imported: Imported, target: Target, how: Calibration, wishes: Wishes) -> Quantized:
@@ -138,23 +150,36 @@ def _quantized(imported: Imported, target: Target, how: Calibration, wishes: Wis
 
 
 def _delivered(path: Path, target: Target, out: Path, imported: Imported, quantized: Quantized) -> dict[str, Any]:
-    """The bundle's report; where even refined int8 proves nothing, that of another precision."""
+    """The bundle's report; where not even refined int8 is proven, that of another precision of a float model."""
     inputs, refined, built_in = imported.inputs, quantized.refined, static_batch(quantized.model)
-    notes = (*imported.notes, *([described(refined)] if refined else []))
-    if built_in:
-        target = target.at_batch(built_in)
-        notes += (f"it takes batches of {built_in} alone, which are built in: {DYNAMIC} for others",)
-    folder = out / f"{path.stem}-{target.name}"
-    provenance = {"source": path.name, "source_sha256": sha256(path)}
-    report = export_and_verify(
-        quantized.model, target, folder, inputs, name=path.stem, provenance=provenance, original=quantized.original,
-        ranges=imported.ranges, notes=notes,
-    )  # fmt: skip
-    if refined is None:
+    target = target.at_batch(built_in) if built_in else target
+    folder, about = out / f"{path.stem}-{target.name}", [described(refined)] if refined else []
+    named: dict[str, Any] = {
+        "name": path.stem,
+        "provenance": {"source": path.name, "source_sha256": sha256(path)},
+        "notes": (*imported.notes, *about),
+    }
+    report: dict[str, Any] = {"refined": rows_of(refined)} if refined else {}
+    try:
+        _require_int8(quantized)
+        report |= export_and_verify(
+            quantized.model, target, folder, inputs, original=quantized.original, ranges=imported.ranges, **named
+        )
+        weak: str | None = report["reason"] if report["parity"] else None
+    except PromiseBrokenError as error:
+        if imported.quantized:
+            raise
+        weak = str(error)
+    if imported.quantized or weak is None:
         return report
-    report |= {"refined": rows_of(refined)}
-    if report["status"] != "unverified" or not report["parity"]:
-        return report
-    return report | fall_back(
-        quantized.original, target, folder, inputs, name=path.stem, provenance=provenance, why=report["reason"]
-    )
+    return report | fall_back(quantized.original, target, folder, inputs, why=weak, **named)
+
+
+def _require_int8(quantized: Quantized) -> None:
+    """Raise PromiseBrokenError where all that int8 could take had to stay in float."""
+    int8, floats = asked_layers(quantized.model)
+    if quantized.refined is not None and floats and not int8:
+        before = quantized.refined.before
+        raise PromiseBrokenError(
+            f"int8 is {before.db:.1f} dB from float, and each of its {floats} layers has to stay there"
+        )

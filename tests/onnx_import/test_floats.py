@@ -222,3 +222,32 @@ def test_the_version_converter_is_held_against_the_original():
     converted = version_converter.convert_version(net(11), 18)
     inputs = feeds(3, 6, 6)
     assert_same(net(11), converted, inputs, SAMPLES)
+
+
+def test_samples_that_depend_on_one_another_go_one_by_one() -> None:
+    """Scaled by the largest value of the whole batch, as spectrograms are."""
+    nodes = [node("ReduceMax", ["x"], ["most"], keepdims=0), node("Div", ["x", "most"], ["y"])]
+    given = feeds(3, 6, 6)
+    plain = import_float(model(nodes, {}), given, {})
+    assert sizes_of(plain.graph.input[0])[0] == 1
+    wanted = given["x"] / given["x"].max(axis=(1, 2, 3), keepdims=True)
+    np.testing.assert_allclose(Reference(plain).run(given)["y"], wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize("batch", ["N", 1])
+def test_rows_of_all_samples_one_after_the_other_get_a_dimension_for_the_samples(batch: int | str) -> None:
+    """As of texts whose characters are classified one by one."""
+    nodes = [node("Relu", ["x"], ["r"]), node("Reshape", ["r", "all"], ["y"])]
+    net = model(nodes, {"all": np.array([-1])}, (batch, 3, 2), output_rank=1)
+    given = feeds(3, 2)
+    plain = import_float(net, given, {})
+    assert sizes_of(plain.graph.output[0])[1:] == [6]
+    np.testing.assert_array_equal(Reference(plain).run(given)["y"], np.maximum(given["x"], 0).reshape(SAMPLES, 6))
+
+
+def test_an_output_without_a_row_for_each_sample_is_refused() -> None:
+    """Three numbers for a batch of four."""
+    nodes = [node("ReduceMax", ["x", "axes"], ["y"], keepdims=0)]
+    net = model(nodes, {"axes": np.array([0, 2, 3])}, (4, 3, 6, 6), output_rank=1)
+    with pytest.raises(BadInputError, match="needs one row for each"):
+        import_float(net, feeds(3, 6, 6), {})

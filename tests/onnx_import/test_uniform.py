@@ -144,3 +144,16 @@ def test_a_branch_on_a_free_size_names_the_sizes_that_decide_it():
     for size, factor in ((2, 0.5), (1, 1)):
         plain = uniform(model, {"sr": 1}, {"x": (size, 3)}).model
         np.testing.assert_array_equal(Reference(plain).run({"x": x})["y"], x * np.float32(factor))
+
+
+def test_sizes_of_samples_decide_a_branch_that_none_are_given_for():
+    """Half where there are three columns: any batch; half for batches of two: those of one are taken, and go whole."""
+    x = random(4, 3)
+    for condition, factor in (({"start": 1}, 0.5), ({"end": 1}, 1)):
+        size = helper.make_node("Shape", ["x"], ["sizes"], **condition)
+        model = branching(TensorProto.FLOAT, [size, helper.make_node("Equal", ["sizes", "two"], ["yes"])])
+        model.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "columns"
+        wide = model.graph.initializer[1]
+        wide.CopyFrom(helper.make_tensor("two", TensorProto.INT64, [1], [3 if factor == 0.5 else 2]))
+        plain = uniform(model, {"sr": 1}, {}, lambda _: {"x": x.shape}).model
+        np.testing.assert_array_equal(Reference(plain).run({"x": x}, batch=1)["y"], x * np.float32(factor))
