@@ -35,8 +35,11 @@ TABLE = {
 }
 EXPECTED_ELSEWHERE = {
     "attention-map",
+    "cwd",
     "embedding",
     "hidden",
+    "ld",
+    "pkd",
     "relation",
 }
 DATA = Data(name="blobs")
@@ -68,7 +71,9 @@ def resnet(width):
 
 def test_no_method_is_left_out():
     missing = set(names("edgekd.distillation")) - TABLE.keys() - EXPECTED_ELSEWHERE
-    assert not missing, f"{sorted(missing)}: add each one's parameters to TABLE, or train it on tokens elsewhere"
+    assert not missing, (
+        f"{sorted(missing)}: add each one's parameters to TABLE, or train it on tokens or maps elsewhere"
+    )
 
 
 @pytest.mark.parametrize("name", TABLE)
