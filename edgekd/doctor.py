@@ -6,20 +6,17 @@ import platform
 import shutil
 from typing import Any
 
-# distribution → (module, what it is for, how to get it)
-_PYTHON = {
-    "torch": ("torch", "teaching and quantisation-aware fine-tuning", "pip install 'edgekd[train]'"),
-    "accelerate": ("accelerate", "the training loop's devices and processes", "pip install 'edgekd[train]'"),
-    "onnxscript": ("onnxscript", "export from torch to ONNX", "pip install 'edgekd[train]'"),
-    "safetensors": ("safetensors", "checkpoints", "pip install 'edgekd[train]'"),
-    "tensorboard": ("tensorboard", "curves of `edgekd run --tensorboard`", "pip install 'edgekd[tensorboard]'"),
-    "torch-pruning": ("torch_pruning", "students narrower than their teachers", "pip install 'edgekd[prune]'"),
-    "onnxruntime": ("onnxruntime", "the reference, and its own backend", "pip install edgekd"),
-    "openvino": ("openvino", "OpenVINO bundles", "pip install 'edgekd[openvino]'"),
-    "ai-edge-litert": ("ai_edge_litert", "TFLite bundles", "pip install 'edgekd[tflite]'"),
-    "tflite-micro": ("tflite_micro", "microcontrollers' bundles (x86-64 Linux)", "pip install 'edgekd[tflm]'"),
-    "tensorrt-rtx": ("tensorrt_rtx", "TensorRT graph check without a GPU", "pip install 'edgekd[trt-check]'"),
-}
+from edgekd.needs import Component
+from edgekd.runtimes import backend_names, find_needs
+
+_LEARN = (
+    Component("torch", "torch", "teaching and quantisation-aware fine-tuning", "train"),
+    Component("accelerate", "accelerate", "the training loop's devices and processes", "train"),
+    Component("onnxscript", "onnxscript", "export from torch to ONNX", "train"),
+    Component("safetensors", "safetensors", "checkpoints", "train"),
+    Component("tensorboard", "tensorboard", "curves of `edgekd run --tensorboard`", "tensorboard"),
+    Component("torch-pruning", "torch_pruning", "students narrower than their teachers", "prune"),
+)
 _PROGRAMS = {
     "ssh": ("devices over ssh", "apt-get install openssh-client"),
     "adb": ("Android devices", "apt-get install adb"),
@@ -29,14 +26,14 @@ _PROGRAMS = {
 def diagnose() -> list[dict[str, Any]]:
     """One row per component: what it is for, its version, or the command that installs it."""
     rows = [{"component": "python", "for": "everything", "found": platform.python_version(), "get it": ""}]
-    for distribution, (module, purpose, command) in _PYTHON.items():
-        found = importlib.metadata.version(distribution) if importlib.util.find_spec(module) else None
-        rows.append(
-            {"component": distribution, "for": purpose, "found": found or "missing", "get it": "" if found else command}
-        )
+    packages = [*_LEARN, *(component for name in backend_names() for component in find_needs(name).components)]
+    for package in {package.distribution: package for package in packages}.values():
+        found = importlib.metadata.version(package.distribution) if importlib.util.find_spec(package.module) else None
+        rows.append(_row(package.distribution, package.purpose, found, package.command))
     for program, (purpose, command) in _PROGRAMS.items():
-        path = shutil.which(program)
-        rows.append(
-            {"component": program, "for": purpose, "found": path or "missing", "get it": "" if path else command}
-        )
+        rows.append(_row(program, purpose, shutil.which(program), command))
     return rows
+
+
+def _row(component: str, purpose: str, found: str | None, command: str) -> dict[str, Any]:
+    return {"component": component, "for": purpose, "found": found or "missing", "get it": "" if found else command}

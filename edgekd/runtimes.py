@@ -1,9 +1,13 @@
-"""What runs a backend's bundles on a device, found by the backend's name; no SDK is imported for it."""
+"""What runs a backend's bundles on a device, and what that needs, by the backend's name; no SDK is imported for it."""
 
 import importlib
+from typing import TYPE_CHECKING
 
+from edgekd.needs import Needs
 from edgekd.plugins import folder_of, folders
-from edgekd.runner.runtime import Runtime
+
+if TYPE_CHECKING:
+    from edgekd.runner.runtime import Runtime
 
 BACKENDS = "edgekd.backends"
 
@@ -18,7 +22,13 @@ def source_of(backend: str) -> str:
     return folder_of(BACKENDS, backend, "backend")
 
 
-def find_runtime(backend: str) -> type[Runtime]:
+def find_runtime(backend: str) -> "type[Runtime]":
     """The class that leaves with a backend's bundles; errors as in `source_of`."""
     runtime: type[Runtime] = importlib.import_module(f"{source_of(backend)}.runtime").RUNTIME
     return runtime
+
+
+def find_needs(backend: str) -> Needs:
+    """What a backend needs; errors as in `source_of`."""
+    needs: Needs = importlib.import_module(f"{source_of(backend)}.needs").NEEDS
+    return needs

@@ -11,7 +11,10 @@ from edgekd.names import FileName, require_file_name
 from edgekd.package_data import TARGETS
 from edgekd.plugins import nearest
 from edgekd.reading import read_toml
+from edgekd.runtimes import backend_names, find_needs
 from edgekd.schema import Cores, Schema
+
+SPECIAL = {"batches": None, "floats": "float32"}  # what only some backends understand, and what it is else
 
 
 class Limits(Schema):
@@ -48,8 +51,9 @@ class Target(Schema):
 
     `prepare` says, step by step, what makes a run on the device fair; `sources` where `facts` and `prepare` are from.
 
-    For TensorRT alone: `batches` are the smallest and the largest batch that its engine takes (else `batch` alone;
-    `batch` is what it is tuned for), `floats` the type of what is not int8.
+    For backends that understand them (`needs.target_keys`), such as TensorRT: `batches` are the smallest and the
+    largest batch that its engine takes (else `batch` alone; `batch` is what it is tuned for), `floats` the type of what
+    is not int8.
     """
 
     name: FileName
@@ -70,10 +74,12 @@ class Target(Schema):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.backend != "tensorrt" and (self.batches or self.floats != "float32"):
-            raise ValueError(
-                f"batches and floats are for the backend tensorrt; {self.backend} takes any batch in float32"
-            )
+        for key in (key for key, usual in SPECIAL.items() if getattr(self, key) != usual):
+            takers = [name for name in backend_names() if key in find_needs(name).target_keys]
+            if self.backend not in takers:
+                raise ValueError(
+                    f"{key} is for the backend {' or '.join(takers)}; {self.backend} takes any batch in float32"
+                )
         if self.batches and not self.batches[0] <= self.batch <= self.batches[1]:
             raise ValueError(f"batches: {list(self.batches)} leave out the batch, {self.batch}")
         return self

@@ -21,7 +21,7 @@ from edgekd.files import write_json
 from edgekd.package_data import EXPORT
 from edgekd.runner.judge import float_step, rms
 from edgekd.runner_source import RUNNER, write_runner
-from edgekd.runtimes import find_runtime
+from edgekd.runtimes import find_needs, find_runtime
 from edgekd.schema import TaskSpec
 from edgekd.target import Target
 
@@ -142,4 +142,6 @@ def _sealed(folder: Path, manifest: Manifest, compiled: tuple[str, ...]) -> Mani
 
 def _readme(manifest: Manifest) -> str:
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)
-    return environment.from_string((EXPORT / f"{README}.j2").read_text(encoding="utf-8")).render(manifest=manifest)
+    return environment.from_string((EXPORT / f"{README}.j2").read_text(encoding="utf-8")).render(
+        manifest=manifest, package=find_needs(manifest.backend).package
+    )

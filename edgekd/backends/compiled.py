@@ -37,16 +37,11 @@ class Compiled:
 class Backend(Protocol):
     """What `compile.py` in a folder of `edgekd.backends` offers; the folder's name is the backend's.
 
-    EXTRA is the pip extra that holds its SDK (None: the base install).
-
-    It may have four more: PRECISIONS, if it compiles others than `PLAIN` (from the float model); FLOAT_VARIANTS
+    It may have three more: PRECISIONS, if it compiles others than `PLAIN` (from the float model); FLOAT_VARIANTS
     (label → runtime options), other arithmetic that its runtime offers for the float model, timed in rows of their
-    own; STAND_IN, where the runner only stands in for the device: what ran, in one line (nothing is timed); and
-    `check(model)`, what can be said of a QDQ graph that no device has run: {"int8", "total": layers, "label": what was
-    checked, in one line}.
+    own; and `check(model)`, what can be said of a QDQ graph that no device has run: {"int8", "total": layers, "label":
+    what was checked, in one line}.
     """
-
-    EXTRA: str | None
 
     def compile(self, model: onnx.ModelProto, target: Target, folder: Path, precision: Precision) -> Compiled:
         """Write the model for its runtime into `folder`: `model` is QDQ for int8, plain for float.

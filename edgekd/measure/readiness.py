@@ -5,25 +5,23 @@ from contextlib import closing
 from typing import Any
 
 from edgekd.devices import Device, open_device
+from edgekd.measure.device_python import INVENTORY, Python, how_to_get, how_to_get_numpy, is_jetson, wanted_modules
 from edgekd.measure.facts import SECTION, Machine, machine_facts, sections
 from edgekd.measure.gpu import Gpu
 from edgekd.measure.protocol import parse, runner_on
 from edgekd.measure.records import Version
-from edgekd.measure.runtimes import INVENTORY, MODULES, RUNTIMES, Python, how_to_get, how_to_get_numpy, is_jetson
 from edgekd.measure.target_check import mismatches
 from edgekd.measure.telemetry import Telemetry, watch
+from edgekd.needs import Accelerator
+from edgekd.runtimes import backend_names, find_needs
 from edgekd.target import Target, load_target
 
 NO_PYTHON = "Python 3.8 or newer; name it by ?python=PATH, or do without by ?runner=FOLDER"
 BUSY = 0.05  # of the time; an idle GPU does not compute
-NODES = {  # OpenVINO's device → the nodes by which it is reached, and how to get them
-    "GPU": ("/dev/dri/renderD", "sudo apt-get install intel-opencl-icd"),
-    "NPU": ("/dev/accel/accel", "the driver of https://github.com/intel/linux-npu-driver, Linux 6.6 or newer"),
-}
 SCRIPT = f"""
-echo; echo "{SECTION}inventory"; code=$1; shift; "$0" -c "$code" "$@" 2>/dev/null
+echo; echo "{SECTION}inventory"; code=$1; nodes=$2; shift 2; "$0" -c "$code" "$@" 2>/dev/null
 echo; echo "{SECTION}load"; cat /proc/loadavg 2>/dev/null
-echo; echo "{SECTION}nodes"; for node in /dev/accel/accel* /dev/dri/renderD*; do
+echo; echo "{SECTION}nodes"; for node in $nodes; do
 if [ -r "$node" ] && [ -w "$node" ]; then echo "$node: open"; elif [ -e "$node" ]; then echo "$node: closed"; fi; done
 true
 """
@@ -43,14 +41,17 @@ def examine(device: Device, target: Target | None = None) -> dict[str, Any]:
     Raises DeviceError when the device is lost.
     """
     machine = machine_facts(device)
-    said = sections(device.run(["sh", "-c", SCRIPT, device.python, INVENTORY, *MODULES], timeout=120).stdout)
+    asked = [device.python, INVENTORY, _nodes(), *wanted_modules()]
+    said = sections(device.run(["sh", "-c", SCRIPT, *asked], timeout=120).stdout)
     python = Python.of(device.python, machine, said["inventory"])
     with watch(device) as watched:
         pass
     if device.runner:
-        components, backends = _by_itself(device, target), ["tflite"]
+        backends = [name for name in backend_names() if find_needs(name).without_python]
+        components = _by_itself(device, backends, target)
     else:
-        components, backends = _components(machine, python, target), [target.backend] if target else list(RUNTIMES)
+        backends = [target.backend] if target else backend_names()
+        components = _components(machine, python, backends)
     components += _accelerator(machine, target, said["nodes"]) if target else []
     return {
         "device": device.uri,
@@ -68,13 +69,19 @@ def _ready(components: Rows, backends: Sequence[str]) -> bool:
     return not missing - set(backends) and not set(backends) <= missing
 
 
-def _components(machine: Machine, python: Python, target: Target | None) -> Rows:
+def _nodes() -> str:
+    """Patterns of the device nodes by which accelerators are reached, for a shell."""
+    accelerators = [one for name in backend_names() for one in find_needs(name).accelerators]
+    return " ".join(f"{one.node}*" for one in accelerators if one.node)
+
+
+def _components(machine: Machine, python: Python, backends: Sequence[str]) -> Rows:
     version = machine.python if python.new_enough else None
     rows = [
         _component("python", "the runner", version, NO_PYTHON),
         _component("numpy", "the runner", python.modules.get("numpy"), how_to_get_numpy(python)),
     ]
-    for backend in [target.backend] if target else RUNTIMES:
+    for backend in backends:
         advice = how_to_get(backend, python, machine)
         rows.append(_component(backend, f"{backend} bundles", python.found(backend), advice))
     if python.managed and any(python.pip in row["get it"] for row in rows):
@@ -85,26 +92,28 @@ def _components(machine: Machine, python: Python, target: Target | None) -> Rows
 
 def _accelerator(machine: Machine, target: Target, nodes: str) -> Rows:
     """What a target computes on besides the CPU."""
-    if target.backend == "tensorrt":
-        found = machine.gpu or ("of the Jetson" if is_jetson(machine) else None)
-        return [_component("GPU", "TensorRT", found, "NVIDIA's driver: `nvidia-smi` has to list the GPU")]
-    wanted = str(target.runtime.get("device", "CPU"))
-    if target.backend != "openvino" or wanted not in NODES:
-        return []
-    path, advice = NODES[wanted]
-    there = [line for line in nodes.splitlines() if line.startswith(path)]
+    needs = find_needs(target.backend)
+    wanted = [one for one in needs.accelerators if one.wanted(target.runtime)]
+    return [_component(one.name, needs.title, *_reached(one, machine, nodes)) for one in wanted]
+
+
+def _reached(accelerator: Accelerator, machine: Machine, nodes: str) -> tuple[str | None, str]:
+    """By what an accelerator is reached, if it is, and what to do if it is not."""
+    if accelerator.node is None:
+        return machine.gpu or ("of the Jetson" if is_jetson(machine) else None), accelerator.get
+    there = [line for line in nodes.splitlines() if line.startswith(accelerator.node)]
     usable = next((line.partition(":")[0] for line in there if line.endswith("open")), None)
-    return [_component(wanted, "OpenVINO", usable, "sudo usermod -aG render $USER" if there else advice)]
+    return usable, accelerator.closed if there else accelerator.get
 
 
-def _by_itself(device: Device, target: Target | None) -> Rows:
-    """What a runner without Python has to offer: TensorFlow Lite, if its library loads there."""
-    with runner_on(device, "tflite") as runner:
+def _by_itself(device: Device, backends: Sequence[str], target: Target | None) -> Rows:
+    """What a runner without Python has to offer, if its library loads there."""
+    with runner_on(device, backends[0]) as runner:
         answer = parse(device.run([*runner, "--version"], timeout=60))
     there = answer.every("version", Version)[0] if answer.end.ok else None
     found = f"{there.runtime} {there.runtime_version}" if there else None
-    rows = [_component("tflite", "tflite bundles", found, answer.end.error or "")]
-    if target and target.backend != "tflite":
+    rows = [_component(name, f"{name} bundles", found, answer.end.error or "") for name in backends]
+    if target and target.backend not in backends:
         rows.append(_component(target.backend, f"{target.backend} bundles", None, "it takes run.py: drop ?runner="))
     return rows
 

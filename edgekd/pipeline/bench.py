@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edgekd.backends import stand_in
 from edgekd.bundle import Manifest, load_bundle
 from edgekd.devices import Device
 from edgekd.errors import BadInputError
@@ -19,6 +18,7 @@ from edgekd.measure.strict import COUNT, SECONDS, strict
 from edgekd.pipeline.fleet import Member, Outcome, SharedProgress, on_each, parse_devices, raise_if_all_failed
 from edgekd.pipeline.verify import Arrays, EvalResult, EvalSet, beyond_host, eval_set_for
 from edgekd.progress import SILENT, Reporter
+from edgekd.runtimes import find_needs
 
 _SHOWN = ("precision", "scenario", "batch", "threads", "affinity", "missing")
 _LATENCY = (
@@ -61,7 +61,7 @@ def bench_bundles(
     for name, manifest in manifests.items():
         if batch is not None and manifest.fixed_batch not in {None, batch}:
             raise BadInputError(f"{name}: it takes batches of {manifest.fixed_batch} alone, not {batch}")
-    timed = [name for name, manifest in manifests.items() if not stand_in(manifest.backend)]
+    timed = [name for name, manifest in manifests.items() if not find_needs(manifest.backend).stand_in]
     eval_sets = {
         name: eval_set_for(Path(name), manifest, data, reporter, any_range)
         for name, manifest in manifests.items()
@@ -119,7 +119,7 @@ class _Trial:
 
     def _size(self, device: Device, name: str) -> dict[str, Any]:
         found = footprint(device, Path(name)).model_dump(mode="json")
-        shown = {"bundle": name, "executed": stand_in(self.manifests[name].backend)} | found
+        shown = {"bundle": name, "executed": find_needs(self.manifests[name].backend).stand_in} | found
         result = self._evaluate(device, name)
         return shown | ({result.metric: result.value} if result else {})
 

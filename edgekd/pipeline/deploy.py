@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edgekd.backends import find_backend, stand_in
+from edgekd.backends import find_backend
 from edgekd.backends.assemble import write_bundle
 from edgekd.backends.compiled import PLAIN, Precision
 from edgekd.backends.reference import Reference
@@ -31,7 +31,7 @@ from edgekd.progress import Reporter
 from edgekd.quantization.qdq import strip_activations
 from edgekd.recipe import Recipe
 from edgekd.runner_source import parts_of
-from edgekd.runtimes import source_of
+from edgekd.runtimes import find_needs, source_of
 from edgekd.target import Target
 from edgekd.tasks import spec_of
 
@@ -95,8 +95,8 @@ def deploy(context: DeployContext, target: Target, references: Mapping[str, floa
         if uri is None:
             return entry | _ahead_of_time(context, target)
         with closing(open_device(uri)) as device:
-            found = _execute(context, target, bundles, device, timed and not stand_in(target.backend))
-            return entry | found | {"reason": found["reason"] or stand_in(target.backend)}
+            found = _execute(context, target, bundles, device, timed and not find_needs(target.backend).stand_in)
+            return entry | found | {"reason": found["reason"] or find_needs(target.backend).stand_in}
     except (MissingExtraError, MissingRuntimeError) as error:
         return entry | {"status": "skipped", "reason": str(error)}
     except (BadInputError, DeviceError) as error:

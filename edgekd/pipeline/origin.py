@@ -8,13 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import edgekd
+from edgekd.runtimes import backend_names, find_needs
 from edgekd.schema import Schema
 
-# The distributions that compute numbers, by the module that is imported of them.
-LIBRARIES = {
-    "torch": "torch", "onnx": "onnx", "onnxruntime": "onnxruntime", "openvino": "openvino",
-    "ai_edge_litert": "ai-edge-litert", "tflite_micro": "tflite-micro", "tensorrt_rtx": "tensorrt-rtx",
-}  # fmt: skip
 _CPUS = Path("/proc/cpuinfo")
 
 
@@ -41,14 +37,21 @@ def origin() -> Origin:
 
 def versions() -> dict[str, str]:
     """Return what computed the numbers, by distribution, as it is installed."""
-    found = {name: _version(name) for name in ("edgekd", *LIBRARIES.values(), "numpy")}
+    found = {name: _version(name) for name in ("edgekd", *_libraries().values(), "numpy")}
     return {"python": platform.python_version()} | {name: number for name, number in found.items() if number}
 
 
 def library_versions(modules: Iterable[str]) -> dict[str, str]:
     """Return the versions, without build suffix, of those libraries of which `modules` are imported."""
-    found = {LIBRARIES[module]: _version(LIBRARIES[module]) for module in sorted(modules) if module in LIBRARIES}
+    known = _libraries()
+    found = {known[module]: _version(known[module]) for module in sorted(modules) if module in known}
     return {name: number.partition("+")[0] for name, number in found.items() if number}
+
+
+def _libraries() -> dict[str, str]:
+    """The distributions that compute numbers, by the module that is imported of them."""
+    components = [component for name in backend_names() for component in find_needs(name).components]
+    return {"torch": "torch", "onnx": "onnx"} | {one.module: one.distribution for one in components}
 
 
 @cache

@@ -4,6 +4,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -12,9 +13,11 @@ import onnx
 import pytest
 from onnx import helper
 
-from edgekd.backends import backend_names, find_backend
+from edgekd import backends
+from edgekd.backends import find_backend
 from edgekd.backends.reference import Reference
 from edgekd.errors import BadInputError, MissingExtraError
+from edgekd.runtimes import backend_names, find_needs, find_runtime
 from edgekd.target import Target, builtin_targets, load_target
 from tests import factories
 
@@ -35,8 +38,19 @@ def target(backend: str, **more: object) -> Target:
     return load_target(f"x86-{backend}").model_copy(update=more)
 
 
-def test_helper_modules_are_no_backends() -> None:
-    assert backend_names() == ["onnxruntime", "openvino", "tensorrt", "tflite", "tflm"]
+def test_a_folder_is_a_backend_and_a_module_is_none() -> None:
+    folder = Path(backends.__path__[0])
+    assert backend_names() == sorted(path.parent.name for path in folder.glob("*/compile.py"))
+    assert all((folder / name / part).is_file() for name in backend_names() for part in ("runtime.py", "needs.py"))
+
+
+@pytest.mark.parametrize("name", backend_names())
+def test_what_a_backend_needs_is_an_extra(name: str) -> None:
+    """The base install's, or one of `pyproject.toml`: what doctor tells to install is what pip knows."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"] | {None: project["dependencies"]}
+    for component in find_needs(name).components:
+        assert any(needed.startswith(component.distribution) for needed in extras[component.extra])
 
 
 @pytest.mark.parametrize("name", ["openvin", "parity", "compiled"])
@@ -47,12 +61,12 @@ def test_an_unknown_backend_names_the_known(name: str) -> None:
 
 def test_every_builtin_target_has_its_backend() -> None:
     for name in builtin_targets():
-        tolerance = find_backend(load_target(name).backend).TOLERANCE
+        tolerance = find_runtime(load_target(name).backend).TOLERANCE
         assert set(tolerance) <= {"max_steps", "p999_steps", "agreement"}
 
 
 def test_listing_backends_loads_no_sdk() -> None:
-    code = "import sys, json, edgekd.backends as b; b.backend_names(); print(json.dumps(sorted(sys.modules)))"
+    code = "import sys, json, edgekd.runtimes as b; b.backend_names(); print(json.dumps(sorted(sys.modules)))"
     loaded = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
     assert not {"openvino", "ai_edge_litert", "tensorrt_rtx", "tflite_micro", "torch"} & set(loaded)
 

@@ -5,18 +5,21 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from edgekd.backends.onnxruntime import needs
 from edgekd.cli import app
 from edgekd.devices import Device, open_device
 from edgekd.errors import BadInputError
 from edgekd.measure.readiness import examine
-from edgekd.measure.runtimes import RUNTIMES
+from edgekd.needs import Way
 from edgekd.runner_source import runner_source
+from edgekd.runtimes import backend_names, find_needs
 from edgekd.target import Target, load_target
 
 
@@ -41,7 +44,8 @@ def test_this_machine_is_ready_for_what_is_installed_here(device: Device) -> Non
 
 
 def test_a_runtime_and_a_feature_that_are_missing_are_named(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(RUNTIMES, "onnxruntime", (("no_such_runtime",), "{pip} install no-such-runtime"))
+    absent = replace(needs.NEEDS, modules=("no_such_runtime",), ways=(Way("{pip} install no-such-runtime"),))
+    monkeypatch.setattr(needs, "NEEDS", absent)
     facts = {"isa": ["sve2", "avx2|asimd"]}
     target = {"name": "other", "title": "", "backend": "onnxruntime", "scheme": "int8-asymmetric", "facts": facts}
     found = examine(device, Target.parse(target, "here"))
@@ -57,7 +61,7 @@ def test_a_device_without_python_is_not_ready_and_told_how_to_name_one(device: D
     device.python = "/no/python"
     found = examine(device)
     assert not found["ready"]
-    assert [row["found"] for row in found["components"]] == ["missing"] * (2 + len(RUNTIMES))
+    assert [row["found"] for row in found["components"]] == ["missing"] * (2 + len(backend_names()))
     assert "?python=PATH" in found["components"][0]["get it"]
 
 
@@ -71,12 +75,12 @@ def test_a_python_without_numpy_is_not_enough(tmp_path: Path, device: Device) ->
     assert (components["numpy"]["found"] != "missing") is has
 
 
-@pytest.mark.parametrize("backend", RUNTIMES)
+@pytest.mark.parametrize("backend", backend_names())
 def test_runtimes_are_got_as_the_runner_says(backend: str) -> None:
-    command = RUNTIMES[backend][1].partition("{pip} install ")[2] or "tensorrt"
-    modules, runner = RUNTIMES[backend][0], runner_source(backend)
-    assert all(module in runner for module in modules)
-    assert backend == "tensorrt" or f"pip install {command}" in runner
+    needed, runner = find_needs(backend), runner_source(backend)
+    assert all(module in runner for module in needed.modules)
+    command = needed.ways[0].told.partition("{pip} install ")[2]
+    assert (f"pip install {command}" if command else "it comes with JetPack") in runner
 
 
 def test_power_modes_and_thermal_states_are_shown(

@@ -11,7 +11,6 @@ from edgekd.quantization.float_fallback import float_layers
 from edgekd.quantization.weight_only import dynamic_range, int8_tables
 from edgekd.target import Target
 
-EXTRA = None
 PRECISIONS: tuple[Precision, ...] = (*PLAIN, "dynamic-range")
 
 MODEL = "model.onnx"

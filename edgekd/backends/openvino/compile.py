@@ -15,7 +15,6 @@ from edgekd.quantization.float_fallback import float_layers
 from edgekd.quantization.weight_only import int8_tables, int8_weights
 from edgekd.target import Target
 
-EXTRA = "openvino"
 PRECISIONS: tuple[Precision, ...] = (*PLAIN, "dynamic-range")
 # What the runtime makes of the float model when it is left alone: bf16 on some CPUs, f16 on others.
 FLOAT_VARIANTS = {"default": {"precision": "default"}}
@@ -55,7 +54,7 @@ def _sdk() -> Any:
         import openvino
         import openvino.frontend
     except ImportError as error:
-        raise MissingExtraError(EXTRA) from error
+        raise MissingExtraError("openvino") from error
     return openvino
 
 

@@ -12,8 +12,6 @@ from edgekd.backends.tensorrt.half import half_islands
 from edgekd.backends.tensorrt.lint import lint, notes_or_raise
 from edgekd.target import Target
 
-EXTRA = None
-
 MODEL = "model.onnx"
 
 

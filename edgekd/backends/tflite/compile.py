@@ -9,7 +9,6 @@ from edgekd.backends.compiled import PLAIN, Compiled, Precision
 from edgekd.errors import MissingExtraError
 from edgekd.target import Target
 
-EXTRA = "tflite"
 PRECISIONS: tuple[Precision, ...] = (*PLAIN, "float16", "dynamic-range")
 
 MODEL = "model.tflite"
@@ -21,7 +20,7 @@ def compile(model: onnx.ModelProto, target: Target, folder: Path, precision: Pre
     Raises BadInputError naming the node and op that has no TFLite form, MissingExtraError without LiteRT.
     """
     if find_spec("ai_edge_litert") is None:
-        raise MissingExtraError(EXTRA)
+        raise MissingExtraError("tflite")
     from edgekd.backends.tflite.convert import convert
 
     converted = convert(model, target, precision)

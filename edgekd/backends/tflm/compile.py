@@ -9,9 +9,7 @@ from edgekd.backends.compiled import Compiled, Precision
 from edgekd.errors import MissingExtraError
 from edgekd.target import Target
 
-EXTRA = "tflm"
 PRECISIONS: tuple[Precision, ...] = ("int8",)
-STAND_IN = "run on the host by TFLite-Micro's reference kernels: no latency is claimed of a microcontroller"
 
 
 def compile(model: onnx.ModelProto, target: Target, folder: Path, precision: Precision) -> Compiled:  # noqa: A001
@@ -21,7 +19,7 @@ def compile(model: onnx.ModelProto, target: Target, folder: Path, precision: Pre
     target does not have; MissingExtraError without TFLite-Micro.
     """
     if find_spec("ai_edge_litert") is None or find_spec("tflite_micro") is None:
-        raise MissingExtraError(EXTRA)
+        raise MissingExtraError("tflm")
     from edgekd.backends.tflm.build import build
 
     return build(model, target, folder)

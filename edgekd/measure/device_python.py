@@ -4,17 +4,9 @@ import json
 from dataclasses import dataclass, field
 
 from edgekd.measure.facts import Machine
+from edgekd.runtimes import backend_names, find_needs
 
 OLDEST = (3, 8)
-RUNTIMES = {  # backend → (modules, the first that is there will do; how to get one)
-    "tflite": (("ai_edge_litert", "tflite_runtime"), "{pip} install ai-edge-litert"),
-    "onnxruntime": (("onnxruntime",), "{pip} install onnxruntime"),
-    "openvino": (("openvino",), "{pip} install openvino"),
-    "tensorrt": (("tensorrt",), "it comes with JetPack; elsewhere {pip} install tensorrt"),
-    "tflm": (("tflite_micro",), "{pip} install --pre tflite-micro (x86-64 Linux)"),
-}
-MODULES = ("numpy", *(module for modules, _ in RUNTIMES.values() for module in modules))
-LITERT_FROM, TFLITE_RUNTIME_UNTIL = (3, 9), (3, 11)  # CPythons that there are wheels for
 INVENTORY = """
 import importlib.metadata as m, importlib.util as u, json, os, sys, sysconfig
 found = {}
@@ -63,20 +55,19 @@ class Python:
 
     def found(self, backend: str) -> str | None:
         """The runtime that runs a backend's bundles, with its version."""
-        there = (module for module in RUNTIMES[backend][0] if module in self.modules)
+        there = (module for module in find_needs(backend).modules if module in self.modules)
         return next((f"{module} {self.modules[module]}" for module in there), None)
+
+
+def wanted_modules() -> list[str]:
+    """What an inventory looks for: the modules of all backends."""
+    return ["numpy", *(module for name in backend_names() for module in find_needs(name).modules)]
 
 
 def how_to_get(backend: str, python: Python, machine: Machine) -> str:
     """The command for this device, or why there is none."""
-    small = python.bits == 32
-    if backend == "tflite" and (small or python.version < LITERT_FROM):
-        return _tflite_runtime(python)
-    if backend in ("onnxruntime", "openvino") and small:
-        return "no wheel for a 32-bit Python: take a 64-bit system, or a target with TFLite"
-    if backend == "tensorrt" and is_jetson(machine):
-        return "sudo apt-get install python3-libnvinfer (of JetPack; for the Python of the system)"
-    return RUNTIMES[backend][1].format(pip=python.pip)
+    way = find_needs(backend).way(python.version, python.bits, is_jetson(machine))
+    return way.told.format(pip=python.pip, python=".".join(map(str, python.version)))
 
 
 def how_to_get_numpy(python: Python) -> str:
@@ -87,10 +78,3 @@ def how_to_get_numpy(python: Python) -> str:
 def is_jetson(machine: Machine) -> bool:
     """By its kernel: a carrier board may have any name."""
     return machine.kernel.endswith("-tegra") or "jetson" in machine.cpu.lower()
-
-
-def _tflite_runtime(python: Python) -> str:
-    if python.version > TFLITE_RUNTIME_UNTIL:
-        here = ".".join(map(str, python.version))
-        return f"no wheel for a 32-bit Python {here}: take one from 3.8 to 3.11 (?python=), or none (?runner=)"
-    return f"{python.pip} install tflite-runtime 'numpy<2'"

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from edgekd.measure.device_python import Python, how_to_get, how_to_get_numpy
 from edgekd.measure.facts import Machine
-from edgekd.measure.runtimes import Python, how_to_get, how_to_get_numpy
 
 
 def machine(python: str = "3.11.2", **more: Any) -> Machine:

@@ -1,0 +1,92 @@
+"""What a backend needs of the machines that compile for it and that run its bundles; data alone."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Component:
+    """A Python package that `doctor` shows: what it is for on this machine, and the pip extra that holds it.
+
+    Without an extra it is one of the base install's, unless `get` is a command of its own.
+    """
+
+    distribution: str
+    module: str
+    purpose: str
+    extra: str | None = None
+    get: str = ""
+
+    @property
+    def command(self) -> str:
+        """What installs it."""
+        return self.get or (f"pip install 'edgekd[{self.extra}]'" if self.extra else "pip install edgekd")
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a device gets a runtime, or why it cannot: `{pip}` and `{python}` are its installer and version.
+
+    It fits a Python of `bits` from the version `since` to the version `until`; `jetson`: on those boards alone.
+    """
+
+    told: str
+    bits: int | None = None
+    since: tuple[int, ...] = ()
+    until: tuple[int, ...] | None = None
+    jetson: bool = False
+
+    def fits(self, version: tuple[int, ...], bits: int, jetson: bool) -> bool:
+        """Whether it is a way for a device's Python."""
+        there = self.since <= version and (self.until is None or version <= self.until)
+        return there and self.bits in (None, bits) and jetson >= self.jetson
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """What a target computes on besides the CPU: one of NVIDIA's GPUs, or whatever is reached by nodes below `node`.
+
+    Only targets need it whose runtime option `device` is its name, unless `always`. `get` says how a device gets it,
+    `closed` what to do where its node is there, but not for this user.
+    """
+
+    name: str
+    get: str
+    node: str | None = None
+    closed: str = "sudo usermod -aG render $USER"
+    always: bool = False
+
+    def wanted(self, options: Mapping[str, object]) -> bool:
+        """Whether runtime options ask for it."""
+        return self.always or options.get("device") == self.name
+
+
+@dataclass(frozen=True)
+class Needs:
+    """All that is known of a backend outside of its folder.
+
+    Attributes:
+        title: the runtime, as people call it.
+        package: what a device gets besides Python and numpy, in a word.
+        modules: of a device's Python; the first that is there will do.
+        ways: how a device gets one of them: the first that fits is told, else the last.
+        components: what compiling, or checking, takes here.
+        accelerators: what its targets may compute on besides the CPU.
+        stand_in: where the runner only stands in for the device: what ran, in one line; nothing is timed then.
+        without_python: whether the C runner runs its bundles, too.
+        target_keys: keys of a target that it alone understands: `batches`, `floats`.
+    """
+
+    title: str
+    package: str
+    modules: tuple[str, ...]
+    ways: tuple[Way, ...]
+    components: tuple[Component, ...] = ()
+    accelerators: tuple[Accelerator, ...] = ()
+    stand_in: str | None = None
+    without_python: bool = False
+    target_keys: frozenset[str] = frozenset()
+
+    def way(self, version: tuple[int, ...], bits: int, jetson: bool) -> Way:
+        """How a device with such a Python gets a runtime."""
+        return next((way for way in self.ways if way.fits(version, bits, jetson)), self.ways[-1])
