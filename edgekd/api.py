@@ -12,8 +12,7 @@ import onnx
 from torch import nn
 
 from edgekd.data import Dataset, as_dataset, prepare
-from edgekd.distillation import Builds, Method, checked
-from edgekd.distillation.kd import KD
+from edgekd.distillation import Builds, Method, checked, load_methods
 from edgekd.errors import BadInputError
 from edgekd.files import digest
 from edgekd.names import require_file_name
@@ -24,14 +23,14 @@ from edgekd.pipeline.export import export_and_verify
 from edgekd.pipeline.fine_tune import calibration, freeze_observers, recalibrate_batchnorm, simulated
 from edgekd.pipeline.parity_evidence import PARITY_INPUTS
 from edgekd.pipeline.score import agree, doubt_teacher, score, try_out
-from edgekd.pipeline.summary import bought
+from edgekd.pipeline.summary import bought, scales
 from edgekd.progress import Reporter
 from edgekd.quantization import qat
 from edgekd.quantization.scheme import Scheme, find_scheme
 from edgekd.recipe import Data, Quantization, Training
 from edgekd.reporting.tables import learned, text
 from edgekd.target import load_target
-from edgekd.tasks import spec_of
+from edgekd.tasks import Task, spec_of
 from edgekd.training import CachedTeacher, Distill, LabelLoss, Teacher, evaluate, teacher_taps
 from edgekd.training import train as learn
 from edgekd.training.loop import OnProgress
@@ -87,6 +86,7 @@ def train(
     model: nn.Module,
     data: Any,
     *,
+    task: str | Task | None = None,
     training: Training | None = None,
     augmentation: Sequence[str] = (),
     seed: int = 0,
@@ -94,7 +94,9 @@ def train(
     any_range: bool = False,
 ) -> nn.Module:
     """Train `model`, in place, on labels alone, as `distill` does: a teacher, or the control that a student needs."""
-    job = _TrainingJob(as_dataset(data, seed, any_range=any_range), tuple(augmentation), seed, training or Training())
+    job = _TrainingJob(
+        as_dataset(data, seed, task=task, any_range=any_range), tuple(augmentation), seed, training or Training()
+    )
     job.learn(model, None, (), 1.0, folder)
     return model
 
@@ -103,8 +105,9 @@ def distill(
     teacher: nn.Module,
     student: nn.Module,
     data: Any,
-    losses: Sequence[Method] = (KD(),),
+    losses: Sequence[Method] | None = None,
     *,
+    task: str | Task | None = None,
     cross_entropy: float = 0.1,
     training: Training | None = None,
     augmentation: Sequence[str] = (),
@@ -114,13 +117,17 @@ def distill(
 ) -> nn.Module:
     """Teach `student`, in place, and return it with the weights that were best on the validation split.
 
-    `data` is an `edgekd.data.Dataset` or ((x_train, y_train), (x_test, y_test)): uint8 images or floats, (N, C, …).
+    `data` is an `edgekd.data.Dataset` or ((x_train, y_train), (x_test, y_test)): uint8 images or floats, (N, C, …), and
+    labels as the `task` has them: a name (`edgekd tasks`), by default the data set's own or classification, or a Task.
+    Without `losses` the task's own method teaches.
     Splits in different number formats are refused unless `any_range`. With a `folder` the same call continues what was
     interrupted. Both networks stay on the device that accelerate
     chose, such as a GPU. Raises BadInputError for data or layers that do not fit, PromiseBrokenError when training
     diverges.
     """
-    job = _TrainingJob(as_dataset(data, seed, any_range=any_range), tuple(augmentation), seed, training or Training())
+    job = _TrainingJob(
+        as_dataset(data, seed, task=task, any_range=any_range), tuple(augmentation), seed, training or Training()
+    )
     job.learn(student, teacher, losses, cross_entropy, folder)
     return student
 
@@ -131,6 +138,7 @@ def compare(
     data: Any,
     scratch: nn.Module | None = None,
     *,
+    task: str | Task | None = None,
     seed: int = 0,
     any_range: bool = False,
 ) -> Comparison:
@@ -138,10 +146,10 @@ def compare(
 
     `scratch` is the same student, from the same weights, trained without the teacher.
     """
-    dataset = as_dataset(data, seed, any_range=any_range)
+    dataset = as_dataset(data, seed, task=task, any_range=any_range)
     taught = score(student, dataset) | {"agreement": agree(student, teacher, dataset)}
     alone = [] if scratch is None else [score(scratch, dataset)]
-    return Comparison({"metric_name": dataset.metric.name, **bought(dataset, score(teacher, dataset), alone, [taught])})
+    return Comparison({**scales(dataset), **bought(dataset, score(teacher, dataset), alone, [taught])})
 
 
 def quantize(
@@ -150,7 +158,8 @@ def quantize(
     data: Any,
     teacher: nn.Module | None = None,
     *,
-    losses: Sequence[Method] = (KD(),),
+    task: str | Task | None = None,
+    losses: Sequence[Method] | None = None,
     cross_entropy: float = 0.1,
     training: Training | None = _FINE_TUNING,
     keep_float: Sequence[str] = (),
@@ -168,7 +177,7 @@ def quantize(
     calibration costs no more of the metric.
     Raises BadInputError for options that do not fit and, naming the line, for a model that cannot be exported.
     """
-    dataset, found = as_dataset(data, seed, any_range=any_range), find_scheme(scheme)
+    dataset, found = as_dataset(data, seed, task=task, any_range=any_range), find_scheme(scheme)
     settings = _settings(training, keep_float, max_drop, options)
     samples, original, module = calibration(dataset, seed), None, None
     kept: tuple[str, ...] = ()
@@ -178,7 +187,7 @@ def quantize(
         graph, kept = mixed.model, mixed.kept
     if training is not None:
         module = simulated(student, found, samples, settings, map(escape, kept))
-        plain = [method for method in losses if not isinstance(method, Builds)]
+        plain = None if losses is None else [method for method in losses if not isinstance(method, Builds)]
         job = _TrainingJob(dataset, tuple(augmentation), seed, training)
         job.learn(module, teacher, plain, cross_entropy, folder, freeze_observers)
         recalibrate_batchnorm(module, dataset, samples)
@@ -214,7 +223,7 @@ def export(quantized: Quantized, target: str, out: Path | str = "bundles", *, na
         name=name,
         provenance={"student_sha256": weights_digest(quantized.student)},
         preprocessing=data.preprocessing,
-        labels=data.classes,
+        labels=data.classes if data.task.by_class else (),
         ranges={} if data.input_range is None else {"input": data.input_range},
         task=spec_of(data.task),
     )
@@ -241,7 +250,7 @@ class _TrainingJob:
         self,
         model: nn.Module,
         teacher: nn.Module | None,
-        losses: Sequence[Method],
+        losses: Sequence[Method] | None,
         cross_entropy: float,
         folder: Path | None,
         on_progress: OnProgress | None = None,
@@ -267,14 +276,14 @@ class _TrainingJob:
         self,
         model: nn.Module,
         teacher: nn.Module | None,
-        losses: Sequence[Method],
+        losses: Sequence[Method] | None,
         cross_entropy: float,
         folder: Path,
         reporter: Reporter,
     ) -> Objective:
         if teacher is None:
             return LabelLoss(self.training.label_smoothing)
-        losses = [checked(method) for method in losses]
+        losses = [checked(method) for method in losses or load_methods([{"method": self.data.task.method}])]
         source = CachedTeacher(Teacher(teacher, teacher_taps(losses)), folder / "answers", reporter)
         return Distill(
             model, source, losses,

@@ -13,7 +13,7 @@ from edgekd.errors import BadInputError
 from edgekd.names import FileName
 from edgekd.plugins import nearest
 from edgekd.reading import read_toml
-from edgekd.schema import Schema
+from edgekd.schema import Schema, TaskSpec
 from edgekd.user_code import check_reference, look_in
 
 
@@ -145,6 +145,7 @@ class Recipe(Schema):
 
     Layers of the first of the `co_teachers` are written `1/name`. `control` holds the weights of a student that was
     trained without a teacher; without it one is trained. Without targets a run ends with the float graph.
+    Without a `task` the data set has its own: classification, but for pairs of sentences.
     `length` is how many tokens a deployed model takes; longer sequences are cut (default: the data's own length).
     """
 
@@ -156,6 +157,7 @@ class Recipe(Schema):
     targets: tuple[str, ...] = ()
     length: PositiveInt | None = None
     data: Data
+    task: TaskSpec | None = None
     teacher: Model
     co_teachers: tuple[Model, ...] = ()
     student: Model
@@ -176,7 +178,12 @@ class Recipe(Schema):
     def code(self) -> tuple[str, ...]:
         """Every `module:function` that the recipe calls."""
         models = [model.model for model in (*self.teachers, self.student)]
-        names = [self.data.name, *models, *(str(entry.get("method")) for entry in self.distillation)]
+        names = [
+            self.data.name,
+            *([self.task.name] if self.task else []),
+            *models,
+            *(str(entry.get("method")) for entry in self.distillation),
+        ]
         return tuple(dict.fromkeys(name for name in names if ":" in name))
 
     @model_validator(mode="after")

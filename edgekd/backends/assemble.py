@@ -108,7 +108,7 @@ def described_outputs(
     for spec in compiled.outputs:
         reference = outputs[spec.name]
         step = quantizer_steps[spec.name] or (float_step(reference) if reference.dtype.kind == "f" else None)
-        classes = tuple(labels) if labels and spec.shape[1:] == (len(labels),) else None
+        classes = tuple(labels) if labels and spec.sample_shape[:1] == (len(labels),) else None
         noise = rms(reference, unquantized[spec.name]) if unquantized and step else None
         described.append(spec.model_copy(update={"step": step, "noise": noise, "labels": classes}))
     if labels and not any(spec.labels for spec in described):

@@ -1,20 +1,22 @@
 """Data sets by name, as numpy arrays that every plane can use.
 
-A built-in data set is a module here with `read(data: recipe.Data) -> Raw`.
+A built-in data set is a module here with `read(data: recipe.Data) -> Raw`, or a mapping of arrays, for any task.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from edgekd import plugins, user_code
 from edgekd.data.augment import check_names
-from edgekd.data.dataset import Dataset, Split, is_tokens, limit, normalisation, prepare, split_validation
+from edgekd.data.dataset import Array, Dataset, Split, is_tokens, limit, normalisation, prepare, split_validation
 from edgekd.data.ranges import hold_against, range_of
-from edgekd.data.raw import Raw, from_result, from_user
+from edgekd.data.raw import Raw, from_arrays, from_result, from_user
 from edgekd.errors import BadInputError
 from edgekd.progress import SILENT, Reporter
 from edgekd.reading import reading
 from edgekd.recipe import Data
+from edgekd.tasks import DEFAULT, Task, find_task, spec_of
 
 __all__ = ["Dataset", "Raw", "Split", "as_dataset", "load", "names", "prepare"]
 
@@ -26,13 +28,15 @@ def names() -> list[str]:
     return [name for name in plugins.names(__name__) if name not in _NOT_DATA]
 
 
-def load(data: Data, seed: int, *, any_range: bool = False, reporter: Reporter = SILENT) -> Dataset:
+def load(
+    data: Data, seed: int, *, task: Task | None = None, any_range: bool = False, reporter: Reporter = SILENT
+) -> Dataset:
     """Read what a recipe names; 10 % of train, stratified by class, validates. Raises BadInputError in one line.
 
     Splits in different number formats are refused, those that only look so warned of; `any_range` takes both.
     """
     check_names(data.augmentation)
-    dataset = _checked(_read(data), data, seed, any_range, reporter)
+    dataset = _checked(_read(data, task), data, seed, any_range, reporter)
     return (
         dataset
         if data.limit is None
@@ -40,22 +44,35 @@ def load(data: Data, seed: int, *, any_range: bool = False, reporter: Reporter =
     )
 
 
-def as_dataset(data: Any, seed: int = 0, *, any_range: bool = False, reporter: Reporter = SILENT) -> Dataset:
+def as_dataset(
+    data: Any,
+    seed: int = 0,
+    *,
+    task: str | Task | None = None,
+    any_range: bool = False,
+    reporter: Reporter = SILENT,
+) -> Dataset:
     """A Dataset from itself or from ((x_train, y_train), (x_test, y_test)), as `load`; raises BadInputError."""
-    return _checked(from_result(data, "data"), Data(name="data"), seed, any_range, reporter)
+    found = None if task is None else find_task(task)
+    return _checked(from_result(data, "data", found), Data(name="data"), seed, any_range, reporter)
 
 
-def _read(data: Data) -> Raw | Dataset:
+def _read(data: Data, task: Task | None) -> Raw | Dataset:
     if ":" in data.name:
-        return from_user(user_code.custom(data.name, "data set"), data)
+        return from_user(user_code.custom(data.name, "data set"), data, task)
     if data.name not in names():
         raise BadInputError(f"unknown data set {data.name!r}{plugins.nearest(data.name, names())}")
     source = plugins.builtin(__name__, data.name, "data set")
     if data.options and not hasattr(source, "Options"):
         raise BadInputError(f"data {data.name!r} has no options; remove data.options")
     with reading(data.path or f"data {data.name!r}", "readable"):
-        raw: Raw = source.read(data)
-        return raw
+        found: Raw | Mapping[str, Array] = source.read(data)
+    if isinstance(found, Mapping):
+        return from_arrays(found, data.path or f"data {data.name!r}", task or DEFAULT)
+    if task not in (None, found.task):
+        own = spec_of(found.task).name
+        raise BadInputError(f"data {data.name!r} is for {own} alone; an npz or a module:function may be for any task")
+    return found
 
 
 def _checked(found: Raw | Dataset, data: Data, seed: int, any_range: bool, reporter: Reporter) -> Dataset:

@@ -2,13 +2,13 @@
 
 import math
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
 from numpy.lib import format as npy
 
 from edgekd.data.dataset import Array
-from edgekd.data.raw import Raw, from_arrays
 from edgekd.errors import BadInputError
 from edgekd.reading import reading, require_file, unpacked_limit
 from edgekd.recipe import Data
@@ -17,14 +17,14 @@ HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 MEMBERS = 100_000
 
 
-def read(data: Data) -> Raw:
+def read(data: Data) -> Mapping[str, Array]:
     """The arrays in `data.path`; uint8 images are (N, H, W) or (N, C, H, W), signed integers (N, L) are tokens.
 
     Other inputs become float32.
     """
     if data.path is None:
         raise BadInputError("data 'npz' needs data.path, the file with x_train, y_train, x_test and y_test")
-    return from_arrays(read_npz(Path(data.path)), data.path)
+    return read_npz(Path(data.path))
 
 
 def read_npz(path: Path) -> dict[str, Array]:

@@ -13,7 +13,9 @@ from edgekd.plugins import told
 from edgekd.recipe import Data
 from edgekd.tasks import DEFAULT, Task, find_task
 
-PROMISE = "an edgekd.data.Dataset or ((x_train, y_train), (x_test, y_test))"
+PROMISE = "an edgekd.data.Dataset or ((x_train, y_train), (x_test, y_test)), perhaps with (x_val, y_val) between"
+
+_PARTS = {2: ("train", "test"), 3: ("train", "val", "test")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,28 +52,32 @@ def from_arrays(arrays: Mapping[str, Array], source: str, task: Task = DEFAULT) 
     return Raw(splits["train"], splits["test"], classes, splits.get("val"), task)
 
 
-def from_user(function: Callable[..., Any], data: Data) -> Raw | Dataset:
-    """What the user's function made of `data.path` (or of nothing): a Dataset, or two (inputs, labels) pairs."""
+def from_user(function: Callable[..., Any], data: Data, task: Task | None = None) -> Raw | Dataset:
+    """What the user's function made of `data.path` (or of nothing): a Dataset, or (inputs, labels) pairs."""
     source = f"data {data.name!r}"
     try:
         result = function() if data.path is None else function(data.path)
     except Exception as error:  # the user's own code: anything may come out of it
         raise BadInputError(f"{source} raised {type(error).__name__}: {error}") from error
-    return from_result(result, source)
+    return from_result(result, source, task)
 
 
-def from_result(result: Any, source: str) -> Raw | Dataset:
-    """A checked Dataset, or raw data from two (inputs, labels) pairs; BadInputError, naming `source`, otherwise."""
+def from_result(result: Any, source: str, task: Task | None = None) -> Raw | Dataset:
+    """A checked Dataset, or raw data from two or three (inputs, labels) pairs; BadInputError, naming `source`, else.
+
+    Without a `task` a Dataset keeps its own, and pairs are of classes.
+    """
     if isinstance(result, Dataset):
-        return _checked(result, source)
+        return _checked(result, source, task)
     try:
         if not isinstance(result, tuple | list):  # two batches of a loader would do, too
             raise TypeError
-        (x_train, y_train), (x_test, y_test) = result
-    except (TypeError, ValueError) as error:
+        parts = {part: (x, y) for part, (x, y) in zip(_PARTS[len(result)], result, strict=True)}
+    except (KeyError, TypeError, ValueError) as error:
         raise BadInputError(f"{source} must be {PROMISE}, not {type(result).__name__}") from error
-    arrays = {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}
-    return from_arrays({key: _array(value, f"{source}: {key}") for key, value in arrays.items()}, source)
+    arrays = {f"{axis}_{part}": value for part, pair in parts.items() for axis, value in zip("xy", pair, strict=True)}
+    found = {key: _array(value, f"{source}: {key}") for key, value in arrays.items()}
+    return from_arrays(found, source, task or DEFAULT)
 
 
 def _array(value: Any, where: str) -> Array:
@@ -81,13 +87,15 @@ def _array(value: Any, where: str) -> Array:
         raise BadInputError(f"{where} is no array that numpy can read: {told(error)}") from error
 
 
-def _checked(dataset: Dataset, source: str) -> Dataset:
+def _checked(dataset: Dataset, source: str, task: Task | None) -> Dataset:
     """The same Dataset with labels and inputs of the types that every plane relies on."""
-    arrays: dict[str, Array] = {"classes": np.array(dataset.classes)}
+    arrays: dict[str, Array] = {"classes": np.array(dataset.classes)} if dataset.classes else {}
     for part, split in (("train", dataset.train), ("val", dataset.val), ("test", dataset.test)):
         arrays |= {f"x_{part}": split.inputs, f"y_{part}": split.labels}
-    raw = from_arrays(arrays, source, find_task(dataset.task))
-    return replace(dataset, train=raw.train, val=raw.val or dataset.val, test=raw.test, task=raw.task)
+    raw = from_arrays(arrays, source, find_task(task or dataset.task))
+    return replace(
+        dataset, train=raw.train, val=raw.val or dataset.val, test=raw.test, classes=raw.classes, task=raw.task
+    )
 
 
 def _split(inputs: Array, labels: Array, part: str, source: str, task: Task) -> Split:

@@ -10,6 +10,7 @@ from edgekd.errors import BadInputError
 from edgekd.measure.records import Scenario
 from edgekd.measure.results import IDENTITY, Key, Row, iterate_rows
 from edgekd.measure.statistics import Median
+from edgekd.metrics import Scale
 from edgekd.schema import Schema
 
 Verdict = Literal["same", "faster", "slower", "regression", "metric drop", "missing", "new", "no evidence"]
@@ -26,12 +27,16 @@ class Seen(NamedTuple):
 
     median: Median | None
     metric: float | None
+    scale: Scale
     told: tuple[Any, ...]
 
     @property
     def unidentified(self) -> list[str]:
         """Names of what the row does not say, and without which it cannot be compared."""
         return [name for name in IDENTITY if self.told[WHAT_MAY_DIFFER.index(name)] is None]
+
+
+_NOTHING = Seen(None, None, Scale("metric"), ())
 
 
 class Change(Schema):
@@ -53,6 +58,7 @@ class Change(Schema):
     change: float | None = None
     before_metric: float | None = None
     after_metric: float | None = None
+    metric_unit: str = "%"
     verdict: Verdict
     changed: tuple[str, ...] = ()
 
@@ -62,9 +68,9 @@ def compare_files(
 ) -> tuple[list[Change], bool]:
     """Differences, and whether one of them is a regression.
 
-    A regression is a slowdown of at least `threshold` with disjoint intervals, a metric that fell by more than
-    `metric_drop`, or a row that vanished. Raises BadInputError for rows without identity, files that share no row,
-    or rows from different machines.
+    A regression is a slowdown of at least `threshold` with disjoint intervals, a metric that got worse by more than
+    `metric_drop` (of a fraction itself, of all else that share), or a row that vanished. Raises BadInputError for rows
+    without identity, files that share no row, or rows from different machines.
     """
     old, new = _latest(before), _latest(after)
     machines, other = _machines(old), _machines(new)
@@ -94,9 +100,8 @@ def _latest(path: Path) -> dict[Place, Seen]:
 
 
 def _seen(row: Row) -> Seen:
-    return Seen(
-        row.latency.median if row.latency else None, row.metric, tuple(_told(row, name) for name in WHAT_MAY_DIFFER)
-    )
+    told = tuple(_told(row, name) for name in WHAT_MAY_DIFFER)
+    return Seen(row.latency.median if row.latency else None, row.metric, row.scale, told)
 
 
 def _told(row: Row, name: str) -> Any:
@@ -145,6 +150,7 @@ def _change(
         change=after_ms / before_ms - 1 if before_ms and after_ms else None,
         before_metric=before.metric if before else None,
         after_metric=after.metric if after else None,
+        metric_unit=(after or before or _NOTHING).scale.unit,
         verdict=_verdict(before, after, threshold, metric_drop),
         changed=_changed(before, after),
     )
@@ -159,8 +165,10 @@ def _verdict(before: Seen | None, after: Seen | None, threshold: float, metric_d
         return "new"
     if after is None or (before.median and not after.median) or (before.metric is not None and after.metric is None):
         return "missing"
-    if before.metric is not None and after.metric is not None and before.metric - after.metric > metric_drop:
-        return "metric drop"
+    if before.metric is not None and after.metric is not None:
+        allowed = after.scale.allowance(metric_drop, before.metric)
+        if after.scale.gain(before.metric, after.metric) > allowed:
+            return "metric drop"
     if not (before.median and after.median):
         return "same"
     if not (before.median.counts and after.median.counts):

@@ -11,6 +11,7 @@ import numpy as np
 
 from edgekd.bundle import TensorSpec
 from edgekd.distance import Array, Steps, is_classifier, steps_apart
+from edgekd.metrics import Scale
 from edgekd.runner.judge import float_step
 from edgekd.schema import Amount, Count, Positive, Schema, Share
 
@@ -33,7 +34,7 @@ class OutputDifference(Schema):
 
 
 class Difference(Schema):
-    """`points` are 100 × (the device's metric − `metric`, the host's or, before that, the reference's).
+    """`points` are the device's metric − `metric`, the host's or, before that, the reference's; × 100 of a fraction.
 
     `reason` says why it is not held against the host's own answers; then there are no outputs.
     """
@@ -45,18 +46,19 @@ class Difference(Schema):
     outputs: tuple[OutputDifference, ...] = ()
 
 
-def from_host(device: float, host: float, outputs: Sequence[OutputDifference]) -> Difference:
+def from_host(device: float, host: float, outputs: Sequence[OutputDifference], scale: Scale) -> Difference:
     """The difference of two metrics, with that of the outputs below it."""
-    return Difference(against="host", metric=host, points=100 * (device - host), outputs=tuple(outputs))
+    return Difference(against="host", metric=host, points=scale.factor * (device - host), outputs=tuple(outputs))
 
 
-def from_reference(device: float, reference: float | None, reason: str) -> Difference:
+def from_reference(device: float, reference: float | None, reason: str, scale: Scale) -> Difference:
     """Where the host cannot run the bundle, for a `reason`: what the reference is worth, if the manifest says so."""
     if reference is None:
         return Difference(
             against=None, metric=None, points=None, reason=f"{reason}; the manifest knows no metric of the reference"
         )
-    return Difference(against="reference", metric=reference, points=100 * (device - reference), reason=reason)
+    points = scale.factor * (device - reference)
+    return Difference(against="reference", metric=reference, points=points, reason=reason)
 
 
 def compare_outputs(

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
 from pydantic import Field, PositiveInt
 
@@ -20,6 +20,7 @@ from edgekd.measure.protocol import Options
 from edgekd.measure.records import Scenario
 from edgekd.measure.statistics import Latency
 from edgekd.measure.telemetry import Telemetry
+from edgekd.metrics import Scale
 from edgekd.reading import read_lines
 from edgekd.schema import Milliseconds, Schema
 
@@ -49,7 +50,7 @@ class Row(Schema):
     """What was measured, of which artifact, with what, on what.
 
     `artifact` is the SHA-256 over the model's files, `runner` that of what timed it, `inputs` of the file with what it
-    was fed; `precision` is what the runtime says of its float arithmetic. `metric` is a fraction, higher is better, and
+    was fed; `precision` is what the runtime says of its float arithmetic. `metric` is in its unit (%: a fraction), and
     `difference` that of a device's answers from the host's. `samples` are ms, by replicate, in order. `missing` says
     why a number of the latency is absent, or not what it should be.
     """
@@ -75,9 +76,16 @@ class Row(Schema):
     telemetry: Telemetry | None = None
     metric_name: str | None = None
     metric: float | None = None
+    metric_better: Literal["higher", "lower"] = "higher"
+    metric_unit: str = "%"
     difference: Difference | None = None
     samples: tuple[tuple[Milliseconds, ...], ...] = ()
     missing: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def scale(self) -> Scale:
+        """Unit and direction of the metric."""
+        return Scale(self.metric_name or "metric", better=self.metric_better, unit=self.metric_unit)
 
     @property
     def key(self) -> Key:

@@ -8,8 +8,9 @@ import numpy as np
 from edgekd import plugins, user_code
 from edgekd.errors import BadInputError
 from edgekd.metrics._base import Array, Metric
+from edgekd.metrics._scale import Scale
 
-__all__ = ["Array", "Metric", "find_metric"]
+__all__ = ["Array", "Metric", "Scale", "find_metric"]
 
 
 def find_metric(reference: str) -> Metric:

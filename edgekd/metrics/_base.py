@@ -2,34 +2,31 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from edgekd.metrics._scale import Scale
 
 Array = NDArray[Any]
 
 CHUNK = 720  # samples at once; it is a multiple of whatever belongs together (pairs, triplets)
 RESAMPLES = 200  # they know a standard error within 1 / sqrt(2 * 200) = 5 %
-PERCENT = "%"
 
 
 @dataclass(frozen=True)
-class Metric:
+class Metric(Scale):
     """A number that says how good outputs (N, …) are for labels (N, …), by way of a small row per sample.
 
     Attributes:
         count: rows (n, k) from the outputs and the labels of a chunk; of samples that belong together, one for all.
         score: the number, from all rows (N, k).
-        unit: of the number; `%` stands for a fraction that is printed as a percentage.
         error: its standard error from the rows; None draws rows with replacement (bootstrap).
     """
 
-    name: str
     count: Callable[[Array, Array], Array]
     score: Callable[[Array], float]
-    better: Literal["higher", "lower"] = "higher"
-    unit: str = PERCENT
     error: Callable[[Array], float] | None = None
 
     def __call__(self, outputs: Array, labels: Array) -> float:
@@ -42,10 +39,6 @@ class Metric:
         return np.concatenate(
             [self.count(outputs[start : start + CHUNK], labels[start : start + CHUNK]) for start in starts]
         )
-
-    def gain(self, value: float, than: float) -> float:
-        """Return by how much `value` is better than another one; negative where it is worse."""
-        return value - than if self.better == "higher" else than - value
 
     def standard_error(self, rows: Array) -> float:
         """Return the deviation that the number has over samples like these."""
@@ -64,3 +57,9 @@ def mean(rows: Array) -> float:
 def standard_error_of_mean(rows: Array) -> float:
     """Return σ / √N; of rows that are 0 or 1, √(p (1 - p) / N)."""
     return float(np.std(rows) / len(rows) ** 0.5)
+
+
+def by_output(outputs: Array, labels: Array) -> tuple[Array, Array]:
+    """Return both as float64 (n, k); k is that of the labels, so that outputs (n,) and (n, 1) are alike."""
+    wanted = labels.reshape(len(labels), -1).astype(np.float64)
+    return outputs.reshape(wanted.shape).astype(np.float64), wanted

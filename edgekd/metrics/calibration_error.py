@@ -7,7 +7,7 @@ from edgekd.metrics._base import Array, Metric
 
 def metric(bins: int = 15) -> Metric:
     """Return equation 3 over equally wide bins (low, high], of logits (N, C) and labels (N,)."""
-    return Metric("calibration_error", _confidence_and_right, lambda rows: _gap(rows, bins), "lower")
+    return Metric("calibration_error", _confidence_and_right, lambda rows: _gap(rows, bins), better="lower")
 
 
 def _confidence_and_right(logits: Array, labels: Array) -> Array:

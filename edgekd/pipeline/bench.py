@@ -114,14 +114,20 @@ class _Trial:
         if result is None:
             return timed
         return timed.model_copy(
-            update={"metric_name": result.metric, "metric": result.value, "difference": result.difference}
+            update={
+                "metric_name": result.metric.name,
+                "metric_better": result.metric.better,
+                "metric_unit": result.metric.unit,
+                "metric": result.value,
+                "difference": result.difference,
+            }
         )
 
     def _size(self, device: Device, name: str) -> dict[str, Any]:
         found = footprint(device, Path(name)).model_dump(mode="json")
         shown = {"bundle": name, "executed": find_needs(self.manifests[name].backend).stand_in} | found
         result = self._evaluate(device, name)
-        return shown | ({result.metric: result.value} if result else {})
+        return shown | ({result.metric.name: result.value, "metric": result.metric.describe()} if result else {})
 
     def _evaluate(self, device: Device, name: str) -> EvalResult | None:
         eval_set = self.eval_sets.get(name)
@@ -156,7 +162,7 @@ def _shown(name: str, found: Row, by_mlperf: bool) -> dict[str, Any]:
         | {key: getattr(found.latency, key) for key in _LATENCY}
         | {"flags": list(found.latency.flags if found.latency else ())}
         | {"telemetry": found.telemetry.model_dump(mode="json") if found.telemetry else None}
-        | ({found.metric_name: found.metric} if found.metric_name else {})
+        | ({found.metric_name: found.metric, "metric": found.scale.describe()} if found.metric_name else {})
         | ({"difference": found.difference.model_dump(mode="json")} if found.difference else {})
         | ({"strict": strict(found.samples).model_dump(mode="json")} if by_mlperf else {})
     )

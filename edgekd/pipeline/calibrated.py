@@ -29,8 +29,13 @@ def calibrated(
     how, keep_float = calibration_of(settings), settings.keep_float
     if not settings.mixed:
         return Mixed(calibrate(graph, scheme, samples, keep_float, how), (), met=True)
-    limit = metric(graph, data, data.val) - settings.max_drop
-    return mix(graph, scheme, samples, lambda model: metric(model, data, data.val) >= limit, keep_float, how)
+    plain_metric = metric(graph, data, data.val)
+    allowed = data.metric.allowance(settings.max_drop, plain_metric)
+
+    def keeps(model: onnx.ModelProto) -> bool:
+        return data.metric.gain(metric(model, data, data.val), plain_metric) >= -allowed
+
+    return mix(graph, scheme, samples, keeps, keep_float, how)
 
 
 def calibration_of(settings: Quantization) -> Calibration:

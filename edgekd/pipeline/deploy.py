@@ -22,6 +22,7 @@ from edgekd.errors import BadInputError, DeviceError, MissingExtraError, Nothing
 from edgekd.files import sha256
 from edgekd.measure import MissingRuntimeError
 from edgekd.measure.protocol import Options
+from edgekd.metrics import Scale
 from edgekd.package_data import EXPORT
 from edgekd.pipeline.parity_evidence import PARITY_INPUTS, Expected, answers_on, gather_evidence
 from edgekd.pipeline.stages import Stages
@@ -33,7 +34,7 @@ from edgekd.recipe import Recipe
 from edgekd.runner_source import parts_of
 from edgekd.runtimes import find_needs, source_of
 from edgekd.target import Target
-from edgekd.tasks import spec_of
+from edgekd.tasks import Task, spec_of
 
 Array = NDArray[Any]
 
@@ -122,7 +123,8 @@ def _bundle(context: DeployContext, target: Target, precision: Precision, refere
         write_bundle(
             context.model(graph), target, folder, precision, name=context.recipe.name,
             inputs=context.parity_inputs(graph), outputs=context.answers(graph), unquantized=beside,
-            provenance=context.provenance, preprocessing=context.data.preprocessing, labels=context.data.classes,
+            provenance=context.provenance, preprocessing=context.data.preprocessing,
+            labels=context.data.classes if context.data.task.by_class else (),
             metrics={context.data.metric.name: references[graph]} if precision in PLAIN else {},
             ranges=context.ranges(graph), task=spec_of(context.data.task),
         )  # fmt: skip
@@ -186,13 +188,14 @@ def _execute(
         }
     for label in refused:  # or `edgekd verify`, which has fewer inputs, might approve of it
         shutil.rmtree(bundles[label])
-    verdict = judged(variants, context.recipe.quantization.max_drop, weak=not parity["broken"])
+    max_drop = context.recipe.quantization.max_drop
+    verdict = judged(variants, max_drop, context.data.metric, weak=not parity["broken"])
     return _seen(parity) | verdict | {"telemetry": telemetry}
 
 
-def judged(variants: dict[str, dict[str, Any]], max_drop: float, weak: bool) -> dict[str, Any]:
+def judged(variants: dict[str, dict[str, Any]], max_drop: float, scale: Scale, weak: bool) -> dict[str, Any]:
     """`fallback`: int8 broke its promise, or is too `weak` to be proven, and another variant is there to ship."""
-    selector, broken = VariantSelector(variants, max_drop), variants[INT8]["broken"]
+    selector, broken = VariantSelector(variants, max_drop, scale), variants[INT8]["broken"]
     best = selector.best
     shown = best if broken and best else INT8
     bad = "fallback" if best else "unverified" if weak else "failed"
@@ -241,7 +244,9 @@ def _variants(
             def work(_: str, bundle: Path = bundle, options: Options = options) -> dict[str, Any]:
                 return _trial(context, device, bundle, options)
 
-            trial = context.stages.run(f"trial-{target.name}-{label}", key, work, code=_code(target, device))
+            trial = context.stages.run(
+                f"trial-{target.name}-{label}", key, work, code=_code(target, device, context.data.task)
+            )
             rows[label] = {"bytes": load_bundle(bundle).model_bytes, **trial, "latency_ms": None}
             bar.advance(note=label)
     return rows
@@ -267,8 +272,8 @@ def _candidates(target: Target, bundles: Mapping[str, Path]) -> Candidates:
     return candidates | {label: (bundles[FLOAT], options) for label, options in others.items()}
 
 
-def _code(target: Target, device: Device | None = None) -> tuple[str, ...]:
-    """The modules that make and judge a target's bundles, on a device."""
+def _code(target: Target, device: Device | None = None, task: Task | None = None) -> tuple[str, ...]:
+    """The modules that make and judge a target's bundles, on a device and by a task's metric."""
     transport = [f"edgekd.devices.{transport_of(device.uri)}"] if device else []
     return (__name__, f"{source_of(target.backend)}.compile", *parts_of(target.backend), *transport)
 

@@ -17,6 +17,7 @@ from edgekd.plugins import module_of
 from edgekd.progress import Reporter
 from edgekd.recipe import Model, Recipe
 from edgekd.students import build_model, takes_teacher
+from edgekd.tasks import spec_of
 from edgekd.training import CachedTeacher, Distill, LabelLoss, Teacher, Teachers, teacher_taps, train
 from edgekd.training.batches import Batches
 from edgekd.training.loop import HISTORY, WEIGHTS
@@ -55,7 +56,12 @@ class StageContext:
         """The modules that compute a stage with these networks, and, where one is `taught`, with the methods."""
         methods = [entry["method"] for entry in self.recipe.distillation] if taught else []
         own = [module_of("edgekd.students", model.model) for model in models]
-        return (__name__, *own, *(module_of("edgekd.distillation", method) for method in methods))
+        return (
+            __name__,
+            module_of("edgekd.tasks", spec_of(self.data.task).name),
+            *own,
+            *(module_of("edgekd.distillation", method) for method in methods),
+        )
 
     @property
     def all_code(self) -> tuple[str, ...]:

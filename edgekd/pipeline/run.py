@@ -30,6 +30,7 @@ from edgekd.quantization.scheme import schemes_of
 from edgekd.recipe import Recipe
 from edgekd.reporting.html import REPORT, RUN, write_report
 from edgekd.target import Target
+from edgekd.tasks import find_task
 from edgekd.training.processes import process_group
 from edgekd.training.state_dicts import read_state_dicts
 
@@ -96,7 +97,8 @@ def run_recipe(
         stages = Stages(folder, reporter, group=group, reuse=reuse)
         group.run_on_main(stages.require_remembered)
         _read_checkpoints(recipe)
-        data = load(recipe.data, recipe.seed, any_range=any_range, reporter=reporter)
+        task = find_task(recipe.task.name, recipe.task.options) if recipe.task else None
+        data = load(recipe.data, recipe.seed, task=task, any_range=any_range, reporter=reporter)
         context = StageContext(recipe, data, recipe.seed, stages, reporter)
         rehearse(context, schemes_of(targets))
         teachers = teach(context)

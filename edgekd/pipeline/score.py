@@ -49,7 +49,7 @@ def doubt_teacher(value: float, data: Dataset, split: Split, reporter: Reporter)
     """Warn where a teacher's metric on a split may be chance: what it teaches then is noise, or another order."""
     level, error = data.task.chance(split.labels)
     if may_be_chance(data.metric, value, level, error):
-        reporter.warn(doubt_of_teacher(data.metric.name, value, level))
+        reporter.warn(doubt_of_teacher(data.metric, value, level))
 
 
 def score(model: nn.Module, data: Dataset) -> dict[str, Any]:

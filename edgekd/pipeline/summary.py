@@ -52,7 +52,7 @@ def summarise(
         "seeds": [result.seed for result in seeds],
         "recipe_sha256": recipe_digest(recipe),
         "git_commit": origin().commit,
-        "metric_name": data.metric.name,
+        **scales(data),
         "max_drop": recipe.quantization.max_drop,
         "data": {
             "name": data.name, "train": len(data.train), "val": len(data.val), "test": len(data.test),
@@ -91,6 +91,12 @@ def bought(data: Dataset, teacher: Record, scratch: Sequence[Record], student: S
     doubt = {"chance": level, "may_be_chance": may_be_chance(data.metric, teacher["test"], level, error)}
     entries = {"teacher": _model([teacher]) | doubt} | ({"student_scratch": _model(scratch)} if scratch else {})
     return entries | {"student": _model(student), "distillation": distilled}
+
+
+def scales(data: Dataset) -> dict[str, Any]:
+    """run.json's `metric_name`, and the scale of that and of the task's other metrics."""
+    deciding, *others = (metric.describe() for metric in data.task.metrics)
+    return {"metric_name": deciding["name"], "metric_scale": deciding, "other_scales": others}
 
 
 def _scored(record: Record) -> Scored:

@@ -47,7 +47,8 @@ def distillation(
     gap = metric.gain(teacher.value, alone)
     least = LEAST_STANDARD_ERRORS * (teacher.error**2 + mean(one.error for one in scratch) ** 2) ** 0.5
     if gap < least or gap <= 0:
-        return found | {"reason": f"teacher - scratch is {100 * gap:.2f} points; below {100 * least:.2f} it is chance"}
+        told = f"teacher - scratch is {metric.difference(gap, 2).lstrip('+')}".replace("\u00a0", " ")
+        return found | {"reason": f"{told}; below {metric.figures(least, 2)} it is chance"}
     won = [metric.gain(taught, one.value) / gap for taught, one in zip(student, scratch, strict=True)]
     return found | {"gap_recovered": mean(won), "gap_recovered_std": _spread(won)}
 

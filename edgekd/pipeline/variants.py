@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from edgekd.backends.compiled import Precision
 from edgekd.distance import clear_agreement, sqnr
 from edgekd.measure.statistics import Latency
+from edgekd.metrics import Scale
 from edgekd.runner.judge import float_step
 
 Array = NDArray[Any]
@@ -60,14 +61,17 @@ class Variant:
 class VariantSelector:
     """A target's variants by label, from their rows of run.json; int8 may cost `max_drop` of float's metric on val."""
 
-    def __init__(self, rows: Mapping[str, Mapping[str, Any]], max_drop: float) -> None:
+    def __init__(self, rows: Mapping[str, Mapping[str, Any]], max_drop: float, scale: Scale) -> None:
         self.variants, self.max_drop = {label: Variant.of(row) for label, row in rows.items()}, max_drop
+        self.scale = scale
         self.keeping = [label for label in self.variants if self._keeps(label)]
 
     def _keeps(self, label: str) -> bool:
         """Whether a variant is proven and within the limit."""
         variant, plain = self.variants[label], self.variants.get(FLOAT)
-        return not variant.broken and (plain is None or variant.val >= plain.val - self.max_drop)
+        if variant.broken or plain is None:
+            return not variant.broken
+        return self.scale.gain(variant.val, plain.val) >= -self.scale.allowance(self.max_drop, plain.val)
 
     @property
     def pays(self) -> bool | None:
@@ -112,14 +116,17 @@ class VariantSelector:
             return "int8 is not proven here"
         if INT8 in self.keeping:
             return "int8 does not pay here"
-        lost = self.variants[FLOAT].val - int8.val
-        return f"int8 loses {100 * lost:.1f} points on val ({100 * self.max_drop:g} allowed)"
+        plain = self.variants[FLOAT].val
+        lost, allowed = self.scale.gain(plain, int8.val), self.scale.allowance(self.max_drop, plain)
+        told = self.scale.difference(lost).replace("\u00a0", " ").lstrip("+")
+        return f"int8 loses {told} on val ({self.scale.factor * allowed:.3g} allowed)"
 
     def _beside(self, label: str, other: str) -> str:
         """How a variant compares with another one in speed, size and metric."""
         mine, theirs = self.variants[label], self.variants[other]
-        gain = mine.val - theirs.val
-        metric = "as accurate" if abs(gain) < ALIKE else f"{100 * gain:+.1f} points on val".replace("-", "−")
+        change, alike = mine.val - theirs.val, self.scale.allowance(ALIKE, theirs.val)
+        told = self.scale.difference(change).replace("\u00a0", " ")
+        metric = "as accurate" if abs(change) < alike else f"{told} on val"
         return f"{_speed(mine, theirs)} {other}, {_size(mine, theirs)} and {metric}"
 
     def _fastest(self, labels: Iterable[str]) -> str | None:

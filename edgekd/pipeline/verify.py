@@ -16,7 +16,7 @@ from edgekd.measure import operator_coverage, verify
 from edgekd.measure.difference import Difference, compare_outputs, from_host, from_reference
 from edgekd.measure.predictions import require_finite
 from edgekd.measure.protocol import Options
-from edgekd.metrics import Metric
+from edgekd.metrics import Metric, Scale
 from edgekd.pipeline.fleet import Member, on_each, parse_devices, raise_if_all_failed
 from edgekd.pipeline.parity_evidence import outputs_on
 from edgekd.pipeline.samples import read_samples
@@ -32,7 +32,7 @@ HOST = "local:"
 class EvalResult:
     """What a bundle is worth on a device; `difference` is that from the host, None where the device is the host."""
 
-    metric: str
+    metric: Scale
     value: float
     samples: int
     difference: Difference | None
@@ -75,16 +75,16 @@ class EvalSet:
         answers = self.outputs_on_device(device, options)
         value = self._worth(answers)
         apart = None if here is None or device.uri == HOST else self._difference(answers, value, here)
-        return EvalResult(self.metric.name, value, len(self.samples), apart)
+        return EvalResult(self.metric.scale, value, len(self.samples), apart)
 
     def _worth(self, answers: Arrays) -> float:
         return self.metric(answers[self.manifest.outputs[0].name], self.samples.labels)
 
     def _difference(self, answers: Arrays, found: float, here: Arrays | str) -> Difference:
         if isinstance(here, str):
-            return from_reference(found, self.manifest.metrics.get(self.metric.name), here)
+            return from_reference(found, self.manifest.metrics.get(self.metric.name), here, self.metric)
         outputs = compare_outputs(answers, here, self.manifest.outputs, self.task.by_class)
-        return from_host(found, self._worth(here), outputs)
+        return from_host(found, self._worth(here), outputs, self.metric)
 
 
 def eval_set_for(
@@ -140,7 +140,7 @@ def beyond_host(members: Sequence[Member]) -> bool:
 
 
 def _shown(result: EvalResult) -> dict[str, Any]:
-    report = {"samples": result.samples, result.metric: result.value}
+    report = {"samples": result.samples, result.metric.name: result.value, "metric": result.metric.describe()}
     return report | ({"difference": result.difference.model_dump(mode="json")} if result.difference else {})
 
 

@@ -6,8 +6,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from edgekd.metrics import Scale
 from edgekd.reporting.svg import ACCENT, INK, MUTED, PAPER, Plot, bare, plot
-from edgekd.reporting.words import Run, mean, metric_name, percent, points, signed, spread
+from edgekd.reporting.words import Run, change, mean, metric_name, scale_of, spread, worth
 
 TEACHER, ALONE, TAUGHT = "Teacher", "Student, alone", "Student, taught"
 
@@ -51,40 +52,35 @@ def waterfall(run: Run) -> Plot | None:
     course = steps(run)
     if len(course) < 2:
         return None
-    metric = metric_name(run)
-    words = "; ".join(f"{step.label} {percent(step.value)}" for step in course)
+    words = "; ".join(f"{step.label} {worth(run, step.value)}" for step in course)
     return plot(
         "waterfall",
-        lambda figure, narrow: _paint(figure, course, metric, narrow),
+        lambda figure, narrow: _paint(figure, course, run, narrow),
         (0.55 + 0.34 * len(course), 0.55 + 0.5 * len(course)),
-        f"Test {metric} from teacher to each target. {words}.",
-        takeaway(course),
+        f"Test {metric_name(run)} from teacher to each target. {words}.",
+        takeaway(course, run),
     )
 
 
-def takeaway(course: list[Step]) -> str:
+def takeaway(course: list[Step], run: Run) -> str:
     """What teaching won back, and what the way to the chip took."""
     found = {step.label: step for step in course}
     late = [step for step in course if step.label not in (TEACHER, ALONE, TAUGHT) and step.measured]
-    told = []
+    told, scale = [], scale_of(run)
     if TEACHER in found and ALONE in found and TAUGHT in found:
         alone, taught = found[ALONE].change, found[TAUGHT].change
-        verb = "wins back" if taught >= 0 else "costs another"
-        told.append(f"Trained alone, the student is {_distance(alone)} its teacher; teaching {verb} {_plain(taught)}.")
+        verb = "wins back" if scale.gain(taught, 0) >= 0 else "costs another"
+        apart = f"{_plain(run, alone)} {'below' if alone < 0 else 'above'}"
+        told.append(f"Trained alone, the student is {apart} its teacher; teaching {verb} {_plain(run, taught)}.")
     if TAUGHT in found and late:
-        worst = min(step.value for step in late) - found[TAUGHT].value
-        told.append(
-            f"From there to the chip {f'at most {_plain(worst)} are lost' if worst < 0 else 'nothing is lost'}."
-        )
-    return " ".join(told) or f"The last step reaches {percent(course[-1].value)}."
+        worst = min(scale.gain(step.value, found[TAUGHT].value) for step in late)
+        lost = f"at most {_plain(run, worst)} are lost" if worst < 0 else "nothing is lost"
+        told.append(f"From there to the chip {lost}.")
+    return " ".join(told) or f"The last step reaches {worth(run, course[-1].value)}."
 
 
-def _distance(change: float) -> str:
-    return f"{_plain(change)} {'below' if change < 0 else 'above'}"
-
-
-def _plain(change: float) -> str:
-    return points(change)[1:]
+def _plain(run: Run, difference: float) -> str:
+    return change(run, difference)[1:]
 
 
 def _add(course: list[Step], label: str, metric: object, against: Step | None, measured: bool = True) -> Step | None:
@@ -95,40 +91,39 @@ def _add(course: list[Step], label: str, metric: object, against: Step | None, m
     return course[-1]
 
 
-def _paint(figure: Figure, course: list[Step], metric: str, narrow: bool) -> None:
-    axes = figure.subplots()
+def _paint(figure: Figure, course: list[Step], run: Run, narrow: bool) -> None:
+    axes, scale = figure.subplots(), scale_of(run)
     axes.set_ylim(len(course) - 0.4, -0.8 if narrow else -0.6)
     axes.set_yticks(range(len(course)), [""] * len(course) if narrow else [step.label for step in course], color=INK)
-    axes.set_xlabel(f"test {metric}, %")
+    axes.set_xlabel(f"test {metric_name(run)}, {scale.unit}".rstrip(", "))
     axes.margins(x=0.04)
     axes.use_sticky_edges = False  # a bar that ends at the teacher would cut its dot in half
     bare(axes, "x")
     for row, step in enumerate(course):
         if step.against is not None:
-            _paint_change(axes, row, step, course.index(step.against))
-        axes.errorbar(100 * step.value, row, xerr=100 * (step.spread or 0), color=INK, linewidth=1.2, capsize=2.5)
-        axes.plot(
-            100 * step.value, row, "o", markersize=6.5, color=INK, markerfacecolor=INK if step.measured else PAPER
-        )
-        _write(axes, row, step)
+            _paint_change(axes, row, step, course.index(step.against), scale)
+        value, error = scale.factor * step.value, scale.factor * (step.spread or 0)
+        axes.errorbar(value, row, xerr=error, color=INK, linewidth=1.2, capsize=2.5)
+        axes.plot(value, row, "o", markersize=6.5, color=INK, markerfacecolor=INK if step.measured else PAPER)
+        _write(axes, row, step, scale)
         if narrow:  # labels above their bars leave the width to the plot
             place = axes.get_yaxis_transform()
             axes.annotate(step.label, (0, row), (0, 7), xycoords=place, textcoords="offset points")
 
 
-def _paint_change(axes: Axes, row: int, step: Step, reference: int) -> None:
+def _paint_change(axes: Axes, row: int, step: Step, reference: int, scale: Scale) -> None:
     if step.against is None:
         return
-    start = 100 * step.against.value
+    start, colour = scale.factor * step.against.value, ACCENT if scale.gain(step.change, 0) >= 0 else MUTED
     axes.plot([start, start], [reference, row], color=MUTED, linewidth=0.8, alpha=0.6, zorder=0.5)
-    axes.barh(row, 100 * step.change, left=start, height=0.34, color=ACCENT if step.change >= 0 else MUTED, alpha=0.5)
+    axes.barh(row, scale.factor * step.change, left=start, height=0.34, color=colour, alpha=0.5)
 
 
-def _write(axes: Axes, row: int, step: Step) -> None:
+def _write(axes: Axes, row: int, step: Step, scale: Scale) -> None:
     """The value and its change as two columns at the right."""
-    change = "" if step.against is None else signed(100 * step.change)
+    change = "" if step.against is None else scale.difference(step.change).partition("\u00a0")[0]
     columns: list[tuple[str, int, dict[str, Any]]] = [
-        (f"{100 * step.value:.1f}", 34, {"weight": "bold"}),
+        (scale.figures(step.value), 34, {"weight": "bold"}),
         (change, 66, {"color": MUTED}),
     ]
     for text, offset, style in columns:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from edgekd.reporting.layout import Cell, Grid, Section
-from edgekd.reporting.words import NONE, milliseconds, percent, signed
+from edgekd.reporting.words import NONE, milliseconds, signed, worth
 
 MOST_ROWS = 1000
 _STYLES = {"regression": "bold red", "metric drop": "bold red", "missing": "bold red", "faster": "green"}
@@ -28,13 +28,14 @@ def compare_table(rows: Iterable[Row]) -> Grid:
 
 def _cells(row: Row) -> Sequence[Cell]:
     change, verdict = row.get("change"), row["verdict"]
+    run = {"metric_scale": {"name": "metric", "unit": row.get("metric_unit", "%")}}
     before, after = row.get("before_metric"), row.get("after_metric")
     return (
         ", ".join(_variant(row)),
         milliseconds(row.get("before_ms")),
         milliseconds(row.get("after_ms")),
         NONE if change is None else f"{signed(100 * change)}\u00a0%",
-        NONE if before is None and after is None else f"{percent(before)}\u00a0→\u00a0{percent(after)}",
+        NONE if before is None and after is None else f"{worth(run, before)}\u00a0→\u00a0{worth(run, after)}",
         (verdict, _STYLES.get(verdict, "")),
     )
 

@@ -6,12 +6,11 @@ from typing import Any
 from rich.console import Group
 from rich.text import Text
 
-from edgekd.plugins import names
 from edgekd.reporting.layout import Facts
 from edgekd.reporting.tables import rows_table
+from edgekd.reporting.words import scale_of
 
 Document = Mapping[str, Any]
-METRICS = {name.replace("-", "_") for name in names("edgekd.metrics")}
 
 
 def doctor_view(found: Document | Sequence[Document]) -> Group:
@@ -44,10 +43,11 @@ def _verdict(verdict: Document) -> Group:
 
 def metric(found: Document) -> Iterator[tuple[str, str]]:
     """A task's metric, beside the host's or the reference's where that is known, and why it is not the host's."""
-    apart = found.get("difference") or {}
-    for name in sorted(found.keys() & METRICS):
-        beside = "" if apart.get("points") is None else f", {apart['points']:+.2f} points from the {apart['against']}'s"
-        yield name, f"{100 * found[name]:.2f} %{beside}"
+    apart, scale = found.get("difference") or {}, scale_of({"metric_scale": found.get("metric")})
+    if scale.name in found:
+        difference = None if apart.get("points") is None else scale.difference(apart["points"] / scale.factor, 2)
+        beside = "" if difference is None else f", {difference} from the {apart['against']}'s"
+        yield scale.name, f"{scale.text(found[scale.name], 2)}{beside}".replace("\u00a0", " ")
     if apart.get("reason"):
         yield "not compared", apart["reason"]
 

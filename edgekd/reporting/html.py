@@ -1,6 +1,6 @@
 """The report: one HTML file that needs nothing else, not even a script."""
 
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
@@ -18,7 +18,7 @@ from edgekd.reporting.words import Run
 from edgekd.screen import visible_document
 
 RUN, REPORT = "run.json", "report.html"
-_WORDS = ("cost", "count", "milliseconds", "number", "percent", "seconds", "sentence", "size")
+_WORDS = ("count", "milliseconds", "number", "percent", "seconds", "sentence", "size")
 
 
 def write_report(folder: Path) -> Path:
@@ -51,7 +51,9 @@ def render(run: Run, folder: Path) -> str:
         facts=teaching.facts(run),
         stages=run.get("stages") or [],
         learned=(learned := teaching.models(run)),
-        calibrated=any(row["calibration_error"] is not None for row in learned),
+        others=[scale for scale in words.other_scales(run) if any(row[scale.name] is not None for row in learned)],
+        worth=partial(words.worth, run),
+        deviation=partial(teaching.deviation, scale=words.scale_of(run)),
         targets=targets,
         idle=[rows[0] for rows in targets if rows[0]["status"] not in verdict.EXECUTED],
         parity=parity.rows(run),
@@ -92,6 +94,6 @@ def _template() -> Template:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {name: getattr(words, name) for name in _WORDS}
     environment.filters |= {name: getattr(tables, name) for name in ("interval", "kernels", "pays")}
-    environment.filters["deviation"] = teaching.deviation
+    environment.globals |= {"spoken_metric": words.spoken_metric, "other_metric": teaching.other_metric}
     environment.globals["style"] = Markup(package.joinpath("report.css").read_text(encoding="utf-8"))
     return environment.from_string(package.joinpath("report.html.j2").read_text(encoding="utf-8"))

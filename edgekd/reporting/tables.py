@@ -10,7 +10,7 @@ from rich.text import Text
 
 from edgekd.reporting.conditions import of_target
 from edgekd.reporting.layout import Beside, Cell, Facts, Grid, Section
-from edgekd.reporting.teaching import deviation, facts, models
+from edgekd.reporting.teaching import deviation, facts, models, other_metric
 from edgekd.reporting.words import (
     NONE,
     Run,
@@ -19,10 +19,13 @@ from edgekd.reporting.words import (
     mean,
     metric_name,
     milliseconds,
-    percent,
+    other_scales,
+    scale_of,
     size,
+    spoken_metric,
     state,
     three_digits,
+    worth,
 )
 from edgekd.screen import Screen
 
@@ -97,27 +100,28 @@ def _lists(document: dict[str, Any]) -> Iterator[tuple[str, list[Any]]]:
 
 def learn_table(run: Run) -> Grid:
     """What each model is worth, for the terminal; ÷ says how many times smaller than the teacher."""
-    titles = ("model", metric_name(run), "parameters", "MACs", "calibration error")
+    others = other_scales(run)
+    titles = ("model", metric_name(run), "parameters", "MACs", *(spoken_metric(scale.name) for scale in others))
     rows = [
         (
             row["name"],
-            percent(row["metric"]) + deviation(row["std"]),
+            worth(run, row["metric"]) + deviation(row["std"], scale_of(run)),
             _counted(row, "parameters"),
             _counted(row, "macs"),
-            percent(row["calibration_error"]) + deviation(row["calibration_error_std"]),
+            *(other_metric(row, scale) for scale in others),
         )
         for row in models(run)
     ]
-    return Grid.of(titles, rows, right=range(1, 5))
+    return Grid.of(titles, rows, right=range(1, len(titles)))
 
 
 def targets_table(run: Run) -> Grid:
     """What it costs on each target, for the terminal: a target's line, its variants, why it failed or what to ship."""
-    sections = [_section(list(rows)) for _, rows in groupby(target_rows(run), key=lambda row: row["target"])]
+    sections = [_section(run, list(rows)) for _, rows in groupby(target_rows(run), key=lambda row: row["target"])]
     return Grid(("variant", metric_name(run), "size", "median latency", ""), sections, right=(1, 2, 3))
 
 
-def _section(rows: list[dict[str, Any]]) -> Section:
+def _section(run: Run, rows: list[dict[str, Any]]) -> Section:
     row = rows[0]
     told = []
     if row["speedup"]:
@@ -127,7 +131,7 @@ def _section(rows: list[dict[str, Any]]) -> Section:
     head = Text.assemble((row["target"], "bold"), "  ", (row["state"], _STYLES.get(row["state"], "")))
     head.append("".join(f" · {words}".replace(" ", _SPACE).replace(_SPACE, " ", 1) for words in told))
     notes = [Text(row[key], "dim") for key in ("reason", "advice") if row[key]]
-    return Section(head, [_cells(row) for row in rows if row["variant"]], notes)
+    return Section(head, [_cells(run, row) for row in rows if row["variant"]], notes)
 
 
 def interval(row: dict[str, Any]) -> str:
@@ -197,10 +201,10 @@ def _variant(name: str | None, row: Run) -> dict[str, Any]:
     }
 
 
-def _cells(row: dict[str, Any]) -> tuple[Cell, ...]:
+def _cells(run: Run, row: dict[str, Any]) -> tuple[Cell, ...]:
     metric = row["metric"] if row["variant_metric"] is None else row["variant_metric"]
     shipped = row["variant"] == row["best"]
-    measured = (percent(metric), size(row["bytes"]), milliseconds(row["p50"]))
+    measured = (worth(run, metric), size(row["bytes"]), milliseconds(row["p50"]))
     return (Text(row["variant"], "bold" if shipped else ""), *measured, "ship this" if shipped else "")
 
 

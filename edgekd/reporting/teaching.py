@@ -4,7 +4,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgekd.reporting.words import NONE, Run, cost, listed, mean, metric_name, percent, points, spread
+from edgekd.metrics import Scale
+from edgekd.reporting.words import (
+    NONE,
+    Run,
+    change,
+    cost,
+    listed,
+    mean,
+    metric_name,
+    other_scales,
+    percent,
+    scale_of,
+    spread,
+    worth,
+)
+
+PERCENTAGE = Scale("share")
 
 
 @dataclass(frozen=True)
@@ -18,7 +34,7 @@ class Fact:
 
 def models(run: Run) -> list[dict[str, Any]]:
     """One row per model: metric, parameters, multiply-accumulates, each model's against the teacher's, and the
-    calibration error; deviations are over seeds.
+    task's other metrics; deviations are over seeds.
     """
     entries = {
         "teacher": run.get("teacher"),
@@ -26,11 +42,12 @@ def models(run: Run) -> list[dict[str, Any]]:
         "student, taught": run.get("student"),
         **(run.get("quantized") or {}),
     }
-    errors = (run.get("distillation") or {}).get("calibration_error") or {}
+    bought, others = run.get("distillation") or {}, [scale.name for scale in other_scales(run)]
     spoken = {"teacher": "teacher", "student, alone": "scratch", "student, taught": "student"}
     teacher = run.get("teacher") or {}
     return [
-        _model(name, entry, teacher if entry is not teacher else {}, errors.get(spoken.get(name)))
+        _model(name, entry, teacher if entry is not teacher else {})
+        | _others({other: (bought.get(other) or {}).get(spoken.get(name)) for other in others})
         for name, entry in entries.items()
         if entry
     ]
@@ -41,9 +58,9 @@ def facts(run: Run) -> list[Fact]:
     return [*_doubtful(run), *_bought(run), *_taught(run), *_exported(run)]
 
 
-def doubt_of_teacher(metric: str, value: float, level: float) -> str:
-    """Why a teacher may have nothing to teach; metrics are fractions, `level` is what chance gets."""
-    told = f"the teacher's {metric}, {percent(value)}, may be chance, which gets {percent(level)}"
+def doubt_of_teacher(scale: Scale, value: float, level: float) -> str:
+    """Why a teacher may have nothing to teach; `level` is what chance gets."""
+    told = f"the teacher's {scale.name}, {scale.text(value)}, may be chance, which gets {scale.text(level)}"
     return f"{told}: was it trained with other preprocessing, or with classes in another order?".replace("\u00a0", " ")
 
 
@@ -55,20 +72,29 @@ def gap(run: Run) -> str:
     return percent(distillation["gap_recovered"], 0)
 
 
-def deviation(std: float | None, digits: int = 1) -> str:
+def deviation(std: float | None, scale: Scale = PERCENTAGE, digits: int = 1) -> str:
     """0.0012 → ± 0.1, of a percentage; nothing for a single seed."""
-    return "" if std is None else f" ± {100 * std:.{digits}f}"
+    return "" if std is None else f" ± {scale.figures(std, digits)}"
 
 
-def _model(name: str, entry: Run, teacher: Run, error: Any) -> dict[str, Any]:
+def other_metric(row: Mapping[str, Any], scale: Scale) -> str:
+    """One of a model's other metrics, with its deviation."""
+    value = row.get(scale.name)
+    return NONE if value is None else scale.text(value) + deviation(row[f"{scale.name}_std"], scale)
+
+
+def _others(metrics: Mapping[str, Any]) -> dict[str, float | None]:
+    values = {name: mean(metric) for name, metric in metrics.items()}
+    return values | {f"{name}_std": spread(metric) for name, metric in metrics.items()}
+
+
+def _model(name: str, entry: Run, teacher: Run) -> dict[str, Any]:
     return {
         "name": name,
         "metric": mean(entry.get("metric")),
         "std": spread(entry.get("metric")),
         **{key: entry.get(key) for key in ("parameters", "macs")},
         **{f"{key}_ratio": _ratio(teacher.get(key), entry.get(key)) for key in ("parameters", "macs")},
-        "calibration_error": mean(error),
-        "calibration_error_std": spread(error),
     }
 
 
@@ -84,12 +110,12 @@ def _doubtful(run: Run) -> list[Fact]:
     )
     told = []
     if teacher.get("may_be_chance") and known is not None:
-        told.append(Fact("Doubtful", percent(known), doubt_of_teacher(metric_name(run), known, teacher["chance"])))
+        told.append(Fact("Doubtful", worth(run, known), doubt_of_teacher(scale_of(run), known, teacher["chance"])))
     ratio = _ratio(student.get("parameters"), teacher.get("parameters"))
     if ratio is not None and ratio > 1:
         told.append(Fact("Doubtful", f"{ratio:.1f} ×", "the student is larger than its teacher"))
-    if taught is not None and alone is not None and taught < alone:
-        told.append(Fact("Doubtful", cost(alone - taught), "teaching cost points: the student is better alone"))
+    if taught is not None and alone is not None and (lost := scale_of(run).gain(alone, taught)) > 0:
+        told.append(Fact("Doubtful", cost(run, lost), "teaching cost points: the student is better alone"))
     return told
 
 
@@ -97,13 +123,22 @@ def _bought(run: Run) -> list[Fact]:
     found = run.get("distillation") or {}
     told = []
     if found.get("tax") is not None:
-        told.append(Fact("Distillation tax", _with(cost(found["tax"]), found.get("tax_std")), "teacher minus student"))
-        value = _with(gap(run), found.get("gap_recovered_std"), 0)
+        told.append(
+            Fact(
+                "Distillation tax",
+                _with(cost(run, found["tax"]), found.get("tax_std"), scale_of(run)),
+                "teacher minus student",
+            )
+        )
+        value = _with(gap(run), found.get("gap_recovered_std"), digits=0)
         told.append(Fact("Gap recovered", value, "of the distance from training alone to the teacher"))
     if found.get("agreement") is not None:
-        ranks = run.get("metric_name") == "spearman"
-        note = "Spearman between both rankings of the pairs" if ranks else "of test answers are the teacher’s"
-        told.append(Fact("Agreement", _with(percent(found["agreement"]), found.get("agreement_std")), note))
+        answers = "of test answers are the teacher’s"
+        note = (
+            answers if metric_name(run) == "accuracy" else f"the student’s {metric_name(run)} by the teacher’s answers"
+        )
+        value = _with(worth(run, found["agreement"]), found.get("agreement_std"), scale_of(run))
+        told.append(Fact("Agreement", value, note))
     return told
 
 
@@ -114,7 +149,7 @@ def _taught(run: Run) -> list[Fact]:
         methods.append(f"labels × {_value(labels)}")
     told = [Fact("Taught by", listed(methods), "each with its weight in the loss")] if methods else []
     teachers = [
-        f"{teacher.get('name')} ({percent(mean(teacher.get('metric')))})" for teacher in run.get("teachers") or ()
+        f"{teacher.get('name')} ({worth(run, mean(teacher.get('metric')))})" for teacher in run.get("teachers") or ()
     ]
     return told + ([Fact("Teachers", listed(teachers), "the first is the one compared with")] if teachers else [])
 
@@ -124,8 +159,8 @@ def _exported(run: Run) -> list[Fact]:
     value = mean(graph.get("metric"))
     if value is None:
         return []
-    note = f"{points(graph.get('difference'))} against the network that was trained"
-    return [Fact("Float graph, by the reference", percent(value), note)]
+    note = f"{change(run, graph.get('difference'))} against the network that was trained"
+    return [Fact("Float graph, by the reference", worth(run, value), note)]
 
 
 def _method(entry: Run) -> str:
@@ -151,7 +186,7 @@ def _value(value: Any) -> str:
     return NONE if value is None else str(value)
 
 
-def _with(text: str, std: float | None, digits: int = 1) -> str:
+def _with(text: str, std: float | None, scale: Scale = PERCENTAGE, digits: int = 1) -> str:
     """`1.9 points` → `1.9 ± 0.2 points`."""
     number, space, unit = text.partition("\u00a0")
-    return text if std is None or not space else f"{number}{deviation(std, digits)}{space}{unit}"
+    return text if std is None or not space else f"{number}{deviation(std, scale, digits)}{space}{unit}"

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from edgekd.errors import BadInputError
 from edgekd.reading import read_json
 from edgekd.reporting.svg import ACCENT, INK, MUTED, Plot, bare, plot
-from edgekd.reporting.words import Run, listed, metric_name, percent
+from edgekd.reporting.words import Run, listed, metric_name, scale_of, worth
 
 History = list[dict[str, Any]]
 
@@ -32,13 +32,13 @@ def curves(run: Run, folder: Path) -> Plot | None:
     if not stages:
         return None
     metric = metric_name(run)
-    ends = [f"{_label(stage)} {percent(history[-1].get('val'))}" for stage, history in stages.items()]
+    ends = [f"{_label(stage)} {worth(run, history[-1].get('val'))}" for stage, history in stages.items()]
     return plot(
         "curves",
-        lambda figure, narrow: _paint(figure, stages, metric, narrow),
+        lambda figure, narrow: _paint(figure, stages, run, narrow),
         (3.1, 5.2),
         f"Validation {metric} and training loss by epoch. At the end: {'; '.join(ends)}.",
-        _takeaway(stages),
+        _takeaway(stages, run),
     )
 
 
@@ -54,20 +54,21 @@ def _label(stage: str) -> str:
     return _LABELS.get(stage, stage.removeprefix("qat/"))
 
 
-def _takeaway(stages: dict[str, History]) -> str:
+def _takeaway(stages: dict[str, History], run: Run) -> str:
     ends = {stage: history[-1].get("val") for stage, history in stages.items() if stage in _SPOKEN}
-    told = [f"{_SPOKEN[stage]} at {percent(value)}" for stage, value in ends.items() if value is not None]
+    told = [f"{_SPOKEN[stage]} at {worth(run, value)}" for stage, value in ends.items() if value is not None]
     return f"Training ends with {listed(told)} on validation data." if told else "Loss by epoch."
 
 
-def _paint(figure: Figure, stages: dict[str, History], metric: str, narrow: bool) -> None:
+def _paint(figure: Figure, stages: dict[str, History], run: Run, narrow: bool) -> None:
     value, loss = figure.subplots(2, 1) if narrow else figure.subplots(1, 2)
-    value.set_title(f"validation {metric}, %")
+    scale = scale_of(run)
+    value.set_title(f"validation {metric_name(run)}, {scale.unit}".rstrip(", "))
     loss.set_title("training loss")
     fine = iter(_FINE_TUNING * len(stages))
     for stage, history in stages.items():
         colour, style = _LINES.get(stage) or (ACCENT, next(fine))
-        for axes, key, unit in ((value, "val", 100), (loss, "loss", 1)):
+        for axes, key, unit in ((value, "val", scale.factor), (loss, "loss", 1)):
             rows = [row for row in history if row.get(key) is not None]
             epochs, heights = [row["epoch"] for row in rows], [unit * row[key] for row in rows]
             axes.plot(

@@ -10,6 +10,7 @@ from edgekd.reporting.teaching import gap
 from edgekd.reporting.words import (
     NONE,
     Run,
+    change,
     cost,
     count,
     latency,
@@ -18,10 +19,11 @@ from edgekd.reporting.words import (
     metric_name,
     milliseconds,
     percent,
-    points,
+    scale_of,
     sentence,
     size,
     three_digits,
+    worth,
 )
 
 EXECUTED = ("ok", "fallback", "failed")
@@ -55,8 +57,11 @@ def headline(run: Run, title: str) -> str:
     if not (teacher.get("parameters") and student.get("parameters") and taught and known):
         return title
     ratio = f"A student {teacher['parameters'] / student['parameters']:.1f} times smaller"
-    if taught >= known:
+    scale = scale_of(run)
+    if scale.gain(taught, known) >= 0:
         return f"{ratio} is as good as its teacher."
+    if scale.better == "lower" or scale.unit != "%":
+        return f"{ratio} reaches {worth(run, taught)} in {metric_name(run)}, its teacher {worth(run, known)}."
     return f"{ratio} keeps {percent(taught / known)} of its teacher’s {metric_name(run)}."
 
 
@@ -79,7 +84,7 @@ def tiles(run: Run) -> list[Tile]:
     variants = target.get("variants") or {}
     int8, rest = variants.get("int8") or {}, {key: row for key, row in variants.items() if key != "int8"}
     time = latency(int8)
-    found = [Tile(sentence(metric_name(run)), percent(_final(run)), _teacher_note(run))]
+    found = [Tile(sentence(metric_name(run)), worth(run, _final(run)), _teacher_note(run))]
     if int8.get("bytes"):
         others = [f"{size(row['bytes'])} in {key}" for key, row in rest.items() if row.get("bytes")]
         found.append(Tile("INT8 model", size(int8["bytes"]), next(iter(others), _parameters(run))))
@@ -90,7 +95,7 @@ def tiles(run: Run) -> list[Tile]:
         found += _smaller(run)
     tax = (run.get("distillation") or {}).get("tax")
     if tax is not None:
-        found.append(Tile("Distillation tax", cost(tax), f"gap recovered: {gap(run)}"))
+        found.append(Tile("Distillation tax", cost(run, tax), f"gap recovered: {gap(run)}"))
     return [tile for tile in found if tile.value != NONE]
 
 
@@ -134,14 +139,14 @@ def _distillation(run: Run) -> Iterator[Promise]:
     taught = mean((run.get("student") or {}).get("metric"))
     if alone is None or taught is None:
         return
-    told = f"Teaching against training alone: {points(taught - alone)}."
+    told = f"Teaching against training alone: {change(run, taught - alone)}."
     gains = [one - other for one, other in zip(_seeds(run, "student"), _seeds(run, "student_scratch"), strict=False)]
     if len(gains) < 2:
         yield Promise("open", f"{told} One seed: chance is not ruled out.")
     elif abs(average(gains)) < _STANDARD_ERRORS * stdev(gains) / len(gains) ** 0.5:
         yield Promise("open", f"{told} Seeds differ by as much: chance is not ruled out.")
     else:
-        yield Promise("held" if taught >= alone else "broken", told)
+        yield Promise("held" if scale_of(run).gain(taught, alone) >= 0 else "broken", told)
 
 
 def _seeds(run: Run, entry: str) -> Sequence[float]:
@@ -151,20 +156,24 @@ def _seeds(run: Run, entry: str) -> Sequence[float]:
 
 
 def _export(run: Run) -> Iterator[Promise]:
-    difference = (run.get("float") or {}).get("difference")
+    graph = run.get("float") or {}
+    difference, value = graph.get("difference"), mean(graph.get("metric"))
     if difference is not None and not run.get("targets"):
-        state: Literal["held", "broken"] = "held" if abs(difference) <= _EXPORT_DIFFERENCE else "broken"
-        yield Promise(state, f"The exported graph against the network that was trained: {points(difference)}.")
+        allowed = scale_of(run).allowance(_EXPORT_DIFFERENCE, value or 0.0)
+        state: Literal["held", "broken"] = "held" if abs(difference) <= allowed else "broken"
+        yield Promise(state, f"The exported graph against the network that was trained: {change(run, difference)}.")
 
 
 def _quantization(run: Run) -> Iterator[Promise]:
-    taught, limit = mean((run.get("student") or {}).get("metric")), run.get("max_drop", _MAX_DROP)
+    taught, scale = mean((run.get("student") or {}).get("metric")), scale_of(run)
     for scheme, entry in (run.get("quantized") or {}).items():
         value = mean(entry.get("metric"))
         if value is not None and taught is not None:
+            limit = scale.allowance(run.get("max_drop", _MAX_DROP), taught)
+            allowed = change(run, -limit if scale.better == "higher" else limit)
             yield Promise(
-                "held" if taught - value <= limit else "broken",
-                f"Quantising to {scheme}: {points(value - taught)} ({points(-limit)} allowed){_kept(entry)}.",
+                "held" if scale.gain(taught, value) <= limit else "broken",
+                f"Quantising to {scheme}: {change(run, value - taught)} ({allowed} allowed){_kept(entry)}.",
             )
 
 
@@ -209,7 +218,7 @@ def _final(run: Run) -> float | None:
 
 def _teacher_note(run: Run) -> str:
     teacher = mean((run.get("teacher") or {}).get("metric"))
-    return "" if teacher is None else f"teacher {percent(teacher)}"
+    return "" if teacher is None else f"teacher {worth(run, teacher)}"
 
 
 def _parameters(run: Run) -> str:

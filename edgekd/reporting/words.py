@@ -2,9 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
+
+from edgekd.metrics import Scale
 
 Run = Mapping[str, Any]
+_SPOKEN = {"spearman": "Spearman", "mae": "MAE", "rmse": "RMSE", "r2": "R²", "miou": "mIoU", "pck": "PCK", "oks": "OKS"}
 
 NONE = "–"
 _SPACE = "\u00a0"  # a unit stays on its number's line
@@ -12,8 +15,37 @@ _SPACE = "\u00a0"  # a unit stays on its number's line
 
 def metric_name(run: Run) -> str:
     """What was measured, as people call it."""
-    name = str(run.get("metric_name") or "metric")
-    return {"spearman": "Spearman"}.get(name, name)
+    return spoken_metric(str(run.get("metric_name") or "metric"))
+
+
+def spoken_metric(name: str) -> str:
+    """A metric as people call it."""
+    return _SPOKEN.get(name, name.replace("_", " "))
+
+
+def scale_of(run: Run) -> Scale:
+    """Unit and direction of the metric; of a run that does not say, a fraction of which more is better."""
+    return _scale(run.get("metric_scale") or {"name": metric_name(run)})
+
+
+def other_scales(run: Run) -> list[Scale]:
+    """Those of the task's other metrics."""
+    return [_scale(found) for found in run.get("other_scales", [{"name": "calibration_error", "better": "lower"}])]
+
+
+def worth(run: Run, value: float | None) -> str:
+    """The metric with its unit: 0.913 → 91.3 %."""
+    return NONE if value is None else scale_of(run).text(value)
+
+
+def change(run: Run, difference: float | None) -> str:
+    """A difference of the metric, with its sign: 0.004 → +0.4 points."""
+    return NONE if difference is None else scale_of(run).difference(difference)
+
+
+def cost(run: Run, loss: float | None) -> str:
+    """What the metric is worse by: 0.019 → 1.9 points; negative when it is a gain."""
+    return change(run, loss).removeprefix("+")
 
 
 def state(target: Run) -> str:
@@ -52,19 +84,9 @@ def percent(fraction: float | None, digits: int = 1) -> str:
     return f"{text.lstrip('-') if float(text) == 0 else text}{_SPACE}%"
 
 
-def cost(difference: float | None) -> str:
-    """0.019 → 1.9 points; negative when it is a gain."""
-    return points(difference).removeprefix("+")
-
-
 def sentence(text: str) -> str:
     """The same text with a capital first letter."""
     return text[:1].upper() + text[1:]
-
-
-def points(difference: float | None) -> str:
-    """0.004 → +0.4 points."""
-    return NONE if difference is None else f"{signed(100 * difference)}{_SPACE}points"
 
 
 def signed(value: float, digits: int = 1) -> str:
@@ -121,3 +143,8 @@ def _scaled(number: float | None, units: tuple[tuple[str, float], ...]) -> str:
     unit, factor = next(((u, f) for u, f in reversed(units) if number >= f), units[0])
     text = f"{number:,.0f}" if factor == 1 else three_digits(number / factor)
     return f"{text}{_SPACE}{unit}".rstrip(_SPACE)
+
+
+def _scale(found: Run) -> Scale:
+    better: Literal["higher", "lower"] = "lower" if found.get("better") == "lower" else "higher"
+    return Scale(str(found.get("name")), better=better, unit=str(found.get("unit", "%")))

@@ -104,3 +104,21 @@ class Task:
 def refuse(where: str, wanted: str, found: Array) -> BadInputError:
     """Return the error for labels of another kind or shape."""
     return BadInputError(f"{where} must hold {wanted}, not {found.dtype} {found.shape}")
+
+
+def require_finite(labels: Array, where: str, wanted: str, axes: Sequence[int]) -> Array:
+    """Return numbers with so many `axes` as float32; BadInputError, naming the sample, where one is not finite."""
+    if labels.ndim not in axes or labels.dtype.kind not in "iuf":
+        raise refuse(where, wanted, labels)
+    values: Array = labels.astype(np.float32)
+    finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+    if not finite.all():
+        raise BadInputError(f"{where} is not finite in sample {int(finite.argmin())}: it must hold {wanted}")
+    return values
+
+
+def require_width(labels: Array, where: str, width: int | None) -> Array:
+    """Return labels (N, k, …); BadInputError unless k is the `width`, where that is known."""
+    if width not in (None, labels.shape[1]):
+        raise BadInputError(f"{where} holds {labels.shape[1]} values per sample; there are {width} outputs")
+    return labels

@@ -223,7 +223,7 @@ class _Session:
             val = self._group.run_on_main(
                 lambda: evaluate(network, self.data, self.data.val, precision=self.settings.precision)
             )
-            if position.best is None or val > position.best:
+            if position.best is None or self.data.metric.gain(val, position.best) > 0:
                 position.best = val
                 self._state.keep_best(network)
         means = position.means(len(self._batches))

@@ -31,7 +31,7 @@ def runner(model: nn.Module, precision: Precision, device: torch.device) -> Call
         with torch.autocast(device.type, torch.bfloat16, enabled=enabled):
             logits = model(inputs)
         if not isinstance(logits, Tensor):
-            raise BadInputError(f"the model returns a {type(logits).__name__}; it must return logits (N, classes)")
+            raise BadInputError(f"the model returns a {type(logits).__name__}; it must return one tensor")
         return logits.float()
 
     return run

@@ -74,7 +74,9 @@ class CachedTeacher:
             raise BadInputError(
                 "cache.top_k: without classes the teacher's outputs are embeddings, which are kept whole"
             )
-        encoding = Encoding(self._settings, self._teacher.taps, example.logits.shape[1])
+        encoding = Encoding(
+            self._settings, self._teacher.taps, example.logits.shape[1] if example.logits.ndim > 1 else 1
+        )
         distinct = dict.fromkeys(views) if batches.recipe.augmentation else (0,)
         folder = self._root / self._key(batches)[:16]
         return AnswerFiles(self._teacher, batches, encoding, encoding.encode(example), folder, tuple(distinct))

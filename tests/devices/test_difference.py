@@ -107,7 +107,7 @@ def test_where_the_host_has_no_runtime_the_reference_stands_in(
 def test_a_table_shows_it_for_people(sshd: Board, bundle: MakeBundle, data: Path) -> None:
     uri = f"{sshd.uri}?python={sys.executable}"
     shown = CliRunner().invoke(app, ["verify", str(bundle("onnxruntime")), "--data", str(data), "--device", uri]).stdout
-    assert "100.00 %, +0.00 points from the host's" in shown
+    assert "100.00 %, ±0.00 points from the host's" in shown
     assert "golden parity    holds" in shown
     assert "argmax changes" in shown
 
@@ -120,7 +120,7 @@ def test_a_row_holds_what_a_device_is_worth_beside_how_fast_it_is(
     words += ["--seconds", "0.05", "--device", uri]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.output
-    assert "accuracy         100.00 %, +0.00 points from the host's" in result.stdout
+    assert "accuracy         100.00 %, ±0.00 points from the host's" in result.stdout
     (row,) = read_rows(out)
     assert (row.metric_name, row.metric) == ("accuracy", 1.0)
     assert row.difference is not None

@@ -7,8 +7,10 @@ import pytest
 
 from edgekd.bundle import TensorSpec
 from edgekd.measure.difference import OutputDifference, compare_outputs, from_host, from_reference
+from edgekd.metrics import Scale
 
 Array = np.ndarray[Any, Any]
+SHARE = Scale("accuracy")
 STEP = 0.25  # a power of two: whole steps are exact in float32
 
 
@@ -65,14 +67,14 @@ def test_what_cannot_be_compared_says_why(there: Array, here: Array, why: str) -
 
 
 def test_points_are_hundredths_of_the_metric() -> None:
-    found = from_host(0.905, 0.92, [])
+    found = from_host(0.905, 0.92, [], SHARE)
     assert (found.against, found.metric, found.reason) == ("host", 0.92, None)
     assert found.points == pytest.approx(-1.5)  # of a fraction, in float64
 
 
 def test_without_a_host_the_reference_stands_in_or_nothing_does() -> None:
-    known = from_reference(0.93, 0.92, "no runtime")
+    known = from_reference(0.93, 0.92, "no runtime", SHARE)
     assert (known.against, known.points, known.reason) == ("reference", pytest.approx(1.0), "no runtime")
-    unknown = from_reference(0.93, None, "no runtime")
+    unknown = from_reference(0.93, None, "no runtime", SHARE)
     assert (unknown.against, unknown.metric, unknown.points) == (None, None, None)
     assert unknown.reason == "no runtime; the manifest knows no metric of the reference"

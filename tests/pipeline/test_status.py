@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from edgekd.metrics import Scale
 from edgekd.pipeline.deploy import judged
 from edgekd.pipeline.summary import SeedResult, target_over
 from tests.pipeline.test_variants import row
@@ -23,7 +24,7 @@ def test_what_proves_nothing_is_neither_right_nor_wrong(
     int8: str | None, floating: str | None, weak: bool, status: str
 ) -> None:
     rows = {"int8": row(1, 100, broken=int8), "float": row(2, 400, broken=floating)}
-    verdict = judged(rows, 0.005, weak)
+    verdict = judged(rows, 0.005, Scale("accuracy"), weak)
     assert (verdict["status"], verdict["reason"]) == (status, int8)
 
 

@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgekd.metrics import Scale
 from edgekd.pipeline.variants import VariantSelector, float_mismatch
 
-DROP = 0.005
+DROP, ACCURACY = 0.005, Scale("accuracy")
 
 
 def row(milliseconds: float | None, size: int, val: float = 0.9, broken: str | None = None) -> dict[str, Any]:
@@ -29,7 +30,7 @@ def timed(p50: float) -> dict[str, Any]:
 
 
 def selector(**rows: dict[str, Any]) -> VariantSelector:
-    return VariantSelector({label.replace("_", "-"): each for label, each in rows.items()}, DROP)
+    return VariantSelector({label.replace("_", "-"): each for label, each in rows.items()}, DROP, ACCURACY)
 
 
 def test_int8_that_pays_is_shipped():
@@ -73,7 +74,7 @@ def test_int8_beyond_the_limit_is_not_shipped_however_fast():
 
 def test_the_limit_itself_is_kept():
     """Of metrics that float64 holds exactly."""
-    assert VariantSelector({"int8": row(1, 1, val=0.5), "float": row(2, 2, val=0.75)}, 0.25).best == "int8"
+    assert VariantSelector({"int8": row(1, 1, val=0.5), "float": row(2, 2, val=0.75)}, 0.25, ACCURACY).best == "int8"
 
 
 def test_what_is_not_proven_is_never_shipped():
@@ -117,3 +118,15 @@ def test_answers_that_are_not_finite_are_no_answers():
     answers, reference = noisy(60)
     answers[5, 5] = np.nan
     assert "not finite" in float_mismatch(answers, reference, "float", classes=True)
+
+
+def test_a_metric_of_which_less_is_better_has_its_own_drop_and_unit() -> None:
+    """0.005 of an RMSE is half a percent of it: 0.01 px of 2 px."""
+    scale = Scale("rmse", better="lower", unit="px")
+    rows = {"int8": row(1, 100, val=2.02), "float": row(2, 400, val=2.0)}
+    costly = VariantSelector(rows, DROP, scale)
+    assert costly.best == "float"
+    assert (costly.advice or "").startswith("int8 loses 0.0200 px on val (0.01 allowed): ship float")
+    better = VariantSelector({**rows, "int8": row(1, 100, val=1.5)}, DROP, scale)
+    assert better.best == "int8"
+    assert "−0.500 px on val" in (better.advice or "")

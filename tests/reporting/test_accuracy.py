@@ -25,13 +25,13 @@ def test_each_step_is_held_against_the_one_it_came_from(run: dict[str, Any]) -> 
 
 
 def test_the_takeaway_counts_what_was_won_and_lost(run: dict[str, Any]) -> None:
-    told = takeaway(steps(run)).replace("\u00a0", " ")
+    told = takeaway(steps(run), run).replace("\u00a0", " ")
     assert told == (
         "Trained alone, the student is 2.9 points below its teacher; teaching wins back 1.1 points. "
         "From there to the chip at most 0.3 points are lost."
     )
     run["student"]["metric"]["mean"] = 0.87
-    told = takeaway(steps(run)).replace("\u00a0", " ")
+    told = takeaway(steps(run), run).replace("\u00a0", " ")
     assert "teaching costs another 0.9 points" in told
     assert "From there to the chip nothing is lost." in told
 
@@ -40,4 +40,4 @@ def test_a_missing_scratch_control_leaves_the_teacher_to_compare_with(run: dict[
     del run["student_scratch"]
     small_run = {step.label: step for step in steps(run)}
     assert small_run["Student, taught"].against is small_run["Teacher"]
-    assert takeaway(steps(run)).startswith("From there")
+    assert takeaway(steps(run), run).startswith("From there")

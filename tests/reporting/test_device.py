@@ -9,7 +9,8 @@ from edgekd.reporting.device import doctor_view, verify_view
 
 VERDICT: dict[str, Any] = {
     "device": "ssh://pi", "bundle": "b", "ok": True, "kernels": {"int8": 18, "total": 18},
-    "golden": [{"output": "logits", "max_steps": 1.0, "ok": True}], "samples": 2000, "accuracy": 0.9,
+    "golden": [{"output": "logits", "max_steps": 1.0, "ok": True}], "samples": 2000,
+    "accuracy": 0.9, "metric": {"name": "accuracy"},
 }  # fmt: skip
 COMMAND = "/opt/a/long/path/of/a/virtual/environment/bin/python3 -m pip install ai-edge-litert"
 
@@ -47,7 +48,7 @@ def test_a_difference_is_told_in_points_and_steps() -> None:
     output = {"output": "logits", "n": 2000, "step": 0.1, "max_steps": 2.0, "differing": 0.015, "argmax_changes": 3}
     apart = {"against": "host", "metric": 0.9005, "points": -0.05, "reason": None, "outputs": [output]}
     said = printed(verify_view(VERDICT | {"difference": apart}), width=90)
-    assert "accuracy         90.00 %, -0.05 points from the host's" in said
+    assert "accuracy         90.00 %, −0.05 points from the host's" in said
     assert "kernels in int8  18 of 18" in said
     assert any("argmax changes" in line for line in said)
 
@@ -61,7 +62,7 @@ def test_what_the_host_cannot_run_says_why() -> None:
         "outputs": [],
     }
     said = printed(verify_view(VERDICT | {"difference": apart}))
-    assert "accuracy         90.00 %, -1.00 points from the reference's" in said
+    assert "accuracy         90.00 %, −1.00 points from the reference's" in said
     assert "not compared     the host cannot run it: no GPU" in said
 
 

@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,10 +11,10 @@ from edgekd.reporting import words
     ("told", "text"),
     [
         (words.percent(0.9132), "91.3 %"),
-        (words.points(-0.0041), "−0.4 points"),
-        (words.points(0.0001), "±0.0 points"),
-        (words.cost(0.019), "1.9 points"),
-        (words.cost(-0.003), "−0.3 points"),
+        (words.change({}, -0.0041), "−0.4 points"),
+        (words.change({}, 0.0001), "±0.0 points"),
+        (words.cost({}, 0.019), "1.9 points"),
+        (words.cost({}, -0.003), "−0.3 points"),
         (words.size(999), "999 B"),
         (words.size(98_496), "98.5 kB"),
         (words.size(4_400_000), "4.40 MB"),
@@ -35,7 +37,10 @@ def test_numbers_read_as_people_write_them(told: str, text: str) -> None:
     assert told.replace("\u00a0", " ") == text
 
 
-@pytest.mark.parametrize("tell", [words.percent, words.points, words.cost, words.size, words.count])
+@pytest.mark.parametrize(
+    "tell",
+    [words.percent, words.size, words.count, *(partial(tell, {}) for tell in (words.worth, words.change, words.cost))],
+)
 def test_what_is_not_known_is_a_dash(tell: object) -> None:
     assert callable(tell)
     assert tell(None) == "–"

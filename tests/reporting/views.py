@@ -42,7 +42,7 @@ PARTS = [
 ]
 VERDICT = {
     "device": "ssh://pi", "bundle": "bundles/student-raspberry-pi-5", "ok": True, "kernels": {"int8": 18, "total": 18},
-    "golden": PARITY, "samples": 2000, "accuracy": 0.9,
+    "golden": PARITY, "samples": 2000, "accuracy": 0.9, "metric": {"name": "accuracy"},
 }  # fmt: skip
 DEVICES = [
     {"device": "local:", "state": "ready", "what": "this machine"},

@@ -236,5 +236,5 @@ def test_a_model_that_returns_no_logits_is_one_clear_line(tmp_path, blobs, recip
         def forward(self, x):
             return x, x
 
-    with pytest.raises(BadInputError, match=r"returns a tuple; it must return logits"):
+    with pytest.raises(BadInputError, match=r"returns a tuple; it must return one tensor"):
         learn(Pair(2, 2), blobs(), recipe_data, tmp_path)
