@@ -43,7 +43,7 @@ def _balance(graph: Graph, first: NodeProto, second: NodeProto) -> None:
     before, after = (graph.constants[node.input[1]].astype(np.float64) for node in (first, second))
     depthwise = attribute(second, "group", 1) > 1
     axis = 0 if depthwise else 1
-    if len(before) != after.shape[axis]:  # a Gemm behind a Flatten of whole maps
+    if len(before) != after.shape[axis]:  # several maps for each channel
         return
     gain = _gains(_largest(before, 0), _largest(after, axis))
     set_weight(graph, first, before / _along(gain, 0, before.ndim))

@@ -11,7 +11,7 @@ from edgekd.onnx_graph import Array, Graph, attribute, set_attribute
 def fold_batch_norms(graph: Graph) -> None:
     """Merge each BatchNormalization into the layer that only it reads; write the others as depthwise convolutions."""
     for norm in [node for node in graph.nodes if node.op_type == "BatchNormalization"]:
-        if attribute(norm, "training_mode", 0) or any(name not in graph.constants for name in norm.input[1:5]):
+        if attribute(norm, "training_mode", 0) or any(name not in graph.constants for name in norm.input[1:]):
             continue
         layer = _layer_before(graph, norm)
         if layer is not None:
@@ -41,7 +41,7 @@ def _fold(graph: Graph, layer: NodeProto, norm: NodeProto) -> None:
 
 
 def _gain_and_shift(graph: Graph, norm: NodeProto) -> tuple[Array, Array]:
-    gamma, beta, mean, variance = (graph.constants[name].astype(np.float64) for name in norm.input[1:5])
+    gamma, beta, mean, variance = (graph.constants[name].astype(np.float64) for name in norm.input[1:])
     gain = gamma / np.sqrt(variance + attribute(norm, "epsilon", 1e-5))
     return gain, beta - gain * mean
 
@@ -54,7 +54,6 @@ def _as_convolution(graph: Graph, norm: NodeProto) -> None:
     del norm.attribute[:]
     set_attribute(norm, "group", len(gain))
     set_attribute(norm, "kernel_shape", [1] * (rank - 2))
-    graph.set_inputs(norm, norm.input[:3])
     set_weight(graph, norm, gain.reshape(-1, *[1] * (rank - 1)))
     set_bias(graph, norm, shift)
 
@@ -102,9 +101,9 @@ def set_weight(graph: Graph, node: NodeProto, value: Array) -> None:
 
 
 def set_bias(graph: Graph, node: NodeProto, value: Array) -> None:
-    """Give a layer its own float32 bias."""
-    if len(node.input) < 3 or not node.input[2].endswith(".bias"):
-        graph.set_inputs(node, [*node.input[:2], graph.fresh(f"{layer_name(node)}.bias")])
+    """Give a layer its own float32 bias, as its last operand."""
+    named = len(node.input) > 2 and node.input[2].endswith(".bias")
+    graph.set_inputs(node, [*node.input[:2], node.input[2] if named else graph.fresh(f"{layer_name(node)}.bias")])
     _set_operand(graph, node, 2, value)
 
 

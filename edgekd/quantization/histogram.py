@@ -24,7 +24,7 @@ class Histogram:
             self._widen(exponent - self.exponent)
             self.exponent = exponent
         bins = np.floor(np.ldexp(values.astype(np.float64), _HALF.bit_length() - 1 - self.exponent)).astype(np.int64)
-        self.counts += np.bincount(bins.reshape(-1) + _HALF, minlength=BINS)
+        self.counts += np.bincount(bins.ravel() + _HALF, minlength=BINS)
 
     def values(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return the centres of the bins that hold something, and how many values each holds."""
@@ -36,5 +36,5 @@ class Histogram:
     def _widen(self, doublings: int) -> None:
         """Merge each 2**doublings neighbours into one: exact, since wider bins end where narrower ones do."""
         (filled,) = np.nonzero(self.counts)
-        merged = ((filled - _HALF) >> min(doublings, 63)) + _HALF
+        merged = ((filled - _HALF) >> doublings) + _HALF
         self.counts = np.bincount(merged, self.counts[filled], minlength=BINS).astype(np.int64)

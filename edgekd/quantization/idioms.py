@@ -109,13 +109,13 @@ def name_prepended_constants(graph: Graph) -> None:
 
 def _prepends(node: NodeProto, token: Array, shape: tuple[int | None, ...]) -> bool:
     """Whether a token only has to be repeated for each sample to lie beside a tensor of this shape."""
-    axis = attribute(node, "axis", 0) % len(shape)
+    axis = attribute(node, "axis") % len(shape)
     fits = token.ndim == len(shape) and axis > 0 and token.shape[0] == 1 and None not in shape[1:]
     return fits and all(i == axis or token.shape[i] == shape[i] for i in range(1, token.ndim))
 
 
 def _pad_and_add(graph: Graph, node: NodeProto, token: Array, shape: tuple[int | None, ...], first: bool) -> None:
-    axis, rank = attribute(node, "axis", 0) % len(shape), len(shape)
+    axis, rank = attribute(node, "axis") % len(shape), len(shape)
     length = shape[axis]
     assert length is not None
     pads, block = np.zeros(2 * rank, np.int64), [(0, 0)] * rank

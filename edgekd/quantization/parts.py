@@ -72,7 +72,7 @@ def _parts(graph: Graph, edge: str, where: tuple[slice, ...], step: float | None
         maker = graph.producer(edge)
     if maker is None or maker.op_type != "Concat" or not where:
         return (Part(edge, where, step),)
-    axis = attribute(maker, "axis", 0) % len(where)
+    axis = attribute(maker, "axis") % len(where)
     sizes = [
         size for name in maker.input if (size := (graph.shapes.get(name) or where)[axis]) and isinstance(size, int)
     ]

@@ -76,7 +76,8 @@ def test_layers_take_norms_in_along_their_outputs(net: onnx.ModelProto, words: l
     ("sizes", "word"), [((), "BatchNormalization"), ((5,), "Conv"), ((5, 6), "Conv"), ((2, 5, 6), "Conv")]
 )
 def test_a_norm_of_no_layer_is_a_depthwise_convolution_of_maps(sizes: tuple[int, ...], word: str) -> None:
-    net = model([node("BatchNormalization", ["x", *NORM], ["y"])], NORM, ("N", C, *sizes), output_rank=2 + len(sizes))
+    norm = {"beta.bias" if name == "beta" else name: value for name, value in NORM.items()}
+    net = model([node("BatchNormalization", ["x", *norm], ["y"])], norm, ("N", C, *sizes), output_rank=2 + len(sizes))
     (found,) = agree(net, random(3, C, *sizes, seed=9)).graph.node
     assert found.op_type == word
     if word == "Conv":

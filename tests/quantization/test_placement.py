@@ -5,9 +5,9 @@ import pytest
 from edgekd.errors import BadInputError
 from edgekd.quantization.float_rules import float_rules
 from edgekd.quantization.graph_ir import Op, View
-from edgekd.quantization.placement import Placement, place, share_moved
+from edgekd.quantization.placement import Placement, kernel_edges, place, share_moved
 from edgekd.quantization.ranges import Affine
-from edgekd.quantization.scheme import SCHEMES
+from edgekd.quantization.scheme import SCHEMES, Scheme
 from edgekd.quantization.selection import Kept
 
 ASYMMETRIC, SYMMETRIC = SCHEMES["int8-asymmetric"], SCHEMES["int8-symmetric"]
@@ -308,3 +308,110 @@ def test_the_rules_leave_networks_without_float_parts_as_they_are(net: View) -> 
     assert (
         place(net, ASYMMETRIC, (), like) == place(net, ASYMMETRIC) == place(net, replace(ASYMMETRIC, float_tail=False))
     )
+
+
+@pytest.mark.parametrize(("wide", "shared"), [(4.0, True), (4.1, False)])
+@pytest.mark.parametrize("narrow", [(0.0, 1.0), (-0.75, 0.25), (-1.0, -0.5), (0.5, 1.0)])
+def test_ranges_are_unlike_from_four_times_on_with_zero_among_them(
+    narrow: tuple[float, float], wide: float, shared: bool
+) -> None:
+    placement = place(concat("Conv", "Conv"), ASYMMETRIC, (), {"a": (0.0, wide), "b": narrow})
+    assert (placement.groups["a"] == placement.groups["b"] == placement.groups["c"]) == shared
+
+
+def test_a_part_of_zeros_and_one_of_unknown_range_go_with_any() -> None:
+    for ranges in ({"a": (0.0, 500.0), "b": (0.0, 0.0)}, {"a": (0.0, 500.0)}, {}):
+        placement = place(concat("Conv", "Conv"), ASYMMETRIC, (), ranges)
+        assert placement.groups["a"] == placement.groups["b"] == placement.groups["c"]
+
+
+def test_the_range_of_a_moved_part_is_that_of_what_was_moved() -> None:
+    net = view(
+        op("Conv", "x", "a"), op("Conv", "x", "b"), op("Concat", "a b", "j"), op("MaxPool", "j", "m"),
+        op("Conv", "x", "c"), op("Concat", "m c", "d"), op("Conv", "d", "y"),
+    )  # fmt: skip
+    ranges = {"a": (0.0, 1.0), "b": (-1.0, 2.0), "c": (0.0, 8.0)}
+    assert len(set(place(net, ASYMMETRIC, (), ranges).groups.values())) == 3
+    assert len(set(place(net, ASYMMETRIC, (), ranges | {"c": (0.0, 13.0)}).groups.values())) == 5
+
+
+@pytest.mark.parametrize(("scheme", "width"), [(ASYMMETRIC, 255 / 256), (SYMMETRIC, 255 / 127)])
+def test_a_fixed_range_is_as_wide_as_its_scale_makes_it(scheme: Scheme, width: float) -> None:
+    net = view(
+        op("Conv", "x", "a"), op("Conv", "x", "s"), op("Sigmoid", "s", "b"), op("Concat", "a b", "c"),
+        op("Conv", "c", "y"),
+    )  # fmt: skip
+    for wide, shared in ((4 * width - 0.01, True), (4 * width + 0.01, False)):
+        placement = place(net, scheme, (), {"a": (0.0, wide)})
+        assert (placement.groups["a"] == placement.groups["c"]) == shared
+
+
+def test_fixed_parts_alone_fix_what_joins_them() -> None:
+    for second, fixed in (("Sigmoid", True), ("Tanh", False)):
+        net = view(
+            op("Conv", "x", "a"), op("Sigmoid", "a", "s"), op(second, "a", "t"), op("Concat", "s t", "c"),
+            op("Conv", "c", "y"),
+        )  # fmt: skip
+        assert ("c" in place(net, ASYMMETRIC).fixed) == fixed
+
+
+def residual(first: str, *more: Op) -> Placement:
+    """Three ways to a symmetric sum that a layer reads: of two layers, of one, and of none."""
+    ops = op("Conv", "x", "a"), op("Conv", "a", "deep"), op("Conv", "x", "flat"), op("MaxPool", "x", "moved")
+    return place(view(*ops, op("Add", first, "sum"), op("Conv", "sum", "y"), *more), SYMMETRIC)
+
+
+@pytest.mark.parametrize(
+    ("operands", "fused"),
+    [
+        ("deep flat", "deep"), ("flat deep", "deep"), ("moved flat", "flat"), ("flat moved", "flat"),
+        ("moved moved", None), ("x flat", "flat"),
+    ],
+)  # fmt: skip
+def test_the_deeper_branch_that_a_layer_ends_fuses_with_the_sum(operands: str, fused: str | None) -> None:
+    assert {edge for edge in operands.split() if edge not in residual(operands).groups} == {fused} - {None}
+
+
+def test_a_branch_that_something_else_reads_does_not_fuse() -> None:
+    assert "flat" not in residual("deep flat", op("Conv", "deep", "z")).groups
+    assert {"flat", "deep"} <= residual("deep flat", op("Conv", "deep", "z"), op("Conv", "flat", "v")).groups.keys()
+
+
+def test_biases_and_norms_belong_to_the_layer_that_ends_a_branch() -> None:
+    net = view(
+        op("MatMul", "x", "a"), op("Add", "a", "b"), op("Conv", "x", "c"), op("BatchNormalization", "c", "d"),
+        op("Conv", "d", "e"), op("Add", "b e", "s"), op("Conv", "s", "y"),
+    )  # fmt: skip
+    assert edges(place(net, SYMMETRIC)) == {"x", "d", "b", "s", "y"}
+    alone = view(
+        op("MatMul", "x", "a"), op("Add", "a", "b"), op("Relu", "x", "r"), op("Add", "b r", "s"), op("Conv", "s", "y")
+    )
+    assert edges(place(alone, SYMMETRIC)) == {"x", "r", "s", "y"}
+
+
+def test_what_no_operation_makes_has_no_layers_before_it() -> None:
+    for operands, fused in (("u v", "u"), ("v u", "v")):
+        net = view(op("Conv", "unknown", "u"), op("Conv", "x", "v"), op("Add", operands, "s"), op("Conv", "s", "y"))
+        assert fused not in place(net, SYMMETRIC).groups
+        drawn = view(op("Random", "", "r"), op("Conv", "r", "u"), *net.ops[1:])
+        assert fused not in place(drawn, SYMMETRIC).groups
+
+
+def test_a_layer_reads_and_writes_what_lies_around_its_kernel() -> None:
+    assert kernel_edges(residual_block(), ASYMMETRIC) == {
+        "a": ("x", "b"), "main": ("b", "main"), "short": ("x", "short"), "y": ("next", "y"),
+    }  # fmt: skip
+    up = View((Op("b", "ConvTranspose", ("x",), ("b",), True),), ("x",), ("b",))
+    assert kernel_edges(up, SYMMETRIC) == {"b": ()}
+
+
+def test_splits_share_and_moved_parameters_reach_all_their_parts() -> None:
+    halves = Op("split", "Split", ("a",), ("b", "c"))
+    net = view(op("Conv", "x", "a"), halves, op("Conv", "b", "d"), op("Conv", "c", "e"), op("Add", "d e", "y"))
+    groups = place(net, ASYMMETRIC).groups
+    assert groups["a"] == groups["b"] == groups["c"]
+    one, other = Affine(0.5, 3), Affine(0.25, 7)
+    assert share_moved(net, {"a": one}) == {"a": one, "b": one, "c": one}
+    assert share_moved(net, {"b": one}) == {"a": one, "b": one, "c": one}
+    assert share_moved(net, {"a": one, "c": other}) == {"a": one, "b": one, "c": other}
+    assert share_moved(net, {"x": one}) == {"x": one}

@@ -131,6 +131,108 @@ def test_the_range_of_least_error_clips_a_tail_and_keeps_an_even_spread(scheme: 
     assert tail.min() <= low < 0 < high < tail.max()
 
 
+def test_a_range_of_nothing_has_the_smallest_scale() -> None:
+    assert affine(0.0, 0.0, ASYMMETRIC) == (np.float32(1e-8), 0)
+    assert affine(0.0, 0.0, SYMMETRIC) == (np.float32(1e-8), 0)
+    assert weight_scale(np.zeros((2, 3), np.float32), 0, ASYMMETRIC).tolist() == [np.float32(1e-9)] * 2
+
+
+def test_a_scale_and_its_zero_point_are_worked_out_by_hand() -> None:
+    scale, zero_point = affine(-1.0, 3.0, ASYMMETRIC)
+    assert scale == pytest.approx(4 / 255, rel=1e-6)
+    assert zero_point == 64  # 255 / 4 is 63.75
+    assert affine(1.0, 3.0, ASYMMETRIC) == affine(0.0, 3.0, ASYMMETRIC)
+    assert affine(-3.0, -1.0, ASYMMETRIC) == (affine(0.0, 3.0, ASYMMETRIC).scale, 255)
+    assert affine(-3.0, 1.0, SYMMETRIC) == affine(-1.0, 3.0, SYMMETRIC)
+
+
+def test_a_scale_never_reaches_beyond_what_it_covers() -> None:
+    assert all(affine(0.0, float(high), ASYMMETRIC).scale * 255 <= high for high in range(1, 500))
+
+
+def test_small_samples_are_counted_whole_and_large_ones_drawn() -> None:
+    for size, counted in ((2048, 2048), (2049, 2050)):
+        edge = Observed("mse")
+        edge.add(np.ones((3, size), np.float32))
+        assert edge.histogram.counts.sum() == 3 * counted
+        assert (edge.samples, edge.low, edge.high, edge.sums.tolist()) == (3, 1.0, 1.0, [3.0, 3.0])
+    for method in ("minmax", "ema"):
+        edge = Observed(method)
+        edge.add(np.ones((3, 2), np.float32))
+        assert edge.histogram.counts.sum() == 0
+
+
+def test_a_single_number_is_a_sample() -> None:
+    assert observed("ema", ASYMMETRIC, np.array(2.0), np.array(-1.0)) == (0.5, 0.5)
+    assert observed("minmax", ASYMMETRIC, np.array(2.0), np.array(-1.0)) == (-1.0, 2.0)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_values_that_are_not_finite_show_in_a_range(method: Method) -> None:
+    assert not np.isfinite(observed(method, ASYMMETRIC, np.array([[1.0, np.inf], [0.0, 1.0]]))).all()
+
+
+def test_a_percentile_leaves_a_ten_thousandth_out_on_either_side() -> None:
+    """Of 20,000 values two may lie beyond."""
+    values = np.zeros(20_000)
+    values[:4], values[-3:] = (50, 40, 40, 30), (-20, -10, -10)
+    found = observed("percentile", ASYMMETRIC, np.random.default_rng(0).permutation(values).reshape(10, 2000))
+    assert found == pytest.approx((-10, 40), abs=64 / 2**14)  # bins of that width
+
+
+@pytest.mark.parametrize("scheme", [ASYMMETRIC, SYMMETRIC], ids=["asymmetric", "symmetric"])
+def test_the_least_error_is_found_by_trying(scheme: Scheme) -> None:
+    values = np.random.default_rng(2).normal(size=40_000).astype(np.float32)
+    values[:2] = -7, 8
+    low, high = float(values.min()), float(values.max())
+    shares = [1 - step / 40 for step in range(33)]
+
+    def error(low: float, high: float) -> float:
+        scale, zero_point = affine(low, high, scheme)
+        smallest, largest = scheme.activation_range
+        stored = np.minimum(np.maximum(np.rint(values / scale) + zero_point, smallest), largest)
+        apart = (stored - zero_point) * scale - values.astype(np.float64)
+        return float((apart * apart).sum())
+
+    if scheme.symmetric:
+        share = min(shares, key=lambda share: error(low * share, high * share))
+        expected = low * share, high * share
+    else:
+        above = high * min(shares, key=lambda share: error(low, high * share))
+        expected = low * min(shares, key=lambda share: error(low * share, above)), above
+    assert observed("mse", scheme, values.reshape(20, 2000)) == pytest.approx(expected)
+    assert (low, high) != expected
+
+
+def test_values_lie_within_half_a_bin_of_its_centre() -> None:
+    values = np.random.default_rng(0).uniform(-5, 5, 300).astype(np.float32)
+    histogram = Histogram()
+    histogram.add(values.reshape(3, 100))
+    centres, counts = histogram.values()
+    apart = np.abs(values[:, None] - centres).min(1)
+    assert apart.max() <= 8 / 2**14 / 2  # the next power of two, in 2**14 bins on each side
+    assert apart.max() > 8 / 2**14 / 4
+    np.testing.assert_allclose(np.repeat(centres, counts), np.sort(values), atol=8 / 2**14 / 2)
+
+
+def test_what_is_next_to_nothing_keeps_its_sign_however_far_the_bins_widen() -> None:
+    histogram = Histogram()
+    histogram.add(np.array([-1e-42, 1e-42], np.float32))
+    histogram.add(np.array([1e30], np.float32))
+    centres, counts = histogram.values()
+    assert counts.tolist() == [1, 1, 1]
+    assert centres[0] == -centres[1] < 0
+    histogram.add(np.array([2.0**-50], np.float32))
+    assert histogram.values()[1].tolist() == [1, 2, 1]
+
+
+def test_a_scale_is_raised_only_where_its_bias_would_overflow() -> None:
+    scale, bias = np.array([1e-9, 1e-9, 0.1], np.float32), np.array([1.0, 1e-4, -1.0], np.float32)
+    found = spare_bias(scale, bias, 0.001)
+    assert found.tolist() == pytest.approx([1 / (0.001 * 2**30), 1e-9, 0.1], rel=1e-6)
+    assert spare_bias(scale[:1], bias[:1], 1e-3).tolist() == spare_bias(scale[:1], -bias[:1], 1e-3).tolist()
+
+
 weights = hnp.arrays(np.float32, (3, 4, 2), elements=st.floats(-1e3, 1e3, width=32))
 
 
