@@ -1,6 +1,7 @@
 """`run`, `init`, `report`: from a recipe to a report."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -83,13 +84,39 @@ def _dry_run(recipe: str, settings: list[str], folder: Path, code: bool, any_ran
         raise typer.Exit(BAD_INPUT)
 
 
-@command("Train and distil", "edgekd init", "edgekd init mine.toml")
-def init(path: Annotated[Path, typer.Argument(help="Where to write the recipe.")] = Path("recipe.toml")) -> None:
-    """Write a commented recipe for your own model and data."""
-    from edgekd.pipeline.plan import write_starter
+@command(
+    "Train and distil",
+    "edgekd init",
+    "edgekd init project/recipe.toml --task signals --target tflm-cortex-m",
+    "edgekd init --model resnet --data photographs/ --target pixel-9 --target x86-tflite",
+)
+def init(
+    path: Annotated[Path, typer.Argument(help="Where to write the recipe.")] = Path("recipe.toml"),
+    task: Annotated[str | None, typer.Option(help="What the data are: images, signals or text.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The teacher: module:function, or a built-in network such as resnet.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="An .npz, a folder of images, a built-in data set, or module:function.")
+    ] = None,
+    target: Annotated[list[str] | None, typer.Option(help="Where it will run; repeat it for several.")] = None,
+) -> None:
+    """Write a commented recipe for your own model and data, and a module to put them in; asks where it can."""
+    from edgekd.pipeline.starter import TARGET, Wishes, tasks, write_starter
 
-    write_starter(path)
-    say(f"wrote {path}; next: edgekd run {path} --dry-run")
+    if sys.stdin.isatty():
+        task = task or typer.prompt(f"What are the data? {', '.join(tasks())}", default="images")
+        data = data or _asked("Where are they? an .npz, a folder, module:function")
+        model = model or _asked("The teacher? module:function or a built-in network")
+        target = target or typer.prompt("Where will it run? names from `edgekd targets`", default=TARGET).split()
+    wishes = Wishes(task or "images", model or None, data or None, tuple(target or [TARGET]))
+    written = write_starter(path, wishes)
+    say(f"wrote {' and '.join(map(str, written))}; next: edgekd run {path} --dry-run")
+
+
+def _asked(question: str) -> str:
+    """Return an answer; an empty one leaves the starter's example."""
+    return str(typer.prompt(f"{question} (empty: an example)", default="", show_default=False))
 
 
 @command("Train and distil", "edgekd report runs/quickstart")

@@ -9,8 +9,8 @@ import termios
 from collections.abc import Mapping, Sequence
 
 
-def in_terminal(argv: Sequence[str], width: int, env: Mapping[str, str] | None = None) -> str:
-    """Everything that a command writes to a pseudo-terminal, which has `width` columns."""
+def in_terminal(argv: Sequence[str], width: int, env: Mapping[str, str] | None = None, typed: str = "") -> str:
+    """Everything that a command writes to a pseudo-terminal of `width` columns, in which a user has `typed`."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
     kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
@@ -18,6 +18,7 @@ def in_terminal(argv: Sequence[str], width: int, env: Mapping[str, str] | None =
         argv, stdin=theirs, stdout=theirs, stderr=theirs, env={**kept, "TERM": "xterm-256color", **(env or {})}
     )
     os.close(theirs)
+    os.write(ours, typed.encode())
     written = b"".join(iter(lambda: _read(ours), b""))
     os.close(ours)
     assert process.wait() == 0, written.decode()

@@ -210,16 +210,6 @@ def test_report_is_written_again(small_run, tmp_path):
     complaint(edgekd("report", tmp_path), 2)
 
 
-def test_the_starter_recipe_is_valid(tmp_path):
-    path = tmp_path / "recipe.toml"
-    assert edgekd("init", path).exit_code == 0
-    load_recipe(str(path))
-    assert "exists" in complaint(edgekd("init", path), 2)
-    settings = ("teacher.model=resnet", "teacher.options={ depth = 8 }", f"data.path={tmp_path / 'data.npz'}")
-    refused = edgekd("run", path, "--out", tmp_path / "run", *(f"--set={setting}" for setting in settings))
-    assert "data.npz: no such file" in complaint(refused, 2)  # all but the user's own names is in order
-
-
 @pytest.mark.parametrize("name", builtin_recipes())
 def test_stages_of_the_built_in_recipes(name):
     recipe = load_recipe(name, ["seeds=2"])

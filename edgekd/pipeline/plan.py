@@ -1,48 +1,13 @@
-"""A recipe before it runs: what it would do, and a first one to start from."""
+"""A recipe before it runs: what it would do."""
 
-from pathlib import Path
 from typing import Any
 
 from edgekd.backends import find_backend
 from edgekd.devices import transport_of
-from edgekd.errors import BadInputError
-from edgekd.files import write_bytes
 from edgekd.pipeline.summary import FLOAT_GRAPH
 from edgekd.quantization.scheme import find_scheme
 from edgekd.recipe import Quantization, Recipe
 from edgekd.target import Target, load_target
-
-_STARTER = """\
-# An edgekd recipe. Check it with:  edgekd run recipe.toml --dry-run
-targets = ["x86-tflite", "x86-openvino"]          # edgekd targets
-
-[data]
-name         = "npz"                              # npz, image-folder, fashion-mnist, or your own module:function
-path         = "data.npz"                         # x_train, y_train, x_test, y_test
-augmentation = ["crop", "flip"]
-
-[teacher]
-model      = "mymodels:teacher"                   # a function that returns your nn.Module
-# checkpoint = "teacher.safetensors"              # leave out to train it here
-training   = { epochs = 20 }
-
-[student]
-model    = "resnet"                               # resnet, mobilenet, ds-cnn, or your own module:function
-options  = { depth = 8, width = 16 }
-training = { epochs = 30 }
-
-[[distillation]]                                  # edgekd methods
-method      = "kd"
-temperature = 4.0
-weight      = 0.9
-
-[quantization]
-epochs = 3                                        # 0 = calibrate only
-
-[devices]                                         # where a target is executed; others are only checked
-x86-tflite   = "local:"
-x86-openvino = "local:"
-"""
 
 
 def load_targets(recipe: Recipe) -> list[Target]:
@@ -83,10 +48,3 @@ def describe(recipe: Recipe, targets: list[Target]) -> list[dict[str, Any]]:
 def _quantised(settings: Quantization) -> str:
     how = f"{settings.epochs} epochs" if settings.epochs else "calibrated"
     return f"{how}, layers in float as {settings.max_drop:g} of the metric asks" if settings.mixed else how
-
-
-def write_starter(path: Path) -> None:
-    """Write a commented recipe; raise BadInputError rather than overwrite a file."""
-    if path.exists():
-        raise BadInputError(f"{path} exists; choose another name")
-    write_bytes(path, _STARTER.encode())

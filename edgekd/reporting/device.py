@@ -72,7 +72,11 @@ def _told(verdict: Document) -> Iterator[tuple[str, str]]:
 def _components(rows: Sequence[Document]) -> Iterator[Any]:
     yield ""
     yield rows_table([{key: row[key] for key in ("component", "for", "found")} for row in rows])
-    yield from _commands("to get", [f"{row['component']}: {row['get it']}" for row in rows if row["get it"]])
+    gaps: dict[str, list[str]] = {}
+    for row in rows:
+        if row["get it"]:
+            gaps.setdefault(row["get it"], []).append(row["component"])
+    yield from _commands("to get what is missing", [f"{line}  # {', '.join(names)}" for line, names in gaps.items()])
 
 
 def _commands(title: str, lines: Sequence[str]) -> Iterator[Any]:

@@ -35,13 +35,21 @@ def test_a_command_is_not_broken_where_the_terminal_is_narrow() -> None:
         "prepare": prepare,
     }
     said = printed(doctor_view(found))
-    assert f"tflite: {COMMAND}" in said
+    assert f"{COMMAND}  # tflite" in said
     assert prepare[0] in said
-    assert f"tflite: {COMMAND}" in printed(doctor_view(rows))
+    assert f"{COMMAND}  # tflite" in printed(doctor_view(rows))
+
+
+def test_what_one_command_gets_is_told_once() -> None:
+    rows = [{"component": name, "for": "x", "found": "missing", "get it": COMMAND} for name in ("a", "b")]
+    said = printed(doctor_view(rows))
+    assert said[-2:] == ["to get what is missing", f"{COMMAND}  # a, b"]
 
 
 def test_nothing_to_get_is_no_heading() -> None:
-    assert "to get" not in printed(doctor_view([{"component": "a", "for": "b", "found": "1.0", "get it": ""}]))
+    assert "to get what is missing" not in printed(
+        doctor_view([{"component": "a", "for": "b", "found": "1.0", "get it": ""}])
+    )
 
 
 def test_a_difference_is_told_in_points_and_steps() -> None:
