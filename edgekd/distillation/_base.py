@@ -36,10 +36,11 @@ class Context:
     Attributes:
         step: steps done, of `total_steps`.
         indices: (N,) int64 positions of the samples in the training set.
-        labels: (N,) int64 classes.
+        labels: (N, …), as the task has them: int64 classes (N,), a class for each pixel …
         inputs: (N, …) what the student saw.
         mask: (N, L) bool, the tokens that are not padding; None where the input is not a sequence of tokens.
         module: what the method's own `build` returned.
+        known: (N, …) bool, the positions of dense logits (N, C, …) that have a label; None where all have.
     """
 
     step: int
@@ -49,6 +50,18 @@ class Context:
     inputs: Tensor
     mask: Tensor | None = None
     module: nn.Module | None = None
+    known: Tensor | None = None
+
+    def rows(self, logits: Tensor) -> Tensor:
+        """Logits (N, C, …) as (M, C), a row for each known position of all samples; (N, C) stay as they are."""
+        rows = logits.movedim(1, -1).flatten(0, -2) if logits.ndim > 2 else logits
+        return rows if self.known is None else rows[self.known.flatten()]
+
+    @property
+    def classes(self) -> Tensor:
+        """(M,) the labels of those rows."""
+        labels = self.labels.flatten() if self.labels.ndim > 1 else self.labels
+        return labels if self.known is None else labels[self.known.flatten()].long()
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ class BornAgain:
 
     def __call__(self, student: Output, teacher: Output, context: Context) -> Tensor:
         """Scalar loss, within one generation."""
-        return born_again_loss(student.logits, teacher.logits, self.temperature)
+        return born_again_loss(context.rows(student.logits), context.rows(teacher.logits), self.temperature)
 
 
 def born_again_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float = 1.0) -> Tensor:

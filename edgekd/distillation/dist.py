@@ -27,7 +27,9 @@ class DIST:
 
     def __call__(self, student: Output, teacher: Output, context: Context) -> Tensor:
         """Scalar loss."""
-        return dist_loss(student.logits, teacher.logits, self.beta, self.gamma, self.temperature)
+        return dist_loss(
+            context.rows(student.logits), context.rows(teacher.logits), self.beta, self.gamma, self.temperature
+        )
 
 
 def dist_loss(student_logits: Tensor, teacher_logits: Tensor, beta: float, gamma: float, temperature: float) -> Tensor:

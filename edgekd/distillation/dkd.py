@@ -30,8 +30,15 @@ class DKD:
     def __call__(self, student: Output, teacher: Output, context: Context) -> Tensor:
         """Scalar loss; raises BadInputError when the first batch has labels that are no classes."""
         if context.step == 0:
-            _check_labels(context.labels, classes=student.logits.shape[1])
-        return dkd_loss(student.logits, teacher.logits, context.labels, self.alpha, self.beta, self.temperature)
+            _check_labels(context.classes, classes=student.logits.shape[1])
+        return dkd_loss(
+            context.rows(student.logits),
+            context.rows(teacher.logits),
+            context.classes,
+            self.alpha,
+            self.beta,
+            self.temperature,
+        )
 
 
 def dkd_loss(

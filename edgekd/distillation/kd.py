@@ -24,7 +24,7 @@ class KD:
 
     def __call__(self, student: Output, teacher: Output, context: Context) -> Tensor:
         """Scalar loss."""
-        return kd_loss(student.logits, teacher.logits, self.temperature, self.standardize)
+        return kd_loss(context.rows(student.logits), context.rows(teacher.logits), self.temperature, self.standardize)
 
 
 def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float, standardize: bool = False) -> Tensor:

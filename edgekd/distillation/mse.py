@@ -20,7 +20,7 @@ class MSE:
 
     def __call__(self, student: Output, teacher: Output, context: Context) -> Tensor:
         """Scalar loss."""
-        return mse_loss(student.logits, teacher.logits)
+        return mse_loss(context.rows(student.logits), context.rows(teacher.logits))
 
 
 def mse_loss(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:

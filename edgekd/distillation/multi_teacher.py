@@ -30,14 +30,14 @@ class MultiTeacher:
 
     def __call__(self, student: Output, teacher: Output, context: Context) -> Tensor:
         """Scalar loss; raises BadInputError where there are not as many teachers as weights."""
-        teachers = [member.logits for member in teacher.members or (teacher,)]
-        weights = self._weights(teachers, context.labels).to(student.logits)
-        return multi_teacher_loss(student.logits, teachers, weights, self.temperature)
+        teachers = [context.rows(member.logits) for member in teacher.members or (teacher,)]
+        weights = self._weights(teachers, context).to(student.logits)
+        return multi_teacher_loss(context.rows(student.logits), teachers, weights, self.temperature)
 
-    def _weights(self, teachers: Sequence[Tensor], labels: Tensor) -> Tensor:
+    def _weights(self, teachers: Sequence[Tensor], context: Context) -> Tensor:
         """(teachers, 1) or (teachers, N), each column summing to 1."""
         if self.weighting == "confidence":
-            return confidence(teachers, labels)
+            return confidence(teachers, context.classes)
         fixed = torch.ones(len(teachers)) if self.weighting == "mean" else torch.tensor(self.weighting)
         if len(fixed) != len(teachers) or fixed.sum() == 0:
             raise BadInputError(

@@ -38,7 +38,7 @@ class TAID:
     def __call__(self, student: Output, teacher: Output, context: Context) -> Tensor:
         """Scalar loss; moves t for the next step."""
         assert isinstance(context.module, Interpolation)
-        loss = taid_loss(student.logits, teacher.logits, context.module.t)
+        loss = taid_loss(context.rows(student.logits), context.rows(teacher.logits), context.module.t)
         linear = self.t_start + (self.t_end - self.t_start) * (context.step + 1) / context.total_steps
         context.module.advance(loss.detach(), linear, self)
         return loss

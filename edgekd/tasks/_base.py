@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -29,7 +29,7 @@ class Task:
 
     group_size: ClassVar[int] = 1  # how many neighbouring rows belong together
     outputs: ClassVar[str] = "outputs are (N, …)"  # their shape, for whoever puts out another one
-    by_class: ClassVar[bool] = False  # whether the largest of a sample's outputs (N, C) is its answer
+    by_class: ClassVar[bool] = False  # whether the largest of outputs (N, C, …) along C is the answer
     method: ClassVar[str] = "kd"  # what teaches it where nothing else is asked for
 
     @property
@@ -57,6 +57,14 @@ class Task:
         """Return the labels' own loss, as terms by name that are added up."""
         raise NotImplementedError
 
+    def known(self, labels: Tensor) -> Tensor | None:
+        """Return which positions (N, …) of dense outputs (N, C, …) have a label, bool; None where all have."""
+        return None
+
+    def moved(self, labels: Array, move: Callable[[Array], Array]) -> Array:
+        """Return labels (N, …) as they are where `move` has augmented the images (N, C, H, W) that they belong to."""
+        return labels
+
     def decide(self, outputs: Array) -> Array:
         """Return the labels (N, …) that outputs (N, …) amount to."""
         raise NotImplementedError
@@ -80,7 +88,8 @@ class Task:
     def check_outputs(self, outputs: Shape, labels: Array, names: Sequence[str], who: str) -> None:
         """Raise BadInputError, about `who`, unless its outputs (N, …) fit the labels, and each name."""
         if not self.fits(outputs, labels):
-            raise BadInputError(f"{who} puts out {outputs} for {len(labels)} samples; {self.outputs}")
+            size = f", labels here {labels.shape}" if labels.ndim > 1 else ""
+            raise BadInputError(f"{who} puts out {outputs} for {len(labels)} samples; {self.outputs}{size}")
         found, wanted = outputs[1], self.width(labels, names)
         if found is not None and found < wanted:
             told = f"labels go up to {wanted - 1}: there are {wanted} classes" if self.by_class else f"needs {wanted}"
@@ -122,3 +131,10 @@ def require_width(labels: Array, where: str, width: int | None) -> Array:
     if width not in (None, labels.shape[1]):
         raise BadInputError(f"{where} holds {labels.shape[1]} values per sample; there are {width} outputs")
     return labels
+
+
+def require_names(given: Sequence[str] | None, count: int, source: str) -> tuple[str, ...]:
+    """Return the names, numbers where none are given; BadInputError unless there is one for each of `count`."""
+    if given is not None and len(given) != count:
+        raise BadInputError(f"{source}: {len(given)} names for {count} outputs")
+    return tuple(given) if given is not None else tuple(map(str, range(count)))

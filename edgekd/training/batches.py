@@ -78,9 +78,13 @@ class Batches:
     def at(self, indices: Array, view: int) -> Batch:
         """The samples at `indices` as they look in `view`."""
         samples = self.data.train.take(indices)
-        raw = augment(samples.inputs, self.recipe.augmentation, self.seed, indices, view)
-        inputs = torch.from_numpy(prepare(cut(raw), self.data.preprocessing))
-        labels, positions = torch.from_numpy(samples.labels), torch.from_numpy(indices)
+
+        def move(images: Array) -> Array:
+            return augment(images, self.recipe.augmentation, self.seed, indices, view)
+
+        moved = self.data.task.moved(samples.labels, move) if self.recipe.augmentation else samples.labels
+        inputs = torch.from_numpy(prepare(cut(move(samples.inputs)), self.data.preprocessing))
+        labels, positions = torch.from_numpy(moved), torch.from_numpy(indices)
         labels, positions = labels.to(self.device), positions.to(self.device)
         return Batch(place(inputs, self.device), labels, positions, view, self.data.task)
 

@@ -66,17 +66,19 @@ class Distiller(nn.Module):
         labels: Tensor | None = None,
         indices: Tensor | None = None,
         mask: Tensor | None = None,
+        known: Tensor | None = None,
     ) -> Tensor:
         """Return `own_loss` and the weighted losses of all methods, for the batch that the student has just seen.
 
         `inputs` go to the teacher: a tensor, a tuple of them, or a dictionary by the names of its parameters. Some
-        methods ask for labels, for the samples' `indices` in the training set, or for a mask of tokens (N, L).
+        methods ask for labels, for the samples' `indices` in the training set, or for a mask of tokens (N, L). Of dense
+        logits (N, C, …) only the positions `known` (N, …) teach.
         """
         student, teacher = self._student_output(), self._teacher_output(inputs)
         step, total = int(self.step), self._total_steps
         context = Context(
             step, _or_absent(total, "total_steps"), _or_absent(indices, "indices"), _or_absent(labels, "labels"),
-            first_tensor(inputs), mask,
+            first_tensor(inputs), mask, known=known,
         )  # fmt: skip
         progress = 0.0 if total is None else min(1.0, step / total)
         start = student.logits.new_zeros(()) if own_loss is None else own_loss

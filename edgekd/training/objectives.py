@@ -103,7 +103,8 @@ class Distill:
         teacher, progress = self._teacher.outputs(batch), step / total_steps
         terms = label_terms(logits, batch, self._label_smoothing)
         loss = weight_at(self._cross_entropy, progress) * total(terms)
-        context = Context(step, total_steps, batch.indices, batch.labels, batch.inputs, batch.mask)
+        known = batch.task.known(batch.labels)
+        context = Context(step, total_steps, batch.indices, batch.labels, batch.inputs, batch.mask, known=known)
         loss, taught = add_losses(loss, self._methods, self.modules, student, teacher, context, progress)
         return loss, terms | taught
 
@@ -178,6 +179,8 @@ def deployed(model: nn.Module, methods: Mapping[str, Method], modules: nn.Module
 
 def _term(name: str, method: Method, student: Output, teacher: Output, context: Context) -> Tensor:
     """The method's loss; where torch cannot compute it, BadInputError with the shapes that it was given."""
+    if context.known is not None and not context.known.any():
+        return 0 * student.logits.sum()  # no position has a label: there is nothing to learn
     try:
         return method(student, teacher, context)
     except torch.OutOfMemoryError:
@@ -194,11 +197,15 @@ def _shapes(output: Output) -> str:
 
 
 def _check_classes(student: Tensor, teacher: Tensor) -> None:
-    if student.shape != teacher.shape:
-        raise BadInputError(
-            f"the student puts out {student.shape[1]} values per sample, the teacher {teacher.shape[1]}: "
-            "both must know the same classes in the same order"
-        )
+    if student.shape == teacher.shape:
+        return
+    if student.shape[2:] != teacher.shape[2:] or student.ndim < 2:
+        shapes = f"the student puts out {tuple(student.shape)}, the teacher {tuple(teacher.shape)}"
+        raise BadInputError(f"{shapes}: outputs of one size teach each other; let one network resize its own")
+    raise BadInputError(
+        f"the student puts out {student.shape[1]} values per sample, the teacher {teacher.shape[1]}: "
+        "both must know the same classes in the same order"
+    )
 
 
 def named(methods: Sequence[Method]) -> dict[str, Method]:
