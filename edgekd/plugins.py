@@ -1,13 +1,15 @@
-"""Things found by name: built-in modules and folders of a package."""
+"""Things found by name: modules and folders of a package, and what plug-ins bring for it by entry points."""
 
 import ast
 import difflib
 import importlib
 import importlib.util
 import pkgutil
+import sys
 import sysconfig
 import traceback
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -25,49 +27,67 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; known: {', '.join(options)}" if options else ""
 
 
+def modules(package: str, *, folders: bool = False) -> dict[str, str]:
+    """Modules by name, spelled as users write them (`-` for `_`): a package's own, and what plug-ins bring for it.
+
+    `folders`: packages alone. Nothing is imported. A plug-in cannot take a built-in's name.
+    """
+    spec = importlib.util.find_spec(package)
+    places = (spec.submodule_search_locations or []) if spec else []
+    own = {
+        info.name.replace("_", "-"): f"{package}.{info.name}"
+        for info in pkgutil.iter_modules(places)
+        if info.name[0] != "_" and (info.ispkg or not folders)
+    }
+    return dict(sorted((plugged_in(package) | own).items()))
+
+
+def plugged_in(package: str) -> dict[str, str]:
+    """What installed plug-ins bring for a package: the entry points of the group of its name, each a module."""
+    return dict(_entry_points(package, tuple(sys.path)))
+
+
+@cache
+def _entry_points(group: str, path: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Names and modules; `path` is where packages are found."""
+    from importlib.metadata import entry_points
+
+    return tuple((entry.name.replace("_", "-"), entry.value) for entry in entry_points(group=group))
+
+
 def names(package: str) -> list[str]:
-    """Modules of a package, spelled as users write them (`-` for `_`)."""
-    folder = importlib.import_module(package).__path__
-    return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(folder) if not m.name.startswith("_"))
+    """Names of a package's modules and of what plug-ins bring for it."""
+    return list(modules(package))
 
 
-def folders(package: str) -> list[str]:
-    """Packages in a package, spelled as users write them."""
-    path = importlib.import_module(package).__path__
-    return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(path) if m.ispkg and m.name[0] != "_")
-
-
-def folder_of(package: str, name: str, kind: str) -> str:
-    """The package in `package` called `name`; raise BadInputError with the nearest name. Nothing is imported."""
-    known = folders(package)
+def locate(package: str, name: str, kind: str, *, folders: bool = False) -> str:
+    """The module called `name`; raise BadInputError with the nearest name. Nothing is imported."""
+    known = modules(package, folders=folders)
     if name not in known:
         raise BadInputError(f"unknown {kind} {name!r}{nearest(name, known)}")
-    return f"{package}.{name.replace('-', '_')}"
-
-
-def summaries(package: str) -> dict[str, str]:
-    """First docstring line of each module of a package, read without importing it (it may need a missing SDK)."""
-    spec = importlib.util.find_spec(package)
-    folders = (spec.submodule_search_locations or []) if spec else []
-    sources = {
-        p.stem: p.read_text(encoding="utf-8") for folder in folders for p in sorted(Path(folder).glob("[!_]*.py"))
-    }
-    documented = {name: ast.get_docstring(ast.parse(source)) or "" for name, source in sources.items()}
-    return {name.replace("_", "-"): text.partition("\n")[0] for name, text in documented.items()}
+    return known[name]
 
 
 def builtin(package: str, name: str, kind: str) -> ModuleType:
-    """Import the module of `package` called `name`; raise BadInputError with the nearest name."""
-    known = names(package)
-    if name not in known:
-        raise BadInputError(f"unknown {kind} {name!r}{nearest(name, known)}")
-    return importlib.import_module(f"{package}.{name.replace('-', '_')}")
+    """Import the module called `name`, of the package or of a plug-in; errors as in `locate`."""
+    return importlib.import_module(locate(package, name, kind))
+
+
+def summaries(package: str) -> dict[str, str]:
+    """First docstring line of each module, read without importing it (it may need a missing SDK)."""
+    return {name: _summary(module) for name, module in modules(package).items()}
+
+
+def _summary(module: str) -> str:
+    spec = importlib.util.find_spec(module)
+    source = Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
+    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
 
 
 def module_of(package: str, reference: str) -> str:
     """The module in which a name of `package`'s, or a user's `module:attribute`, is found; nothing is imported."""
     module, colon, _ = reference.partition(":")
-    return module if colon else f"{package}.{reference.replace('-', '_')}"
+    return module if colon else modules(package).get(reference, f"{package}.{reference.replace('-', '_')}")
 
 
 def told(error: BaseException) -> str:

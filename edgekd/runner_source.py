@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import sys
 import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import jinja2
 
+from edgekd.errors import BadInputError
 from edgekd.package_data import EXPORT
 from edgekd.runtimes import source_of
 
@@ -65,7 +67,7 @@ class _Part:
             lines[node.lineno - 1 : node.end_lineno] = [""] * len(lines[node.lineno - 1 : node.end_lineno])
         return cls(
             title=" ".join((ast.get_docstring(tree) or "").split()),
-            imports=tuple(node for node in imports if not _is_internal(node)),
+            imports=tuple(node for node in imports if not _is_internal(node, module)),
             guarded=tuple((_bound(node), guard) for node, guard in zip(guards, guarded, strict=True)),
             body="\n".join(lines).strip("\n"),
         )
@@ -77,9 +79,16 @@ class _Part:
         return "\n".join(["# " + "-" * (WIDTH - 2), *(f"# {line}" for line in lines)])
 
 
-def _is_internal(node: ast.Import | ast.ImportFrom) -> bool:
-    """Whether it is of another part, or of the future, which the frame begins with."""
-    return isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in ("edgekd", "__future__")
+def _is_internal(node: ast.Import | ast.ImportFrom, module: str) -> bool:
+    """Whether it is of another part, or of the future, which the frame begins with; else refuse what stays here."""
+    names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+    if names[0] == "__future__" or names[0].startswith("edgekd.runner."):
+        return True
+    absent = [name for name in names if name.partition(".")[0] not in {*sys.stdlib_module_names, "numpy"}]
+    if absent:
+        told = "the standard library, numpy and edgekd.runner leave with a bundle"
+        raise BadInputError(f"{module} imports {', '.join(absent)}: only {told}")
+    return False
 
 
 def _bound(guard: ast.Try) -> str:

@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from edgekd.needs import Needs
-from edgekd.plugins import folder_of, folders
+from edgekd.plugins import locate, modules
 
 if TYPE_CHECKING:
     from edgekd.runner.runtime import Runtime
@@ -14,12 +14,12 @@ BACKENDS = "edgekd.backends"
 
 def backend_names() -> list[str]:
     """Names of all backends, whether their SDK is installed or not."""
-    return folders(BACKENDS)
+    return list(modules(BACKENDS, folders=True))
 
 
 def source_of(backend: str) -> str:
     """The package that a backend is; nothing is imported. BadInputError with the nearest name."""
-    return folder_of(BACKENDS, backend, "backend")
+    return locate(BACKENDS, backend, "backend", folders=True)
 
 
 def find_runtime(backend: str) -> "type[Runtime]":

@@ -1,6 +1,7 @@
 """A target: the chip, its runtime and the arithmetic that a student is trained for."""
 
 from collections.abc import Collection
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -9,7 +10,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from edgekd.errors import BadInputError
 from edgekd.names import FileName, require_file_name
 from edgekd.package_data import TARGETS
-from edgekd.plugins import nearest
+from edgekd.plugins import nearest, plugged_in
 from edgekd.reading import read_toml
 from edgekd.runtimes import backend_names, find_needs
 from edgekd.schema import Cores, Schema
@@ -99,9 +100,22 @@ def builtin_targets() -> list[str]:
     return sorted(path.stem for path in TARGETS.glob("*.toml"))
 
 
+def target_files() -> dict[str, Path]:
+    """The files of the targets that ship with edgekd, and of those that plug-ins bring beside a module, by name."""
+    brought = {name: _beside(module, name) for name, module in plugged_in("edgekd.targets").items()}
+    return dict(sorted((brought | {path.stem: path for path in TARGETS.glob("*.toml")}).items()))
+
+
+def _beside(module: str, name: str) -> Path:
+    spec = find_spec(module)
+    if spec is None or spec.origin is None:
+        raise BadInputError(f"target {name!r}: its plug-in has no module {module}")
+    return Path(spec.origin).with_name(f"{name}.toml")
+
+
 def listed() -> list[dict[str, Any]]:
     """One row per built-in target."""
-    rows = (load_target(name) for name in builtin_targets())
+    rows = (load_target(name) for name in target_files())
     return [{"target": t.name, "title": t.title, "backend": t.backend, "scheme": t.scheme} for t in rows]
 
 
@@ -113,11 +127,12 @@ def described(name: str) -> dict[str, Any]:
 
 
 def load_target(name: str) -> Target:
-    """Find a target by path, then in `./targets/`, then among the built-in ones; raise BadInputError otherwise."""
+    """Find a target by path, then in `./targets/`, then by name; raise BadInputError otherwise."""
     own = name.endswith(".toml")
     path = Path(name) if own else Path("targets") / f"{require_file_name(name, 'target')}.toml"
     if not own and not path.is_file():
-        if name not in builtin_targets():
-            raise BadInputError(f"unknown target {name!r}{nearest(name, builtin_targets())}", hint="edgekd targets")
-        path = TARGETS / f"{name}.toml"
+        known = target_files()
+        if name not in known:
+            raise BadInputError(f"unknown target {name!r}{nearest(name, known)}", hint="edgekd targets")
+        path = known[name]
     return Target.parse({"name": path.stem} | read_toml(path), str(path))

@@ -10,7 +10,7 @@ import onnx
 from edgekd.backends import find_backend
 from edgekd.backends.compiled import Compiled, Precision
 from edgekd.errors import BadInputError, EdgekdError, NothingToGainError
-from edgekd.target import Target, builtin_targets, load_target
+from edgekd.target import Target, load_target, target_files
 
 
 def compile_for(model: onnx.ModelProto, target: Target, folder: Path, precision: Precision) -> Compiled:
@@ -35,7 +35,7 @@ def compile_for(model: onnx.ModelProto, target: Target, folder: Path, precision:
 def _takers(model: onnx.ModelProto, target: Target, precision: Precision) -> list[str]:
     """Of each other backend that takes the model, the target of the same scheme that is most like this one."""
     nearest: dict[str, Target] = {}
-    for other in map(load_target, builtin_targets()):
+    for other in map(load_target, target_files()):
         if other.scheme == target.scheme and other.backend != target.backend:
             nearest[other.backend] = max(nearest.get(other.backend, other), other, key=partial(_likeness, target.name))
     return [other.name for _, other in sorted(nearest.items()) if _takes(model, other, precision)]

@@ -274,7 +274,7 @@ def _candidates(target: Target, bundles: Mapping[str, Path]) -> Candidates:
 
 def _code(target: Target, device: Device | None = None, task: Task | None = None) -> tuple[str, ...]:
     """The modules that make and judge a target's bundles, on a device and by a task's metric."""
-    transport = [f"edgekd.devices.{transport_of(device.uri)}"] if device else []
+    transport = [transport_of(device.uri)] if device else []
     return (__name__, f"{source_of(target.backend)}.compile", *parts_of(target.backend), *transport)
 
 

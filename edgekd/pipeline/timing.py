@@ -45,7 +45,7 @@ def time_variants(
 
     bundles = {name: [sha256(folder / MANIFEST), dict(options)] for name, (folder, options) in candidates.items()}
     key = {"bundles": bundles, "device": device.uri, "settings": settings.model_dump(mode="json")}
-    code = (__name__, f"edgekd.devices.{transport_of(device.uri)}")
+    code = (__name__, transport_of(device.uri))
     times: dict[str, dict[str, Any]] = stages.run(f"latency-{target.name}", key, work, (kept,), code=code)
     results = stages.folder / RESULTS
     if lost := keep_rows(results, read_rows(stages.folder / kept)):
