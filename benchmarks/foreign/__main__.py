@@ -8,6 +8,7 @@ written to `results/foreign.json` as soon as it is done; interrupted, the same c
 import argparse
 import json
 import sys
+from collections.abc import Collection
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,14 @@ from edgekd.pipeline.origin import origin, versions
 
 RESULTS = Path(__file__).parents[1] / "results" / "foreign.json"
 DRAWS = 3
+STATES = ("int8", "mixed", "fallback", "unverified", "refused", "failed", "crashed")
 
 
 class Bench:
     """The results so far."""
 
-    def __init__(self, fresh: bool) -> None:
-        self.fresh = fresh
+    def __init__(self, again: Collection[str]) -> None:
+        self.again = again
         self.document: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
         with closing(open_device("local:")) as device:
             self.document["machine"] = machine_facts(device).model_dump(mode="json")
@@ -50,7 +52,8 @@ class Bench:
 
     def _cell(self, cells: dict[str, Any], draw: int, network: Network, who: str) -> None:
         key = network.key()
-        if cells.get(str(draw), {}).get("key") == key and not self.fresh:
+        known = cells.get(str(draw), {})
+        if known.get("key") == key and known["status"] not in self.again:
             return
         found = theirs(network, who, draw) if who in PEERS else ours(network, who, draw)
         cells[str(draw)] = found | {"key": key, "commit": origin().commit}
@@ -66,9 +69,9 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=list(networks()), default=list(networks()), metavar="NETWORK")
     parser.add_argument("--runtimes", nargs="*", choices=RUNTIMES, default=list(RUNTIMES))
     parser.add_argument("--draws", nargs="+", type=int, default=list(range(DRAWS)))
-    parser.add_argument("--fresh", action="store_true", help="run cells that are done already, too")
+    parser.add_argument("--again", nargs="+", choices=STATES, default=[], help="run cells that ended so once more")
     arguments = parser.parse_args()
-    bench = Bench(arguments.fresh)
+    bench = Bench(arguments.again)
     for draw in arguments.draws:
         for name in arguments.only:
             bench.run(networks()[name], arguments.runtimes, draw)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -54,6 +55,7 @@ def _export(network: Network, runtime: str, draw: int, out: Path) -> tuple[int, 
     """The command's exit code, wall time, peak memory of its largest process, what it printed and its last line."""
     given = network.given(draw)
     calibration = out.with_suffix(".npz")
+    shutil.rmtree(out, ignore_errors=True)
     out.parent.mkdir(parents=True, exist_ok=True)
     with np.load(given / "calibration.npz") as file:
         arrays = {name: np.moveaxis(file[name], 0, network.batch_axes.get(name, 0)) for name in file}
