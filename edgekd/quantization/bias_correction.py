@@ -16,6 +16,8 @@ from edgekd.quantization.qdq import rounded_weight
 from edgekd.quantization.reference import Reference
 from edgekd.quantization.scheme import Scheme
 
+MATRICES = frozenset({"Gemm", "MatMul"})
+
 
 def corrected_inputs(model: onnx.ModelProto, layers: Collection[str]) -> dict[str, str]:
     """Return what each of the layers reads that has a bias to correct, by the layer's name."""
@@ -23,12 +25,25 @@ def corrected_inputs(model: onnx.ModelProto, layers: Collection[str]) -> dict[st
     return {layer_name(node): node.input[0] for node in _chosen(graph, layers)}
 
 
+def averaged_axes(model: onnx.ModelProto, layers: Collection[str]) -> dict[str, int]:
+    """Return over how many leading dimensions the inputs of the layers are averaged: all but the last of matrices (-1).
+
+    What a convolution reads has its samples first, and its places stay.
+    """
+    graph = Graph(model)
+    found: dict[str, int] = {}
+    for node in _chosen(graph, layers):
+        places = -1 if node.op_type in MATRICES else 1
+        found[node.input[0]] = max(places, found.get(node.input[0], -1))
+    return found
+
+
 def bias_shifts(
     model: onnx.ModelProto, scheme: Scheme, layers: Collection[str], means: Mapping[str, Array]
 ) -> dict[str, Array]:
     """Return what rounding each layer's weights adds to its mean output, by channel; `means` are those of the inputs.
 
-    A mean is over the first dimension, which it keeps as 1.
+    A mean is over leading dimensions, as `averaged_axes` says, which it keeps as 1.
     """
     graph = Graph(model)
     chosen = _chosen(graph, layers)

@@ -8,7 +8,7 @@ import onnx
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import Array
 from edgekd.plugins import nearest
-from edgekd.quantization.bias_correction import bias_shifts, corrected_inputs, shift_biases
+from edgekd.quantization.bias_correction import averaged_axes, bias_shifts, corrected_inputs, shift_biases
 from edgekd.quantization.clean import clean
 from edgekd.quantization.equalize import equalize
 from edgekd.quantization.observation import Observation, Range
@@ -82,7 +82,7 @@ class Calibrator:
         kept = tuple(keep_float)
         first = place(self.view, scheme, kept)
         watched = dict.fromkeys((*first.observed, *first.joined))
-        averaged = corrected_inputs(self.plain, first.weights).values() if self.how.correct_bias else ()
+        averaged = averaged_axes(self.plain, first.weights) if self.how.correct_bias else {}
         self._observation.look(watched, averaged)
         placement = place(self.view, scheme, kept, self._observation.ranges(watched, scheme))
         self._observation.look(placement.observed)
@@ -92,7 +92,7 @@ class Calibrator:
         """The plain model with the biases of the layers that are quantised corrected."""
         inputs = corrected_inputs(self.plain, placement.weights)
         missing = {layer: edge for layer, edge in inputs.items() if (scheme, layer) not in self._shifts}
-        self._observation.look((), missing.values())
+        self._observation.look((), averaged_axes(self.plain, missing))
         means = {edge: self._observation.mean(edge) for edge in missing.values()}
         found = bias_shifts(self.plain, scheme, missing, means)
         self._shifts |= {(scheme, layer): shift for layer, shift in found.items()}

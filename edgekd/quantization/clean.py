@@ -7,6 +7,7 @@ from onnx.reference import ReferenceEvaluator
 
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import QUANTIZERS, Graph, check, inferred
+from edgekd.quantization.constant_rows import shrink_constant_rows
 from edgekd.quantization.fold import fold_batch_norms, fold_linear_layers, layer_name
 from edgekd.quantization.functions import name_functions
 from edgekd.quantization.graph_ir import WEIGHTED
@@ -30,6 +31,8 @@ def clean(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     graph = Graph(_inferred(_modern(model)))
     _strip(graph)
+    _fold_constants(graph)
+    shrink_constant_rows(graph)
     _fold_constants(graph)
     _drop_no_ops(graph)
     fold_batch_norms(graph)

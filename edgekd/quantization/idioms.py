@@ -101,10 +101,19 @@ def name_prepended_constants(graph: Graph) -> None:
     for node in [node for node in graph.nodes if node.op_type == "Concat" and len(node.input) == 2]:
         makers = [graph.producer(edge) for edge in node.input]
         tokens = [i for i, maker in enumerate(makers) if maker is not None and maker.op_type == "Expand"]
-        token = graph.constant(makers[tokens[0]], 0) if len(tokens) == 1 else None  # type: ignore[arg-type]
+        token = _repeated(graph, makers[tokens[0]]) if len(tokens) == 1 else None
         shape = graph.shapes.get(node.input[1 - tokens[0]]) if tokens else None
         if token is not None and shape is not None and _prepends(node, token, shape):
             _pad_and_add(graph, node, token, shape, first=tokens[0] == 0)
+
+
+def _repeated(graph: Graph, expand: NodeProto | None) -> Array | None:
+    """What an Expand repeats for each sample, one row; None where that is not known."""
+    token = graph.constant(expand, 0) if expand is not None else None
+    shape = graph.shapes.get(expand.output[0]) if expand is not None else None
+    if token is None or shape is None or token.ndim != len(shape) or token.shape[0] != 1 or None in shape[1:]:
+        return token
+    return np.broadcast_to(token, (1, *(size or 1 for size in shape[1:])))
 
 
 def _prepends(node: NodeProto, token: Array, shape: tuple[int | None, ...]) -> bool:

@@ -1,6 +1,7 @@
 """What the edges of a float model hold over calibration samples: one pass, and no more memory than a batch takes."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,14 +21,16 @@ BATCH = 64
 
 @dataclass
 class _Mean:
-    """A mean over the first dimension."""
+    """A mean over some leading dimensions, which stay as 1; over all but the last where -1 is asked."""
 
+    leading: int
     total: NDArray[np.float64] | float = 0.0
     count: int = 0
 
     def add(self, values: Array) -> None:
-        self.total = self.total + values.sum(axis=0, dtype=np.float64)
-        self.count += len(values)
+        axes = tuple(range(values.ndim)[: self.leading])
+        self.total = self.total + values.sum(axis=axes, dtype=np.float64, keepdims=True)
+        self.count += math.prod(values.shape[axis] for axis in axes)
 
 
 class Observation:
@@ -39,10 +42,13 @@ class Observation:
         self._means: dict[str, _Mean] = {}
         self._ranges: dict[tuple[Scheme, str], Range] = {}
 
-    def look(self, edges: Iterable[str], averaged: Iterable[str] = ()) -> None:
-        """Watch edges for their ranges, and some for their means. Raises BadInputError where there are no samples."""
+    def look(self, edges: Iterable[str], averaged: Mapping[str, int] | None = None) -> None:
+        """Watch edges for their ranges, and some for their means, over that many leading dimensions.
+
+        Raises BadInputError where there are no samples.
+        """
         spread = {edge: Observed(self._method) for edge in edges if edge not in self._spread}
-        means = {edge: _Mean() for edge in averaged if edge not in self._means}
+        means = {edge: _Mean(leading) for edge, leading in (averaged or {}).items() if edge not in self._means}
         if not spread and not means:
             return
         if not self._batches:
@@ -63,9 +69,9 @@ class Observation:
         return {edge: self._range(edge, scheme) for edge in edges}
 
     def mean(self, edge: str) -> Array:
-        """Return the mean of an averaged edge over its first dimension, which stays as 1."""
+        """Return the mean of an averaged edge."""
         seen = self._means[edge]
-        return np.asarray(seen.total / seen.count, np.float32)[None]
+        return np.asarray(seen.total / seen.count, np.float32)
 
     def _range(self, edge: str, scheme: Scheme) -> Range:
         if (scheme, edge) not in self._ranges:

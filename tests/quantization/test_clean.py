@@ -280,3 +280,35 @@ def test_one_element_of_an_axis_of_one_is_squeezed() -> None:
     cleaned = clean(net)
     assert kinds(cleaned) == ["GlobalAveragePool", "Squeeze", "Squeeze", "Gather"]
     outputs_agree(net, cleaned)
+
+
+def test_a_state_that_begins_alike_for_each_sample_is_one_row() -> None:
+    """As of a recurrent cell in a loop; what is computed of it alone is a constant."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["batch"], end=1),
+        helper.make_node("Concat", ["batch", "four"], ["sizes"], axis=0),
+        helper.make_node("ConstantOfShape", ["sizes"], ["h"]),
+        helper.make_node("Gemm", ["h", "w", "b"], ["g"]),
+        helper.make_node("Split", ["g"], ["r", "z"], axis=1, num_outputs=2),
+        helper.make_node("Add", ["x", "r"], ["s"]),
+        helper.make_node("Sub", ["h", "s"], ["t"]),
+        helper.make_node("Mul", ["t", "z"], ["y"]),
+    ]
+    weights = {"four": np.array([4]), "w": random(4, 8), "b": random(8, seed=1)}
+    net, x = model(nodes, weights, ("N", 4), output_rank=2), random(5, 4)
+    plain = clean(net)
+    assert set(kinds(plain)) == {"Add", "Sub", "Mul"}
+    np.testing.assert_allclose(Reference(plain).run({"x": x})["y"], Reference(net).run({"x": x})["y"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("reader", ["Concat", "output"])
+def test_a_state_that_has_to_be_as_long_as_the_batch_stays(reader: str) -> None:
+    nodes = [
+        helper.make_node("Shape", ["x"], ["batch"], end=1),
+        helper.make_node("Concat", ["batch", "four"], ["sizes"], axis=0),
+        helper.make_node("Expand", ["one", "sizes"], ["h" if reader == "Concat" else "y"]),
+    ]
+    nodes += [helper.make_node("Concat", ["x", "h"], ["y"], axis=1)] if reader == "Concat" else []
+    weights = {"four": np.array([4]), "one": np.ones((1, 1), np.float32)}
+    net, x = model(nodes, weights, ("N", 4), output_rank=2), random(5, 4)
+    np.testing.assert_array_equal(Reference(clean(net)).run({"x": x})["y"], Reference(net).run({"x": x})["y"])

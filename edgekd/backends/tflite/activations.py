@@ -11,6 +11,9 @@ from edgekd.backends.tflite.writer import Writer
 
 INT8_ACTIVATIONS = ("RELU", "RELU6")
 LARGEST_WEIGHT = 127
+SELU = (1.6732631921768188, 1.0507010221481323)  # alpha, gamma
+ERF_WIDTH = 0.3275911
+ERF_POWERS = (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592)
 
 
 def _clip_refuses_int8(node: Node, graph: Graph) -> str | None:
@@ -67,13 +70,10 @@ def softmax(writer: Writer, node: Node) -> None:
         return writer.op(code, node.inputs, node.output, options)
     order = list(range(tensor.rank))
     order[axis], order[-1] = order[-1], order[axis]
-    shape, signature = (tuple(sizes[i] for i in order) for sizes in (tensor.shape, tensor.signature))
+    before = writer.transposed(node.inputs[0], f"{node.output}:before", tuple(order))
     swap = writer.constant(f"{node.output}:order", np.asarray(order, np.int32))
-    before = writer.step(
-        "TRANSPOSE", [node.inputs[0], swap], f"{node.output}:before", schema.TransposeOptionsT(),
-        shape=shape, signature=signature,
-    )  # fmt: skip
-    after = writer.like(node.output, f"{node.output}:after", shape=shape, signature=signature)
+    turned = writer.tensor(before)
+    after = writer.like(node.output, f"{node.output}:after", shape=turned.shape, signature=turned.signature)
     writer.op(code, [before], after, options)
     return writer.op("TRANSPOSE", [after, swap], node.output, schema.TransposeOptionsT())
 
@@ -106,12 +106,55 @@ def prelu(writer: Writer, node: Node) -> None:
     writer.op("PRELU", node.inputs, node.output)
 
 
-@rule("Elu", layout=Layout.FOLLOW, refuses_int8=float_only)
+@rule("Elu", "Celu", "Selu", layout=Layout.FOLLOW, refuses_int8=float_only)
 def elu(writer: Writer, node: Node) -> None:
-    """ELU has an alpha of 1."""
-    if node.attributes.get("alpha", 1.0) != 1:
-        node.refuse(f"attribute alpha={node.attributes['alpha']:g}: TFLite's has 1; train with that, or a LeakyRelu")
-    writer.op("ELU", node.inputs, node.output)
+    """gain · (max(x, 0) + alpha · ELU(min(x, 0) / width)); TFLite's ELU has none of the three."""
+    alpha = node.attributes.get("alpha", SELU[0] if node.op == "Selu" else 1.0)
+    gain = node.attributes.get("gamma", SELU[1]) if node.op == "Selu" else 1.0
+    x, name = node.inputs[0], node.output
+    if alpha == gain == 1:
+        return writer.op("ELU", [x], name)
+    low = writer.step("MINIMUM", [x, _number(writer, name, "zero", 0)], f"{name}:low", schema.MaximumMinimumOptionsT())
+    if node.op == "Celu":
+        low = writer.step("MUL", [low, _number(writer, name, "width", 1 / alpha)], f"{name}:wide", schema.MulOptionsT())
+    bent = writer.step("ELU", [low], f"{name}:bent")
+    bent = writer.step(
+        "MUL", [bent, _number(writer, name, "alpha", gain * alpha)], f"{name}:low_end", schema.MulOptionsT()
+    )
+    high = writer.step("RELU", [x], f"{name}:high")
+    if gain != 1:
+        high = writer.step("MUL", [high, _number(writer, name, "gain", gain)], f"{name}:high_end", schema.MulOptionsT())
+    return writer.op("ADD", [high, bent], name, schema.AddOptionsT())
+
+
+def _number(writer: Writer, name: str, what: str, value: float) -> str:
+    return writer.constant(f"{name}:{what}", np.asarray(value, np.float32))
+
+
+@rule("Erf", layout=Layout.FOLLOW, refuses_int8=float_only)
+def erf(writer: Writer, node: Node) -> None:
+    """sign(x) · (1 - P(t) exp(-x²)), t = 1 / (1 + p |x|), within 1.5·10⁻⁷ (Abramowitz and Stegun, 7.1.26)."""
+    x, name = node.inputs[0], node.output
+
+    def step(code: str, left: str, right: float | str, what: str) -> str:
+        other = right if isinstance(right, str) else _number(writer, name, f"{what}_by", right)
+        options = {"ADD": schema.AddOptionsT, "MUL": schema.MulOptionsT}[code]()
+        return writer.step(code, [left, other], f"{name}:{what}", options)
+
+    size = writer.step("ABS", [x], f"{name}:size")
+    below = step("ADD", step("MUL", size, ERF_WIDTH, "wide"), 1.0, "below")
+    one = _number(writer, name, "one", 1)
+    t = writer.like(x, f"{name}:t")
+    writer.op("DIV", [one, below], t, schema.DivOptionsT())
+    polynomial = step("MUL", t, ERF_POWERS[0], "power_5")
+    for power, factor in enumerate(ERF_POWERS[1:]):
+        polynomial = step("MUL", step("ADD", polynomial, factor, f"sum_{power}"), t, f"product_{power}")
+    falling = writer.step(
+        "EXP", [writer.step("NEG", [step("MUL", x, x, "square")], f"{name}:minus")], f"{name}:falling"
+    )
+    rest = step("MUL", polynomial, falling, "rest")
+    whole = step("ADD", writer.step("NEG", [rest], f"{name}:less"), 1.0, "whole")
+    writer.op("MUL", [writer.step("SIGN", [x], f"{name}:sign"), whole], name, schema.MulOptionsT())
 
 
 @rule("Softplus", layout=Layout.FOLLOW, refuses_int8=float_only)

@@ -9,10 +9,12 @@ from edgekd.backends.tflite.graph import Graph, Node, Quantisation
 from edgekd.backends.tflite.maps import on_maps
 from edgekd.backends.tflite.padding import Window, map_size, pad, read_window
 from edgekd.backends.tflite.rules import Layout, rule
+from edgekd.backends.tflite.volumes import conv_3d
 from edgekd.backends.tflite.writer import Writer
 
 OHWI = (0, 2, 3, 1)
 DEPTHWISE = (1, 2, 3, 0)
+VOLUME = 5  # dimensions
 
 
 def refuses_weights(node: Node, graph: Graph) -> str | None:
@@ -34,16 +36,24 @@ def refuses_weights(node: Node, graph: Graph) -> str | None:
 
 
 def _refuses_int8(node: Node, graph: Graph) -> str | None:
+    if graph.tensors[node.inputs[0]].rank == VOLUME:
+        return "TFLite has no int8 kernel for volumes"
     weight = graph.tensors[node.inputs[1]].quantisation
     if weight is not None and weight.scale.size > 1 and weight.axis != 0:
         return "its weights are quantised along an axis that is not the output channel"
     return refuses_weights(node, graph)
 
 
-@rule("Conv", layout=Layout.SPATIAL, operands=None, refuses_int8=_refuses_int8, fuses=True)
+def _layout(node: Node, graph: Graph) -> Layout:
+    return Layout.ORDERED if graph.tensors[node.inputs[0]].rank == VOLUME else Layout.SPATIAL
+
+
+@rule("Conv", layout=_layout, operands=None, refuses_int8=_refuses_int8, fuses=True)
 @on_maps
 def conv(writer: Writer, node: Node) -> None:
     """A group per input channel is depthwise; other groups are CONV_2D's own."""
+    if writer.tensor(node.output).rank == VOLUME:
+        return conv_3d(writer, node)
     weight = writer.graph.required(node, 1)
     window = read_window(node, map_size(writer, node.inputs[0]), weight.shape[2:])
     groups = node.attributes.get("group", 1)
@@ -55,7 +65,7 @@ def conv(writer: Writer, node: Node) -> None:
     if depthwise:
         options.depthMultiplier = weight.shape[0] // groups
     code = "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D"
-    writer.op(code, [source, kernel, bias(writer, node, weight.shape[0])], node.output, options)
+    return writer.op(code, [source, kernel, bias(writer, node, weight.shape[0])], node.output, options)
 
 
 def reordered_weight(writer: Writer, node: Node, order: tuple[int, ...]) -> str:

@@ -3,7 +3,7 @@
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgekd.backends.tflite.graph import Graph, Node
+from edgekd.backends.tflite.graph import Array, Graph, Node
 from edgekd.backends.tflite.rules import Layout, float_only, rule
 from edgekd.backends.tflite.writer import Writer
 
@@ -71,6 +71,15 @@ def gather(writer: Writer, node: Node) -> None:
     if indices is not None:
         chosen = writer.constant(f"{node.output}:indices", (indices % tensor.shape[axis]).astype(np.int32))
     return writer.op("GATHER", [node.inputs[0], chosen], node.output, options)
+
+
+def gathered(writer: Writer, source: str, name: str, axis: int, places: Array) -> str:
+    """Elements of one stored dimension at constant places; the new tensor's name."""
+    tensor, options = writer.tensor(source), schema.GatherOptionsT()
+    options.axis = axis
+    shape, signature = ((*s[:axis], len(places), *s[axis + 1 :]) for s in (tensor.shape, tensor.signature))
+    chosen = writer.constant(f"{name}:places", np.asarray(places, np.int32))
+    return writer.step("GATHER", [source, chosen], f"{name}:taken", options, shape=shape, signature=signature)
 
 
 def _pick(writer: Writer, node: Node, axis: int, index: int) -> None:

@@ -67,18 +67,18 @@ def pad(writer: Writer, node: Node, window: Window, lowest: bool = False, same: 
         return x, int(schema.Padding.VALID)
     if same and window.is_same(map_size(writer, x)):
         return x, int(schema.Padding.SAME)
-    padded = _pad_map(writer, f"{node.output}:padded", x, ((0, 0), *window.pads, (0, 0)), lowest)
+    padded = grown(writer, f"{node.output}:padded", x, ((0, 0), *window.pads, (0, 0)), lowest)
     return padded, int(schema.Padding.VALID)
 
 
-def _pad_map(writer: Writer, output: str, x: str, pads: tuple[Size, ...], lowest: bool = False) -> str:
+def grown(writer: Writer, output: str, x: str, pads: tuple[Size, ...], lowest: bool = False) -> str:
     """Emit PAD (with real zero) or PADV2 (with the lowest value that the type holds) into a new tensor."""
     source = writer.tensor(x)
-    grown = {
+    larger = {
         field: tuple(size if size < 0 else size + sum(pair) for size, pair in zip(sizes, pads, strict=True))
         for field, sizes in (("shape", source.shape), ("signature", source.signature))
     }
-    writer.like(x, output, **grown)
+    writer.like(x, output, **larger)
     amounts = writer.constant(f"{output}:amounts", np.asarray(pads, np.int32))
     if lowest:
         value = np.asarray(-128, np.int8) if source.quantisation else np.asarray(np.finfo(np.float32).min, np.float32)

@@ -3,7 +3,8 @@
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgekd.backends.tflite.graph import Graph, Node
+from edgekd.backends.tflite.graph import Array, Graph, Node
+from edgekd.backends.tflite.indexing import gathered
 from edgekd.backends.tflite.rules import Layout, rule
 from edgekd.backends.tflite.writer import Writer
 
@@ -34,16 +35,39 @@ def _pad_refuses_int8(node: Node, graph: Graph) -> str | None:
 
 @rule("Pad", layout=Layout.FOLLOW, keeps_scale=True, refuses_int8=_pad_refuses_int8)
 def pad(writer: Writer, node: Node) -> None:
-    """Constant padding."""
+    """Constants around a tensor; what is cropped, reflected or repeated is gathered first, side by side."""
+    source, pads = node.inputs[0], _amounts(node, writer.graph, writer.tensor(node.inputs[0]).rank)
+    for place, pair in enumerate(pads):
+        chosen = _places(node, writer.tensor(source).shape[place], pair)
+        if chosen is not None:
+            source = gathered(writer, source, f"{node.output}:{place}", place, chosen)
     if node.attributes.get("mode", b"constant") != b"constant":
-        node.refuse(f"attribute mode={node.attributes['mode'].decode()}: only constant padding has a TFLite form")
-    pads = _amounts(node, writer.graph, writer.tensor(node.inputs[0]).rank)
-    amounts = writer.constant(f"{node.output}:amounts", np.asarray(pads, np.int32))
+        return writer.alias(node.output, source)
+    kept = [(max(before, 0), max(after, 0)) for before, after in pads]
+    if not any(map(any, kept)):
+        return writer.alias(node.output, source)
+    amounts = writer.constant(f"{node.output}:amounts", np.asarray(kept, np.int32))
     filler = _filler(node, writer.graph)
     if filler:
         value = writer.constant(f"{node.output}:value", np.asarray(filler, np.float32))
-        return writer.op("PADV2", [node.inputs[0], amounts, value], node.output, schema.PadV2OptionsT())
-    return writer.op("PAD", [node.inputs[0], amounts], node.output, schema.PadOptionsT())
+        return writer.op("PADV2", [source, amounts, value], node.output, schema.PadV2OptionsT())
+    return writer.op("PAD", [source, amounts], node.output, schema.PadOptionsT())
+
+
+def _places(node: Node, size: int, pads: tuple[int, int]) -> Array | None:
+    """Which elements of a dimension are taken, negative pads cropping; None where all are."""
+    mode, (before, after) = node.attributes.get("mode", b"constant"), pads
+    if mode == b"constant":
+        before, after = min(before, 0), min(after, 0)
+    if not before and not after:
+        return None
+    places = np.arange(-before, size + after)
+    if mode == b"edge":
+        return np.clip(places, 0, size - 1)
+    if mode == b"reflect":
+        period = max(2 * (size - 1), 1)
+        return np.minimum(places % period, -places % period)
+    return places % size  # wrap, and what cropping leaves
 
 
 def _filler(node: Node, graph: Graph) -> float:
@@ -53,9 +77,7 @@ def _filler(node: Node, graph: Graph) -> float:
 
 def _amounts(node: Node, graph: Graph, rank: int) -> list[tuple[int, int]]:
     """(before, after) of each stored dimension."""
-    given, axes = graph.value(node, 1), graph.value(node, 3)
-    if given is None or (given < 0).any():
-        node.refuse("it needs constant pads that are not negative")
+    given, axes = graph.required(node, 1), graph.value(node, 3)
     padded = list(range(rank)) if axes is None else [int(axis) for axis in axes]
     amounts = [(0, 0)] * rank
     for position, axis in enumerate(padded):

@@ -62,6 +62,14 @@ class Writer:
         self.op(code, inputs, self.like(inputs[0], name, **changes), options)
         return name
 
+    def transposed(self, source: str, name: str, order: tuple[int, ...]) -> str:
+        """Append a TRANSPOSE whose output is new; returns its name."""
+        sizes = self.tensor(source)
+        shape, signature = (tuple(each[axis] for axis in order) for each in (sizes.shape, sizes.signature))
+        places = self.constant(f"{name}:order", np.asarray(order, np.int32))
+        options = schema.TransposeOptionsT()
+        return self.step("TRANSPOSE", [source, places], name, options, shape=shape, signature=signature)
+
     def finish(self) -> bytes:
         """The whole file."""
         return serialise(self._live(), self.tensor, self.graph.inputs, self.graph.outputs)

@@ -140,6 +140,33 @@ def resize(mode: str, **attributes: Any) -> Callable[[int], Case]:
     return build
 
 
+def padded(mode: str) -> Callable[[int], Case]:
+    """Two sides of a map, one of them cropped at times."""
+
+    def build(seed: int) -> Case:
+        net = choose(Net(seed, ()), maps, sequences)(seed)
+        pads = net.rng.integers(0 if mode == "reflect" else -1, 4, (2, len(net.shape) - 1)).tolist()
+        around = [[0, 0, *side] for side in pads]
+        return net, net.op("Pad", "input", integers(net, *around[0], *around[1]), mode=mode)
+
+    return build
+
+
+def convolution_3d(seed: int) -> Case:
+    net = Net(seed, (3, *np.random.default_rng(seed).integers(4, 7, 3).tolist()))
+    weight = net.constant(net.rng.normal(0, 0.2, (4, 3, 3, 2, 3)))
+    options = {"strides": [1, 2, 1], "pads": net.rng.integers(0, 2, 6).tolist()}
+    return net, net.op("Relu", net.op("Conv", "input", weight, kernel_shape=[3, 2, 3], **options))
+
+
+def resize_smaller(seed: int) -> Case:
+    """By cubics or lines, as wide as what an element of the result stands for."""
+    net = Net(seed, (3, 12, 9))
+    scales = net.constant([1, 1, 0.5, 1 / 3])
+    options = {"mode": choose(net, "linear", "cubic"), "antialias": 1}
+    return net, net.op("Resize", "input", "", scales, **options)
+
+
 def resize_to_sizes(seed: int) -> Case:
     net = maps(seed)
     batch = net.op("Shape", "input", start=0, end=1)
@@ -322,7 +349,14 @@ def recurrent(kind: str) -> Callable[[int], Case]:
 
 FLOAT: dict[str, Callable[[int], Case]] = {
     **{kind: on_anything(kind) for kind in ("Abs", "Ceil", "Cos", "Exp", "Floor", "Neg", "Round", "Sign", "Sin")},
-    **{kind: on_anything(kind) for kind in ("Elu", "Mish", "Softplus")},
+    **{kind: on_anything(kind) for kind in ("Celu", "Elu", "Erf", "Mish", "Selu", "Softplus")},
+    "Celu, wide": on_anything("Celu", alpha=2.5),
+    "Conv, 3-D": convolution_3d,
+    "Elu, low": on_anything("Elu", alpha=0.5),
+    "Resize by cubics": resize("cubic"),
+    "Resize by cubics, inside": resize("cubic", cubic_coeff_a=-0.5, exclude_outside=1),
+    "Resize linearly, asymmetric halves": resize("linear", coordinate_transformation_mode="asymmetric"),
+    "Resize smaller": resize_smaller,
     **{kind: of_positive(kind) for kind in ("Log", "Reciprocal", "Sqrt")},
     **{kind: recurrent(kind) for kind in ("GRU", "LSTM", "RNN")},
     **{kind: reduction(kind) for kind in ("ReduceL1", "ReduceL2", "ReduceProd", "ReduceSum", "ReduceSumSquare")},
@@ -363,6 +397,10 @@ INT8: dict[str, Callable[[int], Case]] = {
     "Resize by nearest, centred": resize("nearest", nearest_mode="round_prefer_ceil"),
     "Resize linearly": resize("linear"),
     "Resize linearly, corners aligned": resize("linear", coordinate_transformation_mode="align_corners"),
+    "Pad by edges": padded("edge"),
+    "Pad or crop": padded("constant"),
+    "Pad by reflection": padded("reflect"),
+    "Resize by nearest, exact": resize("nearest", nearest_mode="ceil"),
     "Resize, 1-D": resize_1d,
     "Slice": slice_,
     "SpaceToDepth": space_to_depth,
