@@ -58,8 +58,8 @@ def _with_float_weights(model: onnx.ModelProto) -> onnx.ModelProto:
         if node.op_type == "DequantizeLinear" and node.input[0] in graph.constants:
             stored, scale = (graph.constants[name].astype(np.float32) for name in node.input[:2])
             zero_point = graph.constant(node, 2)
-            axis = attribute(node, "axis", 1) if scale.ndim else 0
-            along = [-1 if other == axis % max(stored.ndim, 1) else 1 for other in range(stored.ndim)]
+            axis = attribute(node, "axis", 1)
+            along = [-1 if other == axis % stored.ndim else 1 for other in range(stored.ndim)]
             shifted = stored if zero_point is None else stored - _spread(zero_point.astype(np.float32), along)
             name = graph.add_constant(node.input[0].removesuffix("_quantized"), shifted * _spread(scale, along))
             graph.reroute(node.output[0], name)

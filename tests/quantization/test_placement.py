@@ -415,3 +415,10 @@ def test_splits_share_and_moved_parameters_reach_all_their_parts() -> None:
     assert share_moved(net, {"b": one}) == {"a": one, "b": one, "c": one}
     assert share_moved(net, {"a": one, "c": other}) == {"a": one, "b": one, "c": other}
     assert share_moved(net, {"x": one}) == {"x": one}
+
+
+def test_a_relu_of_integers_stays_integer_whoever_reads_it() -> None:
+    net = view(
+        op("Conv", "x", "a"), op("Conv", "a", "c"), op("Relu", "a", "b"), op("Erf", "b", "e"), op("Conv", "e", "y")
+    )
+    assert edges(place(net, ASYMMETRIC)) == {"x", "a", "c", "b", "e", "y"}

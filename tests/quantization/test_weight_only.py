@@ -120,3 +120,82 @@ def test_what_would_gain_nothing_is_refused_and_the_model_left_alone(narrow):
     narrow(large := dense("MatMul"))
     assert large.SerializeToString() == dense("MatMul").SerializeToString()
     assert model.SerializeToString() == before
+
+
+Q, DQ = (helper.make_node(kind, [a, "s", "z"], [b]) for kind, a, b in (
+    ("QuantizeLinear", "rows", "q"), ("DequantizeLinear", "q", "y")))  # fmt: skip
+
+
+def looked_up(*more: onnx.NodeProto, table: np.ndarray | None = None, **values: np.ndarray) -> onnx.ModelProto:
+    """Rows of a table, quantised; `more` comes first."""
+    known = {"t": random(8, 4) if table is None else table, "s": np.float32(0.5), "z": np.uint8(3)} | values
+    nodes = [*more, helper.make_node("Gather", ["t", "x"], ["rows"]), Q, DQ]
+    read = {name for node in nodes for name in node.input}
+    constants = {name: np.asarray(value) for name, value in known.items() if name in read}
+    return whole(nodes, constants, TensorProto.INT64, ["N", 3], 3)
+
+
+@pytest.mark.parametrize(
+    ("model", "stored"),
+    [
+        (looked_up(), True),
+        (looked_up(table=np.arange(32, dtype=np.int32).reshape(8, 4)), False),
+        (looked_up(s=np.full(3, 0.5, np.float32), z=np.full(3, 3, np.uint8)), False),
+        (looked_up(helper.make_node("Identity", ["c"], ["s"]), c=np.float32(0.5)), False),
+        (looked_up(helper.make_node("Identity", ["c"], ["z"]), c=np.uint8(3)), False),
+    ],
+)
+def test_only_float_tables_with_one_constant_scale_are_stored(model: onnx.ModelProto, stored: bool) -> None:
+    for constant in [each for node in model.graph.node if node.op_type == "Identity" for each in node.output]:
+        kept = [each for each in model.graph.initializer if each.name != constant]
+        del model.graph.initializer[:]
+        model.graph.initializer.extend(kept)
+    assert ("QuantizeLinear" not in kinds(int8_tables(model))) == stored
+
+
+def test_rows_that_something_else_reads_or_that_are_no_table_stay() -> None:
+    twice = looked_up()
+    twice.graph.node.append(helper.make_node("Abs", ["rows"], ["a"]))
+    twice.graph.output.append(helper.make_tensor_value_info("a", TensorProto.FLOAT, [None] * 3))
+    assert "QuantizeLinear" in kinds(int8_tables(twice))
+    values = {"w": random(4, 3), "s": np.array(0.5, np.float32), "z": np.array(3, np.uint8)}
+    product = whole([helper.make_node("MatMul", ["w", "x"], ["rows"]), Q, DQ], values, TensorProto.FLOAT, [3, 2], 2)
+    assert "QuantizeLinear" in kinds(int8_tables(product))
+
+
+@pytest.mark.parametrize("narrow", [int8_weights, dynamic_range])
+@pytest.mark.parametrize(
+    ("layer", "options"),
+    [("Gemm", {"transA": 1}), ("Gemm", {"alpha": 2.0}), ("Gemm", {"beta": 2.0}), ("Gather", {"axis": 1}), ("Add", {})],
+)
+def test_other_forms_and_operations_are_left_alone(narrow, layer: str, options: dict[str, float]) -> None:
+    operands = ["w", "x"] if layer == "Gather" else ["x", "w"]
+    nodes = [helper.make_node(layer, operands, ["y"], **options)]
+    kind, shape = (TensorProto.INT64, ["N"]) if layer == "Gather" else (TensorProto.FLOAT, [WIDTH, WIDTH])
+    with pytest.raises(NothingToGainError):
+        narrow(whole(nodes, {"w": random(WIDTH, WIDTH)}, kind, shape, 2))
+
+
+@pytest.mark.parametrize("narrow", [int8_weights, dynamic_range])
+@pytest.mark.parametrize(("shape", "large"), [((32, 32), True), ((31, 33), False), ((2, 32, 32), False)])
+def test_matrices_of_1024_weights_are_large(narrow, shape: tuple[int, ...], large: bool) -> None:
+    rank = max(2, len(shape))
+    model = whole(
+        [helper.make_node("MatMul", ["x", "w"], ["y"], name="m")], {"w": random(*shape)}, TensorProto.FLOAT,
+        ["N", shape[-2]], rank,
+    )  # fmt: skip
+    if large:
+        assert len(kinds(narrow(model))) > 1
+    else:
+        with pytest.raises(NothingToGainError):
+            narrow(model)
+
+
+@pytest.mark.parametrize("narrow", [int8_weights, dynamic_range])
+def test_of_several_weights_only_the_large_ones_are_stored(narrow) -> None:
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("MatMul", ["h", "v"], ["y"])]
+    values = {"w": random(WIDTH, WIDTH), "v": random(WIDTH, 2)}
+    narrowed = narrow(whole(nodes, values, TensorProto.FLOAT, ["N", WIDTH], 2))
+    stored = {each.name: each.data_type for each in narrowed.graph.initializer}
+    assert stored["v"] == TensorProto.FLOAT
+    assert stored["w_int8"] == TensorProto.INT8
