@@ -1,7 +1,9 @@
 """Networks as users hand them over: what is wrapped around them, where they are, and what of them trains."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
 from itertools import chain
 from typing import Any
 
@@ -34,11 +36,66 @@ def call(model: nn.Module, inputs: Inputs) -> Any:
     return model(**inputs) if isinstance(inputs, Mapping) else model(*inputs)
 
 
-def first_tensor(inputs: Inputs) -> Tensor:
-    """Return the only input of a network, or the first of several."""
+def tensors_of(inputs: Inputs) -> list[Tensor]:
+    """Return the inputs of a network in their order."""
     if isinstance(inputs, Tensor):
-        return inputs
-    return next(iter(inputs.values() if isinstance(inputs, Mapping) else inputs))
+        return [inputs]
+    return list(inputs.values() if isinstance(inputs, Mapping) else inputs)
+
+
+def each(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
+    """Return inputs of the same form, each of them changed."""
+    if isinstance(inputs, Tensor):
+        return change(inputs)
+    if isinstance(inputs, Mapping):
+        return {name: change(value) for name, value in inputs.items()}
+    return tuple(change(value) for value in inputs)
+
+
+def to_device(inputs: Inputs, device: torch.device) -> Inputs:
+    """Return inputs of the same form on a device."""
+    return each(inputs, lambda value: value.to(device))
+
+
+def parameter_names(model: nn.Module) -> list[str]:
+    """Return what a network's forward calls the inputs that it takes in their order."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [name for name, known in inspect.signature(model.forward).parameters.items() if known.kind in kinds]
+
+
+def input_names(model: nn.Module, inputs: Inputs) -> list[str]:
+    """Return what the inputs of a network are called in its files: a single tensor `input`, several by its forward."""
+    if isinstance(inputs, Tensor):
+        return ["input"]
+    if isinstance(inputs, Mapping):
+        return list(inputs)
+    known = parameter_names(model)
+    return [known[number] if number < len(known) else f"input_{number}" for number in range(len(inputs))]
+
+
+def named_outputs(answer: Any) -> dict[str, Tensor]:
+    """Return the tensors of what a network returns, by name: those of dictionaries and dataclasses are theirs.
+
+    A single tensor is `logits`, those of a tuple `logits`, `logits_1` and so on.
+    """
+    found = list(_leaves(answer, ()))
+    if all(isinstance(part, int) for path, _ in found for part in path):
+        return {f"logits_{number}" if number else "logits": value for number, (_, value) in enumerate(found)}
+    return {"_".join(map(str, path)): value for path, value in found}
+
+
+def _leaves(answer: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], Tensor]]:
+    if isinstance(answer, Tensor):
+        yield path, answer
+    elif isinstance(answer, Mapping):
+        for name, value in answer.items():
+            yield from _leaves(value, (*path, str(name)))
+    elif isinstance(answer, tuple | list):
+        for number, value in enumerate(answer):
+            yield from _leaves(value, (*path, number))
+    elif is_dataclass(answer) and not isinstance(answer, type):
+        for known in fields(answer):
+            yield from _leaves(getattr(answer, known.name), (*path, known.name))
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from edgekd.distillation import Builds, Context, Example, Method, Output, Ramp, checked
 from edgekd.errors import BadInputError
-from edgekd.networks import Inputs, bare, call, device_of, evaluating, first_tensor
+from edgekd.networks import Inputs, bare, call, device_of, evaluating, tensors_of
 from edgekd.training.objectives import Terms, add_losses, build_modules, deployed, named
 from edgekd.training.taps import Taps
 from edgekd.training.teacher import teacher_taps
@@ -78,7 +78,7 @@ class Distiller(nn.Module):
         step, total = int(self.step), self._total_steps
         context = Context(
             step, _or_absent(total, "total_steps"), _or_absent(indices, "indices"), _or_absent(labels, "labels"),
-            first_tensor(inputs), mask, known=known,
+            tensors_of(inputs)[0], mask, known=known,
         )  # fmt: skip
         progress = 0.0 if total is None else min(1.0, step / total)
         start = student.logits.new_zeros(()) if own_loss is None else own_loss
@@ -116,7 +116,7 @@ class Distiller(nn.Module):
 
     @torch.no_grad()
     def _teacher_output(self, inputs: Inputs) -> Output:
-        teacher, device = self._networks[0].eval(), first_tensor(inputs).device
+        teacher, device = self._networks[0].eval(), tensors_of(inputs)[0].device
         if device_of(teacher) != device:
             teacher.to(device)
         with Taps(teacher, self._teacher_taps) as taps:

@@ -5,15 +5,16 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from edgekd.networks import Inputs, call, each
 from edgekd.quantization.placement import Range
 from edgekd.quantization.qat.watch import Watched
 
 
-def example_ranges(network: nn.Module, example: Tensor) -> dict[str, Range]:
+def example_ranges(network: nn.Module, example: Inputs) -> dict[str, Range]:
     """Return the range of every floating-point result, by the key of its call, that a copy shows as it evaluates."""
     recorder = _Recorder(copy.deepcopy(network).cpu()).eval()
     with torch.no_grad():
-        recorder(example.cpu())
+        call(recorder, each(example, Tensor.cpu))
     return recorder.ranges
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from edgekd.errors import BadInputError
-from edgekd.networks import bare
+from edgekd.networks import Inputs, bare
 from edgekd.quantization.clean import clean
 from edgekd.quantization.onnx_view import view_of
 from edgekd.quantization.placement import share_moved
@@ -52,15 +52,15 @@ class Mark(nn.Module):
         return marked
 
 
-def export_float(model: nn.Module, example: Tensor, *, fixed_length: bool = False) -> onnx.ModelProto:
-    """The model as it evaluates: input "input", outputs "logits" (then "logits_1", …), norms folded.
+def export_float(model: nn.Module, example: Inputs, *, fixed_length: bool = False) -> onnx.ModelProto:
+    """The model as it evaluates, norms folded; inputs and outputs are called as in `exporter.to_onnx`.
 
     The batch is free, and so is the length of tokens, int64 (N, L), unless it is fixed to the example's.
     """
     return clean(to_onnx(_twin(bare(model)), example, fixed_length=fixed_length))
 
 
-def export_qdq(prepared: Simulated, example: Tensor, scheme: Scheme, *, fixed_length: bool = False) -> onnx.ModelProto:
+def export_qdq(prepared: Simulated, example: Inputs, scheme: Scheme, *, fixed_length: bool = False) -> onnx.ModelProto:
     """A prepared model as QDQ: the observed activation scales, weights and biases rounded after batch norm folding.
 
     Sizes are as in `export_float`. Raises BadInputError when a range was never observed or is not finite.

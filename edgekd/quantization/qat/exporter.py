@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 import edgekd
 from edgekd.errors import BadInputError
+from edgekd.networks import Inputs, call, each, input_names, named_outputs, tensors_of
+from edgekd.quantization.qat.watch import Watched
 
 Translations = Mapping[Callable[..., Any], Callable[..., Any]]
 
@@ -23,33 +25,36 @@ _ADVICE = "make it independent of tensor values: no if, loop, len() or Python nu
 
 
 def to_onnx(
-    model: nn.Module, example: Tensor, *, fixed_length: bool, translations: Translations | None = None
+    model: nn.Module, example: Inputs, *, fixed_length: bool, translations: Translations | None = None
 ) -> onnx.ModelProto:
     """Export a model on the CPU for any batch size: input "input", outputs "logits" (then "logits_1", …).
+
+    Several inputs are called as the model's parameters, the outputs of a dictionary as its keys.
 
     The length of tokens, int64 (N, L), is free too, unless it is fixed to the example's. `translations` are the
     exporter's words for operators of our own. Raises BadInputError, with the line of the model that is to blame, where
     torch cannot export it, and where it would hold for some batch sizes only.
     """
-    batch = torch.cat([example, example])[:2].contiguous().cpu()  # a batch of one would be taken for a constant
+    batch = each(example, _two_samples)
     for tensor in model.parameters():
         # Channels-last weights would leave their strides in the graph.
         tensor.data = tensor.data.clone(memory_format=torch.contiguous_format)
     with torch.no_grad():
-        outputs = model(batch)
-    count = len(outputs) if isinstance(outputs, (tuple, list)) else 1
+        outputs = call(model, batch)
+    plain = isinstance(batch, Tensor) and isinstance(outputs, (Tensor, tuple, list))
+    free = tuple(_free(value, fixed_length) for value in tensors_of(batch))
     try:
         with _silence():
             program = torch.onnx.export(
-                model,
-                (batch,),
+                (_One if plain else _Flat)(model, batch),
+                tuple(tensors_of(batch)),
                 dynamo=True,
                 external_data=False,
                 optimize=False,  # it would fold batch norms in float32
                 verbose=False,
-                input_names=["input"],
-                output_names=["logits", *(f"logits_{index}" for index in range(1, count))],
-                dynamic_shapes=(_free(batch, fixed_length),),
+                input_names=input_names(model.network if isinstance(model, Watched) else model, batch),
+                output_names=list(named_outputs(outputs)),
+                dynamic_shapes=free if plain else {"flat": free},
                 custom_translation_table={torch.ops.aten.as_strided.default: _restrided, **(translations or {})},
             )
     except torch.onnx.OnnxExporterError as error:
@@ -59,6 +64,36 @@ def to_onnx(
     _check_batch(program.exported_program)
     exported: onnx.ModelProto = program.model_proto
     return exported
+
+
+def _two_samples(example: Tensor) -> Tensor:
+    """A batch of one would be taken for a constant."""
+    return torch.cat([example, example])[:2].contiguous().cpu()
+
+
+class _Flat(nn.Module):
+    """A model that takes its inputs in a row and returns its outputs so; all of it is called as in the model itself."""
+
+    _model: nn.Module
+
+    def __init__(self, model: nn.Module, inputs: Inputs) -> None:
+        super().__init__()
+        shared = ("_parameters", "_buffers", "_non_persistent_buffers_set", "_modules", "training")
+        vars(self).update({name: vars(model)[name] for name in shared if name in vars(model)}, _model=model)
+        self._names = list(inputs) if isinstance(inputs, Mapping) else None
+
+    def forward(self, *flat: Tensor) -> tuple[Tensor, ...]:
+        """Call the model."""
+        inputs = flat if self._names is None else dict(zip(self._names, flat, strict=True))
+        return tuple(named_outputs(call(self._model, inputs)).values())
+
+
+class _One(_Flat):
+    """A model of one input, which returns its outputs as they are."""
+
+    def forward(self, x: Tensor) -> Any:  # type: ignore[override]
+        """Call the model."""
+        return self._model(x)
 
 
 def _restrided(x: Any, size: Sequence[Any], stride: Sequence[int], storage_offset: int | None = None) -> Any:
@@ -93,8 +128,12 @@ def _free(batch: Tensor, fixed_length: bool) -> dict[int, torch.export.Dim]:
 def _check_batch(program: torch.export.ExportedProgram) -> None:
     """The exporter narrows the range of a batch's size, without a word, to where a model's branches go one way."""
     user = {spec.arg.name for spec in program.graph_signature.input_specs if spec.kind.name == "USER_INPUT"}
-    (given,) = (node for node in program.graph.nodes if node.op == "placeholder" and node.name in user)
-    size = given.meta["val"].shape[0]
+    for given in program.graph.nodes:
+        if given.op == "placeholder" and given.name in user:
+            _check_size(given.meta["val"].shape[0], program)
+
+
+def _check_size(size: Any, program: torch.export.ExportedProgram) -> None:
     if isinstance(size, int):
         raise BadInputError(f"the model fixes its batch to {size} samples; let its code take any number of them")
     limits = program.range_constraints.get(size.node.expr) if size.node.expr.is_symbol else None

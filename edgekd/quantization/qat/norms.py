@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from edgekd.networks import device_of, evaluating
+from edgekd.networks import Inputs, call, device_of, evaluating, to_device
 
 
-def reestimate_norms(model: nn.Module, batches: Iterable[Tensor]) -> None:
+def reestimate_norms(model: nn.Module, batches: Iterable[Inputs]) -> None:
     """Set the running mean and variance of every batch norm that trains to their means over `batches`.
 
     All else stays, as do norms that the network's own `train` leaves in evaluation.
@@ -25,7 +25,7 @@ def reestimate_norms(model: nn.Module, batches: Iterable[Tensor]) -> None:
         try:
             with torch.no_grad():
                 for batch in batches:
-                    model(batch.to(device_of(model)))
+                    call(model, to_device(batch, device_of(model)))
         finally:
             for norm, momentum in zip(norms, momenta, strict=True):
                 norm.momentum = momentum

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 import onnx
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from edgekd.networks import bare, device_of
+from edgekd.networks import Inputs, bare, call, device_of, to_device
 from edgekd.onnx_graph import Graph
 from edgekd.quantization.onnx_view import view_of
 from edgekd.quantization.placement import Placement, place
@@ -19,7 +19,7 @@ from edgekd.quantization.qat.tagged import Tags, tags_of
 from edgekd.quantization.scheme import Scheme
 
 
-def prepare(model: nn.Module, scheme: Scheme, example: Tensor, keep_float: Iterable[str] = ()) -> Simulated:
+def prepare(model: nn.Module, scheme: Scheme, example: Inputs, keep_float: Iterable[str] = ()) -> Simulated:
     """A trainable copy of `model` that simulates `scheme`: its own code, submodules, names, parameters and hooks.
 
     What is rounded, and what shares a scale, is decided on the ONNX graph that torch makes of it from `example`, a
@@ -41,7 +41,7 @@ def prepare(model: nn.Module, scheme: Scheme, example: Tensor, keep_float: Itera
     return prepared.to(device_of(network))
 
 
-def _placed(network: nn.Module, tags: Tags, scheme: Scheme, keep_float: tuple[str, ...], example: Tensor) -> Placement:
+def _placed(network: nn.Module, tags: Tags, scheme: Scheme, keep_float: tuple[str, ...], example: Inputs) -> Placement:
     """The placement; where Concats are, the example decides which of them join unlike ranges."""
     view = view_of(tags.graph)
     placement = place(view, scheme, keep_float)
@@ -52,11 +52,11 @@ def _placed(network: nn.Module, tags: Tags, scheme: Scheme, keep_float: tuple[st
     return place(view, scheme, keep_float, ranges)
 
 
-def calibrate(prepared: Simulated, batches: Iterable[Tensor]) -> None:
+def calibrate(prepared: Simulated, batches: Iterable[Inputs]) -> None:
     """Set the activation ranges from batches of inputs, computed in float; nothing is trained."""
     with only_observing(prepared), torch.no_grad():
         for batch in batches:
-            prepared(batch.to(device_of(prepared)))
+            call(prepared, to_device(batch, device_of(prepared)))
 
 
 def _sources(placement: Placement, calls: dict[str, str]) -> dict[int, list[str]]:

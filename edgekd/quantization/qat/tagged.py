@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import zip_longest
 from typing import Any
 
@@ -12,6 +13,7 @@ from onnx.defs import OpSchema
 from torch import Tensor, nn
 
 from edgekd.errors import BadInputError
+from edgekd.networks import Inputs, each
 from edgekd.quantization.clean import clean
 from edgekd.quantization.qat.example_ranges import example_ranges
 from edgekd.quantization.qat.exporter import to_onnx
@@ -71,7 +73,7 @@ class Tags:
     weights: frozenset[str]
 
 
-def tags_of(network: nn.Module, example: Tensor) -> Tags:
+def tags_of(network: nn.Module, example: Inputs) -> Tags:
     """Export a copy of a network as it evaluates, and read off which call makes which edge.
 
     Raises BadInputError where it cannot be exported, and where its calls depend on how many samples a batch has.
@@ -91,9 +93,9 @@ def tags_of(network: nn.Module, example: Tensor) -> Tags:
     return Tags(plain, calls, frozenset(tagged.seen.weights))
 
 
-def _check_sizes(network: nn.Module, example: Tensor) -> None:
+def _check_sizes(network: nn.Module, example: Inputs) -> None:
     """The file holds what is done with two samples: it must be what is done with one, and with several."""
-    batches = {size: torch.cat([example] * (size // len(example) + 1))[:size] for size in (2, 1, 9)}
+    batches = {size: each(example, partial(_of_size, size)) for size in (2, 1, 9)}
     two, *others = ((size, list(example_ranges(network, batch))) for size, batch in batches.items())
     for size, calls in others:
         for here, there in zip_longest(two[1], calls):
@@ -102,6 +104,11 @@ def _check_sizes(network: nn.Module, example: Tensor) -> None:
                     f"the model's code branches on its input: after a batch of {size} it calls {there or 'nothing'} "
                     f"where after one of 2 it calls {here or 'nothing'}; it must go one way, whatever the input"
                 )
+
+
+def _of_size(size: int, samples: Tensor) -> Tensor:
+    """So many samples, the same ones again where there are fewer."""
+    return torch.cat([samples] * (size // len(samples) + 1))[:size]
 
 
 def _read_off(model: onnx.ModelProto) -> list[tuple[int, set[str]]]:

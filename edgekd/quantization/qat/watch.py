@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
+
+from edgekd.networks import parameter_names
 
 CHANNEL_AXIS: dict[Callable[..., Any], int] = {
     F.conv1d: 0,
@@ -71,6 +74,7 @@ class Watched(nn.Module):
         shared = ("_parameters", "_buffers", "_non_persistent_buffers_set")
         vars(self).update({name: vars(network)[name] for name in shared}, network=network, calls=Calls())
         self._modules.update(network._modules)
+        self._parameter_names = parameter_names(network)
         for path, module in network.named_modules():
             if path:
                 module.register_forward_pre_hook(partial(_enter, self.calls, path))
@@ -100,15 +104,21 @@ class Watched(nn.Module):
         self.network.train(mode)
         return self
 
-    def forward(self, x: Tensor) -> Any:
+    def forward(self, *inputs: Any, **named: Any) -> Any:
         """As the network's own."""
         self.calls.begin()
         try:
-            x = self.value(self.calls.key("input"), x)
+            known = zip_longest(inputs, self._parameter_names[: len(inputs)], fillvalue="more")
+            inputs = tuple(self._input(name, value) for value, name in known)
+            named = {name: self._input(name, value) for name, value in named.items()}
             with _Watch(self):
-                return self.network(x)
+                return self.network(*inputs, **named)
         finally:
             self.calls.end()
+
+    def _input(self, name: str, value: Any) -> Any:
+        """An input, known by its parameter's name, whether it is given by name or by position."""
+        return self.value(self.calls.key(f"input {name}"), value) if isinstance(value, Tensor) else value
 
 
 class _Watch(TorchFunctionMode):
