@@ -1,5 +1,6 @@
 """Sessions on this machine: what the host believes, and what it does not."""
 
+import hashlib
 import json
 import os
 import re
@@ -162,3 +163,86 @@ def test_a_record_of_another_protocol_is_a_device_error(record: str) -> None:
     answer = parse(Finished(0, f"{record}\n{END}\n", ""))
     with pytest.raises(DeviceError):
         answer.every("golden", Golden)
+
+
+@pytest.mark.parametrize(
+    ("end", "error", "message"),
+    [
+        ({"ok": False, "kind": "bad-input", "error": "no such file"}, BadInputError, "no such file"),
+        ({"ok": False, "kind": "missing-runtime", "error": "none here"}, MissingRuntimeError, "none here"),
+        ({"ok": False, "kind": "mismatch", "error": "differs"}, DeviceError, "differs"),
+        ({"ok": False, "error": "broke"}, DeviceError, "broke"),
+        ({"ok": False}, DeviceError, "the runner failed without a reason"),
+    ],
+)
+def test_a_failure_is_what_the_runner_says_it_is(
+    own_bundle: Path, end: dict[str, object], error: type[Exception], message: str
+) -> None:
+    answering, _ = says({"record": "kernels", "int8": 1, "total": 1, "how": "", "ops": {}}, {"record": "end", **end})
+    with pytest.raises(error, match=message) as caught:
+        Session(answering, own_bundle).operator_coverage()
+    assert type(caught.value) is error
+
+
+def says(*records: dict[str, object], runner: Path | None = None) -> tuple[Device, list[tuple[list[str], float]]]:
+    """This machine, whose runner gives the same records whatever it is asked, and what it was asked, for how long."""
+    device, asked = open_device("local:"), list[tuple[list[str], float]]()
+
+    def run(argv: list[str], timeout: float = 60) -> Finished:
+        asked.append((argv, timeout))
+        return Finished(126 if not records else 0, "".join(f"{json.dumps(record)}\n" for record in records), "")
+
+    device.run, device.runner = run, runner  # type: ignore[method-assign]
+    return device, asked
+
+
+KERNELS = {"record": "kernels", "int8": 1, "total": 2, "how": "", "ops": {}}
+GOOD = {"record": "end", "ok": True}
+
+
+def test_what_a_session_overrides_reaches_the_command_line(own_bundle: Path) -> None:
+    device, asked = says(KERNELS, GOOD)
+    options = {"optimize": True, "level": 3, "how": "fast"}
+    Session(device, own_bundle, options, batch=3, threads=2, affinity="4-7", timeout=9.0).operator_coverage()
+    ((argv, timeout),) = asked
+    assert argv[0] == device.python
+    assert argv[2] == "build"
+    assert argv[4:] == [
+        *("--batch=3", "--threads=2", "--affinity=4-7"),
+        *("--option=optimize=true", "--option=level=3", "--option=how=fast"),
+    ]
+    assert timeout == 9.0
+
+
+def test_a_measurement_is_waited_for_as_long_as_it_may_take(own_bundle: Path) -> None:
+    timing = {"first_ms": 1.0, "samples_ms": [1.0], "cpu_ms_min": 1.0, "load_average": None, "peak_rss_mb": None}
+    batch = json.loads((own_bundle / "manifest.json").read_text())["batch"]
+    latency = {"record": "latency", **timing, "batch": batch, "threads": 1}
+    start = {"pid": 1, "format": 1, "bundle": "b", "backend": "b", "precision": "int8", "runtime": "r"}
+    records = {"record": "start", **start, "runtime_version": "1", "python": None, "machine": {}}, latency
+    device, asked = says(*records, {"record": "load", "ms": 1.0}, GOOD)
+    Session(device, own_bundle, timeout=9.0).bench(seconds=2.0, count=5)
+    Session(device, own_bundle, timeout=9.0).bench(scenario="offline")
+    (first, patience), (second, longer) = asked
+    assert first[4:] == ["--seconds=2.0", "--count=5"]
+    assert second[4:] == ["--seconds=1.0", "--count=50", "--scenario", "offline"]
+    assert (patience, longer) == (9 + 20 + 5, 9 + 10 + 50)
+    with pytest.raises(DeviceError, match=f"timed batch {batch}, where {batch + 1} was asked for"):
+        Session(device, own_bundle, batch=batch + 1).bench()
+
+
+def test_a_device_with_a_runner_of_its_own_is_measured_by_that(own_bundle: Path, tmp_path: Path) -> None:
+    program = tmp_path / "tools" / "runner"
+    program.parent.mkdir()
+    program.write_bytes(b"program")
+    device, asked = says(KERNELS, GOOD, runner=program)
+    session = Session(device, own_bundle)
+    session.operator_coverage()
+    assert asked[0][0][:2] == [f"{device.push(program.parent)}/runner", "build"]
+    assert session.runner_sha256 == hashlib.sha256(b"program").hexdigest()
+    silent, _ = says(runner=program)
+    with pytest.raises(DeviceError, match="did not start, is it built for this processor"):
+        Session(silent, own_bundle).operator_coverage()
+    silent, _ = says()
+    with pytest.raises(DeviceError, match=r"did not start \(exit code 126\)$"):
+        Session(silent, own_bundle).operator_coverage()

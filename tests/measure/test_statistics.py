@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekd.measure.statistics import Latency, early_stopping, false_alarm_rate, flags, interval, percentile, summarise
+from edgekd.measure.statistics import (
+    Latency,
+    Median,
+    early_stopping,
+    false_alarm_rate,
+    flags,
+    interval,
+    order_statistic,
+    percentile,
+    summarise,
+)
 from tests.measure.timings import timings
 
 positive = st.floats(1e-3, 1e4)
@@ -152,3 +162,51 @@ def test_flags_name_what_happened() -> None:
     assert flags([[1.0] * 100] * 5, switches_per_s=80) == ()
     assert flags([[value] * 9 for value in (1.0, 1.0, 1.05, 1.08, 1.08)]) == ("drifting",)
     assert flags([[value] * 9 for value in (1.08, 1.08, 1.05, 1.0, 1.0)]) == ("drifting",)  # to the faster, too
+
+
+def test_a_summary_by_hand() -> None:
+    """Three replicates whose medians are 2, 3 and 4; of all samples in order 1 1 2 3 3 4 4 5 9."""
+    told = [
+        *timings([[1.0, 2.0, 3.0]], first_ms=7.0, peak_rss_mb=5.0, batch=2),
+        *timings([[1.0, 3.0, 9.0]], first_ms=9.0, peak_rss_mb=8.0, batch=2),
+        *timings([[4.0, 4.0, 5.0]], first_ms=8.0, peak_rss_mb=6.0, batch=2),
+    ]
+    found = summarise(told, [4.0, 1.0, 3.0, 2.0])
+    assert (found.p50, found.p90, found.p99) == (3.0, pytest.approx(5.8), pytest.approx(8.68))
+    assert (found.low, found.high, found.n, found.replicates) == (2.0, 4.0, 9, 3)
+    assert (found.first_ms, found.load_ms, found.peak_rss_mb) == (8.0, 2.5, 8.0)
+    assert found.throughput == pytest.approx(1000 * 2 * 9 / 32)
+    assert found.median == Median(3.0, 2.0, 4.0, 3, counts=True)
+
+
+@pytest.mark.parametrize(
+    ("count", "fraction", "rank"), [(1, 0.9, 0), (10, 0.9, 9), (11, 0.9, 9), (100, 0.99, 99), (4, 0.5, 2), (3, 1.0, 2)]
+)
+def test_an_order_statistic_is_mlperfs(count: int, fraction: float, rank: int) -> None:
+    assert order_statistic([float(count - value) for value in range(count)], fraction) == rank + 1
+
+
+def test_an_interval_is_cut_while_equal_groups_fall_apart_at_most_once_in_twenty() -> None:
+    """Of two groups of 7 whose two smallest and largest are cut, 2 (1 + 49 + 441) / 3432 = 0.29 do; of one, 0.03."""
+    assert [false_alarm_rate(7, trim) for trim in (1, 2)] == [pytest.approx(100 / 3432), pytest.approx(982 / 3432)]
+    cut = {count: int(interval([float(value) for value in range(count)])[0]) for count in (1, 2, 3, 6, 7, 9, 10, 20)}
+    assert cut == {1: 0, 2: 0, 3: 0, 6: 0, 7: 1, 9: 1, 10: 2, 20: 6}
+
+
+def test_intervals_that_touch_do_not_differ() -> None:
+    here, five = Median(2.0, 1.0, 3.0, 5, counts=True), {"replicates": 5, "counts": True}
+    assert not here.differs_from(Median(4.0, 3.0, 5.0, **five))
+    assert here.differs_from(Median(4.0, 3.1, 5.0, **five))
+    assert Median(4.0, 3.1, 5.0, **five).differs_from(here)
+    assert not here.differs_from(Median(4.0, 3.1, 5.0, 4, counts=True))
+    assert not here.differs_from(Median(4.0, 3.1, 5.0, 5, counts=False))
+
+
+def test_flags_begin_beyond_their_limits() -> None:
+    assert flags([[1.0] * 9] * 5, switches_per_s=100) == ()
+    assert flags([[value] * 9 for value in (0.96, 1.05, 1.0, 1.0, 1.0)]) == ()
+    assert flags([[value] * 9 for value in (0.94, 1.05, 1.0, 1.0, 1.0)]) == ("noisy",)
+    assert flags([[1.0, 1.0, 9.0, 9.0, 1.0, 1.0, 1.0, 1.0]] * 5) == ()  # neither the first quarter nor the last
+    assert flags([[1.0], [1.2]]) == ("noisy", "drifting")
+    assert flags([[1.0]]) == ()
+    assert flags([[1.0, 2.0, 2.0]]) == ("throttled",)

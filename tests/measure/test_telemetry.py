@@ -4,12 +4,12 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from edgekd.devices import Device, open_device
+from edgekd.devices import Device, Finished, open_device
 from edgekd.measure.snapshot import SCRIPT
 from edgekd.measure.telemetry import Telemetry, telemetry, watch
 from tests.measure.conftest import Tool
@@ -211,3 +211,75 @@ def test_the_script_runs_on_every_shell(name: str, tmp_path: Path, root: MakeRoo
 
 def test_silence_is_no_telemetry() -> None:
     assert telemetry("sh: not found\n").missing == {"telemetry": "the device's shell gave none"}
+
+
+def told(*snapshots: str, seconds: float = 2.0) -> Telemetry:
+    """Of snapshots whose lines are parted by semicolons, so many seconds apart."""
+    lines = (["snapshot", f"uptime {seconds * i} 0", *text.split("; ")] for i, text in enumerate(snapshots))
+    return telemetry("".join(f"{line}\n" for snapshot in lines for line in snapshot))
+
+
+def test_clocks_and_heat_are_those_of_the_fastest_and_hottest() -> None:
+    found = told(
+        "frequency_khz 1000000; frequency_khz 800000; max_khz 1500000; max_khz 2000000; zone_mc 40000; zone_mc -1000",
+        "frequency_khz 900000; frequency_khz 1800000; zone_mc 70500; zone_mc 20000",
+        "frequency_khz 1200000; zone_mc 60000",
+    )
+    assert (found.frequency_mhz, found.max_frequency_mhz) == (1200, 2000)
+    assert (found.temperature_before, found.temperature_highest) == (40, 70.5)
+    assert (found.seconds, found.samples) == (4.0, 3)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "share"),
+    [
+        ("0 0 0 0 0 0 0 0 0 0", "10 20 30 40 50 60 70 120 9 9", 0.3),
+        ("1 1 1 1 1 1 1 1", "1 1 1 1 1 1 1 5", 1.0),
+        ("1 1 1 1 1 1 1 1", "1 1 1 1 1 1 1 1", None),
+        ("1 1 1 1 1 1 1", "2 2 2 2 2 2 2", None),
+    ],
+)
+def test_stolen_time_is_the_eighth_of_the_ticks(before: str, after: str, share: float | None) -> None:
+    assert told(f"ticks cpu {before}", f"ticks cpu {after}").steal == (None if share is None else pytest.approx(share))
+
+
+@pytest.mark.parametrize(
+    ("totals", "seconds", "share"),
+    [(("0", "1000000"), 2.0, 0.5), (("0", "9000000"), 2.0, 1.0), (("0", "1"), 0.0, None), (("0", "many"), 2.0, None)],
+)
+def test_waiting_is_a_share_of_the_time(totals: tuple[str, str], seconds: float, share: float | None) -> None:
+    found = told(*(f"pressure some avg10=0.0 total={total}" for total in totals), seconds=seconds)
+    assert found.waiting == share
+    assert told("pressure some avg10=0.0 total=5", "x").waiting is None
+
+
+def test_power_is_a_mean_over_time_of_rails_or_of_a_battery() -> None:
+    rails = told("rail_ma 1000; rail_mv 5000; rail_ma 500; rail_mv 2000", "rail_ma 3000; rail_mv 5000")
+    assert rails.power_w == pytest.approx((6 + 15) / 2)
+    battery = [f"battery Discharging; battery_ua {current}; battery_uv 4000000" for current in (-500000, 1000000)]
+    assert told(*battery).power_w == pytest.approx(3.0)
+    assert told("battery Discharging; battery_ua 5", "battery Discharging; battery_uv 5").power_w is None
+    assert told(battery[0], "battery Charging; battery_ua 9; battery_uv 9").charging is True
+    assert told("energy_uj 5; range_uj 9", "energy_uj 7; range_uj 9", seconds=0.0).power_w is None
+    assert told("energy_uj 5; range_uj 9", "energy_uj 2; range_uj 9").power_w == pytest.approx(7 / 2e6)
+
+
+@pytest.mark.parametrize(("bits", "capped"), [("0", False), ("1", True), ("2", True), ("8", True), ("f0010", False)])
+def test_the_lowest_four_bits_say_that_a_pi_holds_back_now(bits: str, capped: bool) -> None:
+    assert told("capped 0", f"capped {bits}").capped is capped
+
+
+def test_a_device_is_watched_until_the_block_ends_and_no_file_stays(device: Device) -> None:
+    asked: list[tuple[str, float | None]] = []
+    run = device.run
+
+    def recording(argv: Sequence[str], timeout: float | None = None) -> Finished:
+        asked.append((argv[0], timeout))
+        return run(argv, timeout)
+
+    device.run = recording
+    with watch(device) as watched:
+        time.sleep(0.1)
+    assert watched.telemetry is not None
+    assert asked == [("sh", 14_400), ("touch", 60), ("rm", 60)]  # as long again as a watch may last
+    assert not (Path(device.workspace) / "watched").exists()
