@@ -86,7 +86,7 @@ class File(Schema):
 
 
 class Manifest(Schema):
-    """All that MEASURE knows of a model. `precision` says which variant of the target this is.
+    """All that MEASURE knows of a model. `precision` says which variant of the target it is; `as-is`: a file.
 
     `profile` are the batches that a TensorRT engine is built for: `min`, `opt` (tuned for) and `max`; without one it is
     built for whatever batch is asked. `footprint` is what the model takes of a microcontroller: `flash_bytes`,
@@ -98,7 +98,7 @@ class Manifest(Schema):
     target: str
     backend: str
     scheme: str
-    precision: Literal["int8", "float", "float16", "dynamic-range"]
+    precision: Literal["int8", "float", "float16", "dynamic-range", "as-is"]
     batch: PositiveInt
     profile: dict[str, PositiveInt] | None = None
     threads: PositiveInt

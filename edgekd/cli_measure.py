@@ -1,7 +1,8 @@
 """`export`, `bench`, `verify`, `compare`: bundles and what they do on devices."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -9,6 +10,12 @@ from edgekd.cli_base import AnyRange, Devices, Fleet, Json, command, reporter_fo
 from edgekd.errors import FallbackError, NotProvenError
 from edgekd.reporting import last_line
 from edgekd.terminal import DEVICE_LOST, finite, show
+
+if TYPE_CHECKING:
+    from edgekd.pipeline.fleet import Member
+
+Inputs = Annotated[Path | None, typer.Option(help="npz with a file's inputs by name.  \\[default: made up by shape]")]
+Shape = Annotated[list[str] | None, typer.Option(metavar="INPUT=1,3,…", help="Fix the dynamic dimensions of an input.")]
 
 
 @command(
@@ -27,9 +34,7 @@ def export(
         typer.Option(help="Samples of the model's inputs, by name, in an npz file; a float model needs them."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the bundle.")] = Path("bundles"),
-    shape: Annotated[
-        list[str] | None, typer.Option(metavar="INPUT=1,3,…", help="Fix the dynamic dimensions of an input.")
-    ] = None,
+    shape: Shape = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="INPUT=VALUE", help="Turn an input into a constant, as in sr=16000."),
@@ -80,12 +85,17 @@ def export(
     "edgekd bench bundles/model-x86-tflite",
     "edgekd bench bundles/model-pixel-9 --device adb://SERIAL --data test.npz --out results.jsonl",
     "edgekd bench bundles/model-x86-tflite --against bundles/model-x86-openvino --threads 2",
+    "edgekd bench yolo.onnx --shape images=1,3,640,640 --against yolo.tflite",
 )
 def bench(
-    bundle: Annotated[Path, typer.Argument(help="A bundle folder.")],
+    bundle: Annotated[Path, typer.Argument(help="A bundle folder, or a .tflite, .onnx or .xml file.")],
     device: Devices = None,
     fleet: Fleet = None,
-    against: Annotated[Path | None, typer.Option(help="A second bundle, measured in turns with the first.")] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="A second bundle or file, measured in turns with the first.")
+    ] = None,
+    inputs: Inputs = None,
+    shape: Shape = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Batch size.  \\[default: the target's]")] = None,
     threads: Annotated[
         int | None, typer.Option(min=1, max=1024, help="CPU threads.  \\[default: the target's]")
@@ -112,6 +122,7 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """Measure latency, throughput, memory and, with data, the task's metric on a device."""
+    from edgekd.onnx_import.inputs import parse_shapes
     from edgekd.pipeline.bench import bench_bundles
     from edgekd.pipeline.fleet import parse_devices
     from edgekd.reporting.benchmark import bench_table
@@ -120,7 +131,7 @@ def bench(
         [bundle, *([against] if against else [])], parse_devices(device or (), fleet),
         batch=batch, threads=threads, affinity=affinity, scenario=scenario, options=option or [],
         replicates=replicates, seconds=seconds, count=count, by_mlperf=strict, data=data, any_range=any_range, out=out,
-        reporter=reporter_for(None, as_json),
+        inputs=inputs, shapes=parse_shapes(shape or []), reporter=reporter_for(None, as_json),
     )  # fmt: skip
     show(rows, as_json, bench_table, last_line.of_bench)
     if any("error" in row for row in rows):
@@ -133,15 +144,26 @@ def bench(
     "Export and measure",
     "edgekd verify bundles/model-x86-tflite",
     "edgekd verify bundles/model-raspberry-pi-5 --device ssh://pi.local --data test.npz",
+    "edgekd verify model.tflite --reference model.onnx --inputs samples.npz",
 )
 def verify(
-    bundle: Annotated[Path, typer.Argument(help="A bundle folder.")],
+    bundle: Annotated[
+        Path, typer.Argument(help="A bundle folder or, with --reference, a .tflite, .onnx or .xml file.")
+    ],
     device: Devices = None,
     fleet: Fleet = None,
     data: Annotated[
         Path | None, typer.Option(help="npz with x and y (or x_test and y_test): compute the task's metric, too.")
     ] = None,
     any_range: AnyRange = False,
+    reference: Annotated[
+        Path | None, typer.Option(help="Compare with the outputs of this bundle or file instead of golden ones.")
+    ] = None,
+    least_db: Annotated[
+        float, typer.Option(callback=finite, metavar="DB", help="With --reference: least signal to noise of an output.")
+    ] = 20.0,
+    inputs: Inputs = None,
+    shape: Shape = None,
     as_json: Json = False,
 ) -> None:
     """Compare a device's outputs with the reference; exit 1 if they differ, 4 if nothing could be proven."""
@@ -150,6 +172,9 @@ def verify(
     from edgekd.reporting.device import verify_view
 
     members = parse_devices(device or (), fleet)
+    if reference is not None:
+        _verify_against(bundle, reference, members, least_db, inputs, shape or [], as_json)
+        return
     verdicts = verify_on_each(bundle, members, data, reporter_for(None, as_json), any_range=any_range)
     show(verdicts if len(members) > 1 else verdicts[0], as_json, verify_view, last_line.of_verify)
     if any("error" in verdict for verdict in verdicts):
@@ -159,6 +184,26 @@ def verify(
     for verdict in verdicts:
         if verdict["unproven"]:
             raise NotProvenError(verdict["unproven"])
+
+
+def _verify_against(
+    model: Path, reference: Path, members: Sequence["Member"], least_db: float, inputs: Path | None,
+    shape: Sequence[str], as_json: bool,
+) -> None:  # fmt: skip
+    from edgekd.onnx_import.inputs import parse_shapes
+    from edgekd.pipeline.against import verify_against
+    from edgekd.reporting.comparison import against_view
+
+    verdicts = verify_against(
+        model, reference, members, shapes=parse_shapes(shape), inputs=inputs, least_db=least_db,
+        reporter=reporter_for(None, as_json),
+    )  # fmt: skip
+    rows = [verdict.model_dump(mode="json") for verdict in verdicts]
+    show(rows if len(rows) > 1 else rows[0], as_json, against_view, last_line.of_against)
+    if any(verdict.error for verdict in verdicts):
+        raise typer.Exit(DEVICE_LOST)
+    if not all(verdict.ok for verdict in verdicts):
+        raise typer.Exit(1)
 
 
 @command(

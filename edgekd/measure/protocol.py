@@ -15,7 +15,7 @@ from edgekd.devices import Device, Finished, open_device
 from edgekd.errors import BadInputError, DeviceError
 from edgekd.files import sha256
 from edgekd.measure.predictions import read_predictions
-from edgekd.measure.records import End, Footprint, Golden, Kernels, Load, Predictions, Scenario, Start, Timing
+from edgekd.measure.records import End, Footprint, Golden, Kernels, Load, Predictions, Scenario, Start, Tensors, Timing
 from edgekd.reading import reading
 from edgekd.runner_source import runner_source, write_runner
 from edgekd.schema import Schema
@@ -133,6 +133,15 @@ class Session:
         if not (answer.end.ok or answer.end.kind in accept):
             raise _failure(answer.end)
         return answer
+
+
+def describe(device: Device, backend: str, model: Path) -> Tensors:
+    """What a model file takes and gives, as a backend's runtime on a device lists it; `model` is the file there."""
+    with runner_on(device, backend) as runner:
+        answer = parse(device.run([*runner, "describe", str(model)], timeout=600.0))
+    if not answer.end.ok:
+        raise _failure(answer.end)
+    return answer.every("tensors", Tensors)[0]
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from edgekd.schema import Amount, Count, Megabytes, Milliseconds, Schema, Share
+from edgekd.schema import Amount, Count, Megabytes, Milliseconds, Positive, Schema, Share
 
 Scenario = Literal["single-stream", "offline"]
 
@@ -31,6 +31,23 @@ class Version(Schema):
 
     runtime: str
     runtime_version: str
+
+
+class Described(Schema):
+    """A tensor of a model file that no bundle describes; None in `shape` is free."""
+
+    name: str
+    dtype: str
+    shape: tuple[Count | None, ...]
+    scale: Positive | None = None
+    zero_point: int | None = None
+
+
+class Tensors(Schema):
+    """What a model file takes and gives, as its runtime lists them."""
+
+    inputs: tuple[Described, ...]
+    outputs: tuple[Described, ...] = Field(min_length=1)
 
 
 class Load(Schema):

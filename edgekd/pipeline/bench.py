@@ -1,6 +1,7 @@
 """Bundles that exist already, timed on devices and, with data, scored there."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from edgekd.devices import Device
 from edgekd.errors import BadInputError
 from edgekd.measure import footprint, measure
 from edgekd.measure.benchmark import Measurement
+from edgekd.measure.model_file import Shapes, as_bundle
 from edgekd.measure.protocol import Options
 from edgekd.measure.records import Scenario
 from edgekd.measure.results import Row, append_rows, row
@@ -43,9 +45,14 @@ def bench_bundles(
     data: Path | None = None,
     any_range: bool = False,
     out: Path | None = None,
+    inputs: Path | None = None,
+    shapes: Shapes | None = None,
     reporter: Reporter = SILENT,
 ) -> list[dict[str, Any]]:
     """One row per bundle and device, a device's replicates interleaved; `out` receives the full rows with every sample.
+
+    A model file (`.tflite`, `.onnx`, `.xml`) may stand for a bundle: `inputs` and `shapes` are as in
+    `measure.model_file.as_bundle`.
 
     `by_mlperf` measures for as long as MLPerf Mobile asks for and says whether its rules were kept. What only stands in
     for its device has a row of bytes instead: its time is not the device's. With `data` each device is evaluated, too,
@@ -55,34 +62,52 @@ def bench_bundles(
     if by_mlperf:
         seconds, count = _mlperfs(scenario, seconds, count)
     members = parse_devices([devices]) if isinstance(devices, str) else devices
-    manifests, chosen = {str(bundle): load_bundle(bundle) for bundle in bundles}, parse_options(options)
-    if len(manifests) < len(bundles):
-        raise BadInputError(f"a bundle is named twice: {', '.join(map(str, bundles))}; a copy of it may be")
+    chosen = parse_options(options)
+    with ExitStack() as held:
+        folders = _folders(held, bundles, shapes or {}, inputs)
+        manifests = _manifests(folders, batch)
+        timed = [name for name, manifest in manifests.items() if not find_needs(manifest.backend).stand_in]
+        eval_sets = {
+            name: eval_set_for(folders[name], manifest, data, reporter, any_range)
+            for name, manifest in manifests.items()
+            if data
+        }
+        timing = partial(
+            measure, candidates={name: (folders[name], chosen) for name in timed}, replicates=replicates,
+            seconds=seconds, count=count, batch=batch, threads=threads, affinity=affinity, scenario=scenario,
+        )  # fmt: skip
+        if out is not None:
+            append_rows(out, ())  # what cannot be written is known before anything is measured
+        wanted = eval_sets if beyond_host(members) else {}
+        here = {name: eval_set.outputs_on_host() for name, eval_set in wanted.items()}
+        trial = _Trial(folders, manifests, timed, chosen, timing, eval_sets, here, by_mlperf, out)
+        outcomes = _on_all(members, trial, replicates, reporter)
+    return [line for outcome in raise_if_all_failed(outcomes) for line in _lines(outcome, several=len(members) > 1)]
+
+
+def _folders(held: ExitStack, paths: Sequence[Path], shapes: Shapes, inputs: Path | None) -> dict[str, Path]:
+    """The bundle's folder of each path, by its name; those around files last as long as `held`."""
+    if (shapes or inputs) and all(path.is_dir() for path in paths):
+        raise BadInputError("--shape and --inputs describe a model file; a bundle has its own golden inputs")
+    folders = {str(path): held.enter_context(as_bundle(path, shapes, inputs)) for path in paths}
+    if len(folders) < len(paths):
+        raise BadInputError(f"a bundle is named twice: {', '.join(map(str, paths))}; a copy of it may be")
+    return folders
+
+
+def _manifests(folders: Mapping[str, Path], batch: int | None) -> dict[str, Manifest]:
+    manifests = {name: load_bundle(folder) for name, folder in folders.items()}
     for name, manifest in manifests.items():
         if batch is not None and manifest.fixed_batch not in {None, batch}:
             raise BadInputError(f"{name}: it takes batches of {manifest.fixed_batch} alone, not {batch}")
-    timed = [name for name, manifest in manifests.items() if not find_needs(manifest.backend).stand_in]
-    eval_sets = {
-        name: eval_set_for(Path(name), manifest, data, reporter, any_range)
-        for name, manifest in manifests.items()
-        if data
-    }
-    timing = partial(
-        measure, candidates={name: (Path(name), chosen) for name in timed}, replicates=replicates, seconds=seconds,
-        count=count, batch=batch, threads=threads, affinity=affinity, scenario=scenario,
-    )  # fmt: skip
-    if out is not None:
-        append_rows(out, ())  # what cannot be written is known before anything is measured
-    here = {name: eval_set.outputs_on_host() for name, eval_set in eval_sets.items()} if beyond_host(members) else {}
-    trial = _Trial(manifests, timed, chosen, timing, eval_sets, here, by_mlperf, out)
-    outcomes = _on_all(members, trial, replicates, reporter)
-    return [line for outcome in raise_if_all_failed(outcomes) for line in _lines(outcome, several=len(members) > 1)]
+    return manifests
 
 
 @dataclass(frozen=True)
 class _Trial:
     """What each device has to do with all bundles, of which the `timed` ones run there."""
 
+    folders: Mapping[str, Path]
     manifests: Mapping[str, Manifest]
     timed: Sequence[str]
     options: Options
@@ -124,7 +149,7 @@ class _Trial:
         )
 
     def _size(self, device: Device, name: str) -> dict[str, Any]:
-        found = footprint(device, Path(name)).model_dump(mode="json")
+        found = footprint(device, self.folders[name]).model_dump(mode="json")
         shown = {"bundle": name, "executed": find_needs(self.manifests[name].backend).stand_in} | found
         result = self._evaluate(device, name)
         return shown | ({result.metric.name: result.value, "metric": result.metric.describe()} if result else {})

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edgekd.bundle import Manifest, Preprocessing, load_bundle
 from edgekd.data.dataset import Split
 from edgekd.devices import Device, open_device
-from edgekd.errors import EdgekdError
+from edgekd.errors import BadInputError, EdgekdError
 from edgekd.measure import operator_coverage, verify
 from edgekd.measure.difference import Difference, compare_outputs, from_host, from_reference
 from edgekd.measure.predictions import require_finite
@@ -120,6 +120,10 @@ def verify_on_each(
 
     With data the host is evaluated on them, too, once for all: what a device answers otherwise is its `difference`.
     """
+    if bundle.is_file():
+        raise BadInputError(
+            f"{bundle}: a file has no golden outputs to be held to: --reference OTHER, a file or a bundle"
+        )
     manifest = load_bundle(bundle)
     eval_set = eval_set_for(bundle, manifest, data, reporter, any_range) if data else None
     here = eval_set.outputs_on_host() if eval_set and beyond_host(members) else None

@@ -1,10 +1,10 @@
 """What `edgekd compare` found, for the terminal: what changed first."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from edgekd.reporting.layout import Cell, Grid, Section
-from edgekd.reporting.words import NONE, milliseconds, signed, worth
+from edgekd.reporting.words import NONE, milliseconds, percent, signed, worth
 
 MOST_ROWS = 1000
 _STYLES = {"regression": "bold red", "metric drop": "bold red", "missing": "bold red", "faster": "green"}
@@ -24,6 +24,23 @@ def compare_table(rows: Iterable[Row]) -> Grid:
     more = len(found) - MOST_ROWS
     titles = ("variant", "before", "after", "change", "metric", "verdict")
     return Grid(titles, sections, range(1, 5), f"and {more} more rows, all in --json" if more > 0 else "")
+
+
+def against_view(found: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> Grid:
+    """Return the outputs of a model beside those of its reference, by device."""
+    verdicts = [found] if isinstance(found, Mapping) else found
+    sections = [
+        Section(f"{one['model']} beside {one['reference']}, on {one['device']}", [*map(_apart, one["outputs"])],
+                [one["error"]] if one["error"] else [])
+        for one in verdicts
+    ]  # fmt: skip
+    return Grid(("output", "samples", "signal to noise", "largest difference", "same class"), sections, range(1, 5))
+
+
+def _apart(row: Mapping[str, Any]) -> Sequence[Cell]:
+    loud = row["sqnr_db"]
+    near = "equal" if loud is None else f"{loud:.1f}\u00a0dB"
+    return row["output"], str(row["n"]), near, f"{row['largest']:.3g}", percent(row["agreement"])
 
 
 def _cells(row: Row) -> Sequence[Cell]:

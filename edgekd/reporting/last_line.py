@@ -53,6 +53,15 @@ def of_verify(found: Document | Sequence[Document]) -> str:
     return f"golden outputs hold on {held} of {len(verdicts)} devices" if len(verdicts) > 1 else _one(verdicts[0])
 
 
+def of_against(found: Document | Sequence[Document]) -> str:
+    """Return on how many devices a model's outputs are near the reference's."""
+    verdicts = [found] if isinstance(found, Mapping) else found
+    near, least = sum(bool(verdict["ok"]) for verdict in verdicts), verdicts[0]["least_db"]
+    where = f" on {near} of {len(verdicts)} devices" if len(verdicts) > 1 else ""
+    told = "near" if near else "far from"
+    return f"outputs are {told} the reference{where}: {least:g} dB of signal to noise were asked for"
+
+
 def _one(verdict: Document) -> str:
     if verdict["ok"]:
         return f"golden outputs hold; next: edgekd bench {verdict['bundle']}"

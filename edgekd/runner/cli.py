@@ -11,7 +11,7 @@ from typing import Any, Callable, NoReturn, Sequence, TextIO, Type
 from edgekd.runner.errors import EXIT_CODES, RunnerError, first_line
 from edgekd.runner.machine import cores
 from edgekd.runner.runtime import Runtime
-from edgekd.runner.verbs import Job
+from edgekd.runner.verbs import Job, describe
 
 try:
     import numpy as np
@@ -30,7 +30,7 @@ class Parser(argparse.ArgumentParser):
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("verb", choices=("build", "verify", "bench", "predict"))
+    parser.add_argument("verb", choices=("build", "verify", "bench", "predict", "describe"))
     parser.add_argument("bundle", nargs="?", default=str(Path(__file__).resolve().parent))
     parser.add_argument("--batch", type=positive(int))
     parser.add_argument("--threads", type=positive(int))
@@ -77,7 +77,9 @@ def main(argv: Sequence[str], backend: str, kind: Type[Runtime]) -> int:
         arguments = parse_arguments(argv)
         if np is None:
             raise RunnerError("missing-runtime", "numpy is not installed: pip install numpy")
-        if not Job(arguments, emit, backend, kind).run():
+        if arguments.verb == "describe":
+            describe(arguments, emit, backend, kind)
+        elif not Job(arguments, emit, backend, kind).run():
             raise RunnerError("mismatch", "outputs differ from the reference beyond the tolerance")
     except RunnerError as error:
         emit("end", ok=False, error=str(error), kind=error.kind)

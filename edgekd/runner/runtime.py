@@ -8,12 +8,14 @@ import os
 import tempfile
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Callable, ClassVar, Dict, Iterator, List, Optional, Sequence, Tuple, Type
 
 from edgekd.runner.bundle import Arrays, Bundle
 from edgekd.runner.errors import RunnerError, first_line
 
 Options = Dict[str, Optional[Tuple[str, ...]]]
+Tensors = List[Dict[str, Any]]
 
 
 class Runtime:
@@ -25,6 +27,7 @@ class Runtime:
 
     OPTIONS: ClassVar[Options] = {}
     TOLERANCE: ClassVar[Dict[str, float]]  # what parity allows at most
+    SUFFIX: ClassVar[Optional[str]] = None  # of the model files that it runs without a bundle, too
     KEEPS: ClassVar[Optional[str]] = None  # what it may leave in a bundle: a pattern of names
     SATURATES = False  # whether, without VNNI, it multiplies by vpmaddubsw, which sums pairs in int16
     offline = False  # whether to load for throughput
@@ -43,6 +46,10 @@ class Runtime:
         """An option's value, or its default."""
         legal = self.OPTIONS[key]
         return self.options.get(key, legal[0] if legal else default)
+
+    def tensors(self, model: Path) -> Tuple[Tensors, Tensors]:
+        """The inputs and the outputs of a model file: name, dtype, shape (None: free), scale and zero_point."""
+        raise NotImplementedError
 
     def load(self, bundle: Bundle, batch: int, threads: int) -> None:
         """Make the model ready to run."""
@@ -86,6 +93,14 @@ def import_first(names: Sequence[str], advice: str) -> Any:
         except ImportError as error:
             reason = first_line(error)
     raise RunnerError("missing-runtime", "{} ({})".format(advice, reason))
+
+
+def tensor(
+    name: str, dtype: str, shape: Sequence[Optional[int]], scale: float = 0.0, zero_point: int = 0
+) -> Dict[str, Any]:
+    """A tensor of a `tensors` record; without a scale it is not quantised."""
+    quantised = {"scale": float(scale), "zero_point": int(zero_point)} if scale else {}
+    return dict(name=name, dtype=dtype, shape=list(shape), **quantised)
 
 
 def counted(ops: Dict[str, int], int8: int, total: int, how: str) -> Dict[str, Any]:

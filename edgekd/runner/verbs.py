@@ -47,6 +47,14 @@ def open_runtime(kind: Type[Runtime], bundle: Bundle, overrides: Sequence[str]) 
     return kind(options)
 
 
+def describe(arguments: argparse.Namespace, emit: Callable[..., None], backend: str, kind: Type[Runtime]) -> None:
+    """Say what a model file takes and gives, no bundle around it."""
+    if kind.SUFFIX is None:
+        raise RunnerError("bad-input", "{} runs bundles alone".format(backend))
+    inputs, outputs = kind({}).tensors(Path(arguments.bundle))
+    emit("tensors", inputs=inputs, outputs=outputs)
+
+
 class Job:
     """One invocation: a bundle, the backend and the runtime that it is for, and where records go."""
 

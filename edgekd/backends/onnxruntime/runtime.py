@@ -10,7 +10,16 @@ from typing import Any, ClassVar, Dict, Iterator, Optional, Set, Tuple
 import numpy as np
 
 from edgekd.runner.bundle import Arrays, Bundle
-from edgekd.runner.runtime import Options, Runtime, counted, import_first, package_version, same_count
+from edgekd.runner.runtime import (
+    Options,
+    Runtime,
+    Tensors,
+    counted,
+    import_first,
+    package_version,
+    same_count,
+    tensor,
+)
 
 
 class OnnxRuntime(Runtime):
@@ -18,7 +27,9 @@ class OnnxRuntime(Runtime):
 
     OPTIONS: ClassVar[Options] = {"optimize": ("all", "none")}
     TOLERANCE: ClassVar[Dict[str, float]] = {"max_steps": 2.0, "agreement": 0.99}
+    SUFFIX = ".onnx"
     SATURATES = True
+    TYPES: ClassVar[Dict[str, str]] = {"float": "float32", "double": "float64"}
     INT8: ClassVar[Set[str]] = {
         *("ConvInteger", "DynamicQuantizeMatMul", "MatMulInteger", "MatMulIntegerToFloat"),
         *("QGemm", "QLinearConv", "QLinearConvTranspose", "QLinearMatMul"),
@@ -31,6 +42,21 @@ class OnnxRuntime(Runtime):
         super().__init__(options)
         self.module = import_first(["onnxruntime"], "ONNX Runtime is not installed: pip install onnxruntime")
         self.version = package_version("onnxruntime", self.module)
+
+    def tensors(self, model: Path) -> Tuple[Tensors, Tensors]:
+        """As the session lists them."""
+        self.model, self.threads = model, 1
+        session = self._session()
+        inputs, outputs = (
+            [tensor(entry.name, self._dtype(entry.type), [free(size) for size in entry.shape]) for entry in entries]
+            for entries in (session.get_inputs(), session.get_outputs())
+        )
+        return inputs, outputs
+
+    def _dtype(self, told: str) -> str:
+        """`tensor(float)` is float32; what is no tensor, such as a sequence, keeps its name."""
+        kind = told[len("tensor(") : -1] if told.startswith("tensor(") else told
+        return self.TYPES.get(kind, kind)
 
     def load(self, bundle: Bundle, batch: int, threads: int) -> None:
         """Create the session and bind its outputs to host memory."""
@@ -81,6 +107,11 @@ class OnnxRuntime(Runtime):
     def details(self) -> Dict[str, str]:
         """On a CPU float32 is computed in float32, unless an option that is not ours allows bfloat16."""
         return {"precision": "f32"}
+
+
+def free(size: Any) -> Optional[int]:
+    """A dimension, or None where it has a name or nothing instead of a size."""
+    return size if isinstance(size, int) and size > 0 else None
 
 
 def onnx_operators(model: bytes) -> Iterator[str]:

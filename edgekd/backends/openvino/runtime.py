@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Callable, ClassVar, Dict, List, Set, Tuple
+
+import numpy as np
 
 from edgekd.runner.bundle import Arrays, Bundle, batched
 from edgekd.runner.errors import RunnerError
-from edgekd.runner.runtime import Options, Runtime, counted, import_first, package_version, same_count
+from edgekd.runner.runtime import (
+    Options,
+    Runtime,
+    Tensors,
+    counted,
+    import_first,
+    package_version,
+    same_count,
+    tensor,
+)
 
 
 class OpenVINO(Runtime):
@@ -17,6 +28,7 @@ class OpenVINO(Runtime):
 
     OPTIONS: ClassVar[Options] = {"precision": ("f32", "default"), "device": None}
     TOLERANCE: ClassVar[Dict[str, float]] = {"p999_steps": 4.0, "agreement": 0.99}
+    SUFFIX = ".xml"
     SATURATES = True
     WEIGHTED: ClassVar[Set[str]] = {
         *("Convolution", "GroupConvolution", "Deconvolution", "FullyConnected", "MatMul", "Gemm"),
@@ -26,6 +38,22 @@ class OpenVINO(Runtime):
         super().__init__(options)
         self.module = import_first(["openvino"], "OpenVINO is not installed: pip install openvino")
         self.version = package_version("openvino", self.module)
+
+    def tensors(self, model: Path) -> Tuple[Tensors, Tensors]:
+        """As the IR lists them; its weights lie beside it."""
+        read = self.module.Core().read_model(str(model), str(model.with_suffix(".bin")))
+        inputs, outputs = (
+            [
+                tensor(
+                    port.get_any_name(),
+                    np.dtype(port.get_element_type().to_dtype()).name,
+                    [size.get_length() if size.is_static else None for size in port.get_partial_shape()],
+                )
+                for port in ports
+            ]
+            for ports in (read.inputs, read.outputs)
+        )
+        return inputs, outputs
 
     def load(self, bundle: Bundle, batch: int, threads: int) -> None:
         """Compile at a fixed batch, for least latency, on the CPU in one stream, or for throughput."""

@@ -6,7 +6,7 @@ import importlib
 import sys
 from collections import Counter
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar, Dict, List, Optional, Sequence, Set, Type
+from typing import Any, ClassVar, Dict, List, Optional, Sequence, Set, Tuple, Type
 
 import numpy as np
 
@@ -16,12 +16,14 @@ from edgekd.runner.machine import read_text
 from edgekd.runner.runtime import (
     Options,
     Runtime,
+    Tensors,
     c_messages,
     counted,
     import_first,
     load_library,
     package_version,
     same_count,
+    tensor,
 )
 
 
@@ -33,6 +35,7 @@ class LiteRT(Runtime):
 
     OPTIONS: ClassVar[Options] = {"delegate": None, "resolver": ("builtin", "ref")}
     TOLERANCE: ClassVar[Dict[str, float]] = {"max_steps": 2.0, "agreement": 0.99}
+    SUFFIX = ".tflite"
     DELEGATES = ("xnnpack", "none", "gpu", "nnapi")
     WEIGHTED: ClassVar[Set[str]] = {"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED", "BATCH_MATMUL"}
 
@@ -53,6 +56,23 @@ class LiteRT(Runtime):
     def chosen(cls, options: Dict[str, str]) -> Type[Runtime]:
         """The GPU is another part of LiteRT."""
         return LiteRTGpu if options.get("delegate") == "gpu" else cls
+
+    def tensors(self, model: Path) -> Tuple[Tensors, Tensors]:
+        """As the interpreter lists them; quantised ones with their scale."""
+        interpreter = self.module.Interpreter(model_path=str(model))
+        inputs, outputs = (
+            [
+                tensor(
+                    detail["name"],
+                    np.dtype(detail["dtype"]).name,
+                    [int(size) if size > 0 else None for size in detail["shape_signature"]],
+                    *detail["quantization"],
+                )
+                for detail in details
+            ]
+            for details in (interpreter.get_input_details(), interpreter.get_output_details())
+        )
+        return inputs, outputs
 
     def load(self, bundle: Bundle, batch: int, threads: int) -> None:
         """Allocate the interpreter, resized to the batch where it differs."""
