@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from edgekd.cli_base import AnyRange, Json, command, reporter_for
-from edgekd.errors import MissingExtraError
 from edgekd.reporting import last_line
 from edgekd.terminal import BAD_INPUT, note, say, show
 
@@ -58,10 +57,7 @@ def run(
     folder = out or Path("runs") / plan.name
     if plan.code:
         note(f"this recipe calls {', '.join(plan.code)}")
-    try:
-        from edgekd.pipeline.run import run_recipe
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("train") from error
+    from edgekd.pipeline.run import run_recipe
 
     reporter = reporter_for(folder / "events.jsonl", as_json, tensorboard)
     outcome = run_recipe(plan, folder, reporter, fresh=fresh, strict=strict, reuse=reuse or (), any_range=any_range)

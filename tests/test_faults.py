@@ -282,6 +282,7 @@ def test_a_missing_sdk_leaves_its_target_unproven_and_no_other(small_run, copied
         "x86-onnxruntime": "ok",
     }
     assert "pip install 'edgekd[openvino]'" in targets["x86-openvino"]["reason"]
+    assert not (copied / "finished.json").exists()  # it may be installed by the next time
     unasked = (*command, "--set=devices={x86-onnxruntime='local:'}")
     assert finish(start(*unasked, env={"PYTHONPATH": _first(hidden.parent)})).returncode == 0
     strict = finish(start(*command, "--strict", env={"PYTHONPATH": _first(hidden.parent)}))

@@ -86,7 +86,10 @@ class DeployContext:
 
 
 def deploy(context: DeployContext, target: Target, references: Mapping[str, float], timed: bool) -> dict[str, Any]:
-    """One target's entry of run.json; `references` are the reference's metrics by graph, for what is not executed."""
+    """One target's entry of run.json; `references` are the reference's metrics by graph, for what is not executed.
+
+    What is said besides is for the run alone: a device was `lost`, the same command would try `again`.
+    """
     uri = context.recipe.devices.get(target.name)
     entry: dict[str, Any] = {"backend": target.backend, "scheme": target.scheme, "device": uri, "status": "unverified"}
     try:
@@ -99,9 +102,9 @@ def deploy(context: DeployContext, target: Target, references: Mapping[str, floa
             found = _execute(context, target, bundles, device, timed and not find_needs(target.backend).stand_in)
             return entry | found | {"reason": found["reason"] or find_needs(target.backend).stand_in}
     except (MissingExtraError, MissingRuntimeError) as error:
-        return entry | {"status": "skipped", "reason": str(error)}
+        return entry | {"status": "skipped", "reason": str(error), "again": True}
     except (BadInputError, DeviceError) as error:
-        return entry | {"status": "failed", "reason": str(error), "lost": isinstance(error, DeviceError)}
+        return entry | {"status": "failed", "reason": str(error), "again": True, "lost": isinstance(error, DeviceError)}
 
 
 def bundles_of(context: DeployContext, target: Target, references: Mapping[str, float]) -> dict[str, Path]:
@@ -164,7 +167,7 @@ def _ahead_of_time(context: DeployContext, target: Target) -> dict[str, Any]:
             f"check-{target.name}", inputs, lambda _: check(context.model(target.scheme)), code=_code(target)
         )
     except (MissingExtraError, DeviceError) as error:
-        return {"reason": f"not executed: {reason}; nor checked ahead of time: {error}"}
+        return {"reason": f"not executed: {reason}; nor checked ahead of time: {error}", "again": True}
     told = f"checked ahead of time, not executed: {reason}; {found['label']}"
     return {"reason": told, "kernels": {"int8": found["int8"], "total": found["total"]}}
 
@@ -190,7 +193,7 @@ def _execute(
         shutil.rmtree(bundles[label])
     max_drop = context.recipe.quantization.max_drop
     verdict = judged(variants, max_drop, context.data.metric, weak=not parity["broken"])
-    return _seen(parity) | verdict | {"telemetry": telemetry}
+    return _seen(parity) | verdict | {"telemetry": telemetry, "again": bool(refused)}
 
 
 def judged(variants: dict[str, dict[str, Any]], max_drop: float, scale: Scale, weak: bool) -> dict[str, Any]:

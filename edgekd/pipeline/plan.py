@@ -3,11 +3,21 @@
 from typing import Any
 
 from edgekd.backends import find_backend
+from edgekd.data import load
+from edgekd.data.dataset import Dataset
 from edgekd.devices import transport_of
 from edgekd.pipeline.summary import FLOAT_GRAPH
+from edgekd.progress import SILENT, Reporter
 from edgekd.quantization.scheme import find_scheme
 from edgekd.recipe import Quantization, Recipe
 from edgekd.target import Target, load_target
+from edgekd.tasks import find_task
+
+
+def load_data(recipe: Recipe, any_range: bool = False, reporter: Reporter = SILENT) -> Dataset:
+    """The recipe's data, for its task; errors as `data.load`'s."""
+    task = find_task(recipe.task.name, recipe.task.options) if recipe.task else None
+    return load(recipe.data, recipe.seed, task=task, any_range=any_range, reporter=reporter)
 
 
 def load_targets(recipe: Recipe) -> list[Target]:

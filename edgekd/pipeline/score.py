@@ -52,6 +52,11 @@ def doubt_teacher(value: float, data: Dataset, split: Split, reporter: Reporter)
         reporter.warn(doubt_of_teacher(data.metric, value, level))
 
 
+def is_doubtful(value: float, data: Dataset, split: Split) -> bool:
+    """Whether a teacher's metric on a split may be chance."""
+    return may_be_chance(data.metric, value, *data.task.chance(split.labels))
+
+
 def score(model: nn.Module, data: Dataset) -> dict[str, Any]:
     """The task's metrics on the test split, the deciding one with its standard error; size and work."""
     parameters, macs = count(model, data.train.inputs.shape[1:])

@@ -134,7 +134,7 @@ def target_over(name: str, seeds: Sequence[SeedResult]) -> dict[str, Any]:
     entries = [result.targets[name] for result in seeds]
     failed = max(seeds, key=lambda result: _WORSE.get(result.targets[name]["status"], 0))  # of equals the first
     entry = failed.targets[name]
-    merged = {key: value for key, value in entry.items() if key not in ("metric", "variants", "lost")}
+    merged = {key: value for key, value in entry.items() if key not in ("metric", "variants", "lost", "again")}
     if failed is not seeds[0]:
         merged["reason"] = f"seed {failed.seed}: {entry.get('reason')}"
     if any("metric" not in other for other in entries):

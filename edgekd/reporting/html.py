@@ -4,7 +4,7 @@ from functools import cache, partial
 from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
@@ -12,12 +12,13 @@ from markupsafe import Markup
 from edgekd.errors import BadInputError
 from edgekd.files import write_bytes
 from edgekd.reading import read_json, reading
-from edgekd.reporting import accuracy, latency, parity, tables, teaching, training, verdict, words
-from edgekd.reporting.svg import Plot
+from edgekd.reporting import REPORT, RUN, tables, teaching, verdict, words
 from edgekd.reporting.words import Run
 from edgekd.screen import visible_document
 
-RUN, REPORT = "run.json", "report.html"
+if TYPE_CHECKING:
+    from edgekd.reporting.svg import Plot
+
 _WORDS = ("count", "milliseconds", "number", "percent", "seconds", "sentence", "size")
 
 
@@ -36,6 +37,8 @@ def render(run: Run, folder: Path) -> str:
 
     Sections without data are left out. All text is escaped: names come from recipes and devices.
     """
+    from edgekd.reporting import parity  # as in _plots
+
     run = visible_document(run)
     title = str(run.get("title") or run.get("name") or folder.name or "run")
     targets = [list(rows) for _, rows in groupby(tables.target_rows(run), key=lambda row: row["target"])]
@@ -62,7 +65,9 @@ def render(run: Run, folder: Path) -> str:
     )
 
 
-def _plots(run: Run, folder: Path) -> dict[str, Plot | None]:
+def _plots(run: Run, folder: Path) -> "dict[str, Plot | None]":
+    from edgekd.reporting import accuracy, latency, parity, training  # matplotlib is heavy: only a page pays for it
+
     return {
         "waterfall": accuracy.waterfall(run),
         "trade_off": latency.trade_off(run),

@@ -26,7 +26,7 @@ from tests.small_run import arrays
 COUNT, KILL, FULL = 0, 1, 2
 HOW = {"kill": KILL, "full": FULL}
 REPORT = "report"  # what follows the last stage
-FINAL = {"run.json", "report.html", "results.jsonl"}
+FINAL = {"run.json", "report.html", "results.jsonl", "finished.json"}
 FULL_DISK = 2
 SAMPLES = {"train": 96, "val": 32, "test": 32}
 BY_NAME = (
@@ -205,10 +205,10 @@ def _become_a_run(recipe: Path, folder: Path, said: Path, log: Path | None, numb
     status: Any = 70
     try:
         from edgekd import cli
-        from edgekd.pipeline import run as run_module
+        from edgekd.pipeline import seeds
 
         if not drawn:  # half of a point's time
-            run_module.write_report = lambda run: write_bytes(run / "report.html", b"")
+            seeds.write_report = lambda run: write_bytes(run / "report.html", b"")
         if log is not None:
             descriptor = os.open(log, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
             ctypes.CDLL(None).strikes_arm(os.fsencode(folder), descriptor, number, how)
@@ -231,12 +231,12 @@ def warm_up() -> None:
     import torch.onnx
 
     import edgekd.backends.onnxruntime.compile
-    import edgekd.pipeline.run as run_module
+    import edgekd.pipeline.seeds as seeds
     import edgekd.reporting.tables  # noqa: F401
 
     del matplotlib, onnxruntime, onnxscript
     torch.set_num_threads(1)
-    run_module.rehearse = lambda *_: None  # it touches no file
+    seeds.rehearse = lambda *_: None  # it touches no file
     reach(["edgekd.pipeline.quantise", "edgekd.pipeline.deploy", "edgekd.pipeline.timing", *BY_NAME])
 
 
