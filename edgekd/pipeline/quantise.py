@@ -1,6 +1,6 @@
 """The student's graphs, as stages: in float, and fine-tuned under its teacher for the arithmetic of each scheme."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from glob import escape
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from torch import nn
 from edgekd.data.dataset import Dataset
 from edgekd.distillation import Builds, Method, load_methods
 from edgekd.files import write_bytes
+from edgekd.networks import bare
 from edgekd.pipeline.calibrated import BATCH, calibrated, calibration_of, lost_by_layer, metric
 from edgekd.pipeline.fine_tune import calibration, freeze_observers, recalibrate_batchnorm, simulated
 from edgekd.pipeline.learn import Learned, StageContext, build_objective, first_step
@@ -18,6 +19,7 @@ from edgekd.pipeline.summary import FLOAT_GRAPH
 from edgekd.quantization.calibrate import calibrate
 from edgekd.quantization.mixed_precision import Mixed
 from edgekd.quantization.qat import export_float, export_qdq, prepare
+from edgekd.quantization.qat.tagged import tags_of
 from edgekd.quantization.scheme import Scheme
 from edgekd.recipe import LEARNING_RATE, WEIGHT_DECAY, Recipe, Training
 from edgekd.training import train
@@ -37,13 +39,17 @@ def rehearse(context: StageContext, schemes: Iterable[Scheme]) -> None:
     context.stages.run("rehearsal", inputs, lambda _: _rehearse(context, chosen), code=(__name__, *context.all_code))
 
 
-def _rehearse(context: StageContext, schemes: Iterable[Scheme]) -> None:
+def _rehearse(context: StageContext, schemes: Sequence[Scheme]) -> None:
     student, settings = first_step(context).eval(), context.recipe.quantization
-    for scheme in schemes:
-        if settings.epochs:
-            prepare(student, scheme, context.example, settings.keep_float)
-        else:
-            graph, batch = export_float(student, context.example, fixed_length=True), {"input": context.example.numpy()}
+    if not schemes:
+        return
+    if settings.epochs:
+        tags = tags_of(bare(student), context.example)
+        for scheme in schemes:
+            prepare(student, scheme, context.example, settings.keep_float, tags)
+    else:
+        graph, batch = export_float(student, context.example, fixed_length=True), {"input": context.example.numpy()}
+        for scheme in schemes:
             calibrate(graph, scheme, [batch], settings.keep_float)
 
 

@@ -19,15 +19,18 @@ from edgekd.quantization.qat.tagged import Tags, tags_of
 from edgekd.quantization.scheme import Scheme
 
 
-def prepare(model: nn.Module, scheme: Scheme, example: Inputs, keep_float: Iterable[str] = ()) -> Simulated:
+def prepare(
+    model: nn.Module, scheme: Scheme, example: Inputs, keep_float: Iterable[str] = (), tags: Tags | None = None
+) -> Simulated:
     """A trainable copy of `model` that simulates `scheme`: its own code, submodules, names, parameters and hooks.
 
     What is rounded, and what shares a scale, is decided on the ONNX graph that torch makes of it from `example`, a
-    batch of inputs. `keep_float` are globs over layers and edges of that graph.
+    batch of inputs. `keep_float` are globs over layers and edges of that graph; `tags` are what `tags_of` says of the
+    model where that is known.
     Raises BadInputError when the model cannot be exported.
     """
     network = copy.deepcopy(bare(model))
-    tags = tags_of(network, example)
+    tags = tags or tags_of(network, example)
     placement = _placed(network, tags, scheme, tuple(keep_float), example)
     sources = _sources(placement, tags.calls)
     quantizers = {str(group): quantizer for group, quantizer in _quantizers(placement, sources, scheme).items()}
