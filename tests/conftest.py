@@ -1,4 +1,6 @@
+import fcntl
 import json
+from pathlib import Path
 
 import pytest
 
@@ -7,20 +9,34 @@ from tests.small_run import SmallRun, finish, start, write_recipe
 
 properties.register()
 
+# What takes longest comes first, so that no process is left with it while the others idle.
+LONGEST = ("test_strikes.py", "test_kill.py", "test_cli.py", "test_faults.py", "test_pairs.py", "test_prepare.py")
+
 
 @pytest.fixture(scope="session")
-def small_run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
-    """One finished run for all tests, which only read it: a copy is theirs to damage."""
-    folder = tmp_path_factory.mktemp("small_run")
-    recipe, data = write_recipe(folder)
+def small_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> SmallRun:
+    """One finished run for all tests, of all processes, which only read it: a copy is theirs to damage."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "small_run"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        printed = folder / "printed.json"
+        if not printed.exists():
+            printed.write_text(_take(folder))
+    return SmallRun(folder / "tiny.toml", folder / "tiny.npz", folder / "run", json.loads(printed.read_text()))
+
+
+def _take(folder: Path) -> str:
+    recipe, _ = write_recipe(folder)
     finished = finish(start("run", recipe, "--out", folder / "run", "--json"))
     assert finished.returncode == 0, finished.stderr
-    return SmallRun(recipe, data, folder / "run", json.loads(finished.stdout))
+    return finished.stdout
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The minutes of quickstart come last: whatever is quick fails first."""
-    items.sort(key=lambda item: item.path.name == "test_quickstart.py")
+    """Sort what takes longest to the front; with --dist loadfile, --no-loadscope-reorder keeps it there."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

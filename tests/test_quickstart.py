@@ -1,4 +1,4 @@
-"""`make demo`, as a user runs it. Minutes long, so it is the last test."""
+"""`make promises`: `make demo`, as a user runs it."""
 
 import time
 
@@ -6,6 +6,8 @@ import pytest
 
 from edgekd.recipe import load_recipe
 from tests.promises import RECIPE, assert_int8_keeps, assert_proven, take
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,5 @@
 import copy
+from functools import cache
 
 import pytest
 import torch
@@ -26,6 +27,16 @@ def train(model: nn.Module, steps: range, optimizer: torch.optim.Optimizer) -> N
         optimizer.step()
 
 
+@cache
+def _resnet() -> nn.Module:
+    return prepare(lively(ResNet), ASYMMETRIC, images(2))
+
+
+def prepared_resnet() -> nn.Module:
+    """A copy of one that is prepared once: torch takes seconds to export it."""
+    return copy.deepcopy(_resnet())
+
+
 def sgd(model: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.SGD(model.parameters(), 0.01)
 
@@ -43,7 +54,7 @@ def test_the_users_model_is_not_edited() -> None:
 
 def test_parameters_and_submodules_keep_their_names() -> None:
     net = lively(ResNet)
-    prepared = prepare(net, ASYMMETRIC, images(2))
+    prepared = prepared_resnet()
     state = prepared.state_dict()
     assert set(net.state_dict()) <= set(state)
     assert all(isinstance(value, Tensor) for value in state.values())
@@ -53,7 +64,7 @@ def test_parameters_and_submodules_keep_their_names() -> None:
 @pytest.mark.parametrize("tap", ["stem", "stages", "stages.0", "stages.1.shortcut", "stages.1.conv1", "pool", "fc"])
 def test_hooks_see_what_they_saw_in_the_users_model(tap: str) -> None:
     net = lively(ResNet)
-    prepared = prepare(net, ASYMMETRIC, images(2))
+    prepared = prepared_resnet()
     calibrate(prepared, [images(32)])
     seen: list[Tensor] = []
     for model in (net, prepared.eval()):
@@ -81,7 +92,7 @@ def test_a_resumed_run_is_bit_equal() -> None:
 
 
 def test_training_moves_weights_and_ranges_until_observers_rest() -> None:
-    prepared = prepare(lively(ResNet), ASYMMETRIC, images(2))
+    prepared = prepared_resnet()
     weight = prepared.stem.get_submodule("0").weight.detach().clone()
     optimizer = sgd(prepared)
     train(prepared, range(1), optimizer)
@@ -94,7 +105,7 @@ def test_training_moves_weights_and_ranges_until_observers_rest() -> None:
 
 
 def test_calibration_leaves_weights_norms_and_modes_alone() -> None:
-    prepared = prepare(lively(ResNet), ASYMMETRIC, images(2)).eval()
+    prepared = prepared_resnet().eval()
     prepared.fc.train()
     before = {name: value.clone() for name, value in prepared.state_dict().items() if "edgekd" not in name}
     calibrate(prepared, [images(8)])
@@ -105,7 +116,7 @@ def test_calibration_leaves_weights_norms_and_modes_alone() -> None:
 
 def test_calibrated_in_torch_or_in_onnx_the_ranges_are_the_same() -> None:
     net, batches = lively(ResNet), [images(1, seed=seed) for seed in range(8)]  # ONNX counts samples, torch batches
-    prepared = prepare(net, ASYMMETRIC, images(2))
+    prepared = prepared_resnet()
     calibrate(prepared, batches)
     from_torch = strip_activations(export_qdq(prepared, images(2), ASYMMETRIC))[1]
     exported = export_float(net, images(2))
