@@ -14,7 +14,8 @@ import pytest
 from edgekd import confined
 from tests.factories import Net
 
-CRASHING = sorted((Path(__file__).parent / "hostile").glob("*.onnx"))  # they end onnx's shape inference with SIGSEGV
+HOSTILE = Path(__file__).parent / "hostile"
+CRASHING = (HOSTILE / "regex.onnx", HOSTILE / "split.onnx")  # they end onnx's shape inference with SIGSEGV
 LIMITED = "from edgekd import confined; confined.{name} = {value}; from edgekd.__main__ import main; main()"
 DEAF = "from edgekd import confined; confined.confine(); print('up', flush=True); import time; time.sleep(100)"
 PARENT = (
