@@ -17,6 +17,7 @@ from edgekd.files import sha256
 from edgekd.measure.predictions import read_predictions
 from edgekd.measure.records import End, Footprint, Golden, Kernels, Load, Predictions, Scenario, Start, Tensors, Timing
 from edgekd.reading import reading
+from edgekd.runner.bundle import write_arrays
 from edgekd.runner_source import runner_source, write_runner
 from edgekd.schema import Schema
 
@@ -111,7 +112,7 @@ class Session:
         """
         with closing(open_device("local:")) as here:  # whose folder goes with this process, however that ends
             source, result = Path(here.workspace) / "inputs.npz", Path(here.workspace) / "outputs.npz"
-            np.savez(source, **dict(inputs))  # type: ignore[arg-type]
+            write_arrays(source, inputs)
             remote = f"{self.device.workspace}/outputs.npz"
             count = max(map(len, inputs.values()), default=0)
             paths = "--input", self.device.push(source), "--output", remote

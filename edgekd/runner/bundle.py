@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import zipfile
 from pathlib import Path, PurePosixPath
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -124,6 +125,14 @@ def read_arrays(path: Path, names: Sequence[str]) -> Arrays:
         raise RunnerError("bad-input", "{}: {}".format(path, error.args[0])) from None
     except Exception as error:  # numpy and zipfile raise a dozen types for a damaged archive
         raise RunnerError("bad-input", "{}: not a readable .npz ({})".format(path, first_line(error))) from None
+
+
+def write_arrays(path: Path, named: Mapping[str, Any]) -> None:
+    """Write arrays of any names as an .npz; `np.savez` takes those called `file` and `allow_pickle` for its options."""
+    with zipfile.ZipFile(str(path), "w") as archive:
+        for name, array in named.items():
+            with archive.open(name + ".npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
 
 
 def conforming(array: Any, spec: Dict[str, Any]) -> Any:

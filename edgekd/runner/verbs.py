@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Type
 
 import numpy as np
 
-from edgekd.runner.bundle import FORMAT, Arrays, Bundle, conforming, read_arrays
+from edgekd.runner.bundle import FORMAT, Arrays, Bundle, conforming, read_arrays, write_arrays
 from edgekd.runner.errors import RunnerError
 from edgekd.runner.judge import judge, tightened
 from edgekd.runner.machine import (
@@ -207,8 +207,7 @@ class Job:
             raise RunnerError("bad-input", "{}: inputs differ in their number of samples".format(arguments.input))
         outputs = self.infer(inputs)
         named: Dict[str, Any] = {spec["name"]: output for spec, output in zip(self.bundle.outputs, outputs)}
-        with Path(arguments.output).open("wb") as stream:  # to a path, np.savez would append .npz
-            np.savez(stream, **named)
+        write_arrays(Path(arguments.output), named)
         self.emit("predictions", path=arguments.output, n=len(inputs[0]))
         return True
 

@@ -9,6 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekd.bundle import load_bundle
+from edgekd.runner.bundle import write_arrays
 from tests.factories import Net, quantize
 from tests.onnx_import.recurrent import recurrent, scaled, steps_of_one
 from tests.quantization.onnx_models import random
@@ -39,6 +40,21 @@ def files(tmp_path):
 def export(folder, target="x86-onnxruntime", *arguments, calibration="x.npz"):
     data = ["--calibration", folder / calibration] if calibration else []
     return edgekd("export", folder / "m.onnx", "--target", target, "--out", folder / "out", "--json", *data, *arguments)
+
+
+def test_tensors_may_be_called_what_numpy_calls_its_options(files):
+    model = onnx.load(files / "m.onnx")
+    (last,) = model.graph.output
+    for node in model.graph.node:
+        node.input[:] = ["file" if name == "input" else name for name in node.input]
+        node.output[:] = ["allow_pickle" if name == last.name else name for name in node.output]
+    model.graph.input[0].name, last.name = "file", "allow_pickle"
+    (files / "m.onnx").write_bytes(model.SerializeToString())
+    with np.load(files / "x.npz") as stored:
+        write_arrays(files / "x.npz", {"file": stored["input"]})
+    report = json.loads(export(files).stdout)
+    assert report["status"] == "ok"
+    assert [row["output"] for row in report["parity"]] == ["allow_pickle"] * 2
 
 
 def refusal(folder, *arguments, **options):
