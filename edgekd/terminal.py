@@ -23,6 +23,13 @@ BAD_INPUT, DEVICE_LOST, NOT_PROVEN, OUR_BUG, INTERRUPTED = 2, 3, 4, 70, 130
 class Commands(TyperGroup):
     """Maps every outcome of a command to an exit code and one line; no traceback without --debug."""
 
+    def make_context(self, *arguments: Any, **settings: Any) -> Any:
+        """Parse what stands before the command."""
+        try:
+            return super().make_context(*arguments, **settings)
+        except Exception as error:
+            raise _shown(error) from error.__cause__
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
         words = [*ctx._protected_args, *ctx.args]
@@ -42,9 +49,16 @@ class Commands(TyperGroup):
             raise complain(f"error: {_place(error)}", BAD_INPUT) from error
         except Exception as error:
             if hasattr(error, "exit_code"):  # the parser's own: it shows the usage
-                raise
+                raise _shown(error) from error.__cause__
             message = f"internal error: {type(error).__name__}: {error} (--debug shows where)"
             raise complain(message, OUR_BUG) from error
+
+
+def _shown(error: Exception) -> Exception:
+    """A parser's error, in which what was typed is visible."""
+    if isinstance(getattr(error, "message", None), str):
+        error.message = visible(error.message)  # type: ignore[attr-defined]
+    return error
 
 
 def finite(value: float) -> float:

@@ -3,12 +3,15 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.table import Table
 from rich.text import Text
 
 from edgekd import screen, terminal
+from edgekd.backends.pages import page
+from edgekd.bundle import TensorSpec
 from edgekd.progress import Reporter
 from edgekd.reporting.html import write_report
 from edgekd.reporting.tables import plain, text
@@ -64,6 +67,27 @@ def test_errors_lines_and_progress_show_them(capsys):
     bell_dropped = SHOWN.replace(r"\x07", "")  # as rich drops it
     assert printed.out.count(bell_dropped) == 1
     assert printed.err.replace(r"\x07", "").count(bell_dropped) == 3
+
+
+@pytest.mark.parametrize("words", [[f"--{HOSTILE}"], [HOSTILE], ["run", f"--{HOSTILE}"], ["run", "a", HOSTILE]])
+def test_usage_errors_show_them(words):
+    refused = edgekd(*words)
+    assert refused.exit_code == 2
+    assert r"\x1b[31mb" in refused.stderr
+    assert harmless(refused.output)
+
+
+@pytest.mark.parametrize("name", ["README.md", "MICROCONTROLLER.md"])
+def test_pages_that_leave_with_a_model_show_them(name):
+    tensor = TensorSpec(name=HOSTILE, dtype="int8", shape=(1,))
+    manifest = SimpleNamespace(
+        name=HOSTILE, precision="int8", target="t", backend="tflm", footprint=None, batch=1, threads=1,
+        inputs=[tensor], outputs=[tensor],
+    )  # fmt: skip
+    memory = {"flash_bytes": 1, "arena_bytes": 1, "macs": 1}
+    shown = page(name, manifest=manifest, memory=memory, methods=[], package="p", inputs=[tensor], outputs=[tensor])
+    assert SHOWN in shown
+    assert harmless(shown)
 
 
 def test_debug_shows_the_cause_and_nothing_commands(tmp_path, monkeypatch):

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -13,12 +12,12 @@ from edgekd.backends import find_backend
 from edgekd.backends.alternatives import compile_for
 from edgekd.backends.compiled import PLAIN, Compiled, Precision
 from edgekd.backends.conversion import to_bundle
+from edgekd.backends.pages import page
 from edgekd.backends.reference import output_steps
 from edgekd.backends.replaced_folder import replaced_folder
 from edgekd.bundle import GOLDEN, MANIFEST, Manifest, Preprocessing, Range, TensorSpec, identify
 from edgekd.errors import BadInputError
 from edgekd.files import write_json
-from edgekd.package_data import EXPORT
 from edgekd.runner.judge import float_step, rms
 from edgekd.runner_source import RUNNER, write_runner
 from edgekd.runtimes import find_needs, find_runtime
@@ -134,14 +133,9 @@ def write_golden(path: Path, manifest: Manifest, inputs: Mapping[str, Array], ou
 def _sealed(folder: Path, manifest: Manifest, compiled: tuple[str, ...]) -> Manifest:
     """Add what leaves with every model, and the manifest with the hashes of all of it."""
     write_runner(manifest.backend, folder)
-    (folder / README).write_text(_readme(manifest), encoding="utf-8")
+    (folder / README).write_text(
+        page(README, manifest=manifest, package=find_needs(manifest.backend).package), encoding="utf-8"
+    )
     sealed = manifest.model_copy(update={"files": identify(folder, [*compiled, GOLDEN, RUNNER, README])})
     write_json(folder / MANIFEST, sealed.model_dump(mode="json"))
     return sealed
-
-
-def _readme(manifest: Manifest) -> str:
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)
-    return environment.from_string((EXPORT / f"{README}.j2").read_text(encoding="utf-8")).render(
-        manifest=manifest, package=find_needs(manifest.backend).package
-    )

@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-import jinja2
-
+from edgekd.backends.pages import page
 from edgekd.bundle import TensorSpec
-from edgekd.package_data import EXPORT
 
 SOURCE, HEADER, GUIDE = "model_data.c", "model_data.h", "MICROCONTROLLER.md"
 PER_LINE = 16
@@ -20,15 +18,8 @@ def write_sources(
     """
     (folder / SOURCE).write_text(_array(content), encoding="utf-8")
     for name in (HEADER, GUIDE):
-        template = (EXPORT / f"{name}.j2").read_text(encoding="utf-8")
-        page = _ENVIRONMENT.from_string(template).render(memory=memory, methods=methods, **tensors)
-        (folder / name).write_text(page, encoding="utf-8")
+        (folder / name).write_text(page(name, memory=memory, methods=methods, **tensors), encoding="utf-8")
     return SOURCE, HEADER, GUIDE
-
-
-_ENVIRONMENT = jinja2.Environment(
-    undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True, autoescape=False
-)
 
 
 def _array(content: bytes) -> str:
