@@ -51,7 +51,7 @@ class TensorSpec(Schema):
 
     Real value = (stored - zero_point) * scale for integer types. `step` is the unit in which parity is judged; `noise`
     what quantising costs an output: root mean square of the reference - the float model, in real units. `range` is that
-    of the inputs that the model was trained or calibrated on.
+    of the inputs that the model was trained or calibrated on, `vocabulary` how many tokens it knows.
     """
 
     name: str
@@ -64,6 +64,7 @@ class TensorSpec(Schema):
     noise: Amount | None = None
     preprocessing: Preprocessing | None = None
     range: Range | None = None
+    vocabulary: PositiveInt | None = None
     labels: tuple[str, ...] | None = None
 
     @property

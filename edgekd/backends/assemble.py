@@ -15,6 +15,7 @@ from edgekd.backends.conversion import to_bundle
 from edgekd.backends.pages import page
 from edgekd.backends.reference import output_steps
 from edgekd.backends.replaced_folder import replaced_folder
+from edgekd.backends.vocabulary import vocabulary
 from edgekd.bundle import GOLDEN, MANIFEST, Manifest, Preprocessing, Range, TensorSpec, identify
 from edgekd.errors import BadInputError
 from edgekd.files import write_json
@@ -69,10 +70,7 @@ def write_bundle(
             target=target.name,
             precision=precision,
             model=compiled.model,
-            inputs=tuple(
-                spec.model_copy(update={"preprocessing": preprocessing, "range": (ranges or {}).get(spec.name)})
-                for spec in compiled.inputs
-            ),
+            inputs=tuple(_described_input(model, spec, preprocessing, ranges or {}) for spec in compiled.inputs),
             outputs=described_outputs(model, compiled, outputs, labels, unquantized),
             files={},
             tolerance=_tolerance(target.backend, labels),
@@ -86,6 +84,15 @@ def write_bundle(
         )
         write_golden(scratch / GOLDEN, manifest, inputs, outputs)
         return _sealed(scratch, manifest, compiled.files)
+
+
+def _described_input(
+    model: onnx.ModelProto, spec: TensorSpec, preprocessing: Preprocessing | None, ranges: Mapping[str, Range]
+) -> TensorSpec:
+    """An input with what raw values become it, and which values it may take."""
+    known = None if spec.is_real else vocabulary(model, spec.name)
+    told = {"preprocessing": preprocessing, "range": ranges.get(spec.name), "vocabulary": known}
+    return spec.model_copy(update=told)
 
 
 def _tolerance(backend: str, labels: Sequence[str] | None) -> dict[str, float]:

@@ -82,6 +82,9 @@ def _integers(inputs: Array, source: TensorSpec, where: str) -> Array:
     if len(wanted) == 1 and inputs.ndim == 2:  # tokens
         if inputs.min() < 0:
             raise BadInputError(f"{where} holds the token {inputs.min()}: tokens are not negative")
+        if source.vocabulary is not None and inputs.max() >= source.vocabulary:
+            known = f"the model knows {source.vocabulary}, from 0"
+            raise BadInputError(f"{where} holds the token {inputs.max()}: {known}")
         inputs = inputs if wanted[0] is None else resized(inputs, wanted[0])
     _require_shape(inputs, wanted, where)
     return inputs.astype(np.int64)

@@ -102,6 +102,15 @@ def test_verify_takes_pairs_of_any_length(pairs, tmp_path, precision):
     assert found["spearman"] == variant["metric"]["mean"]  # the same bundle on the same samples: exactly
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_tokens_that_a_bundle_does_not_know_are_refused(pairs, tmp_path, target):
+    test, bundle = load().test, pairs[1] / "bundles" / target
+    test.inputs[3, 1] = VOCABULARY
+    np.savez(tmp_path / "rare.npz", x=test.inputs, y=test.labels)
+    said = complaint(edgekd("verify", bundle, "--data", tmp_path / "rare.npz"), 2)
+    assert f"rare.npz: x holds the token {VOCABULARY}: the model knows {VOCABULARY}, from 0" in said
+
+
 def test_scores_that_are_no_pairs_are_refused(pairs, tmp_path):
     test, bundle = load().test, pairs[1] / "bundles" / "x86-onnxruntime"
     np.savez(tmp_path / "odd.npz", x=test.inputs[1:], y=test.labels[1:])

@@ -150,6 +150,23 @@ def test_a_second_run_remembers_everything(small_run, tmp_path):
     assert len(read_rows(folder / "results.jsonl")) == MEASURED  # nothing was measured twice
 
 
+def test_a_stage_that_changed_is_reused_where_it_is_asked_for(small_run, tmp_path):
+    folder = shutil.copytree(small_run.folder, tmp_path / "run")
+    shorter = ["--set=student.training.epochs=2", "--set=targets=[]", "--set=devices={}"]
+    reused = edgekd("run", small_run.recipe, "--out", folder, *shorter, "--reuse", "student")
+    assert reused.exit_code == 0, reused.stderr
+    run = json.loads((folder / "run.json").read_text())
+    states = {stage["name"]: stage["state"] for stage in run["stages"]}
+    assert (states["teacher"], states["scratch"], states["student"]) == ("cached", "fresh", "reused")
+    assert run["student"]["metric"] == small_run.run["student"]["metric"]  # that of 8 epochs
+    assert "<small>reused</small>" in (folder / "report.html").read_text()
+    redone = edgekd("run", small_run.recipe, "--out", folder, *shorter)
+    assert redone.exit_code == 0, redone.stderr
+    assert "student: model.training.epochs 8 → 2; it runs again" in redone.stderr
+    again = json.loads((folder / "run.json").read_text())
+    assert {stage["name"]: stage["state"] for stage in again["stages"]}["student"] == "fresh"
+
+
 def test_only_a_runs_own_files_are_swept(tmp_path):
     """A run may be put where other things lie: hidden files of others stay."""
     kept = [tmp_path / ".env.local", tmp_path / ".config" / ".x.y"]

@@ -1,0 +1,23 @@
+"""How many tokens a model knows: the rows of the tables that it looks them up in."""
+
+import onnx
+
+_PASSES_ON = frozenset({"Cast", "Identity"})
+
+
+def vocabulary(model: onnx.ModelProto, name: str) -> int | None:
+    """Return how many values an input's integers may take, the smallest table deciding; None if none are looked up."""
+    rows = {tensor.name: tensor.dims[0] for tensor in model.graph.initializer if tensor.dims}
+    tokens, found = {name}, list[int]()
+    for node in model.graph.node:
+        if node.op_type in _PASSES_ON and node.input[0] in tokens:
+            tokens.add(node.output[0])
+        elif node.op_type == "DequantizeLinear" and node.input[0] in rows:
+            rows[node.output[0]] = rows[node.input[0]]
+        elif node.op_type == "Gather" and node.input[1] in tokens and node.input[0] in rows and not _axis(node):
+            found.append(rows[node.input[0]])
+    return min(found, default=None)
+
+
+def _axis(gather: onnx.NodeProto) -> int:
+    return next((attribute.i for attribute in gather.attribute if attribute.name == "axis"), 0)
