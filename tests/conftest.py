@@ -29,7 +29,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Small
 
 def _take(folder: Path) -> str:
     recipe, _ = write_recipe(folder)
-    finished = finish(start("run", recipe, "--out", folder / "run", "--json"))
+    finished = finish(start("run", recipe, "--out", folder / "run", "--json"), 1200)  # the others wait for it
     assert finished.returncode == 0, finished.stderr
     return finished.stdout
 

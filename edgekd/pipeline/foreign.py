@@ -18,6 +18,7 @@ from edgekd.onnx_import.batch import static_batch
 from edgekd.onnx_import.batch_first import outputs_batch_first
 from edgekd.onnx_import.floats import import_float
 from edgekd.onnx_import.inputs import Shapes, read_inputs, shapes_in
+from edgekd.onnx_import.own_ranges import hold_against_own
 from edgekd.onnx_import.quantized import holds_integers, import_quantized
 from edgekd.onnx_import.read import read_model
 from edgekd.onnx_import.settings import Settings
@@ -122,6 +123,7 @@ def _imported(path: Path, target: Target, calibration: Path | None, wishes: Wish
         if inputs is not None and not quantized:
             model = import_float(model, inputs, plain.shapes, slim=wishes.simplify)
         else:
+            hold_against_own(model, inputs or {})
             model, inputs = import_quantized(model, find_scheme(target.scheme), inputs, plain.shapes, PARITY_INPUTS)
     notes = (*plain.notes, *moved, *_on_batches(static_batch(plain.model), static_batch(model)))
     return Imported(model, quantized, inputs, ranges, notes)

@@ -151,6 +151,16 @@ def test_a_foreign_qdq_model_of_int8_activations_is_proven(files, target):
     assert json.loads(done.stdout)["status"] == "ok"
 
 
+def test_samples_in_another_format_than_the_models_own_quantiser_are_refused(files):
+    """The model rounds 0…1, or whatever it was made for; pixels from 0 to 255 would all be its largest value."""
+    model, inputs = float_net()
+    onnx.save(quantize(model, inputs), files / "m.onnx")
+    np.savez(files / "x.npz", input=inputs * 255)
+    message = refusal(files)
+    assert "the model's own quantiser covers" in message
+    assert "another number format?" in message
+
+
 def test_how_a_float_model_is_calibrated_is_the_users_choice(files):
     """Each option gives another bundle."""
     given = {"--ranges": "minmax", "--equalize": False, "--correct-bias": False}
