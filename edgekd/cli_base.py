@@ -41,6 +41,10 @@ Devices = Annotated[
 AnyRange = Annotated[
     bool, typer.Option("--any-range", help="Accept data whose value range differs from the training data's.")
 ]
+Metric = Annotated[
+    str | None,
+    typer.Option(metavar="NAME|MODULE:OBJECT", help="Another metric for --data: by name, or your own."),
+]
 Fleet = Annotated[Path | None, typer.Option(help="A TOML file of devices, each with a uri and optionally a host.")]
 EXAMPLES: dict[str, tuple[str, ...]] = {}
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from edgekd.cli_base import AnyRange, Devices, Fleet, Json, command, reporter_for
+from edgekd.cli_base import AnyRange, Devices, Fleet, Json, Metric, command, reporter_for
 from edgekd.errors import FallbackError, NotProvenError
 from edgekd.reporting import last_line
 from edgekd.terminal import DEVICE_LOST, finite, show
@@ -117,6 +117,7 @@ def bench(
     count: Annotated[int, typer.Option(min=1, help="Fewest inferences per replicate.")] = 50,
     strict: Annotated[bool, typer.Option(help="Follow MLPerf Mobile's rules; exit 1 if one is broken.")] = False,
     data: Annotated[Path | None, typer.Option(help="npz with x and y: compute the task's metric, too.")] = None,
+    metric: Metric = None,
     any_range: AnyRange = False,
     out: Annotated[Path | None, typer.Option(help="Append the rows to this results.jsonl.")] = None,
     as_json: Json = False,
@@ -131,7 +132,7 @@ def bench(
         [bundle, *([against] if against else [])], parse_devices(device or (), fleet),
         batch=batch, threads=threads, affinity=affinity, scenario=scenario, options=option or [],
         replicates=replicates, seconds=seconds, count=count, by_mlperf=strict, data=data, any_range=any_range, out=out,
-        inputs=inputs, shapes=parse_shapes(shape or []), reporter=reporter_for(None, as_json),
+        metric=metric, inputs=inputs, shapes=parse_shapes(shape or []), reporter=reporter_for(None, as_json),
     )  # fmt: skip
     show(rows, as_json, bench_table, last_line.of_bench)
     if any("error" in row for row in rows):
@@ -155,6 +156,7 @@ def verify(
     data: Annotated[
         Path | None, typer.Option(help="npz with x and y (or x_test and y_test): compute the task's metric, too.")
     ] = None,
+    metric: Metric = None,
     any_range: AnyRange = False,
     reference: Annotated[
         Path | None, typer.Option(help="Compare with the outputs of this bundle or file instead of golden ones.")
@@ -175,7 +177,7 @@ def verify(
     if reference is not None:
         _verify_against(bundle, reference, members, least_db, inputs, shape or [], as_json)
         return
-    verdicts = verify_on_each(bundle, members, data, reporter_for(None, as_json), any_range=any_range)
+    verdicts = verify_on_each(bundle, members, data, reporter_for(None, as_json), any_range=any_range, metric=metric)
     show(verdicts if len(members) > 1 else verdicts[0], as_json, verify_view, last_line.of_verify)
     if any("error" in verdict for verdict in verdicts):
         raise typer.Exit(DEVICE_LOST)

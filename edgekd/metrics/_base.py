@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekd.errors import BadInputError
 from edgekd.metrics._scale import Scale
+from edgekd.plugins import told
 
 Array = NDArray[Any]
 
@@ -34,11 +36,15 @@ class Metric(Scale):
         return self.score(self.rows(outputs, labels))
 
     def rows(self, outputs: Array, labels: Array) -> Array:
-        """Return what `count` makes of all samples."""
+        """Return what `count` makes of all samples; BadInputError, with both shapes, where it cannot."""
         starts = range(0, len(labels), CHUNK)
-        return np.concatenate(
-            [self.count(outputs[start : start + CHUNK], labels[start : start + CHUNK]) for start in starts]
-        )
+        try:
+            return np.concatenate(
+                [self.count(outputs[start : start + CHUNK], labels[start : start + CHUNK]) for start in starts]
+            )
+        except Exception as error:  # the user's own code, or outputs of another kind: anything may come out of it
+            shapes = f"outputs {outputs.shape}, labels {labels.shape}"
+            raise BadInputError(f"metric {self.name!r} cannot score {shapes}: {told(error)}") from error
 
     def standard_error(self, rows: Array) -> float:
         """Return the deviation that the number has over samples like these."""

@@ -44,6 +44,7 @@ def bench_bundles(
     by_mlperf: bool = False,
     data: Path | None = None,
     any_range: bool = False,
+    metric: str | None = None,
     out: Path | None = None,
     inputs: Path | None = None,
     shapes: Shapes | None = None,
@@ -68,7 +69,7 @@ def bench_bundles(
         manifests = _manifests(folders, batch)
         timed = [name for name, manifest in manifests.items() if not find_needs(manifest.backend).stand_in]
         eval_sets = {
-            name: eval_set_for(folders[name], manifest, data, reporter, any_range)
+            name: eval_set_for(folders[name], manifest, data, reporter, any_range, metric)
             for name, manifest in manifests.items()
             if data
         }

@@ -11,25 +11,33 @@ from edgekd.data.dataset import Array, Split, resized
 from edgekd.data.npz import read_npz
 from edgekd.data.ranges import hold_against, range_of
 from edgekd.errors import BadInputError
+from edgekd.metrics import Metric, find_metric
 from edgekd.progress import Reporter
 from edgekd.tasks import DEFAULT, Task, find_task, spec_of
 
 
-def read_samples(path: Path, manifest: Manifest, reporter: Reporter, any_range: bool = False) -> tuple[Split, Task]:
-    """Return samples and labels of an npz (x and y, or x_test and y_test), and the task whose metric scores them.
+def read_samples(
+    path: Path, manifest: Manifest, reporter: Reporter, any_range: bool = False, metric: str | None = None
+) -> tuple[Split, Metric, bool]:
+    """Return samples and labels of an npz (x and y, or x_test and y_test), their metric, and whether it is of classes.
+
+    It is the bundle's task's, which checks the labels; of a `metric` that is named, their number alone is checked.
 
     Raises BadInputError where they do not suit the bundle, or where its outputs cannot be scored by labels.
     """
     (x, inputs), (y, labels) = _arrays(path)
     same_count(inputs, labels, f"{path}: {x}", y)
-    task, source = _task(manifest, labels), manifest.inputs[0]
+    asked = None if metric is None else find_metric(metric)
+    task, source = DEFAULT if asked else _task(manifest, labels), _only_input(manifest)
     checked = _suited(inputs, source, f"{path}: {x}")
     if source.range is not None and source.is_real:
         hold_against(
             range_of(checked), source.range, f"{path}: {x}", "training or calibration inputs", reporter.warn, any_range
         )
-    width = manifest.outputs[0].sample_shape[0]
-    return Split(checked, task.check(labels, f"{path}: {y}", width)), task
+    if asked is not None:
+        return Split(checked, labels), asked, asked.name == DEFAULT.metric.name
+    width = next(iter(manifest.outputs[0].sample_shape), 1)
+    return Split(checked, task.check(labels, f"{path}: {y}", width)), task.metric, task.by_class
 
 
 def _arrays(path: Path) -> Sequence[tuple[str, Array]]:
@@ -41,14 +49,19 @@ def _arrays(path: Path) -> Sequence[tuple[str, Array]]:
     raise BadInputError(f"{path}: needs arrays x and y (or x_test and y_test); there is: {there}")
 
 
-def _task(manifest: Manifest, samples: Array) -> Task:
-    """What the bundle was taught; where it does not say, classes. Its output has to fit the samples' labels."""
+def _only_input(manifest: Manifest) -> TensorSpec:
     if len(manifest.inputs) > 1:
         names = ", ".join(spec.name for spec in manifest.inputs)
         raise BadInputError(f"{manifest.name} takes {names}; only a model of one input can be scored")
+    return manifest.inputs[0]
+
+
+def _task(manifest: Manifest, samples: Array) -> Task:
+    """What the bundle was taught; where it does not say, classes. Its output has to fit the samples' labels."""
     spec = manifest.task or spec_of(DEFAULT)
     if ":" in spec.name:
-        raise BadInputError(f"{manifest.name} was taught {spec.name}, code that a bundle may not call")
+        advice = "name its metric, --metric module:object"
+        raise BadInputError(f"{manifest.name} was taught {spec.name}, code that a bundle may not call; {advice}")
     task, output = find_task(spec.name, spec.options), manifest.outputs[0]
     fits = task.fits((len(samples), *output.sample_shape), samples)
     if len(manifest.outputs) > 1 or not output.is_real or not fits:

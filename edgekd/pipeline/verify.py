@@ -21,7 +21,6 @@ from edgekd.pipeline.fleet import Member, on_each, parse_devices, raise_if_all_f
 from edgekd.pipeline.parity_evidence import outputs_on
 from edgekd.pipeline.samples import read_samples
 from edgekd.progress import SILENT, Reporter
-from edgekd.tasks import Task
 
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
@@ -40,17 +39,13 @@ class EvalResult:
 
 @dataclass(frozen=True)
 class EvalSet:
-    """Labelled samples for a bundle, and the task whose metric its first output has on them."""
+    """Labelled samples for a bundle, and the metric of its first output on them; whether that is one of classes."""
 
     bundle: Path
     manifest: Manifest
     samples: Split
-    task: Task
-
-    @property
-    def metric(self) -> Metric:
-        """What decides."""
-        return self.task.metric
+    metric: Metric
+    by_class: bool
 
     def outputs_on_device(self, device: Device, options: Options | None = None) -> Arrays:
         """All answers by output, as the model sees them; errors as in `measure.Session`."""
@@ -83,29 +78,35 @@ class EvalSet:
     def _difference(self, answers: Arrays, found: float, here: Arrays | str) -> Difference:
         if isinstance(here, str):
             return from_reference(found, self.manifest.metrics.get(self.metric.name), here, self.metric)
-        outputs = compare_outputs(answers, here, self.manifest.outputs, self.task.by_class)
+        outputs = compare_outputs(answers, here, self.manifest.outputs, self.by_class)
         return from_host(found, self._worth(here), outputs, self.metric)
 
 
 def eval_set_for(
-    bundle: Path, manifest: Manifest, data: Path, reporter: Reporter = SILENT, any_range: bool = False
+    bundle: Path,
+    manifest: Manifest,
+    data: Path,
+    reporter: Reporter = SILENT,
+    any_range: bool = False,
+    metric: str | None = None,
 ) -> EvalSet:
     """Samples and labels of an npz (x and y, or x_test and y_test); BadInputError where they do not suit the bundle.
 
-    Inputs that reach elsewhere than what was trained are refused, or warned of, unless `any_range`.
+    Inputs that reach elsewhere than what was trained are refused, or warned of, unless `any_range`. Without a `metric`,
+    by name or the user's `module:object`, the task's own decides.
     """
-    samples, task = read_samples(data, manifest, reporter, any_range)
-    return EvalSet(bundle, manifest, samples, task)
+    samples, found, by_class = read_samples(data, manifest, reporter, any_range, metric)
+    return EvalSet(bundle, manifest, samples, found, by_class)
 
 
 def verify_bundle(
-    bundle: Path, uri: str = HOST, data: Path | None = None, *, any_range: bool = False
+    bundle: Path, uri: str = HOST, data: Path | None = None, *, any_range: bool = False, metric: str | None = None
 ) -> dict[str, Any]:
     """Golden parity, kernel coverage and, with data, the metric.
 
     `ok` says whether parity holds, `unproven` why the golden outputs cannot tell.
     """
-    return verify_on_each(bundle, parse_devices([uri]), data, any_range=any_range)[0]
+    return verify_on_each(bundle, parse_devices([uri]), data, any_range=any_range, metric=metric)[0]
 
 
 def verify_on_each(
@@ -115,6 +116,7 @@ def verify_on_each(
     reporter: Reporter = SILENT,
     *,
     any_range: bool = False,
+    metric: str | None = None,
 ) -> list[dict[str, Any]]:
     """The same on several devices at once. One that fails has its error in its row, unless all do: that is raised.
 
@@ -125,7 +127,7 @@ def verify_on_each(
             f"{bundle}: a file has no golden outputs to be held to: --reference OTHER, a file or a bundle"
         )
     manifest = load_bundle(bundle)
-    eval_set = eval_set_for(bundle, manifest, data, reporter, any_range) if data else None
+    eval_set = eval_set_for(bundle, manifest, data, reporter, any_range, metric) if data else None
     here = eval_set.outputs_on_host() if eval_set and beyond_host(members) else None
 
     def verdict(device: Device) -> dict[str, Any]:

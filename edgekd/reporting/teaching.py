@@ -61,7 +61,8 @@ def facts(run: Run) -> list[Fact]:
 def doubt_of_teacher(scale: Scale, value: float, level: float) -> str:
     """Why a teacher may have nothing to teach; `level` is what chance gets."""
     told = f"the teacher's {scale.name}, {scale.text(value)}, may be chance, which gets {scale.text(level)}"
-    return f"{told}: was it trained with other preprocessing, or with classes in another order?".replace("\u00a0", " ")
+    order = ", or with classes in another order" if scale.unit == "%" else ""
+    return f"{told}: was it trained with other preprocessing{order}?".replace("\u00a0", " ")
 
 
 def gap(run: Run) -> str:
@@ -115,7 +116,8 @@ def _doubtful(run: Run) -> list[Fact]:
     if ratio is not None and ratio > 1:
         told.append(Fact("Doubtful", f"{ratio:.1f} ×", "the student is larger than its teacher"))
     if taught is not None and alone is not None and (lost := scale_of(run).gain(alone, taught)) > 0:
-        told.append(Fact("Doubtful", cost(run, lost), "teaching cost points: the student is better alone"))
+        words = "teaching cost points" if scale_of(run).unit == "%" else "teaching made it worse"
+        told.append(Fact("Doubtful", cost(run, lost), f"{words}: the student is better alone"))
     return told
 
 
