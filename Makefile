@@ -3,7 +3,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo runner test promises test-devices test-gpu perf explore mutants check lint lock lock-check fuzz campaign accuracy fashion-mnist watch-har methods minilm-sts networks side-by-side calibration distillation-speed devices fidelity instructions guards foreign data install clean
+.PHONY: demo runner test promises docs test-docs test-devices test-gpu perf explore mutants check lint lock lock-check fuzz campaign accuracy fashion-mnist watch-har methods minilm-sts networks side-by-side calibration distillation-speed devices fidelity instructions guards foreign data install clean
 
 demo: install                     ## a teacher becomes three proven int8 bundles, in six minutes
 	$(BIN)/edgekd run quickstart
@@ -38,6 +38,14 @@ test: $(VENV)/.installed-test     ## the test suite, two files at a time: six mi
 
 promises: $(VENV)/.installed-test ## `make demo`, and that its targets are proven, int8 keeps up, the student has learned
 	$(BIN)/python -m pytest -m 'slow and not perf' tests/test_quickstart.py
+
+docs: $(VENV)/.installed          ## build/docs: the documentation as a site, strictly
+	$(PIP) -e '.[docs]'
+	$(BIN)/python -m benchmarks.tables
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+test-docs: $(VENV)/.installed-test ## every snippet of README and docs/, and a new user's path with each starter
+	$(BIN)/python -m pytest -m 'slow or not slow' tests/test_docs.py tests/test_readme.py tests/pipeline/test_starter.py
 
 test-devices: $(VENV)/.installed-test ## ssh and adb against real daemons here, emulated ARM boards among them (Debian 12, as root)
 	tests/devices/install

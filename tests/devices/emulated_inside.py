@@ -16,7 +16,7 @@ from tests.devices.namespaces import bind, loopback_up, mount, run_by_qemu
 MS_RDONLY, MS_REMOUNT, MS_BIND = 0x1, 0x20, 0x1000
 OURS = "/emulated"  # there, qemu looks first for a file to open: the only way to a new one in /proc
 USER, CORES = 1000, len(os.sched_getaffinity(0))
-VENV = "home/pi/edgekd"  # where the README makes one
+VENV = "home/pi/edgekd"  # where docs/devices.md makes one
 BYTECODE = "/var/cache/python"  # all boards of a kind share it: half the time that an import takes
 
 

@@ -19,7 +19,7 @@ from tests.devices.processes import eventually, until
 from tests.devices.student import write_student
 from tests.export.c_runner import build
 
-README = Path(__file__).parents[2] / "README.md"
+DEVICES = Path(__file__).parents[2] / "docs" / "devices.md"
 SAMPLES = 200
 CHANGED = 2  # samples: TensorFlow Lite 2.17 there and LiteRT 2.3 here may round to neighbouring steps; so far none has
 SECONDS = "--seconds=71.09"  # an argument that no other process has
@@ -92,11 +92,11 @@ def test_a_row_says_which_phone_and_which_runner(phone: Phone, uri: str, runner:
     assert phone.leftovers() == []
 
 
-def test_the_readmes_commands_for_a_phone_hold(
+def test_the_documented_commands_for_a_phone_hold(
     phone: Phone, runner: Path, student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To the letter, but for the phone's serial number, another processor's runner, and how long it measures."""
-    block = next(block for block in README.read_text(encoding="utf-8").split("```") if "adb://SERIAL" in block)
+    block = next(block for block in DEVICES.read_text(encoding="utf-8").split("```") if "adb://SERIAL" in block)
     lines = block.replace("SERIAL", phone.uri.removeprefix("adb://")).splitlines()
     commands = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("edgekd ")]
     assert [command[0] for command in commands] == ["devices", "doctor", "verify", "bench"]

@@ -22,7 +22,7 @@ from tests.devices.emulated import Emulated, OldPi, Pi
 from tests.devices.processes import comm, eventually
 from tests.devices.student import write_student
 
-README = Path(__file__).parents[2] / "README.md"
+DEVICES = Path(__file__).parents[2] / "docs" / "devices.md"
 SAMPLES = 200
 TARGETS = {"tflite": "raspberry-pi-5", "onnxruntime": "raspberry-pi-5-onnxruntime"}
 QUICK = ["--replicates", "1", "--seconds", "0.02", "--count", "3"]
@@ -73,11 +73,11 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_readmes_commands_for_a_pi_hold(
+def test_the_documented_commands_for_a_pi_hold(
     pi: Emulated, student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To the letter, but for how long it measures. Its `pip install` is done: no network is reached from there."""
-    block = next(block for block in README.read_text(encoding="utf-8").split("```") if "ssh://pi.local" in block)
+    block = next(block for block in DEVICES.read_text(encoding="utf-8").split("```") if "ssh://pi.local?" in block)
     doctor, verify, bench = (shlex.split(line)[1:] for line in block.splitlines() if line.startswith("edgekd "))
     (tmp_path / "bundles").mkdir()
     (tmp_path / "bundles/raspberry-pi-5").symlink_to(student / "tflite")
