@@ -23,7 +23,8 @@ def transport_of(uri: str) -> str:
     scheme, colon, _ = uri.partition(":")
     known = _transports()
     if not colon or scheme not in known:
-        raise BadInputError(f"unknown device {uri!r}{nearest(f'{scheme}:', [f'{name}:' for name in known])}")
+        hint = nearest(f"{scheme}:", [f"{name}:" for name in known])
+        raise BadInputError(f"unknown device {uri!r}{hint}", hint="edgekd devices")
     return known[scheme]
 
 

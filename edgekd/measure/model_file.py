@@ -33,7 +33,7 @@ def backend_of(path: Path) -> str:
     known = [suffix for suffix in by_suffix if suffix]
     if path.suffix not in known:
         told = nearest(path.suffix, known) if path.suffix else f"; known: {', '.join(sorted(known))}"
-        raise BadInputError(f"{path}: neither a bundle nor a model file{told}")
+        raise BadInputError(f"{path}: neither a bundle nor a model file{told}", hint="edgekd export --help")
     return by_suffix[path.suffix]
 
 
