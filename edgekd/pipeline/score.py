@@ -70,4 +70,4 @@ def score(model: nn.Module, data: Dataset) -> dict[str, Any]:
 def agree(student: nn.Module, teacher: nn.Module, data: Dataset) -> float:
     """The student's metric where the labels are what its teacher decides."""
     ours, theirs = (predict(model, data.test, data.preprocessing) for model in (student, teacher))
-    return data.metric(ours, data.task.decide(theirs))
+    return data.task.agreement(ours, theirs)

@@ -7,7 +7,17 @@ from typing import Any, Literal
 from edgekd.metrics import Scale
 
 Run = Mapping[str, Any]
-_SPOKEN = {"spearman": "Spearman", "mae": "MAE", "rmse": "RMSE", "r2": "R²", "miou": "mIoU", "pck": "PCK", "oks": "OKS"}
+_SPOKEN = {
+    "spearman": "Spearman",
+    "mae": "MAE",
+    "rmse": "RMSE",
+    "r2": "R²",
+    "miou": "mIoU",
+    "macro_f1": "macro-F1",
+    "mean_ap": "mean AP",
+    "pck": "PCK",
+    "oks": "OKS",
+}
 
 NONE = "–"
 _SPACE = "\u00a0"  # a unit stays on its number's line

@@ -69,6 +69,10 @@ class Task:
         """Return the labels (N, …) that outputs (N, …) amount to."""
         raise NotImplementedError
 
+    def agreement(self, outputs: Array, reference: Array) -> float:
+        """Return the metric where the labels are what other outputs amount to."""
+        return self.metric(outputs, self.decide(reference))
+
     def constant(self, labels: Array) -> Array:
         """Return the outputs (…) that serve the labels best where no sample's inputs are looked at."""
         raise NotImplementedError

@@ -1,0 +1,89 @@
+"""Keypoints: where K points are; outputs are (N, K, 2) or (N, 2K), x and y, labels (N, K, 2) or (N, K, 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from pydantic import PositiveFloat
+
+from edgekd.errors import BadInputError
+from edgekd.metrics import Metric, oks, pck
+from edgekd.tasks._base import Array, Shape, Task, require_finite
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Keypoints(Task):
+    """K points a sample, by their absolute error; a label's third value says whether the point is visible.
+
+    `size` is an object's size in the labels' unit, by default that of the box around its points; `threshold` is PCK's
+    share of it, `sigma` OKS's.
+    """
+
+    threshold: PositiveFloat = 0.1
+    sigma: PositiveFloat = 0.05
+    size: PositiveFloat | None = None
+    outputs: ClassVar[str] = "points are (N, K, 2) or (N, 2K), with labels (N, K, 2) or (N, K, 3)"
+    method: ClassVar[str] = "mse"
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """PCK decides."""
+        return pck.metric(self.threshold, self.size), oks.metric(self.sigma, self.size)
+
+    def check(self, labels: Array, where: str, width: int | None = None, *, unlabelled: bool = False) -> Array:
+        """Return labels (N, K, 3) as float32: x, y and 1 where the point is visible."""
+        points = require_finite(labels, where, "points (N, K, 2), or (N, K, 3) with what is visible", (3,))
+        if points.shape[2] not in (2, 3):
+            raise BadInputError(
+                f"{where} holds {points.shape[2]} numbers a point: x, y and perhaps whether it is visible"
+            )
+        if self.size is None and points.shape[1] < 2:
+            raise BadInputError(f"{where} holds one point a sample: say how large an object is, with the option size")
+        seen = points[..., 2:] > 0 if points.shape[2] == 3 else np.ones_like(points[..., :1], bool)
+        return np.concatenate([points[..., :2], seen.astype(np.float32)], axis=2)
+
+    def fits(self, outputs: Shape, labels: Array) -> bool:
+        """Return whether there are two outputs for each point."""
+        if labels.ndim != 3 or len(outputs) not in (2, 3) or None in outputs[1:]:
+            return False
+        samples, *sizes = outputs
+        return samples == len(labels) and prod(size or 0 for size in sizes) == 2 * labels.shape[1]
+
+    def loss(self, outputs: Tensor, labels: Tensor) -> Mapping[str, Tensor]:
+        """Return the mean absolute error of the visible points' coordinates, 0 where none is visible."""
+        points, seen = labels[..., :2], labels[..., 2:]
+        error = (outputs.reshape(points.shape) - points).abs() * seen
+        return {"absolute_error": error.sum() / (2 * seen.sum()).clamp(min=1)}
+
+    def moved(self, labels: Array, move: Callable[[Array], Array]) -> Array:
+        """Raise BadInputError: nothing moves points along."""
+        raise BadInputError("data.augmentation moves the images, and nothing moves their keypoints along: leave it out")
+
+    def decide(self, outputs: Array) -> Array:
+        """Return the points, all of them visible."""
+        points = outputs.reshape(len(outputs), -1, 2)
+        return np.concatenate([points, np.ones_like(points[..., :1])], axis=2)
+
+    def constant(self, labels: Array) -> Array:
+        """Return each point's mean."""
+        seen = labels[..., 2:]
+        mean: Array = (labels[..., :2] * seen).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
+        return mean
+
+    def width(self, labels: Array, names: Sequence[str]) -> int:
+        """Return 2K."""
+        return 2 * int(labels.shape[1])
+
+    def check_outputs(self, outputs: Shape, labels: Array, names: Sequence[str], who: str) -> None:
+        """Raise BadInputError, about `who`, unless its outputs fit."""
+        if not self.fits(outputs, labels):
+            raise BadInputError(
+                f"{who} puts out {outputs} for {len(labels)} samples; {self.outputs}: {labels.shape[1]} points"
+            )
