@@ -1,0 +1,121 @@
+"""Slices, gathers, expansions, pads, resizes and transposed convolutions: their TFLite ops, and the same numbers."""
+
+import numpy as np
+import pytest
+
+from tests.backends.tflite.test_forms import MAP, SEQUENCE, becomes, integers, weights
+from tests.factories import Net
+
+END = 2**63 - 1
+SHUFFLED = "PAD CONV_2D DEPTH_TO_SPACE STRIDED_SLICE"
+
+
+@pytest.mark.parametrize(
+    ("shape", "limits", "ops"),
+    [
+        ((4, 5, 6), ([1, 1], [4, -1], [2, -1]), "STRIDED_SLICE"),
+        ((4, 5), ([0, 1, 0], [END, 3, 5]), "STRIDED_SLICE"),
+        ((4, 6), ([0], [6], [1], [2]), "STRIDED_SLICE"),
+        ((4, 6), ([-1], [-END], [2], [-1]), "STRIDED_SLICE"),
+        ((4, 6), ([4], [1], [2], [-2]), "STRIDED_SLICE"),
+        ((4, 6), ([4], [-6], [2], [-1]), "STRIDED_SLICE"),
+        ((4, 6), ([9], [-9], [2], [-1]), "STRIDED_SLICE"),
+        ((4, 6), ([0], [END], [2]), "RESHAPE"),
+        ((4, 6), ([0, 0], [4, 6], [1, 2], [1, 1]), "RESHAPE"),
+        ((6,), ([-3], [-1], [1]), "STRIDED_SLICE"),
+        ((5, 6), ([1, 2], [3, 4], [1, 2], [1, 1]), "STRIDED_SLICE"),
+    ],
+)
+def test_slices(shape: tuple[int, ...], limits: tuple[list[int], ...], ops: str) -> None:
+    becomes(shape, lambda net: net.op("Slice", "input", *(integers(net, *values) for values in limits)), ops)
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis", "places", "ops"),
+    [
+        ((4, 5, 3), 1, 1, "TRANSPOSE STRIDED_SLICE RESHAPE"),
+        ((4, 5, 3), 2, -1, "TRANSPOSE STRIDED_SLICE RESHAPE"),
+        ((4, 5, 3), 3, [2], "TRANSPOSE STRIDED_SLICE RESHAPE"),
+        ((4, 5, 3), 1, [1, 0, -1], "TRANSPOSE GATHER"),
+        ((4, 5, 3), 2, [[0, -1], [1, 1]], "TRANSPOSE GATHER"),
+        ((4,), -1, 1, "STRIDED_SLICE RESHAPE"),
+        ((4, 2), -1, [1, 0], "GATHER"),
+    ],
+)
+def test_gathers(shape: tuple[int, ...], axis: int, places: object, ops: str) -> None:
+    becomes(shape, lambda net: net.op("Gather", "input", net.constant(places, np.int64), axis=axis), ops)
+
+
+@pytest.mark.parametrize(("shape", "counts"), [((2, 3), [1, 2, 3]), ((4,), [1, 2])])
+def test_tiles(shape: tuple[int, ...], counts: list[int]) -> None:
+    becomes(shape, lambda net: net.op("Tile", "input", integers(net, *counts)), "TILE")
+
+
+@pytest.mark.parametrize(("shape", "target"), [((3, 4), [1, 3, 4]), ((1, 4), [1, 3, 4]), ((3, 1), [1, 1, 5])])
+def test_expansions_are_sums_with_zeros(shape: tuple[int, ...], target: list[int]) -> None:
+    becomes(shape, lambda net: net.op("Expand", "input", integers(net, *target)), "ADD")
+
+
+@pytest.mark.parametrize(("shape", "target"), [((1, 4), [4]), ((1, 1, 4), [2, 4]), ((4,), [4])])
+def test_constants_are_expanded_to_as_many_samples_as_come(shape: tuple[int, ...], target: list[int]) -> None:
+    def net_of(net: Net) -> str:
+        batch = net.op("Shape", "input", start=0, end=1)
+        size = net.op("Concat", batch, integers(net, *target), axis=0)
+        expanded = net.op("Expand", weights(net, *shape), size)
+        return net.op("Concat", expanded, net.op("Neg", expanded), axis=1)
+
+    becomes((3,), net_of, "STRIDED_SLICE RESHAPE MUL ADD NEG CONCATENATION")
+
+
+@pytest.mark.parametrize(
+    ("mode", "pads", "ops"),
+    [
+        ("constant", [0, 0, 1, 2, 0, 0, 2, 1], "PAD"),
+        ("edge", [0, 0, 1, 2, 0, 0, 2, 1], "GATHER GATHER RESHAPE"),
+        ("reflect", [0, 0, 1, 2, 0, 0, 2, 1], "GATHER GATHER RESHAPE"),
+        ("wrap", [0, 0, 1, 2, 0, 0, 2, 1], "GATHER GATHER RESHAPE"),
+        ("edge", [0, 0, 0, 2, 0, 0, 0, 0], "GATHER RESHAPE"),
+        ("constant", [0, 0, 1, -1, 0, 0, -2, 3], "GATHER GATHER PAD"),
+        ("constant", [0, 0, 0, -1, 0, 0, 0, -1], "GATHER RESHAPE"),
+        ("constant", [0, 1, 0, 0, 0, 0, 0, 0], "PAD"),
+    ],
+)
+def test_pads(mode: str, pads: list[int], ops: str) -> None:
+    becomes(MAP, lambda net: net.op("Pad", "input", integers(net, *pads), mode=mode), ops)
+
+
+@pytest.mark.parametrize("scale", [(2, 2), (3, 2), (0.5, 0.5)])
+@pytest.mark.parametrize("convention", ["half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners"])
+@pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
+def test_resizes(mode: str, convention: str, scale: tuple[float, float]) -> None:
+    """TFLite has a kernel for each convention but one; cubics are products with matrices."""
+    ops = {"nearest": "RESIZE_NEAREST_NEIGHBOR", "linear": "RESIZE_BILINEAR"}.get(
+        mode, "TRANSPOSE FULLY_CONNECTED TRANSPOSE FULLY_CONNECTED TRANSPOSE"
+    )
+    if (mode, convention, scale) == ("nearest", "align_corners", (0.5, 0.5)):
+        ops = "GATHER GATHER RESHAPE"
+    options = {"mode": mode, "coordinate_transformation_mode": convention}
+    options |= {"nearest_mode": "floor"} if (mode, convention) == ("nearest", "asymmetric") else {}
+    becomes((2, 4, 6), lambda net: net.op("Resize", "input", "", net.constant([1, 1, *scale]), **options), ops)
+
+
+@pytest.mark.parametrize(
+    ("shape", "weight", "options", "ops"),
+    [
+        ((2, 4, 5), (2, 3, 3, 3), {}, "PAD CONV_2D RESHAPE"),
+        ((2, 4, 5), (2, 3, 2, 2), {"strides": [2, 2]}, "CONV_2D DEPTH_TO_SPACE"),
+        ((2, 4, 5), (2, 3, 3, 3), {"strides": [2, 2], "pads": [1] * 4, "output_padding": [1, 1]}, SHUFFLED),
+        ((2, 4, 5), (2, 3, 3, 3), {"strides": [2, 2], "pads": [0, 1, 1, 0]}, SHUFFLED),
+        ((2, 4, 5), (2, 3, 2, 2), {"strides": [3, 3]}, "CONV_2D DEPTH_TO_SPACE STRIDED_SLICE"),
+        ((2, 4, 5), (2, 3, 3, 3), {"strides": [2, 2], "dilations": [2, 2], "pads": [1] * 4}, SHUFFLED),
+        ((4, 4, 5), (4, 2, 3, 3), {"strides": [2, 2], "group": 2, "pads": [1] * 4}, SHUFFLED),
+        ((2, 4, 5), (2, 3, 4, 2), {"strides": [2, 2], "pads": [1, 0, 1, 0]}, SHUFFLED),
+        (SEQUENCE, (3, 2, 4), {"strides": [2], "pads": [1, 1]},
+            "TRANSPOSE RESHAPE PAD CONV_2D RESHAPE STRIDED_SLICE RESHAPE TRANSPOSE"),
+        (SEQUENCE, (3, 2, 4), {"pads": [1, 0]}, "TRANSPOSE RESHAPE PAD CONV_2D RESHAPE TRANSPOSE"),
+    ],
+)  # fmt: skip
+def test_transposed_convolutions(
+    shape: tuple[int, ...], weight: tuple[int, ...], options: dict[str, object], ops: str
+) -> None:
+    becomes(shape, lambda net: net.op("ConvTranspose", "input", weights(net, *weight), **options), ops)
