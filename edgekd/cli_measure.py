@@ -143,6 +143,48 @@ def bench(
 
 @command(
     "Export and measure",
+    "edgekd profile bundles/model-x86-openvino",
+    "edgekd profile model.onnx --shape input=1,3,224,224 --trace layers.json",
+)
+def profile(
+    model: Annotated[Path, typer.Argument(help="A bundle folder, or a .tflite, .onnx or .xml file.")],
+    device: Devices = None,
+    fleet: Fleet = None,
+    runs: Annotated[int, typer.Option(min=1, max=10_000, help="Inferences that are counted.")] = 100,
+    batch: Annotated[int | None, typer.Option(min=1, help="Batch size.  \\[default: the target's]")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="CPU threads.  \\[default: the target's]")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the runtime, such as device=GPU.")
+    ] = None,
+    inputs: Inputs = None,
+    shape: Shape = None,
+    trace: Annotated[Path | None, typer.Option(help="Write the layers as a Chrome trace, for Perfetto.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what each layer takes on a device, the longest first, beside the latency of the whole."""
+    from edgekd.files import write_json
+    from edgekd.onnx_import.inputs import parse_shapes
+    from edgekd.pipeline.bench import parse_options
+    from edgekd.pipeline.fleet import parse_devices
+    from edgekd.pipeline.profile import profile_on_each
+    from edgekd.pipeline.profile import trace as traced
+    from edgekd.reporting.profile import profile_view
+
+    found = profile_on_each(
+        model, parse_devices(device or (), fleet), runs=runs, batch=batch, threads=threads,
+        options=parse_options(option or []), shapes=parse_shapes(shape or []), inputs=inputs,
+        reporter=reporter_for(None, as_json),
+    )  # fmt: skip
+    if trace is not None:
+        write_json(trace, traced(found[0]))
+    rows = [one.model_dump(mode="json") for one in found]
+    show(rows if len(rows) > 1 else rows[0], as_json, profile_view, last_line.of_profile)
+
+
+@command(
+    "Export and measure",
     "edgekd verify bundles/model-x86-tflite",
     "edgekd verify bundles/model-raspberry-pi-5 --device ssh://pi.local --data test.npz",
     "edgekd verify model.tflite --reference model.onnx --inputs samples.npz",

@@ -15,7 +15,19 @@ from edgekd.devices import Device, Finished, open_device
 from edgekd.errors import BadInputError, DeviceError
 from edgekd.files import sha256
 from edgekd.measure.predictions import read_predictions
-from edgekd.measure.records import End, Footprint, Golden, Kernels, Load, Predictions, Scenario, Start, Tensors, Timing
+from edgekd.measure.records import (
+    End,
+    Footprint,
+    Golden,
+    Kernels,
+    Load,
+    Predictions,
+    ProfileRecord,
+    Scenario,
+    Start,
+    Tensors,
+    Timing,
+)
 from edgekd.reading import reading
 from edgekd.runner.bundle import write_arrays
 from edgekd.runner_source import runner_source, write_runner
@@ -100,6 +112,10 @@ class Session:
         if timing.batch != batch:
             raise DeviceError(f"the runner timed batch {timing.batch}, where {batch} was asked for")
         return Replicate(answer.every("start", Start)[0], answer.every("load", Load)[0], timing)
+
+    def profile(self, runs: int) -> ProfileRecord:
+        """What each kernel takes; BadInputError where the runtime does not tell."""
+        return self._run("profile", f"--runs={runs}", longer=3 * SLOWEST * runs).every("profile", ProfileRecord)[0]
 
     def footprint(self) -> Footprint:
         """What the model takes of a device that cannot be timed here."""

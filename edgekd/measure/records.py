@@ -50,6 +50,28 @@ class Tensors(Schema):
     outputs: tuple[Described, ...] = Field(min_length=1)
 
 
+class KernelTime(Schema):
+    """One executed kernel and its µs per inference; `layer` is None for what the runtime added by itself."""
+
+    name: str
+    layer: str | None
+    kernel: str
+    precision: str | None
+    placement: str
+    us: Amount
+
+
+class ProfileRecord(Schema):
+    """Every kernel of a model in order, and the latency of the whole when nobody counts; `source` told the times."""
+
+    source: str
+    batch: PositiveInt
+    threads: PositiveInt
+    runs: PositiveInt
+    latency_us: Positive
+    kernels: tuple[KernelTime, ...] = Field(min_length=1)
+
+
 class Load(Schema):
     """Milliseconds to make the model ready for the first time in a process, and what the runtime chose by itself.
 

@@ -53,6 +53,13 @@ def of_verify(found: Document | Sequence[Document]) -> str:
     return f"golden outputs hold on {held} of {len(verdicts)} devices" if len(verdicts) > 1 else _one(verdicts[0])
 
 
+def of_profile(found: Document | Sequence[Document]) -> str:
+    """Return the layer that takes longest, of the first device."""
+    first = found if isinstance(found, Mapping) else found[0]
+    top = first["layers"][0]
+    return f"{len(first['layers'])} layers; {top['layer'] or 'the runtime itself'} takes {100 * top['share']:.0f} %"
+
+
 def of_against(found: Document | Sequence[Document]) -> str:
     """Return on how many devices a model's outputs are near the reference's."""
     verdicts = [found] if isinstance(found, Mapping) else found

@@ -30,7 +30,7 @@ class Parser(argparse.ArgumentParser):
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("verb", choices=("build", "verify", "bench", "predict", "describe"))
+    parser.add_argument("verb", choices=("build", "verify", "bench", "predict", "profile", "describe"))
     parser.add_argument("bundle", nargs="?", default=str(Path(__file__).resolve().parent))
     parser.add_argument("--batch", type=positive(int))
     parser.add_argument("--threads", type=positive(int))
@@ -39,6 +39,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--seconds", type=positive(float), default=1.0)
     parser.add_argument("--count", type=positive(int), default=50)
+    parser.add_argument("--runs", type=positive(int), default=100)
     parser.add_argument("--warmup", type=positive(int), default=10)
     parser.add_argument("--input")
     parser.add_argument("--output")

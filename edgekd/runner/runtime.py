@@ -29,6 +29,7 @@ class Runtime:
     TOLERANCE: ClassVar[Dict[str, float]]  # what parity allows at most
     SUFFIX: ClassVar[Optional[str]] = None  # of the model files that it runs without a bundle, too
     KEEPS: ClassVar[Optional[str]] = None  # what it may leave in a bundle: a pattern of names
+    PROFILED = ""  # where the times of a profile come from
     SATURATES = False  # whether, without VNNI, it multiplies by vpmaddubsw, which sums pairs in int16
     offline = False  # whether to load for throughput
     step: Callable[[], Any]
@@ -80,6 +81,10 @@ class Runtime:
         """What the runtime chose by itself, such as the precision of its float arithmetic."""
         return {}
 
+    def profile(self, arrays: Arrays, runs: int) -> List[Dict[str, Any]]:
+        """Microseconds of each kernel, as `kernel_time` gives them, in another session than the one that is timed."""
+        raise RunnerError("bad-input", "this runtime does not tell what its layers take")
+
     def footprint(self) -> Optional[Dict[str, int]]:
         """Bytes that the model takes of its device, where this host only stands in for it; None: it is the device."""
         return None
@@ -106,6 +111,26 @@ def tensor(
 def counted(ops: Dict[str, int], int8: int, total: int, how: str) -> Dict[str, Any]:
     """The fields of a `kernels` record."""
     return {"int8": int8, "total": total, "how": how, "ops": dict(sorted(ops.items()))}
+
+
+def kernel_time(
+    name: str, layer: Optional[str], kernel: str, precision: Optional[str], placement: str, us: float
+) -> Dict[str, Any]:
+    """One executed kernel: the runtime's name for it, the layer whose weights it reads or that it is, and its time.
+
+    `layer` is None for what the runtime added itself, such as changes of layout.
+    """
+    told = {"precision": precision, "placement": placement, "us": us}
+    return dict(told, name=name, layer=layer, kernel=kernel)
+
+
+def layer_of(weight: str) -> Optional[str]:
+    """The layer that a weight's name tells: `stem.0` for `stem.0.weight_quantized`; None for other names."""
+    stem = weight.split("_quantized")[0]
+    for end in (".weight", ".bias"):
+        if stem.endswith(end):
+            return stem[: -len(end)]
+    return None
 
 
 def check_options(backend: str, known: Options, options: Dict[str, str]) -> None:

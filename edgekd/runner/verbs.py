@@ -87,14 +87,13 @@ class Job:
             runtime=type(self.runtime).__name__, runtime_version=self.runtime.version,
             python=platform.python_version(), machine=machine(),
         )  # fmt: skip
-        benched = self.arguments.verb == "bench"
+        benched, profiled = (self.arguments.verb == verb for verb in ("bench", "profile"))
         cold = uncached(self.bundle) if benched else None
-        golden = self.bundle.golden("input") if benched else []
+        golden = self.bundle.golden("input") if benched or profiled else []
         self.inputs = [filled(array[: self.batch], self.batch) for array in golden]
         self.memory = Memory()  # only now, or the inputs would count as the model's
         self.emit("load", ms=clocked(self.load), cold=cold, details=self.runtime.details())
-        verbs = {"build": self.build, "verify": self.verify, "bench": self.bench, "predict": self.predict}
-        return verbs[self.arguments.verb]()
+        return bool(getattr(self, self.arguments.verb)())
 
     def open(self) -> None:
         """A runtime without a model; what an earlier one held is free."""
@@ -177,6 +176,21 @@ class Job:
             first_ms=first, samples_ms=samples, cpu_ms_min=cpu, warm_load_ms=clocked(self.load),
             involuntary_switches=None if before is None or after is None else after - before,
             load_average=load_average(), **memory,
+        )  # fmt: skip
+        return True
+
+    def profile(self) -> bool:
+        """Time each kernel and, before and after that, the whole without it."""
+        arguments = self.arguments
+        whole: List[int] = []
+        self.runtime.feed(self.inputs)
+        timed(self.runtime.step, 0, arguments.warmup)
+        whole += timed(self.runtime.step, arguments.seconds / 2, arguments.count)[0]
+        kernels = self.runtime.profile(self.inputs, arguments.runs)
+        whole += timed(self.runtime.step, arguments.seconds / 2, arguments.count)[0]
+        self.emit(
+            "profile", source=self.kind.PROFILED, batch=self.batch, threads=self.threads, runs=arguments.runs,
+            latency_us=float(np.median(whole)) / 1e3, kernels=kernels,
         )  # fmt: skip
         return True
 

@@ -17,10 +17,14 @@ from edgekd.runner.runtime import (
     Tensors,
     counted,
     import_first,
+    kernel_time,
+    layer_of,
     package_version,
     same_count,
     tensor,
 )
+
+WARM, COMPILATIONS = 8, 3
 
 
 class OpenVINO(Runtime):
@@ -29,6 +33,8 @@ class OpenVINO(Runtime):
     OPTIONS: ClassVar[Options] = {"precision": ("f32", "default"), "device": None}
     TOLERANCE: ClassVar[Dict[str, float]] = {"p999_steps": 4.0, "agreement": 0.99}
     SUFFIX = ".xml"
+    PROFILED = "OpenVINO's counters: the least mean of three compilations"
+    OWN: ClassVar[Set[str]] = {"Reorder", "Convert", "Input", "Output", "Parameter", "Result", "Transpose"}
     SATURATES = True
     WEIGHTED: ClassVar[Set[str]] = {
         *("Convolution", "GroupConvolution", "Deconvolution", "FullyConnected", "MatMul", "Gemm"),
@@ -59,7 +65,7 @@ class OpenVINO(Runtime):
         """Compile at a fixed batch, for least latency, on the CPU in one stream, or for throughput."""
         weights = bundle.listed(str(PurePosixPath(bundle.manifest["model"]).with_suffix(".bin")))
         core = self.module.Core()
-        model = core.read_model(str(bundle.model), str(weights))
+        model = self.read = core.read_model(str(bundle.model), str(weights))
         same_count(bundle, len(model.inputs), len(model.outputs))
         model.reshape({port: list(batched(spec, batch)) for port, spec in zip(model.inputs, bundle.inputs)})
         device, there = self.option("device", "CPU"), core.available_devices
@@ -71,6 +77,7 @@ class OpenVINO(Runtime):
             config.update({"INFERENCE_NUM_THREADS": threads}, **({} if self.offline else {"NUM_STREAMS": 1}))
         if self.option("precision") == "f32":
             config["INFERENCE_PRECISION_HINT"] = "f32"
+        self.config, self.device = config, device
         self.compiled = core.compile_model(model, device, config)
         self.request = self.compiled.create_infer_request()
         infer = self.request.infer
@@ -113,6 +120,64 @@ class OpenVINO(Runtime):
         int8 = sum(primitive.upper().endswith("_I8") for primitive in weighted)
         ops = Counter(kind + ":" + primitive for kind, primitive in kernels if kind in self.WEIGHTED)
         return counted(ops, int8, len(weighted), "primitiveType of the compiled model")
+
+    def profile(self, arrays: Arrays, runs: int) -> List[Dict[str, Any]]:
+        """Counters are means since compilation, floored to µs: each node's is taken between two readings of them."""
+        layers = self._layers()
+        found: Dict[str, Dict[str, Any]] = {}
+        for _ in range(COMPILATIONS):
+            config = dict(self.config, PERF_COUNT=True)
+            compiled = self.module.Core().compile_model(self.read, self.device, config)
+            request = compiled.create_infer_request()
+            self._fill(request, arrays)
+            before = self._counters(request, WARM)
+            after = self._counters(request, runs)
+            facts = {
+                node.get_friendly_name(): node.get_rt_info() for node in compiled.get_runtime_model().get_ordered_ops()
+            }
+            for name, (kind, us) in after.items():
+                spent = max(0.0, ((WARM + runs) * us - WARM * before[name][1]) / runs)
+                row = self._kernel(name, kind, facts.get(name, {}), layers, spent)
+                found[name] = min(row, found.get(name, row), key=lambda one: float(one["us"]))
+        return list(found.values())
+
+    @staticmethod
+    def _counters(request: Any, runs: int) -> Dict[str, Tuple[str, float]]:
+        for _ in range(runs):
+            request.infer(share_outputs=True)
+        return {
+            row.node_name: (row.node_type, 1e6 * row.real_time.total_seconds())
+            for row in request.profiling_info
+            if "NOT_RUN" not in str(row.status)
+        }
+
+    def _kernel(self, name: str, kind: str, facts: Any, layers: Dict[str, str], us: float) -> Dict[str, Any]:
+        told = {key: _text(facts[key]) for key in ("primitiveType", "originalLayersNames") if key in facts}
+        origins = [origin.partition("/")[0] for origin in (told.get("originalLayersNames") or name).split(",")]
+        own = None if kind in self.OWN else origins[0]
+        layer = next((layers[origin] for origin in origins if origin in layers), own)
+        primitive = told.get("primitiveType", "")
+        return kernel_time(
+            name,
+            layer,
+            "{} {}".format(kind, primitive).strip(),
+            primitive.rpartition("_")[2].lower() or None,
+            self.device,
+            us,
+        )
+
+    def _layers(self) -> Dict[str, str]:
+        """The layer of each operation with weights, by the name of the constant that they come from."""
+        found = {}
+        for node in self.read.get_ordered_ops():
+            if node.get_type_name() in ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "MatMul"):
+                source = node.input_value(1).get_node()
+                while source.get_type_name() != "Constant" and source.get_input_size():
+                    source = source.input_value(0).get_node()
+                layer = layer_of(source.get_friendly_name())
+                if layer:
+                    found[node.get_friendly_name()] = layer
+        return found
 
     def details(self) -> Dict[str, str]:
         """The precision that float operators run in, and the devices chosen."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import sys
 from collections import Counter
@@ -20,11 +21,43 @@ from edgekd.runner.runtime import (
     c_messages,
     counted,
     import_first,
+    kernel_time,
+    layer_of,
     load_library,
     package_version,
     same_count,
     tensor,
 )
+
+WARM = 5
+PROFILING = "enable_profiling = true\n"
+RELEASE = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda content: None)
+TAGS = {  # an operator of the model → XNNPACK's: how the first begins, and how those begin that may follow it
+    "CONV_2D": (("Convolution", "Fully Connected"), ("Clamp",)),
+    "DEPTHWISE_CONV_2D": (("Convolution",), ("Clamp",)),
+    "TRANSPOSE_CONV": (("Deconvolution",), ("Clamp",)),
+    "FULLY_CONNECTED": (("Fully Connected",), ("Clamp",)),
+    "BATCH_MATMUL": (("Batch Matrix Multiply",), ()),
+    "ADD": (("Add",), ("Clamp",)),
+    "SUB": (("Subtract",), ("Clamp",)),
+    "MUL": (("Multiply",), ("Clamp",)),
+    "MEAN": (("Mean",), ("Static Reshape",)),
+    "AVERAGE_POOL_2D": (("Average Pooling", "Global Average Pooling"), ("Clamp",)),
+    "MAX_POOL_2D": (("Max Pooling",), ("Clamp",)),
+    "CONCATENATION": (("Concatenate",), ("Concatenate", "Copy")),
+    "PAD": (("Constant Pad",), ()),
+    "QUANTIZE": (("Convert",), ()),
+    "DEQUANTIZE": (("Convert",), ()),
+    "RESHAPE": (("Static Reshape", "Copy"), ()),
+    "SOFTMAX": (("Softmax",), ()),
+    "LOGISTIC": (("Sigmoid",), ()),
+    "HARD_SWISH": (("HardSwish",), ()),
+    "RELU": (("Clamp",), ()),
+    "RELU6": (("Clamp",), ()),
+    "TANH": (("Tanh",), ()),
+    "GELU": (("GELU",), ()),
+    "TRANSPOSE": (("Transpose",), ()),
+}
 
 
 class LiteRT(Runtime):
@@ -36,6 +69,7 @@ class LiteRT(Runtime):
     OPTIONS: ClassVar[Options] = {"delegate": None, "resolver": ("builtin", "ref")}
     TOLERANCE: ClassVar[Dict[str, float]] = {"max_steps": 2.0, "agreement": 0.99}
     SUFFIX = ".tflite"
+    PROFILED = "LiteRT's profiler: medians in whole µs, rounded down"
     DELEGATES = ("xnnpack", "none", "gpu", "nnapi")
     WEIGHTED: ClassVar[Set[str]] = {"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED", "BATCH_MATMUL"}
 
@@ -89,7 +123,7 @@ class LiteRT(Runtime):
                 self.interpreter.resize_tensor_input(detail["index"], batched(spec, batch))
         self.interpreter.allocate_tensors()
         self.taken: Optional[int] = delegated(foreign or self.nodes())
-        self.path = bundle.model
+        self.path, self.threads = bundle.model, threads
         self.inputs = [detail["index"] for detail in inputs]
         self.outputs = [detail["index"] for detail in outputs]
         self.step = self.interpreter.invoke
@@ -132,6 +166,27 @@ class LiteRT(Runtime):
         kernels = counted(ops, int8, len(weighted), "tensor types of the interpreter's nodes")
         left = None if self.taken is None else len(nodes) - ops["DELEGATE"] - self.taken
         return dict(kernels, delegated=self.taken, fallback=left)
+
+    def profile(self, arrays: Arrays, runs: int) -> List[Dict[str, Any]]:
+        """Of XNNPACK's operators, which carry no names: those of the model's, where the two lists match in order."""
+        if self.package != "ai_edge_litert" or self.delegate != "xnnpack":
+            raise RunnerError("bad-input", "only LiteRT with XNNPACK tells what its operators take")
+        folder = Path(str(importlib.import_module(self.package).__file__)).parent
+        counted = Profiler(folder / "libLiteRt.so", self.path, self.threads).run(arrays, runs)
+        names = {detail["index"]: str(detail["name"]) for detail in self.interpreter.get_tensor_details()}
+        plain = [node for node in self.nodes() if node["op_name"] != "DELEGATE"]
+        layers = aligned([str(node["op_name"]) for node in plain], [tag for tag, _ in counted])
+        return [
+            kernel_time(tag, None if at is None else self._layer(plain[at], names), *kernel_of(tag), "XNNPACK", us)
+            for (tag, us), at in zip(counted, layers)
+        ]
+
+    def _layer(self, node: Dict[str, Any], names: Dict[int, str]) -> Optional[str]:
+        """By its weights or else by its output; what only changes types or sizes is the runtime's."""
+        if node["op_name"] in ("QUANTIZE", "DEQUANTIZE", "TRANSPOSE", "PAD"):
+            return None
+        weights = [layer_of(names.get(index, "")) for index in node["inputs"]]
+        return next(filter(None, weights), names.get(node["outputs"][0]))
 
     def details(self) -> Dict[str, str]:
         """The package that was found, what its delegate took, and the precision of float arithmetic."""
@@ -242,6 +297,118 @@ class LiteRTGpu(LiteRT):
     def precision(self) -> str:
         """What it was held to."""
         return "f32" if self.option("precision") == "f32" else "the GPU's"
+
+
+class Profiler:
+    """LiteRT's own C interface, which alone has a profiler. Every call returns 0 where it succeeds."""
+
+    EVENT = 104  # bytes of one event: its tag's address at 0, its kind at 8, µs at 24, the operator's index at 80
+    OPERATOR, OTHERS = 8, (1, 2, 4, 32)  # kinds: an operator of a delegate, and what else there is
+
+    def __init__(self, library: Path, model: Path, threads: int) -> None:
+        advice = "this LiteRT has no library with a profiler: pip install --upgrade ai-edge-litert"
+        self.library = load_library([str(library)], advice)
+        if not hasattr(self.library, "LiteRtCompiledModelGetProfiler"):
+            raise RunnerError("missing-runtime", advice)
+        self.kept: List[Any] = []
+        self.environment = self.made("CreateEnvironment", 0, None)
+        self.model = self.made("CreateModelFromFile", self.environment, str(model).encode())
+        options = self.made("CreateOptions")
+        self.call("SetOptionsHardwareAccelerators", options, 1)
+        for kind, text in (("xnnpack", "num_threads = {}\n".format(threads)), ("runtime_options_string", PROFILING)):
+            content = ctypes.create_string_buffer(text.encode())
+            self.kept += [content, RELEASE]
+            opaque = self.made("CreateOpaqueOptions", kind.encode(), ctypes.cast(content, ctypes.c_void_p), RELEASE)
+            self.call("AddOpaqueOptions", options, opaque)
+        self.compiled = self.made("CreateCompiledModel", self.environment, self.model, options)
+        self.profiler = self.made("CompiledModelGetProfiler", self.compiled)
+
+    def call(self, name: str, *arguments: Any) -> None:
+        """Call a function; RunnerError(failed) where it fails."""
+        if getattr(self.library, "LiteRt" + name)(*arguments):
+            raise RunnerError("failed", "LiteRt{} failed".format(name))
+
+    def made(self, name: str, *arguments: Any) -> Any:
+        """What a function leaves in its last argument."""
+        result = ctypes.c_void_p()
+        self.call(name, *arguments, ctypes.byref(result))
+        return result
+
+    def run(self, arrays: Arrays, runs: int) -> List[Tuple[str, float]]:
+        """Tag and median µs of each operator, in order."""
+        inputs, outputs = self.buffers("Input", len(arrays)), self.buffers("Output", None)
+        for buffer, array in zip(inputs, arrays):
+            there = ctypes.c_void_p()
+            self.call("LockTensorBuffer", buffer, ctypes.byref(there), 1)
+            ctypes.memmove(there, np.ascontiguousarray(array).ctypes.data, array.nbytes)
+            self.call("UnlockTensorBuffer", buffer)
+        taken: List[List[Tuple[str, int]]] = []
+        for _ in range(WARM + runs):
+            self.call("ResetProfiler", self.profiler)
+            self.call("StartProfiler", self.profiler)
+            self.call(
+                "RunCompiledModel", self.compiled, ctypes.c_size_t(0), ctypes.c_size_t(len(inputs)),
+                (ctypes.c_void_p * len(inputs))(*inputs), ctypes.c_size_t(len(outputs)),
+                (ctypes.c_void_p * len(outputs))(*outputs),
+            )  # fmt: skip
+            self.call("StopProfiler", self.profiler)
+            taken.append(self.events())
+        tags = [tag for tag, _ in taken[-1]]
+        return [(tag, float(np.median([run[i][1] for run in taken[-runs:]]))) for i, tag in enumerate(tags)]
+
+    def buffers(self, kind: str, count: Optional[int]) -> List[Any]:
+        """A buffer for each input or output, at the sizes that the file has, 1 where they are free."""
+        signature = self.made("GetModelSignature", self.model, ctypes.c_size_t(0))
+        if count is None:
+            number = ctypes.c_size_t()
+            self.call("GetNumSignatureOutputs", signature, ctypes.byref(number))
+            count = number.value
+        found = []
+        for index in map(ctypes.c_size_t, range(count)):
+            tensor = self.made("GetSignature{}TensorByIndex".format(kind), signature, index)
+            shape = (ctypes.c_int32 * 64)()
+            self.call("GetRankedTensorType", tensor, shape)
+            shape[2:10] = [max(size, 1) if size < 0 else size for size in shape[2:10]]
+            needs = self.made(
+                "GetCompiledModel{}BufferRequirements".format(kind), self.compiled, ctypes.c_size_t(0), index
+            )
+            found.append(self.made("CreateManagedTensorBufferFromRequirements", self.environment, shape, needs))
+        return found
+
+    def events(self) -> List[Tuple[str, int]]:
+        """Tag and µs of each operator of the last run; RunnerError(failed) where events are not laid out as known."""
+        number = ctypes.c_int()
+        self.call("GetNumProfilerEvents", self.profiler, ctypes.byref(number))
+        raw = (ctypes.c_char * (self.EVENT * number.value))()
+        self.call("GetProfilerEvents", self.profiler, number, raw)
+        words = np.frombuffer(raw.raw, np.int64).reshape(-1, self.EVENT // 8)
+        kinds = words[:, 1] & 0xFFFFFFFF
+        if not set(kinds.tolist()) <= {self.OPERATOR, *self.OTHERS}:
+            raise RunnerError("failed", "the events of this LiteRT's profiler are laid out in another way")
+        mine = sorted(words[kinds == self.OPERATOR].tolist(), key=lambda event: int(event[10]))
+        return [((ctypes.string_at(event[0]) or b"").decode(errors="replace"), event[3]) for event in mine]
+
+
+def aligned(operators: Sequence[str], tags: Sequence[str]) -> List[Optional[int]]:
+    """For each of XNNPACK's operators the model's that it is; None for all where the lists do not match in order."""
+    found: List[Optional[int]] = []
+    for at, operator in enumerate(operators):
+        firsts, more = TAGS.get(operator, ((), ()))
+        if len(found) < len(tags) and tags[len(found)].startswith(firsts or ("?",)):
+            found.append(at)
+            while len(found) < len(tags) and more and tags[len(found)].startswith(more):
+                found.append(at)
+        elif operator not in ("PAD", "RESHAPE"):  # those may have gone into the next
+            return [None] * len(tags)
+    return found if len(found) == len(tags) else [None] * len(tags)
+
+
+def kernel_of(tag: str) -> Tuple[str, Optional[str]]:
+    """Kernel and precision of a tag such as `Convolution (NHWC, QC8) IGEMM`."""
+    name, opened, rest = tag.partition(" (")
+    types, _, variant = rest.partition(")")
+    precision = types.rpartition(", ")[2].lower() if opened else None
+    return "{} {}".format(name, variant.strip()).strip(), precision
 
 
 def contains(path: Path, words: bytes) -> bool:
