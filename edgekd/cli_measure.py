@@ -1,13 +1,13 @@
 """`export`, `bench`, `verify`, `compare`: bundles and what they do on devices."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from edgekd.cli_base import AnyRange, Devices, Fleet, Json, Metric, command, reporter_for
-from edgekd.errors import FallbackError, NotProvenError
+from edgekd.errors import BadInputError, FallbackError, NotProvenError, PromiseBrokenError
 from edgekd.reporting import last_line
 from edgekd.terminal import DEVICE_LOST, finite, show
 
@@ -22,16 +22,30 @@ Shape = Annotated[list[str] | None, typer.Option(metavar="INPUT=1,3,…", help="
     "Export and measure",
     "edgekd export model.onnx --target x86-openvino --calibration samples.npz",
     "edgekd export model.onnx --target raspberry-pi-5 --calibration samples.npz --shape images=1,3,640,640",
+    "edgekd export model.onnx --target x86-tflite --target x86-openvino --images photos --size 640",
     "edgekd export model.onnx --target pixel-9 --calibration samples.npz --keep-float type:Softmax --layers",
 )
 def export(
     model: Annotated[
         Path, typer.Argument(help="An ONNX model: float, or already quantised (QDQ) for the target's scheme.")
     ],
-    target: Annotated[str, typer.Option(help="A target's name or file; see `edgekd targets`.")],
+    target: Annotated[
+        list[str], typer.Option(help="A target's name or file; see `edgekd targets`. Repeat it for several.")
+    ],
     calibration: Annotated[
         Path | None,
-        typer.Option(help="Samples of the model's inputs, by name, in an npz file; a float model needs them."),
+        typer.Option(help="Samples of the model's inputs, by name, in an npz file; a float model needs samples."),
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="Samples: a folder of images, instead of --calibration.")] = None,
+    size: Annotated[str | None, typer.Option(metavar="640|480x640", help="Height and width of --images.")] = None,
+    scale: Annotated[str, typer.Option(metavar="1/255", help="What pixels of --images are multiplied with.")] = "1/255",
+    mean: Annotated[
+        list[float] | None, typer.Option(help="Subtracted from scaled pixels of --images; once, or per channel.")
+    ] = None,
+    std: Annotated[list[float] | None, typer.Option(help="What the rest is divided by, likewise.")] = None,
+    bgr: Annotated[bool, typer.Option("--bgr", help="The model takes blue before red.")] = False,
+    random: Annotated[
+        int | None, typer.Option("--random", min=2, metavar="N", help="N samples of noise; nothing for real use.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the bundle.")] = Path("bundles"),
     shape: Shape = None,
@@ -64,19 +78,36 @@ def export(
 ) -> None:
     """Quantise and compile an ONNX model, and verify it here; exit 4 if its runtime is not on this machine."""
     from edgekd.onnx_import.inputs import parse_shapes
+    from edgekd.onnx_import.sample_options import image_samples, only_samples
+    from edgekd.onnx_import.samples import NpzSamples, RandomSamples
     from edgekd.onnx_import.settings import parse_settings
-    from edgekd.pipeline.foreign import Wishes, export_file
+    from edgekd.pipeline.foreign import export_file
+    from edgekd.pipeline.imported import Wishes
+    from edgekd.reporting.exported import export_table
 
     asked = {"ranges": ranges, "equalize": equalize, "correct_bias": correct_bias}
     wishes = Wishes(
         parse_shapes(shape or []), parse_settings(settings or []), simplify,
         {key: value for key, value in asked.items() if value is not None}, keep_float or (), refine,
     )  # fmt: skip
-    report = export_file(model, target, out, calibration, wishes, layers=layers)
-    show(report, as_json, last=last_line.of_export)
-    if report["status"] == "fallback":
+    pictures = image_samples(images, size, scale, mean or (0.0,), std or (1.0,), bgr) if images else None
+    noise = RandomSamples(random, wishes.shapes) if random else None
+    samples = only_samples(NpzSamples(calibration) if calibration else None, pictures, noise)
+    reports = export_file(model, target, out, samples, wishes, layers=layers)
+    show(reports[0] if len(reports) == 1 else reports, as_json, export_table, last_line.of_export)
+    raise_worst(reports)
+
+
+def raise_worst(reports: Sequence[Mapping[str, Any]]) -> None:
+    """Raise what the worst of some exports' reports is worth: not exported, another precision, not proven here."""
+    states = {report["status"]: report for report in reversed(reports)}
+    for state in ("failed", "refused"):
+        if state in states:
+            kind = PromiseBrokenError if state == "failed" else BadInputError
+            raise kind(f"{states[state]['target']}: {states[state]['reason']}")
+    if report := states.get("fallback"):
         raise FallbackError(f"{report['bundle']} is {report['precision']}, not int8: {report['reason']}")
-    if report["status"] == "unverified":
+    if report := states.get("unverified"):
         raise NotProvenError(f"{report['bundle']} is written, but {report['reason']}")
 
 

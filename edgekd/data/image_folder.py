@@ -34,6 +34,16 @@ def read(data: Data) -> Raw:
     return Raw(splits["train"], splits["test"], classes, splits.get("val"))
 
 
+def image_paths(root: Path) -> list[Path]:
+    """Every image below a folder, in the order of their paths; BadInputError where there is none."""
+    if not root.is_dir():
+        raise BadInputError(f"{root}: no such folder")
+    found = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not found:
+        raise BadInputError(f"{root}: no images ({', '.join(sorted(SUFFIXES))})")
+    return found
+
+
 def _folders(root: Path) -> list[Path]:
     if not root.is_dir():
         raise BadInputError(f"{root}: no such folder")

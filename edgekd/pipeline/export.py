@@ -18,9 +18,10 @@ from edgekd.devices import open_device
 from edgekd.errors import BadInputError, PromiseBrokenError
 from edgekd.measure import MissingRuntimeError
 from edgekd.pipeline.parity_evidence import Expected, gather_evidence
+from edgekd.quantization.float_fallback import asked_layers
 from edgekd.quantization.parts import parts_of
 from edgekd.quantization.qdq import strip_activations
-from edgekd.quantization.sensitivity import nearness
+from edgekd.quantization.sensitivity import distances, nearness
 from edgekd.schema import TaskSpec
 from edgekd.target import Target
 
@@ -66,7 +67,9 @@ def export_and_verify(
         "target": target.name,
         "bytes": manifest.model_bytes,
         "notes": list(manifest.notes),
+        "layers_int8": list(asked_layers(model)),
         "db_from_float": round(nearness(unquantized, outputs, parts_of(model)).db, 1),
+        "outputs_db": {part: round(db, 1) for part, db in distances(unquantized, outputs, parts_of(model)).items()},
         **proof,
     }
 

@@ -16,6 +16,7 @@ from edgekd.quantization.scheme import Scheme
 from edgekd.quantization.sensitivity import nearness
 
 Arrays = dict[str, NDArray[Any]]
+NAMED = 3  # tensors in a line
 
 
 def refine_where_far(
@@ -42,7 +43,10 @@ def described(refined: Refined) -> str:
     costly = f"the tensors that cost most are {', '.join(refined.costly)}"
     if not refined.kept:
         return f"{far}; {costly}; keeping them in float was not enough in the time there was"
-    return f"{far}; {costly}; {options(refined)} gives {refined.after.db:.1f} dB, and is done"
+    keeping = options(refined)
+    if len(refined.kept) > NAMED:
+        keeping = f"keeping them and {len(refined.kept) - len(refined.costly)} more in float (--json names them)"
+    return f"{far}; {costly}; {keeping} gives {refined.after.db:.1f} dB, and is done"
 
 
 def options(refined: Refined) -> str:

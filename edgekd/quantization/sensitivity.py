@@ -39,13 +39,20 @@ class Nearness:
 
 def nearness(exact: Mapping[str, Array], rounded: Mapping[str, Array], parts: Mapping[str, Sequence[Part]]) -> Nearness:
     """Return the worst part of all real outputs; samples first."""
-    found = [Nearness("", SPOTLESS)]
+    found = [Nearness(part, db) for part, db in distances(exact, rounded, parts).items()]
+    return min(found, key=lambda each: each.db, default=Nearness("", SPOTLESS))
+
+
+def distances(
+    exact: Mapping[str, Array], rounded: Mapping[str, Array], parts: Mapping[str, Sequence[Part]]
+) -> dict[str, float]:
+    """Return how near float each part of each real output is, in dB."""
+    found: dict[str, float] = {}
     for name, real in exact.items():
         if real.dtype.kind == "f":
-            whole = Part(name, (slice(None),))
-            apart = judged_apart(parts.get(name, ()), real) or (whole,)
-            found += [Nearness(_label(name, part), _db(part.of(real), part.of(rounded[name]))) for part in apart]
-    return min(found, key=lambda each: each.db)
+            apart = judged_apart(parts.get(name, ()), real) or (Part(name, (slice(None),)),)
+            found |= {_label(name, part): _db(part.of(real), part.of(rounded[name])) for part in apart}
+    return found
 
 
 def _label(output: str, part: Part) -> str:

@@ -27,8 +27,21 @@ def of_dry_run(found: Document) -> str:
     return f"no faults; {taken}: edgekd run {found['recipe']}".replace("\u00a0", " ")
 
 
-def of_export(report: Document) -> str:
+def of_export(reports: Document | Sequence[Document]) -> str:
     """Return what was written and whether it was proven."""
+    if isinstance(reports, Mapping):
+        return _exported(reports)
+    proven = [report for report in reports if report["status"] in {"ok", "fallback"}]
+    return "; ".join([f"{len(proven)} of {len(reports)} proven on this machine", *_next(proven)])
+
+
+def _next(proven: Sequence[Document]) -> list[str]:
+    """The command that measures the first bundle, beside the second where there are two."""
+    bundles = [str(report["bundle"]) for report in proven]
+    return ["next: edgekd bench " + " --against ".join(bundles[:2])] if bundles else []
+
+
+def _exported(report: Document) -> str:
     told = {"ok": "proven on this machine", "fallback": "proven, but not in int8"}
     return f"{told.get(report['status'], 'not proven')}: {report['bundle']}; next: edgekd bench {report['bundle']}"
 

@@ -86,6 +86,22 @@ def test_a_bias_that_is_an_add_of_its_own_is_corrected_too() -> None:
     assert bias(correct=True) < bias(correct=False) / 10  # three-bit weights; activations have eight
 
 
+def test_matrices_need_not_have_their_samples_first() -> None:
+    """Steps of a sequence come first here, and batches differ in size: a mean is over all rows, whatever they are."""
+    w, b = random(6, 5, seed=3), random(5, seed=4)
+    nodes = [node("Transpose", ["x"], ["t"], perm=[1, 0, 2]), node("MatMul", ["t", "w"], ["product"])]
+    nodes += [node("Add", ["product", "b"], ["sum"]), node("Transpose", ["sum"], ["y"], perm=[1, 0, 2])]
+    net = model(nodes, {"w": w, "b": b}, input_shape=("N", 7, 6), output_rank=3)
+    x = random(18, 7, 6, seed=5) + 2
+
+    def bias(batches: list[dict[str, np.ndarray]], correct: bool) -> float:
+        rounded = calibrate(net, COARSE, batches, how=Calibration("minmax", correct_bias=correct))
+        return float(np.abs((Reference(rounded).run({"x": x})["y"] - (x @ w + b)).mean(axis=(0, 1))).max())
+
+    apart = [{"x": x[:16]}, {"x": x[16:]}]
+    assert bias(apart, correct=True) < bias([{"x": x}], correct=False) / 10  # as above
+
+
 @pytest.mark.parametrize("culprit", ["a", "z"])
 def test_the_report_names_the_layer_that_loses_most(culprit: str) -> None:
     net = clean(chain())

@@ -1,0 +1,142 @@
+"""Where the samples of a foreign model come from: an npz file, a folder of images, or nowhere (`--random`)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import onnx
+
+from edgekd.data.image_folder import image_paths
+from edgekd.errors import BadInputError
+from edgekd.onnx_graph import Array
+from edgekd.onnx_import.inputs import Arrays, Shapes, input_dtype, model_inputs, read_inputs, shapes_in, sizes_of
+from edgekd.reading import reading
+
+COLORS = {1: "L", 3: "RGB"}
+TOKENS = 1000  # noise for integer inputs lies below
+
+
+class Samples(Protocol):
+    """Where they come from, and what they are for a model."""
+
+    @property
+    def path(self) -> Path | None:
+        """What is read."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user has to know."""
+
+    def shapes(self, model: onnx.ModelProto) -> Shapes:
+        """The shapes of the model's inputs as the samples have them, as far as they are known."""
+
+    def read(self, model: onnx.ModelProto, limit: int, batch_axes: Mapping[str, int]) -> Arrays:
+        """At most `limit` samples by input name, samples first; BadInputError where they do not fit."""
+
+
+@dataclass(frozen=True)
+class NpzSamples:
+    """Arrays by input name, as the model takes them."""
+
+    path: Path
+    notes: tuple[str, ...] = ()
+
+    def shapes(self, model: onnx.ModelProto) -> Shapes:
+        """By the headers of the file."""
+        return shapes_in(model, self.path)
+
+    def read(self, model: onnx.ModelProto, limit: int, batch_axes: Mapping[str, int]) -> Arrays:
+        """As `inputs.read_inputs`."""
+        return read_inputs(model, self.path, limit, batch_axes)
+
+
+@dataclass(frozen=True)
+class ImageSamples:
+    """Every image below a folder, squeezed to one size: (pixel · scale - mean) / deviation, by channel.
+
+    Attributes:
+        size: (height, width), where the model leaves them free.
+        bgr: whether the model takes blue before red.
+    """
+
+    path: Path
+    size: tuple[int, int] | None = None
+    scale: float = 1 / 255
+    mean: tuple[float, ...] = (0.0,)
+    deviation: tuple[float, ...] = (1.0,)
+    bgr: bool = False
+    notes: tuple[str, ...] = ()
+
+    def shapes(self, model: onnx.ModelProto) -> Shapes:
+        """Of the model's one input."""
+        value, (channels, height, width), last = self._place(model)
+        shape = (1, height, width, channels) if last else (1, channels, height, width)
+        return {value.name: shape}
+
+    def read(self, model: onnx.ModelProto, limit: int, batch_axes: Mapping[str, int]) -> Arrays:
+        """In the order of their names."""
+        value, (channels, height, width), last = self._place(model)
+        paths = image_paths(self.path)[:limit]
+        images = np.stack([self._image(path, channels, (height, width)) for path in paths])
+        arranged = images if last else images.transpose(0, 3, 1, 2)
+        dtype = input_dtype(value)
+        return {value.name: np.ascontiguousarray(arranged).astype(dtype)}
+
+    def _image(self, path: Path, channels: int, size: tuple[int, int]) -> Array:
+        from PIL import Image
+
+        with reading(path, "an image"), Image.open(path) as image:
+            squeezed = image.convert(COLORS[channels]).resize(size[::-1], Image.Resampling.BILINEAR)
+            pixels = np.asarray(squeezed, np.float32).reshape(*size, channels)
+        ordered = pixels[..., ::-1] if self.bgr else pixels
+        mean, deviation = (np.asarray(values, np.float32) for values in (self.mean, self.deviation))
+        return np.asarray((ordered * np.float32(self.scale) - mean) / deviation)
+
+    def _place(self, model: onnx.ModelProto) -> tuple[onnx.ValueInfoProto, tuple[int, int, int], bool]:
+        """The model's one input, (channels, height, width), and whether channels are last."""
+        values = model_inputs(model)
+        sizes = sizes_of(values[0]) if len(values) == 1 else []
+        if len(sizes) != 4:
+            raise BadInputError("--images needs a model of one input with four dimensions: use --calibration X.npz")
+        last = sizes[1] not in COLORS and sizes[3] in COLORS
+        channels, known = sizes[3] if last else sizes[1], sizes[1:3] if last else sizes[2:]
+        height, width = (size or given for size, given in zip(known, self.size or (None, None), strict=True))
+        if channels not in COLORS or height is None or width is None:
+            raise BadInputError(f"input {values[0].name!r} leaves its height or width free: give --size HEIGHTxWIDTH")
+        return values[0], (channels or 3, height, width), last
+
+
+@dataclass(frozen=True)
+class RandomSamples:
+    """Noise for every input: deviates for floats, small numbers for integers; sizes from the model or `sizes`."""
+
+    count: int
+    sizes: Shapes
+    path: None = None
+    notes: tuple[str, ...] = (
+        "calibrated on noise: good for size, speed and which operators a target takes; its scales, and so its answers "
+        "on real inputs, are worth nothing until it is exported with --calibration or --images",
+    )
+
+    def shapes(self, model: onnx.ModelProto) -> Shapes:
+        """The given ones."""
+        return self.sizes
+
+    def read(self, model: onnx.ModelProto, limit: int, batch_axes: Mapping[str, int]) -> Arrays:
+        """The same noise each time."""
+        random, count = np.random.default_rng(0), min(self.count, limit)
+        return {value.name: self._noise(value, count, random) for value in model_inputs(model)}
+
+    def _noise(self, value: onnx.ValueInfoProto, count: int, random: np.random.Generator) -> Array:
+        declared = sizes_of(value)
+        sizes = [known or given for known, given in zip(declared, self.sizes.get(value.name, declared), strict=False)]
+        if None in sizes[1:]:
+            shown = ",".join(str(size or "?") for size in [1, *sizes[1:]])
+            raise BadInputError(f"--random needs sizes: --shape {value.name}={shown} (numbers for ?)")
+        shape, dtype = [count, *(size or 1 for size in sizes[1:])], input_dtype(value)
+        if dtype.kind == "f":
+            return random.standard_normal(shape).astype(dtype)
+        highest = min(TOKENS, np.iinfo(dtype).max) if dtype.kind in "iu" else 1
+        return random.integers(0, highest, shape, endpoint=True).astype(dtype)

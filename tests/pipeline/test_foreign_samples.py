@@ -1,0 +1,118 @@
+"""Where `edgekd export` gets its samples, several targets at once, and what it prints."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+from PIL import Image
+
+from edgekd.errors import BadInputError
+from edgekd.onnx_import.sample_options import image_samples
+from edgekd.onnx_import.samples import ImageSamples, RandomSamples
+from tests.pipeline.test_foreign import float_net
+from tests.quantization.onnx_models import model
+from tests.small_run import complaint, edgekd
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    net, inputs = float_net()
+    onnx.save(net, tmp_path / "m.onnx")
+    np.savez(tmp_path / "x.npz", input=inputs)
+    (tmp_path / "photos" / "more").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for number in range(48):
+        pixels = rng.integers(0, 256, (20, 30, 3)) * rng.uniform(0.2, 1, 3)
+        place = tmp_path / "photos" / ("more" if number % 2 else ".")
+        Image.fromarray(pixels.astype(np.uint8)).save(place / f"{number:02}.png")
+    return tmp_path
+
+
+def export(folder: Path, *arguments: Any, targets: tuple[str, ...] = ("x86-onnxruntime",)) -> Any:
+    named = [word for target in targets for word in ("--target", target)]
+    return edgekd("export", folder / "m.onnx", *named, "--out", folder / "out", *arguments)
+
+
+def test_several_targets_share_what_the_samples_show(folder: Path) -> None:
+    done = export(folder, "--calibration", folder / "x.npz", "--json", targets=("x86-onnxruntime", "x86-tflite"))
+    assert done.exit_code == 0, done.stderr
+    reports = json.loads(done.stdout)
+    assert [(report["target"], report["status"]) for report in reports] == [
+        ("x86-onnxruntime", "ok"), ("x86-tflite", "ok"),
+    ]  # fmt: skip
+    alone = export(folder, "--calibration", folder / "x.npz", "--json", targets=("x86-tflite",))
+    assert json.loads(alone.stdout) == reports[1]
+
+
+def test_one_of_several_targets_that_refuses_a_model_does_not_keep_the_others_from_it(folder: Path) -> None:
+    net = model([helper.make_node("ThresholdedRelu", ["x"], ["y"])], {}, ("N", 3, 4, 4))
+    onnx.save(net, folder / "m.onnx")
+    done = export(folder, "--random", 32, "--json", targets=("x86-tflite", "x86-onnxruntime"))
+    assert done.exit_code == 2
+    refused, proven = json.loads(done.stdout)
+    assert (refused["status"], proven["status"]) == ("refused", "ok")
+    assert "this op has no TFLite form" in refused["reason"]
+    assert "error: x86-tflite: node" in done.stderr
+
+
+def test_the_table_says_what_to_ship_and_how_far_from_float_it_is(folder: Path) -> None:
+    done = export(folder, "--calibration", folder / "x.npz")
+    lines = {line[:12].strip(): line[12:].strip() for line in done.stdout.splitlines() if line[:1].strip()}
+    assert lines["ship"] == "int8"
+    assert lines["layers"] == "3 of 3 in int8"
+    assert lines["from float"].endswith("dB at the worst part of the outputs")
+    assert "next: edgekd bench" in done.stdout
+
+
+def test_a_folder_of_images_is_samples(folder: Path) -> None:
+    done = export(folder, "--images", folder / "photos", "--mean", 0.5, "--std", 0.25, "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["status"] == "ok"
+
+
+def test_noise_is_samples_that_say_what_they_are_worth(folder: Path) -> None:
+    done = export(folder, "--random", 32, "--json")
+    assert done.exit_code == 0, done.stderr
+    assert any(
+        note.startswith("calibrated on noise: good for size, speed") for note in json.loads(done.stdout)["notes"]
+    )
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_pixels_are_scaled_moved_and_arranged_as_the_model_takes_them(tmp_path: Path, last: bool) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 4, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    net = model([helper.make_node("Relu", ["x"], ["y"])], {}, ("N", 6, 4, 3) if last else ("N", 3, "h", "w"))
+    samples = ImageSamples(tmp_path, (6, 4), 1 / 255, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), bgr=True)
+    wanted = (pixels[..., ::-1] / 255 - [0.5, 0.4, 0.3]) / [0.2, 0.3, 0.4]
+    found = samples.read(net, 8, {})["x"][0]
+    np.testing.assert_allclose(found if last else found.transpose(1, 2, 0), wanted, atol=1e-5)
+    assert samples.shapes(net) == {"x": (1, 6, 4, 3) if last else (1, 3, 6, 4)}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--images", "photos", "--random", 8], "give one of them"),
+        (["--images", "photos", "--size", "12*12"], "expected 640, or height and width"),
+        (["--images", "photos", "--scale", "a"], "expected a number, as 1/255"),
+        (["--images", "photos", "--mean", 1, "--mean", 2], "once for each of three channels"),
+        (["--images", "nowhere"], "no such folder"),
+    ],
+)
+def test_wrong_options_are_one_line(folder: Path, arguments: list[Any], message: str) -> None:
+    placed = [folder / word if word in {"photos", "nowhere"} else word for word in arguments]
+    assert message in complaint(export(folder, *placed), 2)
+
+
+def test_what_cannot_be_made_up_names_what_to_type() -> None:
+    free = model([helper.make_node("Relu", ["x"], ["y"])], {}, ("N", 3, "h", "w"))
+    with pytest.raises(BadInputError, match=r"--shape x=1,3,\?,\?"):
+        RandomSamples(4, {}).read(free, 8, {})
+    with pytest.raises(BadInputError, match="give --size HEIGHTxWIDTH"):
+        image_samples(Path("photos"), None, "1", (0.0,), (1.0,), bgr=False).shapes(free)
+    assert RandomSamples(4, {"x": (1, 3, 5, 6)}).read(free, 8, {})["x"].shape == (4, 3, 5, 6)
