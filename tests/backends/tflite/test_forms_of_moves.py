@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from onnx import TensorProto
 
+from tests.backends.tflite.harness import build
 from tests.backends.tflite.test_forms import MAP, SEQUENCE, becomes, integers, weights
 from tests.factories import Net
 
@@ -28,6 +30,22 @@ SHUFFLED = "PAD CONV_2D DEPTH_TO_SPACE STRIDED_SLICE"
 )
 def test_slices(shape: tuple[int, ...], limits: tuple[list[int], ...], ops: str) -> None:
     becomes(shape, lambda net: net.op("Slice", "input", *(integers(net, *values) for values in limits)), ops)
+
+
+@pytest.mark.parametrize(
+    ("limits", "begins", "ends"),
+    [
+        (([1], [3], [2]), 0b1101, 0b1101),  # rows are the second dimension where channels are last
+        (([1, 0], [3, 2], [1, 3]), 0b0011, 0b0011),
+        (([-1], [-END], [3], [-1]), 0b1011, 0b1111),  # back to the first, which no number says
+        (([-1], [0], [3], [-1]), 0b1011, 0b1011),
+    ],
+)
+def test_dimensions_that_are_taken_whole_stay_open(limits: tuple[list[int], ...], begins: int, ends: int) -> None:
+    net = Net(0, (4, 5, 6))
+    model = net.model(net.op("Slice", "input", *(integers(net, *values) for values in limits)))
+    options = build(model, "float").graph.operators[0].builtinOptions
+    assert (options.beginMask, options.endMask) == (begins, ends)
 
 
 @pytest.mark.parametrize(
@@ -65,6 +83,33 @@ def test_constants_are_expanded_to_as_many_samples_as_come(shape: tuple[int, ...
         return net.op("Concat", expanded, net.op("Neg", expanded), axis=1)
 
     becomes((3,), net_of, "STRIDED_SLICE RESHAPE MUL ADD NEG CONCATENATION")
+
+
+@pytest.mark.parametrize(
+    ("target", "ops"),
+    [
+        ([4], "MEAN STRIDED_SLICE RESHAPE MUL ADD"),
+        ([3, 4], "MEAN ADD STRIDED_SLICE RESHAPE MUL ADD"),
+        ([1, 4], "MEAN ADD STRIDED_SLICE RESHAPE MUL ADD"),
+    ],
+)
+def test_a_mean_of_all_samples_is_expanded_to_each_of_them(target: list[int], ops: str) -> None:
+    def net_of(net: Net) -> str:
+        size = net.op("Concat", net.op("Shape", "input", start=0, end=1), integers(net, *target), axis=0)
+        return net.op("Expand", net.op("ReduceMean", "input", integers(net, 0)), size)
+
+    becomes((4,), net_of, ops)
+
+
+@pytest.mark.parametrize("kind", [TensorProto.INT32, TensorProto.BOOL])
+def test_masks_and_counts_are_expanded_too(kind: int) -> None:
+    def net_of(net: Net) -> str:
+        size = net.op("Concat", net.op("Shape", "input", start=0, end=1), integers(net, 2, 4), axis=0)
+        value = net.constant([[1], [0]], np.int32 if kind == TensorProto.INT32 else np.bool_)
+        return net.op("Cast", net.op("Expand", value, size), to=TensorProto.FLOAT)
+
+    sums = "LOGICAL_OR" if kind == TensorProto.BOOL else "ADD"
+    becomes((3,), net_of, f"STRIDED_SLICE RESHAPE MUL CAST {sums} CAST")
 
 
 @pytest.mark.parametrize(
