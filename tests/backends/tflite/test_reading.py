@@ -142,10 +142,12 @@ def test_dimensions_that_follow_the_batch_are_open_and_types_narrowed() -> None:
     assert (graph.tensors["r"].shape, graph.tensors["r"].signature) == ((4, 3, 7), (-1, 3, 7))
     assert graph.tensors["i"].dtype == np.int32
     assert graph.tensors["far"].data == np.int32(2**31 - 1)
-    assert [each.op for each in graph.nodes] == ["Reshape", "Cast", "Add", "Cast"]
+    assert [each.op for each in graph.nodes] == ["Shape", "Concat", "Reshape", "Cast", "Add", "Cast"]
     fixed = split(node("Relu", ["x"], ["y"]))
     fixed.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 4
     assert read(fixed, 1).tensors["y"].signature == (4, 7, 3)
+    head = split(node("Shape", ["x"], ["s"], start=1), node("Reshape", ["x", "t"], ["y"]), t=[-1, 3, 7])
+    assert [each.op for each in read(head, 1).nodes] == ["Reshape"]  # what is the same at any batch is a constant
 
 
 @pytest.mark.parametrize(("version", "old"), [(12, True), (13, False)])
