@@ -77,7 +77,8 @@ def _record(
     write_report(stages.folder)
     doubted = any(is_doubtful(teacher.record["test"], data, data.test) for teacher in teachers)
     again = any(entry.get("again") for result in results for entry in result.targets.values())
-    if not (doubted or again):
+    reused = any(stage["state"] == "reused" for stage in stages.log)
+    if not (doubted or again or reused):
         remember(recipe, targets, data.digest(), stages.folder)
     return run
 
