@@ -3,7 +3,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo runner test promises docs test-docs test-devices test-gpu perf explore mutants check lint lock lock-check fuzz campaign accuracy fashion-mnist watch-har methods minilm-sts networks side-by-side calibration distillation-speed devices fidelity instructions guards foreign data install clean
+.PHONY: demo runner test examples promises docs test-docs test-devices test-gpu perf explore mutants check lint lock lock-check fuzz campaign accuracy fashion-mnist watch-har methods minilm-sts networks side-by-side calibration distillation-speed devices fidelity instructions guards foreign data install clean
 
 demo: install                     ## a teacher becomes three proven int8 bundles, in six minutes
 	$(BIN)/edgekd run quickstart
@@ -54,6 +54,9 @@ test-devices: $(VENV)/.installed-test ## ssh and adb against real daemons here, 
 test-gpu: $(VENV)/.installed-test ## what trains, on the NVIDIA GPU of this machine, and the tests that need one
 	$(BIN)/python -m pytest -m 'not slow and not perf and not device' tests/training tests/distillation tests/students tests/quantization tests/test_api.py
 	$(BIN)/python -m pytest -m gpu tests
+
+examples: $(VENV)/.installed-test ## small user projects, each to its proven int8 bundle, in some minutes
+	for file in examples/*.py; do echo $$file; $(BIN)/python $$file || exit 1; done
 
 perf: $(VENV)/.installed-test     ## what asserts how long something takes: on an idle machine
 	$(BIN)/python -m pytest -m perf

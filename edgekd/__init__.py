@@ -8,12 +8,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgekd.api import benchmark, compare, distill, export, quantize, train
+    from edgekd.api import compare, distill, quantize, train
+    from edgekd.api_deploy import benchmark, evaluate, export, freeze_observers, prepare, recalibrate_batchnorm
     from edgekd.data import Dataset
     from edgekd.recipe import Ramp, Training
     from edgekd.training.distiller import Distiller
 
-__all__ = ["Dataset", "Distiller", "Ramp", "Training", "benchmark", "compare", "distill", "export", "quantize", "train"]
+_DEPLOY = ("benchmark", "evaluate", "export", "freeze_observers", "prepare", "recalibrate_batchnorm")
+
+__all__ = [
+    "Dataset",
+    "Distiller",
+    "Ramp",
+    "Training",
+    "benchmark",
+    "compare",
+    "distill",
+    "evaluate",
+    "export",
+    "freeze_observers",
+    "prepare",
+    "quantize",
+    "recalibrate_batchnorm",
+    "train",
+]
 
 _HOMES = {
     "Dataset": "edgekd.data",
@@ -26,7 +44,7 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return importlib.metadata.version("edgekd")
-    homes = dict.fromkeys(__all__, "edgekd.api") | _HOMES
+    homes = dict.fromkeys(__all__, "edgekd.api") | dict.fromkeys(_DEPLOY, "edgekd.api_deploy") | _HOMES
     home = homes.get(name) or (None if name.startswith("_") else _methods().get(name))
     if home is None:
         raise AttributeError(f"module 'edgekd' has no attribute {name!r}")

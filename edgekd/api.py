@@ -1,6 +1,5 @@
 """The road in a few calls, for a user's own models in a user's own script."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from glob import escape
@@ -11,17 +10,13 @@ from typing import Any
 import onnx
 from torch import nn
 
-from edgekd.data import Dataset, as_dataset, prepare
+from edgekd.data import Dataset, as_dataset
 from edgekd.distillation import Builds, Method, checked, load_methods
 from edgekd.errors import BadInputError
 from edgekd.files import digest
-from edgekd.names import require_file_name
 from edgekd.networks import bare
-from edgekd.pipeline.bench import bench_bundles
 from edgekd.pipeline.calibrated import calibrated, calibration_of, lost_by_layer
-from edgekd.pipeline.export import export_and_verify
-from edgekd.pipeline.fine_tune import calibration, freeze_observers, recalibrate_batchnorm, simulated
-from edgekd.pipeline.parity_evidence import PARITY_INPUTS
+from edgekd.pipeline.fine_tune import calibration, freeze_halfway, recalibrate_if_better, simulated
 from edgekd.pipeline.score import agree, doubt_teacher, score, try_out
 from edgekd.pipeline.summary import bought, scales
 from edgekd.progress import Reporter
@@ -29,8 +24,7 @@ from edgekd.quantization import qat
 from edgekd.quantization.scheme import Scheme, find_scheme
 from edgekd.recipe import Data, Quantization, Training
 from edgekd.reporting.tables import learned, text
-from edgekd.target import load_target
-from edgekd.tasks import Task, spec_of
+from edgekd.tasks import Task
 from edgekd.training import CachedTeacher, Distill, LabelLoss, Teacher, evaluate, teacher_taps
 from edgekd.training import train as learn
 from edgekd.training.loop import OnProgress
@@ -189,8 +183,8 @@ def quantize(
         module = simulated(student, found, samples, settings, map(escape, kept))
         plain = None if losses is None else [method for method in losses if not isinstance(method, Builds)]
         job = _TrainingJob(dataset, tuple(augmentation), seed, training)
-        job.learn(module, teacher, plain, cross_entropy, folder, freeze_observers)
-        recalibrate_batchnorm(module, dataset, samples)
+        job.learn(module, teacher, plain, cross_entropy, folder, freeze_halfway)
+        recalibrate_if_better(module, dataset, samples)
         original, graph = None, qat.export_qdq(module, samples[0][:2], found, fixed_length=True)
     layers = lost_by_layer(graph, {"input": samples[0].numpy()}, original, calibration_of(settings))
     return Quantized(graph, student, found, dataset, kept, layers, module)
@@ -202,39 +196,6 @@ def _settings(
     budget = {} if max_drop is None else {"mixed": True, "max_drop": max_drop}
     asked = {"epochs": 0 if training is None else max(1, training.epochs), "keep_float": keep_float}
     return Quantization.parse({**asked, **budget, **options}, "quantize")
-
-
-def export(quantized: Quantized, target: str, out: Path | str = "bundles", *, name: str = "student") -> Path:
-    """Write the bundle for a target, prove its parity where it can run here, and return its folder.
-
-    Warns where it could not be proven, as without the target's runtime. Raises BadInputError when the target's scheme
-    is another, PromiseBrokenError when parity does not hold.
-    """
-    chip, data = load_target(target), quantized.data
-    inputs = prepare(data.val.inputs[:PARITY_INPUTS], data.preprocessing)
-    if chip.scheme != quantized.scheme.name:
-        advice = f"quantize(…, scheme={chip.scheme!r})"
-        raise BadInputError(f"the student is quantised for {quantized.scheme.name}, {chip.name} needs {advice}")
-    report = export_and_verify(
-        quantized.graph,
-        chip,
-        Path(out) / f"{require_file_name(name, 'name')}-{chip.name}",
-        {"input": inputs},
-        name=name,
-        provenance={"student_sha256": weights_digest(quantized.student)},
-        preprocessing=data.preprocessing,
-        labels=data.classes if data.task.by_class else (),
-        ranges={} if data.input_range is None else {"input": data.input_range},
-        task=spec_of(data.task),
-    )
-    if report["status"] == "unverified":
-        warnings.warn(f"{report['bundle']} is written, but not proven: {report['reason']}", stacklevel=2)
-    return Path(report["bundle"])
-
-
-def benchmark(bundle: Path | str, device: str = "local:", **settings: Any) -> dict[str, Any]:
-    """Latency (ms), throughput and memory of a bundle; `settings` are those of `edgekd bench`."""
-    return bench_bundles([Path(bundle)], device, **settings)[0]
 
 
 @dataclass(frozen=True, eq=False)

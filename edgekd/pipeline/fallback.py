@@ -44,25 +44,47 @@ def fall_back(
 
     `why` is what was wrong with int8. Raises PromiseBrokenError where nothing is proven, MissingRuntimeError.
     """
-    exact = Reference(model).run(inputs, batch=BATCH)
     refused = [why]
     known = getattr(find_backend(target.backend), "PRECISIONS", PLAIN)
     for precision in (precision for precision in SMALLEST_FIRST if precision in known):
+        about = (f"{precision}: {why}", *notes)
         try:
-            with replaced_folder(folder) as scratch:
-                manifest = write_bundle(
-                    model, target, scratch, precision, name=name, inputs=inputs, outputs=exact,
-                    provenance={**provenance, "edgekd": edgekd.__version__}, notes=(f"{precision}: {why}", *notes),
-                )  # fmt: skip
-                found = _proven(scratch, manifest, model, inputs, exact)
+            report = write_precision(
+                model, target, folder, inputs, precision, name=name, provenance=provenance, notes=about
+            )
         except (BadInputError, PromiseBrokenError) as error:
             refused.append(f"{precision}: {error}")
             continue
-        return {
-            "bundle": str(folder), "target": target.name, "bytes": manifest.model_bytes, "precision": precision,
-            "notes": list(manifest.notes), "status": "fallback", "reason": why, "db_from_float": found,
-        }  # fmt: skip
+        return report | {"status": "fallback", "reason": why}
     raise PromiseBrokenError("nothing is proven: " + "; ".join(refused))
+
+
+def write_precision(
+    model: onnx.ModelProto,
+    target: Target,
+    folder: Path,
+    inputs: Arrays,
+    precision: Precision,
+    *,
+    name: str,
+    provenance: Mapping[str, Any],
+    notes: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Write a float model in another precision than int8, and prove it here by how near to float its answers are.
+
+    Raises BadInputError where the target's backend has no such precision, PromiseBrokenError, MissingRuntimeError.
+    """
+    exact = Reference(model).run(inputs, batch=BATCH)
+    with replaced_folder(folder) as scratch:
+        manifest = write_bundle(
+            model, target, scratch, precision, name=name, inputs=inputs, outputs=exact,
+            provenance={**provenance, "edgekd": edgekd.__version__}, notes=notes,
+        )  # fmt: skip
+        found = _proven(scratch, manifest, model, inputs, exact)
+    return {
+        "bundle": str(folder), "target": target.name, "bytes": manifest.model_bytes, "precision": precision,
+        "notes": list(manifest.notes), "status": "ok", "reason": None, "db_from_float": found,
+    }  # fmt: skip
 
 
 def _proven(folder: Path, manifest: Manifest, model: onnx.ModelProto, inputs: Arrays, exact: Arrays) -> float:

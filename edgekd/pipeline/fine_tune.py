@@ -26,12 +26,12 @@ def simulated(
     return prepared
 
 
-def freeze_observers(model: nn.Module, fraction: float) -> None:
+def freeze_halfway(model: nn.Module, fraction: float) -> None:
     """In the second half ranges stand still, so that weights adapt to what will be deployed."""
     qat.enable_observers(model, fraction < 0.5)
 
 
-def recalibrate_batchnorm(prepared: nn.Module, data: Dataset, samples: Sequence[Tensor]) -> bool:
+def recalibrate_if_better(prepared: nn.Module, data: Dataset, samples: Sequence[Tensor]) -> bool:
     """Estimate batch norms anew for the trained weights; whether that was kept, as validation was no worse for it.
 
     Their running statistics lag behind the weights, and saw augmented samples.
@@ -40,7 +40,7 @@ def recalibrate_batchnorm(prepared: nn.Module, data: Dataset, samples: Sequence[
     if not any(name.endswith("running_mean") for name in before):
         return False
     metric = evaluate(prepared, data, data.val)
-    qat.reestimate_norms(prepared, samples)
+    qat.recalibrate_batchnorm(prepared, samples)
     better = evaluate(prepared, data, data.val) >= metric
     if not better:
         prepared.load_state_dict(before)

@@ -1,12 +1,13 @@
 """A foreign ONNX file → bundles: float models are calibrated, QDQ models of the target's scheme keep their scales."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import onnx
 
+from edgekd.data.ranges import range_of
 from edgekd.errors import BadInputError, PromiseBrokenError
 from edgekd.files import sha256
 from edgekd.onnx_import.batch import static_batch
@@ -14,7 +15,7 @@ from edgekd.onnx_import.samples import Samples
 from edgekd.pipeline.calibrated import batches_of, lost_by_layer
 from edgekd.pipeline.export import export_and_verify
 from edgekd.pipeline.fallback import fall_back
-from edgekd.pipeline.imported import Imported, Wishes, import_file
+from edgekd.pipeline.imported import Arrays, Imported, Wishes, import_file
 from edgekd.pipeline.refined import described, refine_where_far, rows_of
 from edgekd.quantization.calibrate import Calibration, Calibrator
 from edgekd.quantization.float_fallback import asked_layers
@@ -25,6 +26,7 @@ from edgekd.reading import reading
 from edgekd.target import Target, load_target
 
 Report = dict[str, Any]
+Origin = Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,12 @@ def export_file(
     calibrator = None if imported.quantized else Calibrator(imported.model, batches_of(imported.inputs), how)
     if imported.quantized and len({target.scheme for target in targets}) > 1:
         raise BadInputError("it is quantised for one scheme: name targets of that scheme alone")
-    reports = []
+    origin, reports = {"source": path.name, "source_sha256": sha256(path)}, []
     for target in targets:
         try:
             with reading(path, "a model that can be calibrated"):
                 quantized = _quantized(imported, target, calibrator, wishes)
-            report = _delivered(path, target, out, imported, quantized, may_fall_back=_may_fall_back(target, wishes))
+            report = _delivered(path.stem, origin, target, out, imported, quantized, wishes)
         except (BadInputError, PromiseBrokenError) as error:
             if len(targets) == 1:
                 raise
@@ -72,6 +74,16 @@ def export_file(
             report |= _lost(imported, quantized, how) if layers else {}
         reports.append(report)
     return reports
+
+
+def export_graph(
+    graph: onnx.ModelProto, inputs: Arrays, target: Target, out: Path, wishes: Wishes, name: str, origin: Origin
+) -> Report:
+    """Write `out/<name>-<target>` of a float graph that was exported here, and prove it, as `export_file`."""
+    ranges = {key: range_of(array) for key, array in inputs.items() if array.dtype.kind == "f"}
+    imported = Imported(graph, quantized=False, inputs=inputs, ranges=ranges, notes=())
+    calibrator = Calibrator(graph, batches_of(inputs), Calibration(**wishes.options))
+    return _delivered(name, origin, target, out, imported, _quantized(imported, target, calibrator, wishes), wishes)
 
 
 _STATES = {BadInputError: "refused", PromiseBrokenError: "failed"}
@@ -100,17 +112,14 @@ def _quantized(imported: Imported, target: Target, calibrator: Calibrator | None
 
 
 def _delivered(
-    path: Path, target: Target, out: Path, imported: Imported, quantized: Quantized, *, may_fall_back: bool
+    name: str, origin: Origin, target: Target, out: Path, imported: Imported, quantized: Quantized, wishes: Wishes
 ) -> Report:
     """The bundle's report; where not even refined int8 is proven, that of another precision of a float model."""
     inputs, refined, built_in = imported.inputs, quantized.refined, static_batch(quantized.model)
+    may_fall_back = _may_fall_back(target, wishes)
     target = target.at_batch(built_in) if built_in else target
-    folder, about = out / f"{path.stem}-{target.name}", [described(refined)] if refined else []
-    named: dict[str, Any] = {
-        "name": path.stem,
-        "provenance": {"source": path.name, "source_sha256": sha256(path)},
-        "notes": (*imported.notes, *about),
-    }
+    folder, about = out / f"{name}-{target.name}", [described(refined)] if refined else []
+    named: dict[str, Any] = {"name": name, "provenance": origin, "notes": (*imported.notes, *about)}
     report: Report = {"refined": rows_of(refined)} if refined else {}
     try:
         _require_int8(quantized)

@@ -13,7 +13,7 @@ from edgekd.distillation import Builds, Method, load_methods
 from edgekd.files import write_bytes
 from edgekd.networks import bare
 from edgekd.pipeline.calibrated import BATCH, calibrated, calibration_of, lost_by_layer, metric
-from edgekd.pipeline.fine_tune import calibration, freeze_observers, recalibrate_batchnorm, simulated
+from edgekd.pipeline.fine_tune import calibration, freeze_halfway, recalibrate_if_better, simulated
 from edgekd.pipeline.learn import Learned, StageContext, build_objective, first_step
 from edgekd.pipeline.summary import FLOAT_GRAPH
 from edgekd.quantization.calibrate import calibrate
@@ -124,9 +124,9 @@ def _fine_tuned(
     train(
         prepared, context.data, context.recipe.data, _fine_tuning(context.recipe),
         build_objective(context, prepared, teachers, methods, cache), context.folder / _fine_tune(scheme),
-        seed=context.seed, key=key, reporter=context.reporter, on_progress=freeze_observers,
+        seed=context.seed, key=key, reporter=context.reporter, on_progress=freeze_halfway,
     )  # fmt: skip
-    recalibrate_batchnorm(prepared, context.data, samples)
+    recalibrate_if_better(prepared, context.data, samples)
     return context.stages.group.run_on_main(lambda: export_qdq(prepared, context.example, scheme, fixed_length=True))
 
 

@@ -8,7 +8,7 @@ from torch import nn
 from edgekd.bundle import Preprocessing
 from edgekd.data.dataset import Dataset, Split
 from edgekd.errors import BadInputError
-from edgekd.pipeline.fine_tune import calibration, recalibrate_batchnorm, simulated
+from edgekd.pipeline.fine_tune import calibration, recalibrate_if_better, simulated
 from edgekd.quantization.qat.learned_step import LearnedQuantizer
 from edgekd.quantization.scheme import SCHEMES
 from edgekd.recipe import Quantization
@@ -40,20 +40,20 @@ def test_statistics_that_lag_behind_are_mended(taught):
     norm = next(module for module in prepared.modules() if isinstance(module, nn.BatchNorm2d))
     right = norm.running_mean.clone()
     norm.running_mean += 2
-    assert recalibrate_batchnorm(prepared, data, samples)
+    assert recalibrate_if_better(prepared, data, samples)
     assert (norm.running_mean - right).abs().max() < 0.2  # 128 samples of 256
 
 
 def test_statistics_that_would_cost_accuracy_are_not_kept(taught):
     prepared, data, samples = ready(taught)
     before = {name: value.clone() for name, value in prepared.state_dict().items()}
-    assert not recalibrate_batchnorm(prepared, data, [0 * batch for batch in samples])
+    assert not recalibrate_if_better(prepared, data, [0 * batch for batch in samples])
     assert all(torch.equal(before[name], value) for name, value in prepared.state_dict().items())
 
 
 def test_a_network_without_norms_is_left_alone(taught):
     samples = [torch.from_numpy(np.zeros((2, 3, 12, 12), np.float32))]
-    assert not recalibrate_batchnorm(nn.Sequential(nn.Flatten(), nn.Linear(432, 10)), taught[1], samples)
+    assert not recalibrate_if_better(nn.Sequential(nn.Flatten(), nn.Linear(432, 10)), taught[1], samples)
 
 
 def test_ranges_are_followed_or_learned(taught):

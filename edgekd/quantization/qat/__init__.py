@@ -3,7 +3,7 @@
 from edgekd.quantization.qat.export import export_float, export_qdq
 from edgekd.quantization.qat.fake_quant import enable_observers
 from edgekd.quantization.qat.learned_step import learn_steps
-from edgekd.quantization.qat.norms import reestimate_norms
+from edgekd.quantization.qat.norms import recalibrate_batchnorm
 from edgekd.quantization.qat.prepare import calibrate, prepare
 from edgekd.quantization.qat.simulated import Simulated
 
@@ -15,5 +15,5 @@ __all__ = [
     "export_qdq",
     "learn_steps",
     "prepare",
-    "reestimate_norms",
+    "recalibrate_batchnorm",
 ]

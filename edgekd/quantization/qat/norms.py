@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from edgekd.networks import Inputs, call, device_of, evaluating, to_device
 
 
-def reestimate_norms(model: nn.Module, batches: Iterable[Inputs]) -> None:
+def recalibrate_batchnorm(model: nn.Module, batches: Iterable[Inputs]) -> None:
     """Set the running mean and variance of every batch norm that trains to their means over `batches`.
 
     All else stays, as do norms that the network's own `train` leaves in evaluation.

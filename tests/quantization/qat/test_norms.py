@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from edgekd.quantization.qat import calibrate, prepare, reestimate_norms
+from edgekd.quantization.qat import calibrate, prepare, recalibrate_batchnorm
 from edgekd.quantization.scheme import SCHEMES
 from tests.quantization.nets import ResNet, images, lively
 
@@ -11,7 +11,7 @@ def test_statistics_are_the_batches_own() -> None:
     norm = nn.BatchNorm2d(3)
     net = nn.Sequential(nn.Dropout(), norm).train()
     batches = [2 * images(8, seed) + 1 for seed in range(3)]
-    reestimate_norms(net, batches)
+    recalibrate_batchnorm(net, batches)
     means = torch.stack([batch.mean((0, 2, 3)) for batch in batches]).mean(0)
     variances = torch.stack([batch.var((0, 2, 3)) for batch in batches]).mean(0)
     torch.testing.assert_close(norm.running_mean, means, rtol=1e-5, atol=1e-6)
@@ -23,6 +23,6 @@ def test_nothing_but_statistics_changes_in_a_prepared_model() -> None:
     prepared = prepare(lively(ResNet), SCHEMES["int8-asymmetric"], images(2))
     calibrate(prepared, [images(16)])
     before = {name: value.clone() for name, value in prepared.state_dict().items()}
-    reestimate_norms(prepared.eval(), [2 * images(16)])  # one batch, as `lively` saw
+    recalibrate_batchnorm(prepared.eval(), [2 * images(16)])  # one batch, as `lively` saw
     changed = {name for name, value in prepared.state_dict().items() if not torch.equal(before[name], value)}
     assert {name.rpartition(".")[2] for name in changed} == {"running_mean", "running_var"}

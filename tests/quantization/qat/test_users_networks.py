@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from edgekd.backends.reference import Reference
 from edgekd.errors import BadInputError
-from edgekd.quantization.qat import calibrate, export_float, export_qdq, prepare, reestimate_norms
+from edgekd.quantization.qat import calibrate, export_float, export_qdq, prepare, recalibrate_batchnorm
 from edgekd.quantization.qdq import strip_activations
 from edgekd.quantization.scheme import SCHEMES
 
@@ -130,7 +130,7 @@ def test_a_frozen_norm_keeps_its_statistics(make: Callable[[], nn.Module]) -> No
     calibrate(prepared, [signals(8)])
     before = prepared.get_submodule("1").running_mean.clone()
     prepared.eval().train()(1 + signals(8))
-    reestimate_norms(prepared, [1 + signals(8)])
+    recalibrate_batchnorm(prepared, [1 + signals(8)])
     assert torch.equal(prepared.get_submodule("1").running_mean, before)
     assert prepared.training
 

@@ -1,0 +1,254 @@
+"""From a user's own model to a bundle on a device: simulate, export, evaluate, measure."""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from edgekd.api import Quantized
+from edgekd.backends.compiled import Precision
+from edgekd.backends.conversion import from_bundle, to_bundle
+from edgekd.bundle import Manifest, load_bundle
+from edgekd.data import prepare as model_inputs
+from edgekd.data.ranges import range_of
+from edgekd.devices import open_device
+from edgekd.errors import BadInputError
+from edgekd.files import sha256
+from edgekd.measure import predict
+from edgekd.measure.predictions import require_finite
+from edgekd.metrics import Metric, Scale, find_metric
+from edgekd.names import require_file_name
+from edgekd.onnx_import.samples import NpzSamples
+from edgekd.pipeline.bench import bench_bundles
+from edgekd.pipeline.export import export_and_verify
+from edgekd.pipeline.fallback import write_precision
+from edgekd.pipeline.foreign import export_file, export_graph
+from edgekd.pipeline.imported import Wishes, import_file
+from edgekd.pipeline.parity_evidence import PARITY_INPUTS
+from edgekd.pipeline.verify import EvalResult
+from edgekd.quantization import qat
+from edgekd.quantization.scheme import SCHEMES, Scheme, find_scheme, schemes_of
+from edgekd.target import load_target
+from edgekd.tasks import find_task, spec_of
+from edgekd.training.sample_inputs import as_arrays, sample_inputs
+from edgekd.training.weights import weights_digest
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def prepare(
+    model: nn.Module,
+    target: str,
+    samples: Any,
+    *,
+    keep_float: Sequence[str] = (),
+    ranges: Literal["ema", "lsq"] = "ema",
+) -> qat.Simulated:
+    """Return a copy of `model` that computes as a target (or a scheme) does: a plain module, to be trained in any loop.
+
+    Its activation ranges are those that `samples` show (see `sample_inputs`); in training they follow the data until
+    `freeze_observers`, or are learned (`lsq`). `keep_float` are globs over layers. Raises BadInputError, naming the
+    line, for a model that cannot be exported.
+    """
+    scheme, batches = _scheme(target), sample_inputs(samples, model)
+    prepared = qat.prepare(model, scheme, batches[0], keep_float)
+    qat.calibrate(prepared, batches)
+    if ranges == "lsq":
+        qat.learn_steps(prepared)
+    return prepared
+
+
+def freeze_observers(prepared: nn.Module) -> None:
+    """Hold activation ranges still, so that weights adapt to what will be deployed: from half of the training on."""
+    qat.enable_observers(prepared, False)
+
+
+def recalibrate_batchnorm(model: nn.Module, samples: Any, count: int = PARITY_INPUTS) -> None:
+    """Set the statistics of batch norms that train to those of `samples`: after training, before the export.
+
+    Their running statistics lag behind the weights, and saw augmented samples.
+    """
+    qat.recalibrate_batchnorm(model, sample_inputs(samples, model, count))
+
+
+def export(
+    model: Quantized | nn.Module | Path | str,
+    target: str,
+    out: Path | str = "bundles",
+    *,
+    samples: Any = None,
+    precision: Precision = "int8",
+    name: str | None = None,
+    keep_float: Sequence[str] = (),
+) -> Path:
+    """Write the bundle for a target, prove its parity where it can run here, and return its folder.
+
+    `model` is what `quantize` or `prepare` returned, any float module, or an ONNX file; all but the first need some
+    `samples` of its inputs. In int8 a float model is calibrated; where it is far from float its costliest tensors stay
+    in float. Warns where the bundle could not be proven, as without the target's runtime, or is of another precision.
+    Raises BadInputError when the target's scheme is another, PromiseBrokenError when parity does not hold.
+    """
+    usual = "student" if isinstance(model, Quantized) else "model"
+    folder, called = Path(out), require_file_name(name or usual, "name")
+    if isinstance(model, Quantized | qat.Simulated) and precision != "int8":
+        raise BadInputError(f"it is quantised; for the precision {precision} export the float model")
+    if not isinstance(model, Quantized) and samples is None:
+        raise BadInputError("export(…, samples=…): some of the model's inputs are needed to calibrate and to prove it")
+    if isinstance(model, Quantized):
+        report = _export_quantized(model, target, folder, called)
+    elif isinstance(model, qat.Simulated):
+        report = _export_simulated(model, target, folder, called, samples)
+    elif isinstance(model, nn.Module):
+        report = _export_float(model, target, folder, called, samples, precision, keep_float)
+    else:
+        report = _export_file(Path(model), target, folder, samples, precision, keep_float)
+    if report["status"] == "unverified":
+        warnings.warn(f"{report['bundle']} is written, but not proven: {report['reason']}", stacklevel=2)
+    if report["status"] == "fallback":
+        warnings.warn(f"{report['bundle']} is {report['precision']}, not int8: {report['reason']}", stacklevel=2)
+    return Path(report["bundle"])
+
+
+def evaluate(
+    bundle: Path | str,
+    data: tuple[Any, Any],
+    metric: str | Metric | Callable[[Any, Any], float] | None = None,
+    device: str = "local:",
+) -> EvalResult:
+    """Return what a bundle is worth on a device, on data (inputs, labels); inputs are an array, or several by name.
+
+    `metric` is a name, `module:function`, or a function of the outputs and the labels; without one the task's own.
+    Outputs are an array, of several a dictionary by name. Errors as in `measure.Session`.
+    """
+    folder, (inputs, labels) = Path(bundle), data
+    manifest, labels = load_bundle(folder), np.asarray(labels)
+    with closing(open_device(device)) as place:
+        answers = predict(place, folder, _stored(manifest, inputs), manifest.batch)
+    outputs = {spec.name: from_bundle(spec, answers[spec.name]) for spec in manifest.outputs}
+    require_finite(outputs, device)
+    found = outputs if len(outputs) > 1 else next(iter(outputs.values()))
+    if callable(metric) and not isinstance(metric, Metric):
+        own = Scale(getattr(metric, "__name__", "metric"), unit="")
+        return EvalResult(own, float(metric(found, labels)), len(labels), None)
+    chosen = _metric(metric, manifest)
+    return EvalResult(chosen.scale, chosen(next(iter(outputs.values())), labels), len(labels), None)
+
+
+def benchmark(bundle: Path | str, device: str = "local:", **settings: Any) -> dict[str, Any]:
+    """Latency (ms), throughput and memory of a bundle; `settings` are those of `edgekd bench`."""
+    return bench_bundles([Path(bundle)], device, **settings)[0]
+
+
+def _scheme(target: str) -> Scheme:
+    return find_scheme(target) if target in SCHEMES else schemes_of([load_target(target)])[0]
+
+
+def _require_scheme(scheme: Scheme, target: str, advice: str) -> None:
+    chip = load_target(target)
+    if chip.scheme != scheme.name:
+        raise BadInputError(f"the student is quantised for {scheme.name}, {chip.name} needs {advice}")
+
+
+def _export_quantized(quantized: Quantized, target: str, out: Path, name: str) -> dict[str, Any]:
+    chip, data = load_target(target), quantized.data
+    _require_scheme(quantized.scheme, target, f"quantize(…, scheme={chip.scheme!r})")
+    inputs = model_inputs(data.val.inputs[:PARITY_INPUTS], data.preprocessing)
+    return export_and_verify(
+        quantized.graph,
+        chip,
+        out / f"{name}-{chip.name}",
+        {"input": inputs},
+        name=name,
+        provenance={"student_sha256": weights_digest(quantized.student)},
+        preprocessing=data.preprocessing,
+        labels=data.classes if data.task.by_class else (),
+        ranges={} if data.input_range is None else {"input": data.input_range},
+        task=spec_of(data.task),
+    )
+
+
+def _export_simulated(prepared: qat.Simulated, target: str, out: Path, name: str, samples: Any) -> dict[str, Any]:
+    chip = load_target(target)
+    _require_scheme(prepared.scheme, target, f"prepare(…, target={chip.name!r})")
+    batches = sample_inputs(samples, prepared.network, PARITY_INPUTS)
+    graph = qat.export_qdq(prepared, batches[0], prepared.scheme, fixed_length=True)
+    inputs = as_arrays(prepared.network, batches)
+    ranges = {key: range_of(array) for key, array in inputs.items() if array.dtype.kind == "f"}
+    return export_and_verify(
+        graph, chip, out / f"{name}-{chip.name}", inputs,
+        name=name, provenance={"student_sha256": weights_digest(prepared)}, ranges=ranges,
+    )  # fmt: skip
+
+
+def _export_float(
+    model: nn.Module, target: str, out: Path, name: str, samples: Any, precision: Precision, keep_float: Sequence[str]
+) -> dict[str, Any]:
+    batches = sample_inputs(samples, model, PARITY_INPUTS)
+    graph, inputs = qat.export_float(model, batches[0], fixed_length=True), as_arrays(model, batches)
+    origin = {"model_sha256": weights_digest(model)}
+    chip = load_target(target)
+    if precision != "int8":
+        return write_precision(
+            graph, chip, out / f"{name}-{chip.name}", inputs, precision, name=name, provenance=origin
+        )
+    return export_graph(graph, inputs, chip, out, Wishes(keep_float=keep_float), name, origin)
+
+
+def _export_file(
+    path: Path, target: str, out: Path, samples: Any, precision: Precision, keep_float: Sequence[str]
+) -> dict[str, Any]:
+    if isinstance(samples, str | Path):
+        return _export_with(path, target, out, Path(samples), precision, keep_float)
+    given = samples if isinstance(samples, Mapping) else {"input": samples}
+    arrays: Any = {key: np.asarray(value) for key, value in given.items()}
+    with TemporaryDirectory(prefix="edgekd-") as scratch:
+        written = Path(scratch) / "samples.npz"
+        np.savez(written, **arrays)
+        return _export_with(path, target, out, written, precision, keep_float)
+
+
+def _export_with(
+    path: Path, target: str, out: Path, samples: Path, precision: Precision, keep_float: Sequence[str]
+) -> dict[str, Any]:
+    source, wishes = NpzSamples(samples), Wishes(keep_float=keep_float)
+    if precision == "int8":
+        return export_file(path, [target], out, source, wishes)[0]
+    chip = load_target(target)
+    imported = import_file(path, chip.scheme, source, wishes)
+    if imported.quantized:
+        raise BadInputError(f"{path}: it is quantised; the precision {precision} is for float models")
+    return write_precision(
+        imported.model, chip, out / f"{path.stem}-{chip.name}", imported.inputs, precision,
+        name=path.stem, provenance={"source": path.name, "source_sha256": sha256(path)},
+    )  # fmt: skip
+
+
+def _stored(manifest: Manifest, inputs: Any) -> Arrays:
+    """Inputs as a bundle takes them."""
+    names = [spec.name for spec in manifest.inputs]
+    if isinstance(inputs, Tensor | np.ndarray):
+        inputs = {names[0]: inputs}
+    given = inputs if isinstance(inputs, Mapping) else dict(zip(names, inputs, strict=False))
+    if missing := [name for name in names if name not in given]:
+        raise BadInputError(f"{manifest.name} takes {', '.join(names)}; data has no {', '.join(missing)}")
+    arrays = {spec: np.asarray(given[spec.name]) for spec in manifest.inputs}
+    return {
+        spec.name: to_bundle(spec, model_inputs(array, spec.preprocessing) if spec.preprocessing else array)
+        for spec, array in arrays.items()
+    }
+
+
+def _metric(metric: str | Metric | None, manifest: Manifest) -> Metric:
+    if isinstance(metric, Metric):
+        return metric
+    if metric is not None:
+        return find_metric(metric)
+    if manifest.task is None:
+        raise BadInputError(f"{manifest.name} does not say what it was taught: evaluate(…, metric=…)")
+    return find_task(manifest.task.name, manifest.task.options).metric

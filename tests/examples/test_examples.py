@@ -1,0 +1,48 @@
+"""The examples, a few steps of each: they end with a bundle that is proven on this machine, and stay short."""
+
+import importlib.util
+import io
+import tokenize
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+
+from edgekd.bundle import load_bundle
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+FEW = {"own_loop": {"steps": 40}, "three_inputs": {"epochs": 1, "count": 512}}
+LINES = 40
+
+
+def lines_of_code(source: str) -> int:
+    """How many lines hold more than blanks, comments and texts that stand alone."""
+    idle = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+    rows, alone = set(), True
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.STRING and alone:
+            continue
+        alone = token.type in {tokenize.NEWLINE, tokenize.NL, tokenize.INDENT, tokenize.DEDENT}
+        if token.type not in idle:
+            rows.update(range(token.start[0], token.end[0] + 1))
+    return len(rows)
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_it_ends_with_a_proven_bundle_better_than_chance(name, tmp_path):
+    torch.set_num_threads(1)
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # written, but not proven, or not in int8
+        accuracy = example.main(out=str(tmp_path), **FEW[name])
+    (bundle,) = tmp_path.iterdir()
+    assert load_bundle(bundle).precision == "int8"
+    assert accuracy > 0.3  # chance is 1/8 and 1/4
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_it_is_short(name):
+    assert lines_of_code((EXAMPLES / f"{name}.py").read_text(encoding="utf-8")) <= LINES
