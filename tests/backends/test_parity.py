@@ -202,3 +202,76 @@ def test_an_output_that_classifies_nothing_is_judged_by_its_signal() -> None:
     assert row(output, reference, {"max_steps": 99.0, "agreement": 0.99}).ok
     result = row(output, reference, {"max_steps": 99.0})
     assert result.reason == "SQNR is 20.0 dB, 30 required"
+
+
+SIGNS = np.tile([10.0, -10.0], (10, 5)) * np.array([1, -1] * 5)[:, None]  # 100 values of ±10, and each column moves
+
+
+@pytest.mark.parametrize(("off", "ok"), [(10, True), (11, False)])
+def test_30_db_are_a_thousandth_of_the_energy(off: int, ok: bool) -> None:
+    output = SIGNS.copy()
+    output.flat[:off] += 1
+    result = row(output, SIGNS, {}, step=1.0)
+    assert result.ok is ok
+    assert result.sqnr == pytest.approx(10 * np.log10(10_000 / off))
+    assert ok or result.reason == "SQNR is 29.6 dB, 30 required"
+
+
+@pytest.mark.parametrize(("off", "counts"), [(25, True), (26, False)])
+def test_a_reference_20_db_from_the_float_model_counts(off: int, counts: bool) -> None:
+    unquantized = SIGNS.copy()
+    unquantized.flat[:off] += 2  # of an energy of 10,000 at most 100
+    exact = SIGNS.copy()
+    result = row(exact, exact, {}, step=0.5, unquantized=unquantized)
+    assert result.counts is counts
+
+
+def test_a_reference_moves_by_eight_steps_or_a_rare_value_by_sixteen_times_as_many() -> None:
+    for steps, counts in ((8.0, True), (7.9, False)):
+        moving = np.tile([steps, -steps], 50)[:, None]
+        assert row(moving, moving, {}, step=1.0).counts is counts
+    for steps, counts in ((129.0, True), (127.0, False)):
+        rare = np.zeros((2000, 1))
+        rare[7] = steps
+        assert row(rare, rare, {}, step=1.0).counts is counts
+
+
+def test_the_histogram_counts_whole_steps_up_to_sixteen() -> None:
+    output = logits()
+    output.flat[:7] += np.array([0.4, 0.6, 1.4, 15.4, 16.4, 17.0, 400.0], np.float32) * np.float32(STEP)
+    histogram = row(output, logits()).histogram
+    assert histogram is not None
+    assert dict(zip(histogram.steps, histogram.counts, strict=True)) == {0: 5994, 1: 2, 15: 1, 16: 3}
+
+
+def test_a_row_says_nothing_of_what_was_not_judged() -> None:
+    for result in (row(logits()[:, :9], logits()), row(logits() * np.nan, logits())):
+        assert (result.drifts, result.beyond, result.drift, result.step, result.proof) == (
+            False,
+            None,
+            None,
+            None,
+            "steps",
+        )
+        assert result.counts
+
+
+def test_a_drift_is_a_multiple_of_the_references_own_distance() -> None:
+    """Two steps everywhere, where the reference is one step from float: too far, and too far for roundings."""
+    unquantized = logits() + np.float32(STEP)
+    result = row(logits() + 2 * np.float32(STEP), logits(), {"max_steps": 1.0}, unquantized=unquantized)
+    assert result.drift == pytest.approx(2, rel=1e-4)
+    assert (result.ok, result.drifts) == (False, False)
+    assert result.beyond == result.reason == "max is 2.00 steps, 1 allowed"
+    near = row(logits() + 1.5 * np.float32(STEP), logits(), {"max_steps": 1.0}, unquantized=unquantized)
+    assert near.drift == pytest.approx(1.5, rel=1e-4)
+    assert (near.ok, near.drifts) == (False, True)  # 1.6 times as far is what independent roundings explain
+    void = row(logits() * 0.01, logits() * 0.01, {"max_steps": 1.0}, unquantized=unquantized)
+    assert not void.drifts
+
+
+def test_integers_of_a_single_sample_or_that_differ_count() -> None:
+    assert row(np.zeros(1, np.int64), np.zeros(1, np.int64), step=None).ok
+    constant = row(np.zeros((3, 2), np.int64), np.zeros((3, 2), np.int64), step=None)
+    assert (constant.counts, constant.exact) == (False, 1.0)
+    assert row(np.array([1, 1, 2]), np.array([1, 1, 2]), step=None).ok
