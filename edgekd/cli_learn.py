@@ -62,11 +62,11 @@ def run(
     reporter = reporter_for(folder / "events.jsonl", as_json, tensorboard)
     outcome = run_recipe(plan, folder, reporter, fresh=fresh, strict=strict, reuse=reuse or (), any_range=any_range)
     if as_json:
-        show(outcome.run, as_json=True)
+        show(outcome.run.document(), as_json=True)
     else:
         from edgekd.reporting.tables import summary
 
-        show(outcome.run, False, summary, lambda run: last_line.of_run(run, folder / "report.html"))
+        show(outcome.run.document(), False, summary, lambda run: last_line.of_run(run, folder / "report.html"))
     outcome.raise_for_promises()
 
 

@@ -55,6 +55,16 @@ def _entry_points(group: str, path: tuple[str, ...]) -> tuple[tuple[str, str], .
     return tuple((entry.name.replace("_", "-"), entry.value) for entry in entry_points(group=group))
 
 
+def plugin_folders() -> list[Path]:
+    """The folders of the packages that bring anything; nothing is imported."""
+    from importlib.metadata import distributions
+
+    entries = [entry for found in distributions() for entry in found.entry_points]
+    tops = sorted({entry.value.partition(".")[0] for entry in entries if entry.group.startswith("edgekd.")})
+    specs = [importlib.util.find_spec(top) for top in tops]
+    return [Path(spec.origin).parent for spec in specs if spec is not None and spec.origin is not None]
+
+
 def names(package: str) -> list[str]:
     """Names of a package's modules and of what plug-ins bring for it."""
     return list(modules(package))

@@ -13,7 +13,7 @@ import pytest
 from edgekd.backends import find_backend
 from edgekd.devices import open_device, transport_of
 from edgekd.errors import BadInputError
-from edgekd.plugins import modules, names, summaries
+from edgekd.plugins import modules, names, plugin_folders, summaries
 from edgekd.runner_source import runner_source
 from edgekd.runtimes import backend_names
 from edgekd.target import load_target
@@ -174,6 +174,7 @@ def documents(*arguments: Any) -> Any:
 
 def test_what_a_plugin_brings_is_found_by_its_name(toys: Path) -> None:
     assert entry_points(group="edgekd.backends").names == {"toy"}
+    assert plugin_folders() == [toys / "toys"]  # what a finished run is remembered with
     assert "toy" in backend_names()
     assert find_backend("toy").__name__ == "toys.backend.compile"
     assert transport_of("toy:") == "toys.transport"

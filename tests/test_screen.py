@@ -109,6 +109,7 @@ def test_json_keeps_the_text_and_writes_it_in_ascii(capsys):
 
 def test_a_page_shows_them(tmp_path):
     run = {
+        "schema": 2,
         "title": HOSTILE,
         "machine": {HOSTILE: HOSTILE},
         "targets": {HOSTILE: {"backend": HOSTILE, "status": "failed"}},

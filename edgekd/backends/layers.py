@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from edgekd.backends.assemble import write_bundle
 from edgekd.backends.conversion import from_bundle, to_bundle
+from edgekd.backends.layer_proof import Layer, LayerProof
 from edgekd.backends.parity_outputs import Predict
 from edgekd.backends.reference import Reference, output_steps
 from edgekd.distance import steps_apart
 from edgekd.onnx_graph import Graph, inferred, label
 from edgekd.runner.judge import STEP_SLACK, float_step
-from edgekd.schema import Schema
 from edgekd.target import Limits, Target
 
 Array = NDArray[Any]
@@ -31,33 +31,6 @@ ALLOWED_STEPS = 1.0
 SAMPLES, MOST_BYTES, BATCH = 32, 1 << 28, 8
 WATCHED, GIVEN = ".watched", ".given"
 FARTHEST = 1e9  # steps
-
-
-class Layer(Schema):
-    """How far one tensor is from what the reference makes of the same inputs; `exact` is the share that is equal."""
-
-    tensor: str
-    node: str
-    max: float
-    exact: float
-
-    def __str__(self) -> str:
-        return f"{self.tensor}, made by {self.node}, is off by {self.max:.1f} steps in itself"
-
-
-class LayerProof(Schema):
-    """All layers of a network: how many tensors were judged on how many samples, the one furthest off, and whether
-    the build that shows its tensors answers as the deployed one does, bit for bit.
-
-    `fault` is the first layer beyond one step.
-    """
-
-    tensors: int
-    samples: int
-    exact: float
-    worst: Layer
-    same: bool
-    fault: Layer | None = None
 
 
 def prove_layers(

@@ -31,6 +31,7 @@ from edgekd.pipeline.variants import FLOAT, INT8, VariantSelector, float_mismatc
 from edgekd.progress import Reporter
 from edgekd.quantization.qdq import strip_activations
 from edgekd.recipe import Recipe
+from edgekd.reporting.run_record import TargetRecord
 from edgekd.runner_source import parts_of
 from edgekd.runtimes import find_needs, source_of
 from edgekd.target import Target
@@ -85,11 +86,12 @@ class DeployContext:
         return onnx.load(self.graphs[graph])
 
 
-def deploy(context: DeployContext, target: Target, references: Mapping[str, float], timed: bool) -> dict[str, Any]:
-    """One target's entry of run.json; `references` are the reference's metrics by graph, for what is not executed.
+def deploy(context: DeployContext, target: Target, references: Mapping[str, float], timed: bool) -> TargetRecord:
+    """Return one target's record; `references` are the reference's metrics by graph, for what is not executed."""
+    return TargetRecord.parse(_deployed(context, target, references, timed), target.name)
 
-    What is said besides is for the run alone: a device was `lost`, the same command would try `again`.
-    """
+
+def _deployed(context: DeployContext, target: Target, references: Mapping[str, float], timed: bool) -> dict[str, Any]:
     uri = context.recipe.devices.get(target.name)
     entry: dict[str, Any] = {"backend": target.backend, "scheme": target.scheme, "device": uri, "status": "unverified"}
     try:

@@ -4,7 +4,6 @@ import hashlib
 import sys
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from edgekd.errors import BadInputError
 from edgekd.files import read_sealed, sha256, write_sealed
@@ -12,10 +11,11 @@ from edgekd.package_data import EXPORT
 from edgekd.pipeline.origin import versions
 from edgekd.pipeline.plan import load_data
 from edgekd.pipeline.record import Basis
+from edgekd.plugins import plugin_folders
 from edgekd.progress import Reporter
-from edgekd.reading import read_json
 from edgekd.recipe import Recipe
 from edgekd.reporting import REPORT, RUN
+from edgekd.reporting.run_record import RunRecord, read_run
 from edgekd.schema import Schema
 from edgekd.target import Target
 
@@ -58,8 +58,8 @@ def remember(recipe: Recipe, targets: list[Target], data: str, folder: Path) -> 
 
 def recall(
     recipe: Recipe, targets: list[Target], folder: Path, reporter: Reporter, any_range: bool
-) -> dict[str, Any] | None:
-    """Return `run.json`, its stages cached; None if a file of the run, or anything that went into it, has changed."""
+) -> RunRecord | None:
+    """Return the run's record, its stages cached; None if a file of it, or anything that went into it, has changed."""
     try:
         document = read_sealed(folder / FINISHED)
         known = Finished.parse(document, FINISHED) if document else None
@@ -70,8 +70,10 @@ def recall(
     data = load_data(recipe, any_range, reporter)
     if known.data != data.digest():
         return None
-    run: dict[str, Any] = read_json(folder / RUN)
-    return run | {"stages": [stage | {"state": "cached"} for stage in run["stages"]]}
+    run = read_run(folder / RUN)
+    return run.model_copy(
+        update={"stages": tuple(stage.model_copy(update={"state": "cached"}) for stage in run.stages)}
+    )
 
 
 def own_folders(folder: Path) -> list[Path]:
@@ -95,7 +97,7 @@ def _basis(recipe: Recipe, targets: list[Target]) -> Basis:
     }
     return Basis(
         inputs=asked | {"checkpoints": checkpoints},
-        sources={"edgekd": _digest(_PACKAGE), "export": _digest(EXPORT)},
+        sources={str(folder.name): _digest(folder) for folder in (_PACKAGE, EXPORT, *plugin_folders())},
         versions=versions() | {"installed": _installed()},
     )
 

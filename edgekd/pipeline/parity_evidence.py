@@ -8,7 +8,8 @@ import onnx
 from numpy.typing import NDArray
 
 from edgekd.backends.conversion import from_bundle, to_bundle
-from edgekd.backends.layers import LayerProof, prove_layers
+from edgekd.backends.layer_proof import LayerProof
+from edgekd.backends.layers import prove_layers
 from edgekd.backends.parity import Parity
 from edgekd.backends.parity_outputs import prove
 from edgekd.bundle import Preprocessing, load_bundle

@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from edgekd.errors import BadInputError, DeviceError, MissingExtraError, NotProvenError, PromiseBrokenError
 from edgekd.files import needs_room
@@ -16,6 +15,7 @@ from edgekd.pipeline.plan import load_targets
 from edgekd.pipeline.stages import Stages
 from edgekd.progress import SILENT, Reporter
 from edgekd.recipe import Recipe
+from edgekd.reporting.run_record import RunRecord
 
 UNPROVEN = ("unverified", "skipped")
 LOCK = ".lock"
@@ -29,7 +29,7 @@ class Outcome:
     `unproven` are the targets that nothing could prove although the recipe names a device for them.
     """
 
-    run: dict[str, Any]
+    run: RunRecord
     broken: tuple[str, ...]
     lost: tuple[str, ...]
     unproven: tuple[str, ...]
@@ -81,12 +81,12 @@ def run_recipe(
     return _outcome(run, strict, lost)
 
 
-def _outcome(run: dict[str, Any], strict: bool, lost: Collection[str] = ()) -> Outcome:
-    reasons = {name: f"{name}: {entry.get('reason')}" for name, entry in run["targets"].items()}
+def _outcome(run: RunRecord, strict: bool, lost: Collection[str] = ()) -> Outcome:
+    reasons = {name: f"{name}: {entry.reason}" for name, entry in run.targets.items()}
     bad = {"failed", "fallback", *(UNPROVEN if strict else ())}
-    broken = [reasons[name] for name, entry in run["targets"].items() if entry["status"] in bad and name not in lost]
-    asked = {name: entry for name, entry in run["targets"].items() if entry["device"] is not None}
-    unproven = [reasons[name] for name, entry in asked.items() if entry["status"] in UNPROVEN]
+    broken = [reasons[name] for name, entry in run.targets.items() if entry.status in bad and name not in lost]
+    asked = {name: entry for name, entry in run.targets.items() if entry.device is not None}
+    unproven = [reasons[name] for name, entry in asked.items() if entry.status in UNPROVEN]
     return Outcome(run, tuple(broken), tuple(reasons[name] for name in sorted(lost)), tuple(unproven))
 
 

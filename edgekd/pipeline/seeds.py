@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -30,13 +29,14 @@ from edgekd.quantization.scheme import schemes_of
 from edgekd.recipe import Recipe
 from edgekd.reporting import RUN
 from edgekd.reporting.html import write_report
+from edgekd.reporting.run_record import RunRecord
 from edgekd.target import Target
 from edgekd.training.state_dicts import read_state_dicts
 
 
 def run_seeds(
     recipe: Recipe, targets: list[Target], stages: Stages, reporter: Reporter, any_range: bool
-) -> tuple[dict[str, Any], set[str]]:
+) -> tuple[RunRecord, set[str]]:
     """Run what of a recipe is not remembered; return `run.json` and the targets whose devices were lost."""
     torch.set_num_threads(recipe.threads)
     _read_checkpoints(recipe)
@@ -50,7 +50,7 @@ def run_seeds(
             own = _stages_of(seed, recipe, stages)
             results.append(_run_seed(recipe, data, targets, teachers, seed, own, reporter))
     run = stages.group.run_on_main(lambda: _record(recipe, data, targets, teachers, results, stages))
-    return run, {name for result in results for name, entry in result.targets.items() if entry.get("lost")}
+    return run, {name for result in results for name, entry in result.targets.items() if entry.lost}
 
 
 def _read_checkpoints(recipe: Recipe) -> None:
@@ -67,16 +67,16 @@ def _record(
     teachers: list[Learned],
     results: list[SeedResult],
     stages: Stages,
-) -> dict[str, Any]:
+) -> RunRecord:
     """Write `run.json` and the report; remember the run, if the same command would neither do nor say more."""
     with closing(open_device("local:")) as host:
         machine = machine_facts(host).model_dump(mode="json")
     methods, records = with_parameters(recipe.distillation), [teacher.record for teacher in teachers]
     run = summarise(recipe, data, methods, records, results, machine, stages.log)
-    write_json(stages.folder / RUN, run)
+    write_json(stages.folder / RUN, run.document())
     write_report(stages.folder)
     doubted = any(is_doubtful(teacher.record["test"], data, data.test) for teacher in teachers)
-    again = any(entry.get("again") for result in results for entry in result.targets.values())
+    again = any(entry.again for result in results for entry in result.targets.values())
     reused = any(stage["state"] == "reused" for stage in stages.log)
     if not (doubted or again or reused):
         remember(recipe, targets, data.digest(), stages.folder)

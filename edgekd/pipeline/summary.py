@@ -9,8 +9,8 @@ from edgekd.files import digest
 from edgekd.pipeline.origin import origin, versions
 from edgekd.pipeline.tax import Scored, distillation, may_be_chance, over_seeds
 from edgekd.recipe import Recipe
+from edgekd.reporting.run_record import RunRecord, Scores, TargetRecord
 
-SCHEMA = 2
 Record = Mapping[str, Any]  # what a stage recorded of a network
 FLOAT_GRAPH = "onnx/float.onnx"
 _WORSE = {"failed": 3, "fallback": 2, "unverified": 1, "skipped": 1}
@@ -25,7 +25,7 @@ class SeedResult:
     student: dict[str, Any]
     graph: dict[str, Any]
     quantized: dict[str, dict[str, Any]]
-    targets: dict[str, dict[str, Any]]
+    targets: dict[str, TargetRecord]
 
 
 def summarise(
@@ -36,15 +36,14 @@ def summarise(
     seeds: Sequence[SeedResult],
     machine: Any,
     stages: list[dict[str, Any]],
-) -> dict[str, Any]:
-    """The document of run.json, schema 2; metrics are {mean, std, seeds}, std null for one seed.
+) -> RunRecord:
+    """Return what a run found, over its seeds.
 
     `methods` are the recipe's, with every parameter; `teachers` what each of the recipe's teachers recorded.
     """
     learned = bought(data, teachers[0], [result.scratch for result in seeds], [result.student for result in seeds])
     learned["distillation"] |= {"methods": list(methods)} | recipe.model_dump(mode="json", include={"cross_entropy"})
     document: dict[str, Any] = {
-        "schema": SCHEMA,
         "name": recipe.name,
         "title": recipe.title or recipe.name,
         "machine": machine,
@@ -68,10 +67,10 @@ def summarise(
             }
             for scheme, record in seeds[0].quantized.items()
         },
-        "targets": {name: target_over(name, seeds) for name in seeds[0].targets},
+        "targets": {name: target_over(name, seeds).document() for name in seeds[0].targets},
         "stages": stages,
     }  # fmt: skip
-    return document | ({"teachers": _teachers(recipe, teachers)} if len(teachers) > 1 else {})
+    return RunRecord.of(document | ({"teachers": _teachers(recipe, teachers)} if len(teachers) > 1 else {}))
 
 
 def bought(data: Dataset, teacher: Record, scratch: Sequence[Record], student: Sequence[Record]) -> dict[str, Any]:
@@ -129,22 +128,26 @@ def _float(seeds: Sequence[SeedResult]) -> dict[str, Any]:
     }
 
 
-def target_over(name: str, seeds: Sequence[SeedResult]) -> dict[str, Any]:
-    """The first seed's entry, with metrics over all seeds; the worst status of any seed is the target's."""
+def target_over(name: str, seeds: Sequence[SeedResult]) -> TargetRecord:
+    """The first seed's record, with metrics over all seeds; the worst status of any seed is the target's."""
     entries = [result.targets[name] for result in seeds]
-    failed = max(seeds, key=lambda result: _WORSE.get(result.targets[name]["status"], 0))  # of equals the first
+    failed = max(seeds, key=lambda result: _WORSE.get(result.targets[name].status, 0))  # of equals the first
     entry = failed.targets[name]
-    merged = {key: value for key, value in entry.items() if key not in ("metric", "variants", "lost", "again")}
+    merged = {key: value for key, value in entry.document().items() if key not in ("metric", "variants")}
     if failed is not seeds[0]:
-        merged["reason"] = f"seed {failed.seed}: {entry.get('reason')}"
-    if any("metric" not in other for other in entries):
-        return merged
-    merged["metric"] = over_seeds([other["metric"] for other in entries])
-    merged["variants"] = {
-        label: row | {"metric": over_seeds([list(other["variants"].values())[place]["metric"] for other in entries])}
-        for place, (label, row) in enumerate(entry["variants"].items())  # only a timed seed knows what `default` means
-    }
-    return merged
+        merged["reason"] = f"seed {failed.seed}: {entry.reason}"
+    if all(other.metric is not None for other in entries):
+        merged["metric"] = _over_seeds([other.metric for other in entries])
+        columns = zip(*(other.variants.values() for other in entries), strict=True)
+        merged["variants"] = {  # by the place: only a timed seed knows what `default` means
+            label: entry.variants[label].document() | {"metric": _over_seeds([row.metric for row in rows])}
+            for label, rows in zip(entry.variants, columns, strict=True)
+        }
+    return TargetRecord.parse(merged, name)
+
+
+def _over_seeds(metrics: Sequence[Scores | float | None]) -> dict[str, Any]:
+    return over_seeds([metric for metric in metrics if isinstance(metric, float)])
 
 
 def recipe_digest(recipe: Recipe) -> str:

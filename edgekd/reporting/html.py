@@ -11,8 +11,9 @@ from markupsafe import Markup
 
 from edgekd.errors import BadInputError
 from edgekd.files import write_bytes
-from edgekd.reading import read_json, reading
+from edgekd.reading import reading
 from edgekd.reporting import REPORT, RUN, tables, teaching, verdict, words
+from edgekd.reporting.run_record import read_run
 from edgekd.reporting.words import Run
 from edgekd.screen import visible_document
 
@@ -27,7 +28,7 @@ def write_report(folder: Path) -> Path:
     if not (folder / RUN).exists():
         raise BadInputError(f"{folder}: no {RUN}: not a finished run", hint="edgekd run RECIPE")
     with reading(folder / RUN, "the record of a finished run"):
-        page = render(read_json(folder / RUN), folder).encode()
+        page = render(read_run(folder / RUN).document(), folder).encode()
     write_bytes(folder / REPORT, page)
     return folder / REPORT
 

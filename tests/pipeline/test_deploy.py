@@ -47,10 +47,11 @@ def test_a_variant_that_answers_nan_for_one_sample_is_broken(tmp_path: Path) -> 
         recipe(f"local:?python={astray}"), data, Stages(tmp_path / "run", SILENT), SILENT, paths, {}
     )
     found = deploy(context, TARGET, {"float": 1.0, TARGET.scheme: 0.95}, timed=False)
-    assert found["status"] == "ok", found["reason"]
-    assert found["variants"]["float"]["broken"] == "its output is not finite"
-    assert found["variants"]["int8"]["broken"] is None
-    assert 0 <= found["variants"]["float"]["metric"] <= 1
+    assert found.status == "ok", found.reason
+    assert found.variants["float"].broken == "its output is not finite"
+    assert found.variants["int8"].broken is None
+    assert isinstance(found.variants["float"].metric, float)
+    assert 0 <= found.variants["float"].metric <= 1
 
 
 def recipe(device: str) -> Recipe:

@@ -16,6 +16,7 @@ from edgekd.pipeline.plan import load_targets
 from edgekd.pipeline.run import alone
 from edgekd.progress import SILENT
 from edgekd.recipe import load_recipe
+from edgekd.reporting.run_record import RunRecord
 from tests.small_run import arrays, complaint, edgekd
 
 SPY = """
@@ -29,7 +30,8 @@ finally:
 
 
 def cached(small_run):
-    return small_run.printed | {"stages": [stage | {"state": "cached"} for stage in small_run.printed["stages"]]}
+    stages = [stage | {"state": "cached"} for stage in small_run.printed["stages"]]
+    return RunRecord.parse(small_run.printed | {"stages": stages}, "what was printed")
 
 
 @pytest.fixture
@@ -53,7 +55,7 @@ def test_nothing_is_done_again_and_nothing_imported_for_it(small_run, folder):
     again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     assert again.stderr.splitlines() == ["[]"]
-    assert json.loads(again.stdout) == cached(small_run)
+    assert json.loads(again.stdout) == cached(small_run).document()
     assert content(folder) == before
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from edgekd.errors import BadInputError
 from edgekd.reporting.html import render, write_report
+from edgekd.reporting.run_record import read_run
 from tests.properties import few
 
 SECTIONS = [
@@ -192,9 +193,22 @@ def test_any_run_can_be_shown(tmp_path: Path, run: dict[str, Any]) -> None:
 def test_a_run_folder_gets_its_report_and_another_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match=r"no run\.json: not a finished run"):
         write_report(tmp_path)
-    for content in ("{", '{"targets": 3}'):
+    for content, message in {
+        "{": r"run\.json: not valid JSON: ",
+        '{"schema": 2, "targets": 3}': r"run\.json: targets: ",
+        '{"schema": 2, "titel": "x"}': r"run\.json: unknown key 'titel'; did you mean 'title'",
+        '{"title": "Mine"}': r"run\.json: no record of a finished run, and this edgekd reads schema 2: make it again",
+        '{"schema": 1, "title": "Mine", "state": 3}': r"run\.json: of schema 1, and this edgekd reads schema 2",
+        '{"schema": 3, "title": "Mine"}': r"run\.json: of schema 3, and this edgekd reads schema 2",
+        "[]": r"run\.json: no record of a finished run",
+    }.items():
         (tmp_path / "run.json").write_text(content)
-        with pytest.raises(BadInputError, match=r"run\.json: not (valid JSON|the record of a finished run): "):
+        with pytest.raises(BadInputError, match=message):
             write_report(tmp_path)
-    (tmp_path / "run.json").write_text('{"title": "Mine"}')
+    (tmp_path / "run.json").write_text('{"schema": 2, "title": "Mine"}')
     assert "Mine" in write_report(tmp_path).read_text(encoding="utf-8")
+
+
+def test_the_record_of_a_run_is_what_was_written(sample_run: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(json.dumps(sample_run))
+    assert read_run(tmp_path / "run.json").document() == sample_run
