@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from edgekd import user_code
 from edgekd.pipeline.starter import tasks
 from edgekd.recipe import load_recipe
 from tests.pty_run import in_terminal
@@ -14,6 +15,13 @@ QUICK = (
     *("--set", "quantization.epochs=0", "--set", "teacher.training.epochs=2", "--set", "student.training.epochs=2"),
     *("--set", "benchmark.replicates=2", "--set", "benchmark.seconds=0.01", "--set", "benchmark.count=5"),
 )
+
+
+@pytest.fixture(autouse=True)
+def forgotten(monkeypatch):
+    """Of the folders that recipes were read from, none is searched by other tests."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(user_code, "_folders", [])
 
 
 def written(folder, *options):
