@@ -13,7 +13,8 @@ from edgekd.screen import visible
 
 _LONGEST_KEY = 30  # beside values; a longer one stands above its own
 Cell = Text | str | tuple[str, str]  # a tuple: words and their style
-_GAP, _INDENT, _NARROWEST = 2, 2, 24  # blanks between columns, blanks before what belongs to a line, of wrapped text
+_GAP, _INDENT = 2, 2  # blanks between columns, blanks before what belongs to a line
+_NARROWEST = 18  # of wrapped text
 
 
 @dataclass(frozen=True)
