@@ -221,7 +221,7 @@ def test_a_run_says_what_it_found(small_run, tmp_path):
     folder = shutil.copytree(small_run.folder, tmp_path / "run")
     shown = finish(start("run", small_run.recipe, "--out", folder, env={"COLUMNS": "120"}))
     assert shown.returncode == 0, shown.stderr
-    for words in ("teacher", "student, taught", "int8-symmetric", *EXECUTED, "jetson-orin-nano", "report"):
+    for words in ("teacher", "distilled student", "int8-symmetric", *EXECUTED, "jetson-orin-nano", "report"):
         assert words in shown.stdout
     assert shown.stdout.splitlines()[-1] == f"3 proven, 1 not executed; report: {folder / 'report.html'}"
 

@@ -28,7 +28,14 @@ def test_it_runs_and_says_what_it_bought(tmp_path):
         [sys.executable, "script.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr
-    for words in ("teacher", "student, alone", "student, taught", "Distillation tax", "Gap recovered", "Agreement"):
+    for words in (
+        "teacher",
+        "scratch student",
+        "distilled student",
+        "Distillation tax",
+        "Gap recovered",
+        "Agreement",
+    ):
         assert words in done.stdout
     assert float(done.stdout.splitlines()[-1].removesuffix(" ms")) > 0
     assert (tmp_path / "bundles" / "student-x86-onnxruntime" / "manifest.json").is_file()

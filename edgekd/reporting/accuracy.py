@@ -10,7 +10,7 @@ from edgekd.metrics import Scale
 from edgekd.reporting.svg import ACCENT, INK, MUTED, PAPER, Plot, bare, plot
 from edgekd.reporting.words import Run, change, mean, metric_name, scale_of, spread, worth
 
-TEACHER, ALONE, TAUGHT = "Teacher", "Student, alone", "Student, taught"
+TEACHER, ALONE, TAUGHT = "Teacher", "Scratch student", "Distilled student"
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def waterfall(run: Run) -> Plot | None:
     return plot(
         "waterfall",
         lambda figure, narrow: _paint(figure, course, run, narrow),
-        (0.55 + 0.34 * len(course), 0.55 + 0.5 * len(course)),
+        (0.55 + 0.34 * len(course), 0.55 + 0.6 * len(course)),
         f"Test {metric_name(run)} from teacher to each target. {words}.",
         takeaway(course, run),
     )
@@ -69,13 +69,15 @@ def takeaway(course: list[Step], run: Run) -> str:
     told, scale = [], scale_of(run)
     if TEACHER in found and ALONE in found and TAUGHT in found:
         alone, taught = found[ALONE].change, found[TAUGHT].change
-        verb = "wins back" if scale.gain(taught, 0) >= 0 else "costs another"
+        verb = "recovers" if scale.gain(taught, 0) >= 0 else "costs another"
         apart = f"{_plain(run, alone)} {'below' if alone < 0 else 'above'}"
-        told.append(f"Trained alone, the student is {apart} its teacher; teaching {verb} {_plain(run, taught)}.")
+        told.append(
+            f"Trained from scratch, the student is {apart} its teacher; distillation {verb} {_plain(run, taught)}."
+        )
     if TAUGHT in found and late:
         worst = min(scale.gain(step.value, found[TAUGHT].value) for step in late)
         lost = f"at most {_plain(run, worst)} are lost" if worst < 0 else "nothing is lost"
-        told.append(f"From there to the chip {lost}.")
+        told.append(f"From distilled to the chip {lost}.")
     return " ".join(told) or f"The last step reaches {worth(run, course[-1].value)}."
 
 
@@ -108,7 +110,7 @@ def _paint(figure: Figure, course: list[Step], run: Run, narrow: bool) -> None:
         _write(axes, row, step, scale)
         if narrow:  # labels above their bars leave the width to the plot
             place = axes.get_yaxis_transform()
-            axes.annotate(step.label, (0, row), (0, 7), xycoords=place, textcoords="offset points")
+            axes.annotate(step.label, (0, row), (0, 10), xycoords=place, textcoords="offset points")
 
 
 def _paint_change(axes: Axes, row: int, step: Step, reference: int, scale: Scale) -> None:

@@ -1,6 +1,7 @@
 """How far each backend's outputs are from the reference, in steps."""
 
 import math
+import re
 from collections import Counter
 from itertools import pairwise
 from typing import Any
@@ -12,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from edgekd.reporting.svg import ACCENT, INK, MUTED, Plot, bare, plot
 from edgekd.reporting.words import Run, percent
 
+_TITLE = 76  # characters of all titles side by side
 _BLANK = dict.fromkeys(("output", "batch", "n", "max", "p999", "exact", "agreement"))
 
 
@@ -68,10 +70,20 @@ def _paint(figure: Figure, counts: dict[str, Counter[float]], columns: int) -> N
     panels = figure.subplots(lines, columns, squeeze=False, sharey=True).ravel()
     for axes, (name, steps) in zip(panels, counts.items(), strict=False):
         _panel(axes, steps)
-        axes.set_title(name)
+        axes.set_title(_broken(name, _TITLE // columns))
     for axes in panels[len(counts) :]:
         axes.set_visible(False)
     figure.supxlabel("steps from the reference", color=MUTED, fontsize=9.5)
+
+
+def _broken(name: str, width: int) -> str:
+    """A name in lines of at most `width` characters, where its hyphens allow that."""
+    lines = [""]
+    for part in re.findall(r"[^-]*-|[^-]+$", name):
+        if lines[-1] and len(lines[-1]) + len(part) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
 
 
 def _panel(axes: Axes, steps: Counter[float]) -> None:

@@ -38,12 +38,12 @@ def models(run: Run) -> list[dict[str, Any]]:
     """
     entries = {
         "teacher": run.get("teacher"),
-        "student, alone": run.get("student_scratch"),
-        "student, taught": run.get("student"),
+        "scratch student": run.get("student_scratch"),
+        "distilled student": run.get("student"),
         **(run.get("quantized") or {}),
     }
     bought, others = run.get("distillation") or {}, [scale.name for scale in other_scales(run)]
-    spoken = {"teacher": "teacher", "student, alone": "scratch", "student, taught": "student"}
+    spoken = {"teacher": "teacher", "scratch student": "scratch", "distilled student": "student"}
     teacher = run.get("teacher") or {}
     return [
         _model(name, entry, teacher if entry is not teacher else {})
@@ -116,8 +116,8 @@ def _doubtful(run: Run) -> list[Fact]:
     if ratio is not None and ratio > 1:
         told.append(Fact("Doubtful", f"{ratio:.1f} ×", "the student is larger than its teacher"))
     if taught is not None and alone is not None and (lost := scale_of(run).gain(alone, taught)) > 0:
-        words = "teaching cost points" if scale_of(run).unit == "%" else "teaching made it worse"
-        told.append(Fact("Doubtful", cost(run, lost), f"{words}: the student is better alone"))
+        words = "distillation cost points" if scale_of(run).unit == "%" else "distillation made it worse"
+        told.append(Fact("Doubtful", cost(run, lost), f"{words}: the student is better from scratch"))
     return told
 
 
@@ -133,7 +133,7 @@ def _bought(run: Run) -> list[Fact]:
             )
         )
         value = _with(gap(run), found.get("gap_recovered_std"), digits=0)
-        told.append(Fact("Gap recovered", value, "of the distance from training alone to the teacher"))
+        told.append(Fact("Gap recovered", value, "of the gap between training from scratch and the teacher"))
     if found.get("agreement") is not None:
         answers = "of test answers are the teacher’s"
         note = (
@@ -148,8 +148,8 @@ def _taught(run: Run) -> list[Fact]:
     found = run.get("distillation") or {}
     methods, labels = [_method(entry) for entry in found.get("methods") or ()], found.get("cross_entropy")
     if labels:
-        methods.append(f"labels × {_value(labels)}")
-    told = [Fact("Taught by", listed(methods), "each with its weight in the loss")] if methods else []
+        methods.append(f"cross-entropy × {_value(labels)}")
+    told = [Fact("Methods", listed(methods), "each with its weight in the loss")] if methods else []
     teachers = [
         f"{teacher.get('name')} ({worth(run, mean(teacher.get('metric')))})" for teacher in run.get("teachers") or ()
     ]
@@ -162,7 +162,7 @@ def _exported(run: Run) -> list[Fact]:
     if value is None:
         return []
     note = f"{change(run, graph.get('difference'))} against the network that was trained"
-    return [Fact("Float graph, by the reference", worth(run, value), note)]
+    return [Fact("Float ONNX, in the reference", worth(run, value), note)]
 
 
 def _method(entry: Run) -> str:

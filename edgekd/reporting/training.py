@@ -13,8 +13,8 @@ from edgekd.reporting.words import Run, listed, metric_name, scale_of, worth
 
 History = list[dict[str, Any]]
 
-_LABELS = {"teacher": "Teacher", "scratch": "Student, alone", "student": "Student, taught"}
-_SPOKEN = {"teacher": "the teacher", "scratch": "the student alone", "student": "the taught student"}
+_LABELS = {"teacher": "Teacher", "scratch": "Scratch student", "student": "Distilled student"}
+_SPOKEN = {"teacher": "the teacher", "scratch": "the scratch student", "student": "the distilled student"}
 _LINES = {"teacher": (INK, "-"), "scratch": (MUTED, "--"), "student": (ACCENT, "-")}
 _FINE_TUNING = (":", "-.")
 

@@ -73,9 +73,9 @@ def summary(run: Run) -> str:
     classes = data.get("classes", ())
     amount = len(classes) if isinstance(classes, list | tuple) else classes
     kinds = f" in {amount} classes" if amount else ""
-    told = f"Taught on {data.get('train', 0):,} samples of {data.get('name', 'data')}{kinds}"
+    told = f"Trained on {data.get('train', 0):,} samples of {data.get('name', 'data')}{kinds}"
     chance = f", {len(seeds)} seeds" if len(seeds) > 1 else ", one seed"
-    return f"{told}, tested on {data.get('test', 0):,} that no choice has seen{chance}."
+    return f"{told}, tested on {data.get('test', 0):,} held-out samples{chance}."
 
 
 def tiles(run: Run) -> list[Tile]:
@@ -127,9 +127,7 @@ def _parity(run: Run) -> Iterator[Promise]:
     executed = [name for name, target in targets.items() if target.get("status") in EXECUTED]
     failed = [name for name in executed if targets[name]["status"] != "ok"]
     if executed and not failed:
-        yield Promise(
-            "held", f"What was trained is what was deployed: every executed target passed ({listed(executed)})."
-        )
+        yield Promise("held", f"Parity: every executed target matches the reference ({listed(executed)}).")
     for name in failed:
         yield Promise("broken", f"{name} failed: {targets[name].get('reason') or 'no reason given'}.")
 
@@ -139,7 +137,7 @@ def _distillation(run: Run) -> Iterator[Promise]:
     taught = mean((run.get("student") or {}).get("metric"))
     if alone is None or taught is None:
         return
-    told = f"Teaching against training alone: {change(run, taught - alone)}."
+    told = f"Distillation against training from scratch: {change(run, taught - alone)}."
     gains = [one - other for one, other in zip(_seeds(run, "student"), _seeds(run, "student_scratch"), strict=False)]
     if len(gains) < 2:
         yield Promise("open", f"{told} One seed: chance is not ruled out.")

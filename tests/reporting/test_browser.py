@@ -4,11 +4,13 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from edgekd.reporting.html import render
 from tests.missing import miss
 
 pytestmark = pytest.mark.browser
@@ -43,7 +45,7 @@ const {scrollWidth, clientWidth} = document.documentElement;
 parent.postMessage(`${scrollWidth} of ${clientWidth}, ${visible.length} plots`, "*");
 </script></body>"""
 FRAME = """<!doctype html><script>addEventListener("message", (told) => { document.title = told.data; });</script>
-<iframe src="measured.html" style="width:390px;height:2000px;border:0"></iframe>"""
+<iframe src="measured.html" style="width:WIDTHpx;height:2000px;border:0"></iframe>"""
 
 
 @pytest.fixture(scope="module")
@@ -94,10 +96,15 @@ def test_the_page_is_not_blank_and_follows_the_theme(chromium: str, report: Path
     assert all(part.any() for part in np.array_split(inked, 4))
 
 
-def test_a_phone_needs_no_sideways_scrolling(chromium: str, report: Path) -> None:
-    text = POLICY.sub("", report.read_text(encoding="utf-8")).replace("</body>", MEASURE)
+@pytest.mark.parametrize("width", [390, 800, 1280])
+def test_no_width_needs_sideways_scrolling(
+    chromium: str, report: Path, tmp_path: Path, run: dict[str, Any], width: int
+) -> None:
+    """Not with the longest name of a built-in target either."""
+    run["targets"]["raspberry-pi-5-onnxruntime"] = run["targets"].pop("x86-onnxruntime")
+    text = POLICY.sub("", render(run, tmp_path)).replace("</body>", MEASURE)
     report.with_name("measured.html").write_text(text, encoding="utf-8")
     frame = report.with_name("phone.html")  # a window may not be as narrow as a phone, a frame may
-    frame.write_text(FRAME, encoding="utf-8")
-    dom, _ = browse(chromium, frame, "--dump-dom")
-    assert "<title>390 of 390, 4 plots</title>" in dom
+    frame.write_text(FRAME.replace("WIDTH", str(width)), encoding="utf-8")
+    dom, _ = browse(chromium, frame, "--dump-dom", "--window-size=1400,2100")
+    assert re.search(rf"<title>{width} of {width}, \d plots</title>", dom)

@@ -81,7 +81,7 @@ def test_what_to_ship_is_marked_and_has_a_line_of_its_own(run: dict[str, Any]) -
 
 
 def test_models_are_told_with_their_spread(run: dict[str, Any]) -> None:
-    assert [row["name"] for row in models(run)][:3] == ["teacher", "student, alone", "student, taught"]
+    assert [row["name"] for row in models(run)][:3] == ["teacher", "scratch student", "distilled student"]
     text = printed(learn_table(run))
     assert "90.8 % ± 0.1" in text
     assert "272 k" in text

@@ -22,8 +22,8 @@ def test_what_teaching_bought_has_its_deviation_over_seeds(run: dict[str, Any]) 
 
 def test_every_loss_is_told_with_its_weight(run: dict[str, Any]) -> None:
     assert (
-        told(run)["Taught by"][0]
-        == "kd × 0.9 (temperature 4), hint × 1 → 0 (layers stages.2 → stages.2) and labels × 0.1"
+        told(run)["Methods"][0]
+        == "kd × 0.9 (temperature 4), hint × 1 → 0 (layers stages.2 → stages.2) and cross-entropy × 0.1"
     )
 
 
@@ -34,7 +34,7 @@ def test_several_teachers_are_listed(run: dict[str, Any]) -> None:
 
 
 def test_the_exported_graph_is_held_against_the_network(run: dict[str, Any]) -> None:
-    assert told(run)["Float graph, by the reference"] == (
+    assert told(run)["Float ONNX, in the reference"] == (
         "89.0 %",
         "±0.0 points against the network that was trained",
     )
@@ -49,7 +49,7 @@ def test_what_is_doubtful_is_said_first(run: dict[str, Any]) -> None:
     assert [fact.value.replace("\u00a0", " ") for fact in found] == ["11.0 %", "1.5 ×", "1.2 points"]
     assert "the teacher's accuracy, 11.0 %, may be chance, which gets 10.0 %" in found[0].note
     printed = text(learned(run), width=200)
-    for words in ("classes in another order", "larger than its teacher", "teaching cost points"):
+    for words in ("classes in another order", "larger than its teacher", "distillation cost points"):
         assert words in printed
 
 
@@ -61,8 +61,8 @@ def test_agreement_of_embeddings_is_one_of_ranks(run: dict[str, Any]) -> None:
 def test_models_are_compared_with_their_teacher(run: dict[str, Any]) -> None:
     rows = {row["name"]: row for row in models(run)}
     assert rows["teacher"]["parameters_ratio"] is None
-    assert rows["student, taught"]["parameters_ratio"] == pytest.approx(272_186 / 77_850)
-    assert rows["student, alone"]["calibration_error"] == 0.052
+    assert rows["distilled student"]["parameters_ratio"] == pytest.approx(272_186 / 77_850)
+    assert rows["scratch student"]["calibration_error"] == 0.052
     assert rows["int8-symmetric"]["calibration_error"] is None
     printed = text(learned(run), width=80).replace("\u00a0", " ")
     for part in ("77.8 k ÷ 3.5", "9.40 M ÷ 3.3", "2.8 % ± 0.2", "1.9 ± 0.2 points"):

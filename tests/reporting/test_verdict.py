@@ -22,16 +22,16 @@ def test_the_sample_keeps_what_it_keeps_and_says_what_it_does_not(run: dict[str,
 
 def test_parity_holds_only_when_something_was_executed(run: dict[str, Any]) -> None:
     del run["targets"]["raspberry-pi-5"]
-    held = "every executed target passed (x86-tflite, x86-openvino and x86-onnxruntime)"
+    held = "every executed target matches the reference (x86-tflite, x86-openvino and x86-onnxruntime)"
     assert held in states(run)[0][1]
     run["targets"] = {"jetson-orin-nano": run["targets"]["jetson-orin-nano"]}
-    assert not [text for _, text in states(run) if "every executed target passed" in text]
+    assert not [text for _, text in states(run) if "every executed target matches the reference" in text]
 
 
 def test_losses_break_promises(run: dict[str, Any]) -> None:
     run["student"]["metric"] = {"mean": 0.87, "std": 0.002, "seeds": [0.868, 0.870, 0.872]}
     run["quantized"]["int8-symmetric"]["metric"]["mean"] = 0.86
-    assert ("broken", "Teaching against training alone: −0.9 points.") in states(run)
+    assert ("broken", "Distillation against training from scratch: −0.9 points.") in states(run)
     assert ("broken", "Quantising to int8-symmetric: −1.0 points (−0.5 points allowed).") in states(run)
 
 
@@ -45,14 +45,17 @@ def test_one_seed_is_named_as_such(run: dict[str, Any]) -> None:
     for entry in ("student", "student_scratch"):
         run[entry]["metric"]["seeds"] = run[entry]["metric"]["seeds"][:1]
     assert "one seed" in verdict.summary(run)
-    assert ("open", "Teaching against training alone: +1.1 points. One seed: chance is not ruled out.") in states(run)
+    assert (
+        "open",
+        "Distillation against training from scratch: +1.1 points. One seed: chance is not ruled out.",
+    ) in states(run)
 
 
 def test_a_gain_within_the_spread_of_its_seeds_stays_open(run: dict[str, Any]) -> None:
     """+4, -3 and +3.5 points: their mean, 1.5, is below two standard errors, 4.5."""
     run["student_scratch"]["metric"] = {"mean": 0.84, "std": 0.0, "seeds": [0.84, 0.84, 0.84]}
     run["student"]["metric"] = {"mean": 0.855, "std": 0.039, "seeds": [0.88, 0.81, 0.875]}
-    told = "Teaching against training alone: +1.5 points. Seeds differ by as much: chance is not ruled out."
+    told = "Distillation against training from scratch: +1.5 points. Seeds differ by as much: chance is not ruled out."
     assert ("open", told) in states(run)
 
 
@@ -83,7 +86,7 @@ def test_without_a_device_nothing_is_claimed_of_speed(run: dict[str, Any]) -> No
 def test_without_targets_the_exported_graph_is_held_against_the_network(run: dict[str, Any]) -> None:
     run["targets"], run["quantized"] = {}, {}
     held = "The exported graph against the network that was trained: ±0.0 points."
-    assert [text for _, text in states(run)] == ["Teaching against training alone: +1.1 points.", held]
+    assert [text for _, text in states(run)] == ["Distillation against training from scratch: +1.1 points.", held]
     run["float"]["difference"] = -0.02
     assert [state for state, _ in states(run)] == ["held", "broken"]
 
