@@ -209,6 +209,24 @@ def instructions() -> str:
     return markdown(("network", "core", "int8 instructions", "of float32's"), rows)
 
 
+def tasks() -> str:
+    """Each task with what it takes and gives, from its docstring."""
+    return _summaries("tasks")
+
+
+def metrics() -> str:
+    """Each metric, from its docstring."""
+    return _summaries("metrics")
+
+
+def _summaries(package: str) -> str:
+    rows = []
+    for path in sorted((ROOT / "edgekd" / package).glob("[!_]*.py")):
+        told = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n\n")[0]
+        rows.append((f"`{path.stem.replace('_', '-')}`", _cited(told).replace("|", "\\|")))
+    return markdown((package.removesuffix("s"), "what it is"), rows)
+
+
 def distillation() -> str:
     """Each method with its paper, loss and parameters, from its docstrings."""
     return "\n\n".join(_method(path) for path in sorted(METHODS.glob("[!_]*.py"))) + "\n"
@@ -240,7 +258,7 @@ TABLES: dict[str, Callable[[], str]] = {
     function.__name__.replace("_", "-"): function
     for function in (
         *(deployment, variants, learning, methods, networks, quantisers, sentences, sentence_targets),
-        *(microcontroller, devices, instructions, distillation),
+        *(microcontroller, devices, instructions, distillation, tasks, metrics),
     )
 }
 

@@ -88,7 +88,7 @@ def _dry_run(recipe: str, settings: list[str], folder: Path, code: bool, any_ran
 )
 def init(
     path: Annotated[Path, typer.Argument(help="Where to write the recipe.")] = Path("recipe.toml"),
-    task: Annotated[str | None, typer.Option(help="What the data are: images, signals or text.")] = None,
+    task: Annotated[str | None, typer.Option(help="What the data are, such as images.")] = None,
     model: Annotated[
         str | None, typer.Option(help="The teacher: module:function, or a built-in network such as resnet.")
     ] = None,

@@ -141,7 +141,7 @@ class Benchmark(Schema):
 
 
 class Recipe(Schema):
-    """the whole run. `distillation` entries are `{method = …, weight = …, …the method's own parameters}`.
+    """A whole run. `distillation` entries are `{method = …, weight = …, …the method's own parameters}`.
 
     Layers of the first of the `co_teachers` are written `1/name`. `control` holds the weights of a student that was
     trained without a teacher; without it one is trained. Without targets a run ends with the float graph.

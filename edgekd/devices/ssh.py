@@ -59,7 +59,7 @@ class SshClient:
         if "Could not resolve hostname" in complaints:
             return DeviceNotFoundError(reason)
         if re.search(TRUST, complaints):
-            return DeviceUnauthorizedError(f"{reason} (`ssh` to it must work without a question)")
+            return DeviceUnauthorizedError(f"{reason} (needs non-interactive ssh: a key, and a host key that is known)")
         return DeviceOfflineError(reason) if re.search(SILENCE, complaints) else None
 
     def close(self) -> None:

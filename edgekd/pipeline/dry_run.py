@@ -11,20 +11,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekd.backends import find_backend
-from edgekd.data import load
 from edgekd.data.augment import check_names
 from edgekd.data.dataset import Dataset
 from edgekd.devices import open_device
 from edgekd.errors import DeviceError, MissingExtraError
 from edgekd.measure.readiness import examine
 from edgekd.pipeline.faults import Faults
-from edgekd.pipeline.plan import describe
+from edgekd.pipeline.plan import describe, load_data
 from edgekd.pipeline.price import Price, amount, price_of
 from edgekd.pipeline.recipe_faults import read_leniently
 from edgekd.pipeline.stopwatch import Stopwatch
 from edgekd.quantization.scheme import find_scheme
 from edgekd.recipe import Recipe
 from edgekd.target import Target, load_target
+from edgekd.tasks import spec_of
 
 if TYPE_CHECKING:
     from edgekd.pipeline.trial import Trial
@@ -114,7 +114,8 @@ def _data(recipe: Recipe, faults: Faults, any_range: bool) -> Dataset | None:
     settings, listener = recipe.data, Stopwatch()
     if faults.attempt("data", partial(_names_checked, settings.augmentation), lambda _: "") is None:
         settings = settings.model_copy(update={"augmentation": ()})
-    data = faults.attempt("data", lambda: load(settings, recipe.seed, any_range=any_range, reporter=listener), _seen)
+    read = partial(load_data, recipe.model_copy(update={"data": settings}), any_range, listener)
+    data = faults.attempt("data", read, _seen)
     for warning in listener.warnings:
         faults.warn("data", warning)
     return data
@@ -127,7 +128,7 @@ def _names_checked(augmentation: tuple[str, ...]) -> bool:
 
 def _seen(data: Dataset) -> str:
     counts = ", ".join(f"{len(getattr(data, part)):,} {part}" for part in ("train", "val", "test"))
-    kind = f"{len(data.classes)} classes" if data.classes else data.task
+    kind = f"{len(data.classes)} classes" if data.classes else spec_of(data.task).name
     return f"{counts}; {kind}; inputs {data.train.inputs.dtype} {data.train.inputs.shape[1:]}"
 
 

@@ -173,9 +173,10 @@ def _some(split: Split, size: int, group_size: int) -> Split:
     """Samples from all over a split, those with a label first; what belongs together stays together."""
     groups = len(split) // group_size
     chosen = np.linspace(0, groups - 1, min(groups, size // group_size)).astype(np.int64)
-    labels = split.labels[::group_size]
-    if labels.dtype.kind == "f" and np.isnan(labels[chosen]).all():
-        chosen = np.argsort(np.isnan(labels), kind="stable")[: len(chosen)]
+    labels = split.labels[::group_size].reshape(groups, -1)
+    unknown = np.all(np.isnan(labels), axis=1) if labels.dtype.kind == "f" else np.zeros(groups, np.bool_)
+    if unknown[chosen].all():
+        chosen = np.argsort(unknown, kind="stable")[: len(chosen)]
     return split.take((chosen[:, None] * group_size + np.arange(group_size)).ravel())
 
 

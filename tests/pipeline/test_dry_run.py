@@ -6,6 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edgekd.pipeline.dry_run import check_room, dry_run
@@ -139,6 +140,22 @@ def test_what_needs_networks_is_found_with_networks(tmp_path):
     odd = dry_run(str(recipe), ("teacher.options.depth=9", "student.options.depth=9"), tmp_path, seconds=PATIENT)
     assert list(faults_of(odd)) == ["teacher"]  # the same words are told once
     assert "depth 9 is not 6n + 2" in faults_of(odd)["teacher"]
+
+
+def test_another_task_goes_through(tmp_path):
+    random = np.random.default_rng(0)
+    arrays = {f"{name}_{part}": random.normal(0, 1, (200, size, 32)[: 3 if size > 1 else 2]).astype(np.float32)
+              for part in ("train", "test") for name, size in (("x", 3), ("y", 1))}  # fmt: skip
+    np.savez(tmp_path / "numbers.npz", **arrays)
+    (tmp_path / "recipe.toml").write_text(
+        'task = { name = "regression" }\nquantization = { epochs = 0 }\ndistillation = [{ method = "mse" }]\n'
+        f'data = {{ name = "npz", path = "{tmp_path / "numbers.npz"}" }}\n'
+        'teacher = { model = "cnn1d", training = { epochs = 1, batch = 32 } }\n'
+        'student = { model = "cnn1d", options = { width = 4 }, training = { epochs = 1, batch = 32 } }\n'
+    )
+    found = dry_run(str(tmp_path / "recipe.toml"), (), tmp_path / "run", seconds=PATIENT)
+    assert found["faults"] == found["warnings"] == []
+    assert found["checked"][0]["found"] == "180 train, 20 val, 200 test; regression; inputs float32 (3, 32)"
 
 
 def test_without_torch_the_rest_is_checked(tmp_path):
