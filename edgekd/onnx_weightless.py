@@ -1,4 +1,4 @@
-"""A model without its weights: all that shape inference needs, at a thousandth of the bytes."""
+"""A model without its weights: all that shape inference and conversion need, at a thousandth of the bytes."""
 
 import math
 
@@ -17,8 +17,21 @@ def without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     return light
 
 
+def with_weights(light: onnx.ModelProto, model: onnx.ModelProto) -> onnx.ModelProto:
+    """Give what was made of a model without weights, in place, the weights that the model has."""
+    large = {tensor.name: tensor for tensor in model.graph.initializer if _is_large(tensor)}
+    held = [large.get(tensor.name, tensor) for tensor in light.graph.initializer]
+    del light.graph.initializer[:]
+    light.graph.initializer.extend(held)
+    return light
+
+
+def _is_large(tensor: onnx.TensorProto) -> bool:
+    return bool(math.prod(tensor.dims) > SHAPE_LIKE)
+
+
 def _undefined_if_large(tensor: onnx.TensorProto) -> onnx.TensorProto:
-    if math.prod(tensor.dims) <= SHAPE_LIKE:
+    if not _is_large(tensor):
         return tensor
     return onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
 

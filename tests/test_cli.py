@@ -27,6 +27,7 @@ COMMANDS = (
     *("recipes", "targets", "methods", "devices", "doctor"),
 )
 LAZY = (
+    "numpy",
     "torch",
     "accelerate",
     "openvino",

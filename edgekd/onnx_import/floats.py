@@ -14,6 +14,7 @@ from edgekd.onnx_import.read import opset_of
 from edgekd.onnx_import.same import independent, require_same
 from edgekd.onnx_import.shapes import declare_outputs, fix_shapes
 from edgekd.onnx_import.simplify import simplify
+from edgekd.onnx_weightless import with_weights, without_weights
 from edgekd.quantization.clean import MIN_OPSET
 from edgekd.reading import reason
 
@@ -83,8 +84,9 @@ def modern(model: onnx.ModelProto) -> onnx.ModelProto:
     if opset >= MIN_OPSET:
         return model
     try:
-        return version_converter.convert_version(model, MIN_OPSET)
+        converted = version_converter.convert_version(without_weights(model), MIN_OPSET)
     except (RuntimeError, ValueError, IndexError) as error:
         raise BadInputError(
             f"opset {opset} does not convert to {MIN_OPSET} ({reason(error)}): export it anew"
         ) from error
+    return with_weights(converted, model)

@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from edgekd.metrics import Scale
+if TYPE_CHECKING:
+    from edgekd.metrics import Scale
 
 Run = Mapping[str, Any]
 _SPOKEN = {
@@ -33,12 +34,12 @@ def spoken_metric(name: str) -> str:
     return _SPOKEN.get(name, name.replace("_", " "))
 
 
-def scale_of(run: Run) -> Scale:
+def scale_of(run: Run) -> "Scale":
     """Unit and direction of the metric; of a run that does not say, a fraction of which more is better."""
     return _scale(run.get("metric_scale") or {"name": metric_name(run)})
 
 
-def other_scales(run: Run) -> list[Scale]:
+def other_scales(run: Run) -> "list[Scale]":
     """Those of the task's other metrics."""
     return [_scale(found) for found in run.get("other_scales", [{"name": "calibration_error", "better": "lower"}])]
 
@@ -155,6 +156,8 @@ def _scaled(number: float | None, units: tuple[tuple[str, float], ...]) -> str:
     return f"{text}{_SPACE}{unit}".rstrip(_SPACE)
 
 
-def _scale(found: Run) -> Scale:
+def _scale(found: Run) -> "Scale":
+    from edgekd.metrics import Scale  # numpy is heavy: `--help` does without
+
     better: Literal["higher", "lower"] = "lower" if found.get("better") == "lower" else "higher"
     return Scale(str(found.get("name")), better=better, unit=str(found.get("unit", "%")))
