@@ -126,7 +126,7 @@ def _delivered(
         report |= export_and_verify(
             quantized.model, target, folder, inputs, original=quantized.original, ranges=imported.ranges, **named
         )
-        weak: str | None = report["reason"] if report["parity"] else None
+        weak: str | None = report["reason"] if report["parity"] and refined else None  # else no precision says more
     except PromiseBrokenError as error:
         if imported.quantized or not may_fall_back:
             raise

@@ -201,10 +201,20 @@ def test_a_constant_beside_every_sample_is_padded_and_added(edges: tuple[str, st
 
 
 @pytest.mark.parametrize(
+    ("axis", "token", "target"),
+    [(2, (1, 1, 5, 4), (2, 5, 4)), (1, (1, 5, 3, 1), (5, 3, 4)), (1, (1, 1, 1, 1), (1, 3, 4))],
+)
+@pytest.mark.parametrize("edges", [("t", "x"), ("x", "t")])
+def test_a_constant_that_is_repeated_along_other_axes_is_written_out(
+    edges: tuple[str, str], axis: int, token: tuple[int, ...], target: tuple[int, ...]
+) -> None:
+    net = beside(*edges, axis=axis, token=token, target=target)
+    assert rewritten(name_prepended_constants, net, (2, 2, 3, 4))[-2:] == ["Pad", "Add"]
+
+
+@pytest.mark.parametrize(
     "net",
     [
-        pytest.param(beside("t", "x", axis=2, token=(1, 1, 5, 4), target=(2, 5, 4)), id="repeated along channels"),
-        pytest.param(beside("t", "x", axis=1, token=(1, 5, 3, 1), target=(5, 3, 4)), id="repeated along the last axis"),
         pytest.param(beside("t", "x", axis=1, token=(5, 3, 4), target=(5, 3, 4)), id="of a lower rank"),
         pytest.param(beside("t", "x", axis=0, token=(1, 2, 3, 4), target=(2, 3, 4)), id="more samples"),
         pytest.param(beside("t", "x", "x", axis=1, token=(1, 5, 3, 4), target=(5, 3, 4)), id="among three"),

@@ -1,5 +1,7 @@
 """Operations that TFLite's kernels take into themselves: biases of products, expansions of operands."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from edgekd.backends.tflite.graph import Graph, Node
@@ -24,6 +26,22 @@ def take_biases(graph: Graph) -> None:
             node.inputs.append(bias)
             node.output = readers[0].output
             graph.nodes.remove(readers[0])
+
+
+def split_computed_clips(graph: Graph) -> None:
+    """A Clip between bounds that are computed, as of a spectrogram by its largest value: a Max, then a Min."""
+    for node in [node for node in graph.nodes if node.op == "Clip"]:
+        bounds = [(op, name) for op, name in zip(("Max", "Min"), node.inputs[1:], strict=False) if name]
+        if all(graph.tensors[name].data is not None for _, name in bounds):
+            continue
+        steps, source = [], node.inputs[0]
+        for number, (op, name) in enumerate(bounds, 1):
+            output = node.output if number == len(bounds) else f"{node.output}:{op.lower()}"
+            graph.tensors[output] = replace(graph.tensors[node.output], name=output)
+            steps.append(Node(op, node.name, [source, name], output))
+            source = output
+        place = graph.nodes.index(node)
+        graph.nodes[place : place + 1] = steps
 
 
 def drop_expansions(graph: Graph) -> None:

@@ -6,7 +6,7 @@ from math import inf
 import numpy as np
 
 from edgekd.backends.tflite.graph import Array, Graph, Node, constant
-from edgekd.backends.tflite.idioms import drop_expansions, take_biases
+from edgekd.backends.tflite.idioms import drop_expansions, split_computed_clips, take_biases
 from edgekd.backends.tflite.rules import RULES
 
 IDENTITIES = {"Identity", "Dropout"}
@@ -26,6 +26,7 @@ def simplify(graph: Graph) -> None:
     drop_expansions(graph)
     take_biases(graph)
     _split_batch_norms(graph)
+    split_computed_clips(graph)
     _bound_activations(graph)
     _drop(graph, [node for node in graph.nodes if node.attributes.get("bounds") == (-inf, inf)])
     _fuse_activations(graph)

@@ -266,6 +266,15 @@ def extremes(kind: str) -> Callable[[int], Case]:
     return build
 
 
+def clip_by_what_is_computed(seed: int) -> Case:
+    """Below, above or both; ONNX wants scalars, which are the same for any batch here."""
+    net = maps(seed)
+    zero = net.op("ReduceMax", net.op("Mul", "input", net.constant(0.0)), keepdims=0)
+    low, high = (net.op("Add", zero, net.constant(bound)) for bound in (-0.25, 0.5))
+    bounds = choose(net, [low], [low, high], ["", high], [low, net.constant(1.0)])
+    return net, net.op("Clip", "input", *bounds)
+
+
 def layer_norm(seed: int) -> Case:
     net = choose(Net(seed, ()), maps, sequences)(seed)
     axis = choose(net, -1, len(net.shape))
@@ -351,6 +360,7 @@ FLOAT: dict[str, Callable[[int], Case]] = {
     **{kind: on_anything(kind) for kind in ("Abs", "Ceil", "Cos", "Exp", "Floor", "Neg", "Round", "Sign", "Sin")},
     **{kind: on_anything(kind) for kind in ("Celu", "Elu", "Erf", "Mish", "Selu", "Softplus")},
     "Celu, wide": on_anything("Celu", alpha=2.5),
+    "Clip by what is computed": clip_by_what_is_computed,
     "Conv, 3-D": convolution_3d,
     "Elu, low": on_anything("Elu", alpha=0.5),
     "Resize by cubics": resize("cubic"),

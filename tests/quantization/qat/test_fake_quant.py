@@ -5,11 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekd.quantization.qat.fake_quant import (
+    FixedQuantizer,
     ObservingQuantizer,
     enable_observers,
     fake_quantize_weight,
 )
-from edgekd.quantization.ranges import Observed, affine, quantize_weight, weight_scale
+from edgekd.quantization.ranges import Affine, Observed, affine, quantize_weight, weight_scale
 from edgekd.quantization.scheme import SCHEMES, Scheme
 from tests.properties import few
 
@@ -97,3 +98,51 @@ def test_per_channel_rounding_commutes_with_batch_norm(gamma: list[float], seed:
     before = fake_quantize_weight(torch.from_numpy(weight), 127).numpy() * gain
     # Equal but for float32 rounding, unless a channel is dead: then both lie below the smallest scale, 1e-9.
     np.testing.assert_allclose(after, before, rtol=1e-5, atol=1.1e-9)
+
+
+@pytest.mark.parametrize("point", [0, 100])
+def test_the_gradient_passes_to_half_a_step_beyond_the_range(point: int) -> None:
+    quantizer = FixedQuantizer(ASYMMETRIC, Affine(0.5, point))
+    low, high = (0 - point) * 0.5, (255 - point) * 0.5
+    x = torch.tensor([low - 0.3, low - 0.2, low, 0.0, high, high + 0.2, high + 0.3], requires_grad=True)
+    quantizer(x).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0]
+
+
+def test_a_mean_turns_into_a_moving_average_after_a_hundred_batches() -> None:
+    quantizer = ObservingQuantizer(ASYMMETRIC, 1).train()
+    for seen, share in ((0, 1.0), (3, 0.25), (98, 1 / 99), (500, 0.01)):
+        quantizer.high.fill_(1.0)
+        quantizer.low.fill_(-1.0)
+        quantizer.count.fill_(seen)
+        quantizer(torch.tensor([-3.0, 2.0]), 0)
+        assert quantizer.high.item() == pytest.approx(1 + share)
+        assert quantizer.low.item() == pytest.approx(-1 - 2 * share)
+        assert quantizer.count.item() == seen + 1
+
+
+def test_what_does_not_simulate_or_copies_an_edge_is_not_observed() -> None:
+    quantizer = ObservingQuantizer(ASYMMETRIC, 1).train()
+    quantizer(torch.ones(2), None)
+    assert quantizer.count.item() == 0
+    quantizer.simulating = False
+    x = torch.tensor([0.1, 0.2])
+    assert quantizer(x, 0) is x
+    assert quantizer.count.item() == 1
+    enable_observers(quantizer, False)
+    quantizer(x, 0)
+    assert quantizer.count.item() == 1
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_weight_is_rounded_along_its_axis_by_plain_division(axis: int) -> None:
+    weight = torch.randn(3, 4, 2, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    rounded = fake_quantize_weight(weight, 7, axis)
+    for channel, found in zip(weight.detach().unbind(axis), rounded.detach().unbind(axis), strict=True):
+        step = channel.abs().max() / 7
+        torch.testing.assert_close(found, (channel / step).round() * step, rtol=1e-6, atol=1e-7)
+    rounded.sum().backward()
+    assert weight.grad is not None
+    assert weight.grad.eq(1).all()
+    assert fake_quantize_weight(torch.zeros(2, 2), 7).tolist() == [[0.0, 0.0]] * 2

@@ -116,3 +116,17 @@ def test_a_learned_step_never_reaches_beyond_six_behind_a_relu6() -> None:
         with torch.no_grad():
             quantizer.step.fill_(1.0)
         assert quantizer.affine()[0].item() * 255 <= 6.0
+
+
+@pytest.mark.parametrize("scheme", [ASYMMETRIC, SYMMETRIC])
+def test_at_either_limit_the_gradient_is_the_clipped_one(scheme: Scheme) -> None:
+    """Powers of two: what lies on a limit is clipped (eq. 3), half a step inside it is not."""
+    quantizer = learned(scheme, -8.0, 8.0)
+    with torch.no_grad():
+        quantizer.step.fill_(0.125)
+    point = int(quantizer.zero_point)
+    low, high = ((limit - point) * 0.125 for limit in scheme.activation_range)
+    x = torch.tensor([[low - 1, low, low + 0.0625, 0.0, high - 0.0625, high, high + 1]], requires_grad=True)
+    quantizer(x).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [[0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0]]

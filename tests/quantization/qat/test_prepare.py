@@ -132,6 +132,8 @@ def test_calibrated_in_torch_or_in_onnx_the_ranges_are_the_same() -> None:
 
 def test_kept_layers_are_left_alone() -> None:
     prepared = prepare(lively(ResNet), ASYMMETRIC, images(2), keep_float=["stages.1.*", "logits"])
+    whole = prepare(lively(ResNet), ASYMMETRIC, images(2))
+    assert whole.weights - prepared.weights == {f"stages.1.{name}.weight" for name in ("conv1", "conv2", "shortcut.0")}
     exported = export_qdq(calibrated(prepared), images(2), ASYMMETRIC)
     types = {tensor.name: tensor.data_type for tensor in exported.graph.initializer}
     assert "stages.1.conv1.weight" in types
