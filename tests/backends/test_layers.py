@@ -10,10 +10,13 @@ import pytest
 from edgekd.backends.layers import GIVEN, WATCHED, cut_at, expose_activations, prove_layers
 from edgekd.backends.reference import Reference
 from edgekd.quantization.calibrate import calibrate
+from edgekd.quantization.qdq import insert_activations
+from edgekd.quantization.ranges import Affine
 from edgekd.quantization.scheme import find_scheme
 from edgekd.target import load_target
 from tests import factories
 from tests.backends.faults import BACKENDS, Case, drop_bias, layers, predict, scale_weights
+from tests.quantization.onnx_models import model, random
 
 
 @pytest.fixture(scope="module")
@@ -121,3 +124,48 @@ def test_tensors_that_fold_time_into_the_batch_are_judged_too(backend: str) -> N
     assert found.fault is not None
     assert found.fault.node.startswith("Relu")
     assert found.fault.tensor == list(expose_activations(case.int8)[1])[1]
+
+
+def rounded(*nodes: onnx.NodeProto, at: str, shape: tuple[Any, ...] = ("N", 6, 4), **constants: Any) -> onnx.ModelProto:
+    """Nodes from x to y with quantisers at some edges."""
+    values = {name: np.asarray(value) for name, value in constants.items()}
+    net = model(list(nodes), values, shape, output_rank=3)
+    return insert_activations(net, dict.fromkeys(at.split(), Affine(0.5, 3)), find_scheme("int8-asymmetric"))
+
+
+RELUS = onnx.helper.make_node("Relu", ["x"], ["a"], name="first"), onnx.helper.make_node("Neg", ["a"], ["y"])
+
+
+def test_what_is_watched_is_every_tensor_that_is_made_and_quantised() -> None:
+    shown, makers = expose_activations(rounded(*RELUS, at="x a"))
+    assert makers == {"a": "Relu first"}
+    assert [value.name for value in shown.graph.output] == ["y", f"a{WATCHED}"]
+    assert expose_activations(rounded(*RELUS, at="x"))[1] == {}
+    x = random(3, 6, 4)
+    seen = Reference(shown).run({"x": x})[f"a{WATCHED}"]
+    stored = np.clip(np.rint(np.maximum(np.clip(np.rint(x / 0.5), -3, 252) * 0.5, 0) / 0.5), -3, 252)
+    np.testing.assert_array_equal(seen, stored * 0.5)
+
+
+@pytest.mark.parametrize(("rows", "batch"), [(2, "N"), (6, "N"), (3, "N"), (2, 5), (1, "N")])
+def test_rows_that_fold_more_than_the_batch_leave_by_sample(rows: int, batch: Any) -> None:
+    target = np.array([-1, 24 // rows])
+    nodes = [
+        onnx.helper.make_node("Reshape", ["x", "t"], ["f"]),
+        onnx.helper.make_node("Relu", ["f"], ["a"], name="first"),
+        onnx.helper.make_node("Reshape", ["a", "back"], ["y"]),
+    ]
+    net = rounded(*nodes, at="x a", shape=(batch, 6, 4), t=target, back=np.array([-1, 6, 4]))
+    shown, makers = expose_activations(net)
+    assert makers == {"a": "Relu first"}
+    x = random(5, 6, 4)
+    seen = Reference(shown).run({"x": x})
+    watched = seen[f"a{WATCHED}"]
+    assert watched.shape == ((5, rows, 24 // rows) if rows > 1 else (5, 24))
+    np.testing.assert_array_equal(watched.reshape(5, 6, 4), seen["y"])
+    cut = cut_at(shown, makers)
+    given = np.round(random(*watched.shape, seed=3))
+    found = Reference(cut).run(
+        {"x": x, f"a{GIVEN}": given} if "x" in {v.name for v in cut.graph.input} else {f"a{GIVEN}": given}
+    )
+    np.testing.assert_array_equal(found["y"], given.reshape(5, 6, 4))
