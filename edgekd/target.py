@@ -52,6 +52,8 @@ class Target(Schema):
 
     `prepare` says, step by step, what makes a run on the device fair; `sources` where `facts` and `prepare` are from.
 
+    `static_batch`: the file takes `batch` samples and no other number, as LiteRT.js and the delegates of NPUs want it.
+
     For backends that understand them (`needs.target_keys`), such as TensorRT: `batches` are the smallest and the
     largest batch that its engine takes (else `batch` alone; `batch` is what it is tuned for), `floats` the type of what
     is not int8.
@@ -62,6 +64,7 @@ class Target(Schema):
     backend: str
     scheme: str
     batch: PositiveInt = 1
+    static_batch: bool = False
     batches: tuple[PositiveInt, PositiveInt] | None = None
     threads: PositiveInt = 1
     affinity: Cores | None = None
@@ -81,6 +84,8 @@ class Target(Schema):
                 raise ValueError(
                     f"{key} is for the backend {' or '.join(takers)}; {self.backend} takes any batch in float32"
                 )
+        if self.batches and self.static_batch:
+            raise ValueError("batches: they need a batch that is not static")
         if self.batches and not self.batches[0] <= self.batch <= self.batches[1]:
             raise ValueError(f"batches: {list(self.batches)} leave out the batch, {self.batch}")
         return self

@@ -91,6 +91,7 @@ def test_unknown_target_names_the_nearest():
         ('backend = "openvino"\nbatches = [1, 8]', "for the backend tensorrt"),
         ('backend = "openvino"\nfloats = "float16"', "for the backend tensorrt"),
         ('backend = "tensorrt"\nbatch = 16\nbatches = [1, 8]', "leave out the batch, 16"),
+        ('backend = "tensorrt"\nbatches = [1, 8]\nstatic_batch = true', "a batch that is not static"),
     ],
 )
 def test_what_an_engine_is_built_for_has_to_make_sense(tmp_path, settings, words):

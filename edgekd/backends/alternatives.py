@@ -9,15 +9,19 @@ import onnx
 
 from edgekd.backends import find_backend
 from edgekd.backends.compiled import Compiled, Precision
+from edgekd.backends.onnx_file import at_batch
 from edgekd.errors import BadInputError, EdgekdError, NothingToGainError
+from edgekd.onnx_graph import inferred
 from edgekd.target import Target, load_target, target_files
 
 
 def compile_for(model: onnx.ModelProto, target: Target, folder: Path, precision: Precision) -> Compiled:
-    """What the target's backend leaves in `folder`; its refusal names the built-in targets that take the model.
+    """What the target's backend leaves in `folder`; its refusal names the targets that take the model.
 
-    Raises BadInputError, MissingExtraError.
+    A target's static batch is built in. Raises BadInputError, MissingExtraError.
     """
+    if target.static_batch:
+        model = inferred(at_batch(model, target.batch))
     try:
         return find_backend(target.backend).compile(model, target, folder, precision)
     except NothingToGainError:

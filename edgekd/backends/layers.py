@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from edgekd.backends.assemble import write_bundle
 from edgekd.backends.conversion import from_bundle, to_bundle
 from edgekd.backends.layer_proof import Layer, LayerProof
+from edgekd.backends.onnx_file import at_batch
 from edgekd.backends.parity_outputs import Predict
 from edgekd.backends.reference import Reference, output_steps
 from edgekd.distance import steps_apart
@@ -100,7 +101,7 @@ def cut_at(shown: onnx.ModelProto, tensors: Iterable[str]) -> onnx.ModelProto:
 
 def _rows_per_sample(model: onnx.ModelProto) -> dict[str, int]:
     """How many rows of each tensor's first dimension one sample has; without those that do not grow with the batch."""
-    small, large = (Graph(inferred(_at_batch(model, batch))).shapes for batch in (2, 3))
+    small, large = (Graph(inferred(at_batch(model, batch))).shapes for batch in (2, 3))
     built_in = next(iter(Graph(model).shapes[name][0] for name in Graph(model).inputs), None)
     found = {}
     for edge in small.keys() & large.keys():
@@ -111,20 +112,6 @@ def _rows_per_sample(model: onnx.ModelProto) -> dict[str, int]:
             if rows and (rows * batches[0], rows * batches[1]) == (first, second):
                 found[edge] = rows
     return found
-
-
-def _at_batch(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
-    """A copy whose free batch is a number, and whose other shapes follow from it."""
-    fixed = onnx.ModelProto()
-    fixed.CopyFrom(model)
-    fixed.graph.ClearField("value_info")
-    for value in fixed.graph.input:
-        dims = value.type.tensor_type.shape.dim
-        if dims and not dims[0].dim_value:
-            dims[0].dim_value = batch
-    for value in fixed.graph.output:
-        value.type.tensor_type.ClearField("shape")
-    return fixed
 
 
 def _judged(shown: onnx.ModelProto, makers: Mapping[str, str], inputs: Arrays, seen: Arrays) -> list[Layer]:

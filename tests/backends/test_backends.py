@@ -11,15 +11,19 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from onnx import helper
 
 from edgekd import backends
 from edgekd.backends import find_backend
+from edgekd.backends.alternatives import compile_for
+from edgekd.backends.assemble import write_bundle
 from edgekd.backends.reference import Reference
 from edgekd.errors import BadInputError, MissingExtraError
 from edgekd.runtimes import backend_names, find_needs, find_runtime
 from edgekd.target import Target, builtin_targets, load_target
 from tests import factories
+from tests.export.runner import run
 
 NAMES = ("onnxruntime", "openvino")
 
@@ -160,3 +164,30 @@ def test_only_the_batch_may_be_dynamic(position: int, words: str, tmp_path: Path
     dynamic.graph.input[0].type.tensor_type.shape.dim[position].dim_param = "n"
     with pytest.raises(BadInputError, match=f"input: {words}"):
         find_backend("onnxruntime").compile(dynamic, target("onnxruntime"), tmp_path, "float")
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "tflite"])
+def test_a_static_batch_is_the_only_one_that_the_file_takes(backend: str, tmp_path: Path) -> None:
+    net = factories.qdq_resnet(width=4)
+    x = factories.inputs_for(net, 10)
+    fixed = target(backend, batch=4, static_batch=True)
+    outputs = Reference(net).run({"input": x})
+    manifest = write_bundle(net, fixed, tmp_path / "b", "int8", name="n", inputs={"input": x}, outputs=outputs)
+    assert [spec.shape[0] for spec in (*manifest.inputs, *manifest.outputs)] == [4, 4]
+    assert manifest.fixed_batch == 4
+    code, records = run("verify", tmp_path / "b")
+    assert (code, records[2]["ok"]) == (0, True)
+
+
+def test_a_static_batch_leaves_no_free_size_in_a_flatbuffer(tmp_path: Path) -> None:
+    """LiteRT.js and the delegates of NPUs refuse a signature with one."""
+    free = {static: free_sizes(target("tflite", static_batch=static), tmp_path) for static in (False, True)}
+    assert free[False] > 0
+    assert free[True] == 0
+
+
+def free_sizes(chosen: Target, folder: Path) -> int:
+    compile_for(factories.qdq_resnet(width=4), chosen, folder, "int8")
+    found = schema.ModelT.InitFromObj(schema.Model.GetRootAs((folder / "model.tflite").read_bytes()))
+    signatures = [tensor.shapeSignature for tensor in found.subgraphs[0].tensors]
+    return sum(list(signature).count(-1) for signature in signatures if signature is not None)
