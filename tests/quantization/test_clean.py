@@ -312,3 +312,93 @@ def test_a_state_that_has_to_be_as_long_as_the_batch_stays(reader: str) -> None:
     weights = {"four": np.array([4]), "one": np.ones((1, 1), np.float32)}
     net, x = model(nodes, weights, ("N", 4), output_rank=2), random(5, 4)
     np.testing.assert_array_equal(Reference(clean(net)).run({"x": x})["y"], Reference(net).run({"x": x})["y"])
+
+
+def test_a_constant_is_cast_as_the_tensor_beside_it() -> None:
+    nodes = [node("CastLike", ["two", "x"], ["t"]), node("Mul", ["x", "t"], ["y"])]
+    cleaned = clean(model(nodes, {"two": np.array(2, np.int64)}))
+    assert kinds(cleaned) == ["Mul"]
+    (value,) = constants(cleaned).values()
+    assert (value.dtype, float(value)) == (np.float32, 2.0)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_transposed_weight_keeps_its_name_where_nothing_else_reads_it(shared: bool) -> None:
+    nodes = [
+        node("Flatten", ["x"], ["f"]),
+        node("Transpose", ["fc.weight"], ["t"], perm=[1, 0]),
+        node("MatMul", ["f", "t"], ["m"]),
+        *([node("MatMul", ["m", "fc.weight"], ["n"])] if shared else []),
+        node("Relu", ["n" if shared else "m"], ["y"]),
+    ]
+    net = model(nodes, {"fc.weight": random(4, 108)}, output_rank=2)
+    cleaned = clean(net)
+    layers = [entry.name for entry in cleaned.graph.node if entry.op_type == "Gemm"]
+    assert ("fc" in layers[:1]) == (not shared)
+    outputs_agree(net, cleaned)
+
+
+def test_several_results_of_constants_are_all_evaluated() -> None:
+    halves = node("Split", ["c"], ["a", "b"], axis=0, num_outputs=2)
+    net = model(
+        [halves, node("Add", ["x", "a"], ["s"]), node("Mul", ["s", "b"], ["y"])],
+        {"c": np.array([[[[2.0]]], [[[3.0]]]], np.float32)},
+    )
+    cleaned = clean(net)
+    assert kinds(cleaned) == ["Add", "Mul"]
+    outputs_agree(net, cleaned)
+
+
+def test_optional_operands_that_are_absent_do_not_keep_constants_from_being_evaluated() -> None:
+    nodes = [node("Clip", ["c", "", "one"], ["b"]), node("Add", ["x", "b"], ["y"])]
+    cleaned = clean(model(nodes, {"c": np.array(2.0, np.float32), "one": np.array(1.0, np.float32)}))
+    assert kinds(cleaned) == ["Add"]
+    assert [float(value) for value in constants(cleaned).values()] == [1.0]
+
+
+def test_quantisers_of_constants_are_not_evaluated() -> None:
+    scale = {"s": np.array(0.5, np.float32), "z": np.array(0, np.int8)}
+    nodes = [
+        node("DequantizeLinear", ["w", "s", "z"], ["v"]),
+        node("Conv", ["x", "v"], ["y"]),
+    ]
+    cleaned = clean(model(nodes, {"w": np.ones((3, 3, 1, 1), np.int8), **scale}))
+    assert kinds(cleaned) == ["DequantizeLinear", "Conv"]
+
+
+def test_a_dropout_whose_mask_is_read_stays() -> None:
+    nodes = [
+        node("Dropout", ["x"], ["d", "mask"]),
+        node("Cast", ["mask"], ["m"], to=1),
+        node("Add", ["d", "m"], ["y"]),
+    ]
+    assert kinds(clean(model(nodes, {})))[0] == "Dropout"
+    assert kinds(clean(model([node("Dropout", ["x"], ["d", "mask"]), node("Relu", ["d"], ["y"])], {}))) == ["Relu"]
+
+
+def test_layers_that_share_a_weight_have_names_of_their_own_and_so_has_what_had_none() -> None:
+    nodes = [
+        node("Conv", ["x", "c.weight"], ["a"]),
+        node("Relu", ["a"], ["b"]),
+        node("Conv", ["b", "c.weight"], ["y"], name="kept"),
+    ]
+    names = [entry.name for entry in clean(model(nodes, {"c.weight": random(3, 3, 1, 1)})).graph.node]
+    assert names[0] == "c"
+    assert names[2] == "c_1"
+    assert len(set(names)) == 3
+    assert names[1]
+
+
+@pytest.mark.parametrize(("opset", "after"), [(13, 18), (17, 18), (18, 18), (19, 19), (21, 21)])
+def test_opsets_before_18_are_raised_to_it(opset: int, after: int) -> None:
+    net = model([node("Relu", ["x"], ["y"])], {}, opset=opset)
+    net.opset_import[0].domain = "ai.onnx" if opset == 19 else ""
+    assert clean(net).opset_import[0].version == after
+
+
+def test_a_batch_that_is_a_number_stays_and_scalars_have_none() -> None:
+    net = model([node("Mul", ["x", "g"], ["y"])], {}, input_shape=(2, 3, 6, 6))
+    net.graph.input.append(helper.make_tensor_value_info("g", onnx.TensorProto.FLOAT, []))
+    first, second = clean(net).graph.input
+    assert first.type.tensor_type.shape.dim[0].dim_value == 2
+    assert not second.type.tensor_type.shape.dim

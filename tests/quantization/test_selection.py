@@ -75,3 +75,54 @@ def test_a_move_of_an_input_is_refused_rather_than_ignored() -> None:
     net = View((op("flat", "Flatten", "x"), op("head", "Gemm", "flat:0")), ("x",), ("head:0",))
     with pytest.raises(BadInputError, match="'flat' only moves values of an input"):
         select(net, ["flat"])
+
+
+def branch() -> View:
+    """Two ways that meet, and one beside them."""
+    return View(
+        (
+            op("a", "Conv", "x"), op("b", "Conv", "a:0"), op("c", "Conv", "a:0"), op("side", "Sigmoid", "a:0"),
+            op("d", "Concat", "b:0 c:0"), op("e", "Gemm", "d:0"), op("out", "Concat", "e:0 side:0"),
+        ),
+        ("x",),
+        ("out:0",),
+    )  # fmt: skip
+
+
+def test_between_takes_every_way_and_no_other() -> None:
+    def names(pattern: str) -> set[str]:
+        return {each.name for each in select(branch(), [pattern]).ops}
+
+    assert names("between:a,d") == {"a", "b", "c", "d"}
+    assert names("between:b,e") == {"b", "d", "e"}
+    assert names("between:a,out") == {"a", "b", "c", "d", "e", "side", "out"}
+    assert names("between:e,e") == {"e"}
+    assert names("between:[bc],d") == {"b", "c", "d"}
+    assert select(branch(), ["between:b,e"]).edges == {"d:0"}
+
+
+def test_a_fused_or_moved_operation_stands_for_its_layer_however_far() -> None:
+    net = View(
+        (
+            op("conv", "Conv", "x"), op("bias", "Add", "conv:0"), op("relu", "Relu", "bias:0"),
+            op("turn", "Transpose", "relu:0"), op("flat", "Flatten", "turn:0"), op("soft", "Sigmoid", "flat:0"),
+            op("shape", "Reshape", "soft:0"), op("head", "Gemm", "shape:0"),
+        ),
+        ("x",),
+        ("head:0",),
+    )  # fmt: skip
+    constant = tuple(
+        Op(each.name, each.kind, each.inputs, each.outputs, each.constant or each.name == "bias") for each in net.ops
+    )
+    net = View(constant, net.inputs, net.outputs)
+    for name, layer in (("relu", "conv"), ("bias", "conv"), ("flat", "conv"), ("turn", "conv"), ("shape", "soft")):
+        assert {each.name for each in select(net, [name]).ops} == {layer}
+    assert {each.name for each in select(net, ["soft"]).ops} == {"soft"}
+
+
+def test_edges_are_kept_as_they_are_named_even_of_inputs() -> None:
+    kept_edges = select(NET, ["x"])
+    assert (kept_edges.ops, kept_edges.edges) == (frozenset(), frozenset({"x"}))
+    both = select(NET, ["left*"])
+    assert ({each.name for each in both.ops}, both.edges) == ({"left"}, {"left:0"})
+    assert select(NET, []) == select(NET, ())
