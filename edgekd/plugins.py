@@ -89,9 +89,20 @@ def summaries(package: str) -> dict[str, str]:
 
 
 def _summary(module: str) -> str:
-    spec = importlib.util.find_spec(module)
-    source = Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
+    path = _source(module)
+    source = path.read_text(encoding="utf-8") if path else ""
     return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+
+
+def _source(module: str) -> Path | None:
+    """Where a module's source is; of its packages only the outermost may be imported."""
+    top, *rest = module.split(".")
+    spec = importlib.util.find_spec(top)
+    if spec is None or not rest:
+        return Path(spec.origin) if spec and spec.origin else None
+    places = [Path(place, *rest) for place in spec.submodule_search_locations or ()]
+    candidates = [path for place in places for path in (place.with_suffix(".py"), place / "__init__.py")]
+    return next((path for path in candidates if path.is_file()), None)
 
 
 def module_of(package: str, reference: str) -> str:

@@ -1,17 +1,20 @@
-"""The last line of a command's output: what was found, and what to type next."""
+"""The last line of a command's output: what was found, and what to type next.
+
+How numbers are told takes numpy, which a command's help does without.
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgekd.reporting.words import Run, milliseconds, seconds, state
-
 Document = Mapping[str, Any]
 
 
-def of_run(run: Run, page: Path) -> str:
+def of_run(run: Document, page: Path) -> str:
     """Return how many targets ended how, and where the report is."""
+    from edgekd.reporting.words import state
+
     states = Counter(
         {"ok": "proven"}.get(told, told) for told in map(state, (run.get("targets") or {}).values())
     )  # fmt: skip
@@ -21,6 +24,8 @@ def of_run(run: Run, page: Path) -> str:
 
 def of_dry_run(found: Document) -> str:
     """Return how much is wrong, or what a run would take."""
+    from edgekd.reporting.words import seconds
+
     if found["faults"]:
         return f"{_plural(len(found['faults']), 'fault')} in {found['recipe']}"
     taken = f"about {seconds(found['seconds'])}" if found["seconds"] is not None else "ready"
@@ -48,6 +53,8 @@ def _exported(report: Document) -> str:
 
 def of_bench(rows: Sequence[Document]) -> str:
     """Return the fastest of what was measured, and what failed."""
+    from edgekd.reporting.words import milliseconds
+
     timed, lost = [row for row in rows if row.get("p50") is not None], [row for row in rows if "error" in row]
     told = [f"{len(rows) - len(lost)} measured"] if len(rows) > 1 or not timed else []
     if timed:
