@@ -51,7 +51,7 @@ def int8_tables(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _narrowed(model: onnx.ModelProto, dynamic: bool) -> onnx.ModelProto:
-    graph, changed = Graph(model), 0
+    graph, changed = Graph(model), False
     quantized: dict[str, tuple[str, str, str]] = {}
     for node in graph.nodes:
         weight = graph.constant(node, 0 if node.op_type == "Gather" else 1)
@@ -63,7 +63,7 @@ def _narrowed(model: onnx.ModelProto, dynamic: bool) -> onnx.ModelProto:
             _multiply(graph, node, weight, quantized) if dynamic else _dequantize(graph, node, weight)
         else:
             continue
-        changed += 1
+        changed = True
     if not changed:
         raise NothingToGainError(f"no matrix product or table has {LEAST_ELEMENTS} weights or more")
     narrowed = graph.model()
@@ -113,7 +113,7 @@ def _dequantize(graph: Graph, node: NodeProto, weight: Array) -> None:
 
 def _multiply(graph: Graph, node: NodeProto, weight: Array, quantized: dict[str, tuple[str, str, str]]) -> None:
     """x · W as integers, widened by the scales of both, then the bias: as runtimes fuse it."""
-    source, bias, result = node.input[0], node.input[2:3], node.output[0]
+    source, bias, result = node.input[0], node.input[2:], node.output[0]
     weight = weight if _outputs_axis(node) else weight.T
     stored, scale = _stored(graph, node, np.ascontiguousarray(weight), 1)
     scales = graph.add_constant(f"{stored}_scales", scale)

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from edgekd.backends.reference import Reference
-from edgekd.quantization.calibrate import Calibrator, calibrate
+from edgekd.quantization.calibrate import Calibration, Calibrator, calibrate
 from edgekd.quantization.scheme import SCHEMES
 from edgekd.quantization.sensitivity import Switched, nearness, ranked, tensor_switch, weight_switch
-from tests.quantization.test_mixed_precision import SCHEME, X, chain
+from tests.quantization.onnx_models import model, random
+from tests.quantization.test_mixed_precision import SCHEME, X, chain, node
 
 UNITS = {number: frozenset({f"{number}"}) for number in range(256)}
 
@@ -56,3 +57,45 @@ def test_each_tensor_and_each_weight_has_a_switch() -> None:
     weights = {weight_switch(layer) for layer in ("first", "fragile", "last")}
     assert set(switched.names) == weights | set(map(tensor_switch, switched.tensors))
     assert sorted(edge for edges in switched.tensors.values() for edge in edges) == ["b", "c", "x", "y"]
+
+
+def test_costs_that_are_known_are_added_up_and_ties_keep_their_order() -> None:
+    costs = Costs({0: 1.0, 1: 4.0, 2: 2.0, 3: 2.0, 4: 0.5})
+    found = ranked({number: UNITS[number] for number in range(5)}, costs)
+    assert list(found.items()) == [(1, 4.0), (2, 2.0), (3, 2.0), (0, 1.0), (4, 0.5)]
+    assert costs.asked <= 1 + 2 * 4  # the whole, and both halves of every set of two or more
+
+
+def test_sets_whose_costs_are_negligible_together_share_them() -> None:
+    costs = Costs({0: 8.0, 1: 0.25, 2: 0.5, 3: 0.25})
+    found = ranked({number: UNITS[number] for number in range(4)}, costs, negligible=1.0)
+    assert found == {0: 8.0, 1: 0.25, 2: 0.375, 3: 0.375}
+    assert costs.asked == 5
+    assert ranked({number: UNITS[number] for number in range(4)}, Costs({0: 1.0}), negligible=1.0) == dict.fromkeys(
+        range(4), 0.25
+    )
+
+
+def test_a_cost_is_that_of_what_is_switched_on_of_at_most_four_samples() -> None:
+    """One convolution of x rounded to quarters, and of weights rounded to 127 steps: by hand."""
+    x, weight = random(6, 2, 3, 3, seed=5), random(2, 2, 1, 1, seed=6)
+    net = model([node("Conv", ["x", "c.weight"], ["y"])], {"c.weight": weight}, ("N", 2, 3, 3))
+    switched = Switched(Calibrator(net, [{"x": x}], Calibration("minmax")), SCHEME, {"x": x})
+    low, high = min(0.0, float(x.min())), max(0.0, float(x.max()))
+    step = (high - low) / 255
+    rounded_x = np.rint(x[:4] / step) * step
+    largest = np.abs(weight).max(axis=(1, 2, 3), keepdims=True) / 127
+    rounded_w = np.rint(weight / largest) * largest
+
+    def made(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        return np.einsum("nchw,oc->nohw", values.astype(np.float64), weights[:, :, 0, 0].astype(np.float64))
+
+    exact = made(x[:4], weight)
+    (group,) = [group for group, edges in switched.tensors.items() if edges == ["x"]]
+    for on, expected in (
+        ({weight_switch("c")}, made(x[:4], rounded_w)),
+        ({tensor_switch(group)}, made(rounded_x, weight)),
+        ({tensor_switch(group), weight_switch("c")}, made(rounded_x, rounded_w)),
+    ):
+        noise = ((exact - expected) ** 2).sum() / (exact**2).sum()
+        assert switched.cost(frozenset(on)) == pytest.approx(noise, rel=0.02)  # a tie, or the zero point's half step
