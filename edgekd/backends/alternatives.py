@@ -36,6 +36,16 @@ def compile_for(model: onnx.ModelProto, target: Target, folder: Path, precision:
         raise BadInputError(f"{error}; {advice}") from error
 
 
+def require_taken(model: onnx.ModelProto, target: Target) -> None:
+    """Raise BadInputError for a float model that the target's backend refuses whatever its precision, as `compile_for`.
+
+    A backend that does not list its operators is not asked.
+    """
+    if getattr(find_backend(target.backend), "LISTS_OPERATORS", False):
+        with tempfile.TemporaryDirectory(prefix="edgekd-") as scratch:
+            compile_for(model, target.model_copy(update={"io": "float"}), Path(scratch), "float")
+
+
 def _takers(model: onnx.ModelProto, target: Target, precision: Precision) -> list[str]:
     """Of each other backend that takes the model, the target of the same scheme that is most like this one."""
     nearest: dict[str, Target] = {}

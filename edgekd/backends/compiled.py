@@ -37,7 +37,8 @@ class Compiled:
 class Backend(Protocol):
     """What `compile.py` in a folder of `edgekd.backends` offers; the folder's name is the backend's.
 
-    It may have three more: PRECISIONS, if it compiles others than `PLAIN` (from the float model); FLOAT_VARIANTS
+    It may have four more: PRECISIONS, if it compiles others than `PLAIN` (from the float model); LISTS_OPERATORS, if it
+    refuses in int8 what it refuses in float, so that calibrating can wait for its word; FLOAT_VARIANTS
     (label → runtime options), other arithmetic that its runtime offers for the float model, timed in rows of their
     own; and `check(model)`, what can be said of a QDQ graph that no device has run: {"int8", "total": layers, "label":
     what was checked, in one line}.

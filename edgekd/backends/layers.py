@@ -51,10 +51,11 @@ def prove_layers(
         return None
     few = {name: array[: _affordable(shown)] for name, array in inputs.items()}
     truth = Reference(shown).run(few, batch=BATCH)
-    seen = _run(expose_activations(deployed)[0] if deployed else shown, target, few, truth, predict)
     plain = _run(
         deployed or model, target, few, {output.name: truth[output.name] for output in model.graph.output}, predict
     )
+    seen = _run(expose_activations(deployed)[0] if deployed else shown, target, few, truth, predict)
+    del truth  # every tensor of some samples is much
     layers = _judged(shown, makers, few, seen)
     return LayerProof(
         tensors=len(layers),

@@ -7,6 +7,7 @@ from typing import Any
 
 import onnx
 
+from edgekd.backends.alternatives import require_taken
 from edgekd.data.ranges import range_of
 from edgekd.errors import BadInputError, PromiseBrokenError
 from edgekd.files import sha256
@@ -103,6 +104,7 @@ def _quantized(imported: Imported, target: Target, calibrator: Calibrator | None
     """The model in the target's scheme; QDQ must resemble its own weights with float activations."""
     if calibrator is None:
         return Quantized(imported.model, strip_activations(imported.model, saturating=True)[0])
+    require_taken(calibrator.plain, target)
     original, keep, (scheme,) = imported.model, wishes.keep_float, schemes_of([target])
     found = Quantized(calibrator.quantized(scheme, keep), original)
     if not _may_fall_back(target, wishes):

@@ -13,6 +13,7 @@ from PIL import Image
 from edgekd.errors import BadInputError
 from edgekd.onnx_import.sample_options import image_samples
 from edgekd.onnx_import.samples import ImageSamples, RandomSamples
+from edgekd.quantization.observation import Observation
 from tests.pipeline.test_foreign import float_net
 from tests.quantization.onnx_models import model
 from tests.small_run import complaint, edgekd
@@ -56,7 +57,15 @@ def test_one_of_several_targets_that_refuses_a_model_does_not_keep_the_others_fr
     refused, proven = json.loads(done.stdout)
     assert (refused["status"], proven["status"]) == ("refused", "ok")
     assert "this op has no TFLite form" in refused["reason"]
-    assert "error: x86-tflite: node" in done.stderr
+    assert done.stderr.startswith("error: x86-tflite: ")
+
+
+def test_what_a_backend_refuses_it_refuses_before_anything_is_calibrated(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnx.save(model([helper.make_node("ThresholdedRelu", ["x"], ["y"])], {}, ("N", 3, 4, 4)), folder / "m.onnx")
+    monkeypatch.setattr(Observation, "look", None)
+    assert "this op has no TFLite form" in complaint(export(folder, "--random", 32, targets=("x86-tflite",)), 2)
 
 
 def test_the_table_says_what_to_ship_and_how_far_from_float_it_is(folder: Path) -> None:

@@ -10,6 +10,7 @@ from edgekd.errors import MissingExtraError
 from edgekd.target import Target
 
 PRECISIONS: tuple[Precision, ...] = (*PLAIN, "float16", "dynamic-range")
+LISTS_OPERATORS = True
 
 MODEL = "model.tflite"
 
