@@ -12,6 +12,7 @@ from edgekd.data.augment import check_names
 from edgekd.data.dataset import Array, Dataset, Split, is_tokens, limit, normalisation, prepare, split_validation
 from edgekd.data.ranges import hold_against, range_of
 from edgekd.data.raw import Raw, from_arrays, from_result, from_user
+from edgekd.data.sources import shown
 from edgekd.errors import BadInputError
 from edgekd.progress import SILENT, Reporter
 from edgekd.reading import reading
@@ -20,7 +21,7 @@ from edgekd.tasks import DEFAULT, Task, find_task, spec_of
 
 __all__ = ["Dataset", "Raw", "Split", "as_dataset", "load", "names", "prepare"]
 
-_NOT_DATA = {"augment", "check", "dataset", "idx", "ranges", "raw"}
+_NOT_DATA = {"augment", "check", "dataset", "idx", "ranges", "raw", "sources"}
 
 
 def names() -> list[str]:
@@ -97,6 +98,6 @@ def _hold_together(dataset: Dataset, source: str, any_range: bool, reporter: Rep
             raise BadInputError(f"{source}: {kinds}: signed integers (N, L) are tokens, all else is numbers")
         if dataset.input_range is not None:
             where = f"{source}: x_{part}"
-            hold_against(range_of(split.inputs), dataset.input_range, where, "x_train", reporter.warn, any_range)
+            hold_against(range_of(shown(split.inputs)), dataset.input_range, where, "x_train", reporter.warn, any_range)
     if doubt := dataset.task.doubt(dataset.train.labels):
         reporter.warn(f"{source}: {doubt}")

@@ -1,5 +1,7 @@
 """What arrays from outside must be before anything is taught, calibrated or scored with them."""
 
+from collections.abc import Sized
+
 import numpy as np
 
 from edgekd.data.dataset import Array
@@ -22,7 +24,7 @@ def numbers(inputs: Array, where: str) -> Array:
     return values
 
 
-def same_count(inputs: Array, labels: Array, of_inputs: str, of_labels: str) -> None:
+def same_count(inputs: Sized, labels: Array, of_inputs: str, of_labels: str) -> None:
     """Raise BadInputError unless there are as many labels as samples, and at least one."""
     rows = len(labels) if labels.ndim else 0
     if not rows or len(inputs) != rows:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edgekd.bundle import Preprocessing, Range
 from edgekd.data.ranges import range_of
+from edgekd.data.sources import Rows, shown
 from edgekd.metrics import Metric
 from edgekd.tasks import DEFAULT, Task
 
@@ -24,19 +25,25 @@ class Split:
     """Samples as they were stored.
 
     Attributes:
-        inputs: (N, …): images uint8 (N, C, H, W), tokens int32 or int64 (N, L) filled up with `PADDING`.
+        inputs: (N, …), in memory or read when asked for; images are uint8 (N, C, H, W), tokens int32 or int64 (N, L),
+            filled up with `PADDING`.
         labels: (N, …), as the task has them: int64 classes (N,), float32 scores (N,) …
     """
 
-    inputs: Array
+    inputs: Array | Rows
     labels: Array
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, indices: Array) -> "Split":
-        """The samples at `indices`, in that order."""
+        """The samples at `indices`, in that order, in memory."""
         return Split(self.inputs[indices], self.labels[indices])
+
+    def subset(self, indices: Array) -> "Split":
+        """The samples at `indices`, in that order; what is not in memory stays where it is."""
+        inputs = self.inputs.subset(indices) if isinstance(self.inputs, Rows) else self.inputs[indices]
+        return Split(inputs, self.labels[indices])
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,18 +82,19 @@ class Dataset:
     @cached_property
     def input_range(self) -> Range | None:
         """Which values the raw training inputs take; None of tokens, which are names and no quantities."""
-        return None if is_tokens(self.train.inputs) else range_of(self.train.inputs)
+        return None if is_tokens(self.train.inputs) else range_of(shown(self.train.inputs))
 
     @property
     def labelled(self) -> "Dataset":
         """Only the training samples that have a label."""
         known = self.task.labelled(self.train.labels)
-        return self if known.all() else replace(self, train=self.train.take(np.flatnonzero(known)))
+        return self if known.all() else replace(self, train=self.train.subset(np.flatnonzero(known)))
 
     def of_length(self, length: int) -> "Dataset":
         """The same sequences of tokens, each cut or filled up to `length`."""
         train, val, test = (
-            Split(resized(split.inputs, length), split.labels) for split in (self.train, self.val, self.test)
+            Split(resized(np.asarray(split.inputs), length), split.labels)
+            for split in (self.train, self.val, self.test)
         )
         return replace(self, train=train, val=val, test=test)
 
@@ -94,13 +102,15 @@ class Dataset:
         """Hexadecimal SHA-256 of everything a model could learn from: names, preprocessing and array contents."""
         state = hashlib.sha256(repr((self.classes, self.preprocessing, self.task)).encode())
         for split in (self.train, self.val, self.test):
-            for array in (split.inputs, split.labels):
+            if isinstance(split.inputs, Rows):
+                state.update(split.inputs.digest().encode())
+            for array in (split.labels,) if isinstance(split.inputs, Rows) else (split.inputs, split.labels):
                 state.update(f"{array.dtype}{array.shape}".encode())
                 state.update(np.ascontiguousarray(array).data)
         return state.hexdigest()
 
 
-def is_tokens(raw: Array) -> bool:
+def is_tokens(raw: Array | Rows) -> bool:
     """Whether samples are sequences of tokens: signed integers (N, L)."""
     return raw.ndim == 2 and raw.dtype.kind == "i"
 
@@ -125,13 +135,14 @@ def prepare(raw: Array, preprocessing: Preprocessing) -> Array:
     return inputs
 
 
-def normalisation(inputs: Array) -> Preprocessing:
+def normalisation(inputs: Array | Rows) -> Preprocessing:
     """The preprocessing that gives `inputs` zero mean and unit variance per channel; uint8 is first scaled to 0…1.
 
-    Tokens have none.
+    Tokens have none, nor have floats that a data set makes when asked: they go into the model as they come.
     """
-    if is_tokens(inputs):
+    if is_tokens(inputs) or (isinstance(inputs, Rows) and inputs.dtype != np.uint8):
         return Preprocessing()
+    inputs = shown(inputs)
     scale = 1 / 255 if inputs.dtype == np.uint8 else 1.0
     axes = tuple(axis for axis in range(inputs.ndim) if axis != 1)
     mean = inputs.mean(axes, dtype=np.float64, keepdims=True)
@@ -152,13 +163,13 @@ def split_validation(train: Split, fraction: float = 0.1, seed: int = 0, task: T
         least = 1 if len(members) > 2 else 0
         held_out[members[: max(least, round(fraction * len(members)))]] = True
     held_out = held_out.repeat(task.group_size)
-    return train.take(np.flatnonzero(~held_out)), train.take(np.flatnonzero(held_out))
+    return train.subset(np.flatnonzero(~held_out)), train.subset(np.flatnonzero(held_out))
 
 
 def limit(train: Split, count: int, seed: int, group_size: int = 1) -> Split:
     """The first `count` samples of a seeded order; groups of neighbours stay together."""
     groups = np.random.default_rng([seed, 2]).permutation(len(train) // group_size)[: max(1, count // group_size)]
-    return train.take((groups[:, None] * group_size + np.arange(group_size)).ravel())
+    return train.subset((groups[:, None] * group_size + np.arange(group_size)).ravel())
 
 
 def _chunks(inputs: Array, size: int = 4096) -> Iterator[Array]:

@@ -8,12 +8,16 @@ import numpy as np
 
 from edgekd.data.check import numbers, same_count
 from edgekd.data.dataset import Array, Dataset, Split, is_tokens
+from edgekd.data.sources import Rows, as_rows
 from edgekd.errors import BadInputError
 from edgekd.plugins import told
 from edgekd.recipe import Data
 from edgekd.tasks import DEFAULT, Task, find_task
 
-PROMISE = "an edgekd.data.Dataset or ((x_train, y_train), (x_test, y_test)), perhaps with (x_val, y_val) between"
+PROMISE = (
+    "an edgekd.data.Dataset or ((x_train, y_train), (x_test, y_test)), perhaps with (x_val, y_val) between; "
+    "in the place of a pair there may be a torch Dataset or DataLoader"
+)
 
 _PARTS = {2: ("train", "test"), 3: ("train", "val", "test")}
 
@@ -29,7 +33,7 @@ class Raw:
     task: Task = DEFAULT
 
 
-def from_arrays(arrays: Mapping[str, Array], source: str, task: Task = DEFAULT) -> Raw:
+def from_arrays(arrays: Mapping[str, Array | Rows], source: str, task: Task = DEFAULT) -> Raw:
     """Raw data from `x_train`, `y_train`, `x_test`, `y_test` and, optionally, `x_val`, `y_val`, `classes`.
 
     Raises BadInputError, naming `source` and the array, for what is missing, misshapen, not finite or out of range.
@@ -40,11 +44,11 @@ def from_arrays(arrays: Mapping[str, Array], source: str, task: Task = DEFAULT) 
         raise BadInputError(
             f"{source}: no {' and no '.join(missing)} (there is: {', '.join(sorted(arrays)) or 'nothing'})"
         )
-    splits = {part: _split(arrays[f"x_{part}"], arrays[f"y_{part}"], part, source, task) for part in parts}
+    splits = {part: _split(arrays[f"x_{part}"], np.asarray(arrays[f"y_{part}"]), part, source, task) for part in parts}
     shapes = {part: split.inputs.shape[1:] for part, split in splits.items()}
     if len(set(shapes.values())) > 1:
         raise BadInputError(f"{source}: samples differ in shape: {', '.join(f'{k} {v}' for k, v in shapes.items())}")
-    given = [str(name) for name in arrays["classes"]] if "classes" in arrays else None
+    given = [str(name) for name in np.asarray(arrays["classes"])] if "classes" in arrays else None
     classes = task.names(splits["train"].labels, given, source)
     width = task.width(splits["train"].labels, classes)
     for part, split in splits.items():
@@ -72,7 +76,9 @@ def from_result(result: Any, source: str, task: Task | None = None) -> Raw | Dat
     try:
         if not isinstance(result, tuple | list):  # two batches of a loader would do, too
             raise TypeError
-        parts = {part: (x, y) for part, (x, y) in zip(_PARTS[len(result)], result, strict=True)}
+        named = dict(zip(_PARTS[len(result)], result, strict=True))
+        read = {part: as_rows(value, f"{source}: {part}") or value for part, value in named.items()}
+        parts = {part: (x, y) for part, (x, y) in read.items()}
     except (KeyError, TypeError, ValueError) as error:
         raise BadInputError(f"{source} must be {PROMISE}, not {type(result).__name__}") from error
     arrays = {f"{axis}_{part}": value for part, pair in parts.items() for axis, value in zip("xy", pair, strict=True)}
@@ -80,7 +86,9 @@ def from_result(result: Any, source: str, task: Task | None = None) -> Raw | Dat
     return from_arrays(found, source, task or DEFAULT)
 
 
-def _array(value: Any, where: str) -> Array:
+def _array(value: Any, where: str) -> Array | Rows:
+    if isinstance(value, Rows):
+        return value[:] if is_tokens(value) else value  # batches of tokens are formed by their lengths
     try:
         return np.asarray(value)
     except Exception as error:  # ragged lists, tensors with gradients or on a GPU: whatever their own code raises
@@ -89,7 +97,7 @@ def _array(value: Any, where: str) -> Array:
 
 def _checked(dataset: Dataset, source: str, task: Task | None) -> Dataset:
     """The same Dataset with labels and inputs of the types that every plane relies on."""
-    arrays: dict[str, Array] = {"classes": np.array(dataset.classes)} if dataset.classes else {}
+    arrays: dict[str, Array | Rows] = {"classes": np.array(dataset.classes)} if dataset.classes else {}
     for part, split in (("train", dataset.train), ("val", dataset.val), ("test", dataset.test)):
         arrays |= {f"x_{part}": split.inputs, f"y_{part}": split.labels}
     raw = from_arrays(arrays, source, find_task(task or dataset.task))
@@ -98,13 +106,16 @@ def _checked(dataset: Dataset, source: str, task: Task | None) -> Dataset:
     )
 
 
-def _split(inputs: Array, labels: Array, part: str, source: str, task: Task) -> Split:
+def _split(inputs: Array | Rows, labels: Array, part: str, source: str, task: Task) -> Split:
     x, y = f"{source}: x_{part}", f"{source}: y_{part}"
     same_count(inputs, labels, x, f"y_{part}")
     return Split(_inputs(inputs, x), task.check(labels, y, unlabelled=part == "train"))
 
 
-def _inputs(inputs: Array, where: str) -> Array:
+def _inputs(inputs: Array | Rows, where: str) -> Array | Rows:
+    if isinstance(inputs, Rows):
+        numbers(inputs.some(), f"{where} (some of its samples)")
+        return inputs
     inputs = numbers(inputs, where)
     if inputs.ndim == 4 and inputs.shape[3] in (1, 3) and inputs.shape[1] not in (1, 3):
         raise BadInputError(f"{where} looks channels-last {inputs.shape}: images are (N, channels, height, width)")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import onnx
 from numpy.typing import NDArray
 
@@ -48,9 +49,11 @@ def calibration_of(settings: Quantization) -> Calibration:
 
 def metric(graph: onnx.ModelProto, data: Dataset, split: Split) -> float:
     """The data set's metric on a split, by the reference."""
-    inputs = prepare(split.inputs, data.preprocessing)
-    answers = Reference(graph).run({graph.graph.input[0].name: inputs}, batch=METRIC_BATCH)
-    return data.metric(next(iter(answers.values())), split.labels)
+    reference, name, answers = Reference(graph), graph.graph.input[0].name, []
+    for start in range(0, len(split), METRIC_BATCH):
+        inputs = prepare(split.inputs[start : start + METRIC_BATCH], data.preprocessing)
+        answers.append(next(iter(reference.run({name: inputs}, batch=METRIC_BATCH).values())))
+    return data.metric(np.concatenate(answers), split.labels)
 
 
 def batches_of(inputs: Mapping[str, NDArray[Any]]) -> Iterator[Arrays]:

@@ -24,7 +24,7 @@ def try_out(model: nn.Module, data: Dataset, who: str) -> None:
     except EdgekdError:
         raise
     except Exception as error:  # the user's own code: anything may come out of it
-        tokens = f" with tokens up to {few.inputs.max()}" if is_tokens(few.inputs) else ""
+        tokens = f" with tokens up to {np.max(np.asarray(few.inputs))}" if is_tokens(few.inputs) else ""
         raise BadInputError(
             f"the {who} cannot take inputs {few.inputs.shape}{tokens}: {plugins.told(error)}"
         ) from error
@@ -36,7 +36,7 @@ def _few(data: Dataset) -> Split:
     if not is_tokens(data.train.inputs):
         return data.train.take(np.arange(min(2, len(data.train))))
     splits = (data.train, data.val, data.test)
-    hardest = [split.take(_largest_and_longest(split.inputs)) for split in splits]
+    hardest = [split.take(_largest_and_longest(np.asarray(split.inputs))) for split in splits]
     return Split(*(np.concatenate(arrays) for arrays in zip(*((s.inputs, s.labels) for s in hardest), strict=True)))
 
 

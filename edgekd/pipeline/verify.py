@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from edgekd.bundle import Manifest, Preprocessing, load_bundle
@@ -50,7 +51,7 @@ class EvalSet:
     def outputs_on_device(self, device: Device, options: Options | None = None) -> Arrays:
         """All answers by output, as the model sees them; errors as in `measure.Session`."""
         preprocessing = self.manifest.inputs[0].preprocessing or Preprocessing()
-        outputs = outputs_on(device, self.bundle, self.samples.inputs, preprocessing, options)
+        outputs = outputs_on(device, self.bundle, np.asarray(self.samples.inputs), preprocessing, options)
         require_finite(outputs, device.uri)
         return outputs
 

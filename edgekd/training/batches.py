@@ -9,9 +9,11 @@ from torch import Tensor
 
 from edgekd.data.augment import augment
 from edgekd.data.dataset import PADDING, Array, Dataset, is_tokens, prepare
+from edgekd.data.sources import Rows
 from edgekd.recipe import Data
 from edgekd.tasks import DEFAULT, Task
 from edgekd.training.precision import place
+from edgekd.training.read_ahead import read_ahead
 from edgekd.training.seeding import derive
 
 # So many batches are drawn together and sorted by length, so that short sentences do not carry long ones' padding.
@@ -71,32 +73,40 @@ class Batches:
         numbers = np.arange(len(self))
         if is_tokens(self.data.train.inputs):
             order, numbers = self._by_length(order, per_batch), random.permutation(len(self))
-        for number in numbers[start:]:
-            units = order[number * per_batch : (number + 1) * per_batch][self.process :: self.processes]
-            yield self.at((units[:, None] * group_size + np.arange(group_size)).ravel(), epoch % self.recipe.views)
+        shares = [order[number * per_batch : (number + 1) * per_batch] for number in numbers[start:]]
+        places = [
+            (units[self.process :: self.processes][:, None] * group_size + np.arange(group_size)).ravel()
+            for units in shares
+        ]
+        train = self.data.train
+        for indices, inputs in zip(places, read_ahead(train.inputs, places), strict=True):
+            yield self._batch(inputs, train.labels[indices], indices, epoch % self.recipe.views)
 
     def at(self, indices: Array, view: int) -> Batch:
         """The samples at `indices` as they look in `view`."""
-        samples = self.data.train.take(indices)
+        train = self.data.train
+        return self._batch(train.inputs[indices], train.labels[indices], indices, view)
 
+    def _batch(self, raw: Array, labels: Array, indices: Array, view: int) -> Batch:
         def move(images: Array) -> Array:
             return augment(images, self.recipe.augmentation, self.seed, indices, view)
 
-        moved = self.data.task.moved(samples.labels, move) if self.recipe.augmentation else samples.labels
-        inputs = torch.from_numpy(prepare(cut(move(samples.inputs)), self.data.preprocessing))
-        labels, positions = torch.from_numpy(moved), torch.from_numpy(indices)
-        labels, positions = labels.to(self.device), positions.to(self.device)
-        return Batch(place(inputs, self.device), labels, positions, view, self.data.task)
+        moved = self.data.task.moved(labels, move) if self.recipe.augmentation else labels
+        inputs = torch.from_numpy(prepare(cut(move(raw)), self.data.preprocessing))
+        targets, positions = torch.from_numpy(moved).to(self.device), torch.from_numpy(indices).to(self.device)
+        return Batch(place(inputs, self.device), targets, positions, view, self.data.task)
 
     def _by_length(self, order: Array, per_batch: int) -> Array:
-        tokens = (self.data.train.inputs != PADDING).sum(1).reshape(-1, self.data.group_size).max(1)
+        tokens = (np.asarray(self.data.train.inputs) != PADDING).sum(1).reshape(-1, self.data.group_size).max(1)
         pools = [order[start : start + POOL * per_batch] for start in range(0, len(order), POOL * per_batch)]
         return np.concatenate([pool[np.argsort(tokens[pool], kind="stable")] for pool in pools])
 
 
-def by_length(inputs: Array) -> Array:
+def by_length(inputs: Array | Rows) -> Array:
     """The order (N,) in which tokens (N, L) grow, so that neighbours carry little padding; other inputs' own."""
-    return np.argsort((inputs != PADDING).sum(1), kind="stable") if is_tokens(inputs) else np.arange(len(inputs))
+    if not is_tokens(inputs):
+        return np.arange(len(inputs))
+    return np.argsort((np.asarray(inputs) != PADDING).sum(1), kind="stable")
 
 
 def cut(raw: Array) -> Array:

@@ -10,6 +10,7 @@ from edgekd.data.dataset import Dataset, Split, prepare
 from edgekd.networks import device_of, evaluating
 from edgekd.training.batches import by_length, cut
 from edgekd.training.precision import Precision, place, place_model, runner
+from edgekd.training.read_ahead import read_ahead
 
 
 def evaluate(
@@ -27,9 +28,9 @@ def predict(
     run = runner(model, precision, device)
     place_model(model, device, split.inputs.ndim)
     order = by_length(split.inputs)
-    logits = []
+    batches, logits = [order[start : start + batch] for start in range(0, len(split), batch)], []
     with evaluating(model), torch.inference_mode():
-        for start in range(0, len(split), batch):
-            inputs = torch.from_numpy(prepare(cut(split.inputs[order[start : start + batch]]), preprocessing))
+        for raw in read_ahead(split.inputs, batches):
+            inputs = torch.from_numpy(prepare(cut(raw), preprocessing))
             logits.append(run(place(inputs, device)).cpu().numpy())
     return np.concatenate(logits)[np.argsort(order)]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from edgekd.data.dataset import Dataset
+from edgekd.data.sources import Rows
 from edgekd.errors import BadInputError, DamagedError, PromiseBrokenError
 from edgekd.files import write_json
 from edgekd.networks import at_rest, train_but
@@ -72,6 +73,8 @@ def train(
     alone writes and reports.
     """
     reporter = reporter if process_group().is_main else SILENT
+    if isinstance(data.train.inputs, Rows) and not data.train.inputs.stable:
+        reporter.say("samples differ whenever they are read: the numbers of this run cannot be repeated to the bit")
     position, tensors = _where_it_stands(folder, key, reporter)
     session = _Session(
         model, data, recipe_data, settings, objective, folder, seed, key, reporter, on_progress, position

@@ -7,6 +7,7 @@ import numpy as np
 from torch import nn
 
 from edgekd.data.dataset import is_tokens
+from edgekd.data.sources import Rows
 from edgekd.distillation import Output
 from edgekd.errors import BadInputError
 from edgekd.files import digest
@@ -63,6 +64,9 @@ class CachedTeacher:
     def _why_live(self, batches: Batches, nbytes: int) -> str | None:
         if self._teacher.taps and is_tokens(batches.data.train.inputs):
             return "features of tokens are as long as their batch"
+        inputs = batches.data.train.inputs
+        if isinstance(inputs, Rows) and not inputs.stable:
+            return "samples differ whenever they are read (their data set draws at random)"
         if not self._teacher.model.state_dict():
             return "without weights, nothing tells whether it is the same teacher"
         limit = round(self._settings.limit_gb * 1e9)

@@ -1,0 +1,195 @@
+"""Samples that are read when they are asked for: any data set that gives sample i (torch's map-style ones, folders …).
+
+Nothing here needs torch: a data set is whatever has a length and gives (inputs, label), or both by name, for a number.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekd.errors import BadInputError
+from edgekd.plugins import told
+
+Array = NDArray[Any]
+Pair = tuple[Array, Array]  # of one sample, or of several
+
+SPREAD, DRAWN, CHUNK = 64, 512, 256  # samples that identify a set, that ranges come from, that are read at once
+DRAWN_BYTES = 64 << 20
+LABELS = ("label", "labels", "target", "targets")
+OWN_ORDER = "the order of a loader with a sampler of its own cannot be repeated"
+
+
+class MapStyle(Protocol):
+    """A data set that gives sample i."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The inputs (N, …) of a data set, in the place of an array: what is not indexed is not in memory.
+
+    Attributes:
+        data: gives the samples.
+        places: (N,) which of its samples these are, in which order.
+        sample_shape: that of one sample's inputs, the same for all.
+        workers: how many processes read ahead in training; 0: none.
+        stable: whether a sample is the same whenever it is read; else a teacher answers live.
+    """
+
+    data: MapStyle
+    places: NDArray[np.int64]
+    sample_shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    workers: int = 0
+    stable: bool = True
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, …)."""
+        return len(self.places), *self.sample_shape
+
+    @property
+    def ndim(self) -> int:
+        """How many axes an array of them would have."""
+        return 1 + len(self.sample_shape)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, rows: Any) -> Array:
+        """Read rows, given by numbers or as a slice."""
+        chosen = self.places[rows]
+        starts = range(0, max(1, len(chosen)), CHUNK)
+        return np.concatenate([self.read(chosen[start : start + CHUNK]) for start in starts])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        """All of them, in memory."""
+        return self[:].astype(dtype or self.dtype, copy=False)
+
+    def subset(self, rows: Array) -> "Rows":
+        """The rows at these numbers, unread."""
+        return replace(self, places=self.places[rows])
+
+    def some(self, count: int = DRAWN) -> Array:
+        """At most `count` rows, or 64 MB of them, spread over all."""
+        count = max(1, min(count, DRAWN_BYTES // max(1, self.dtype.itemsize * math.prod(self.sample_shape))))
+        return self[np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(np.int64))]
+
+    def read(self, places: Array) -> Array:
+        """Inputs of samples by their places in the data set; BadInputError that names the sample in the way."""
+        inputs = np.empty((len(places), *self.sample_shape), self.dtype)
+        for row, place in enumerate(places.tolist()):
+            found = sample(self.data, place)[0]
+            if found.shape != self.sample_shape:
+                raise BadInputError(
+                    f"sample {place} is {found.shape}, the first one {self.sample_shape}: bring all to one shape"
+                )
+            inputs[row] = found
+        return inputs
+
+    def digest(self) -> str:
+        """Hexadecimal SHA-256 of its length and of samples spread over it."""
+        state = hashlib.sha256(f"{type(self.data).__qualname__}{self.shape}{self.dtype}".encode())
+        state.update(np.ascontiguousarray(self.places).data)
+        state.update(np.ascontiguousarray(self.some(SPREAD)).data if self.stable else b"changes")
+        return state.hexdigest()
+
+
+def as_rows(part: Any, where: str) -> tuple[Rows, Array] | None:
+    """Inputs and labels (N, …) of a data set, or of a loader of one; None for anything else.
+
+    A loader says how many workers read; the order of the samples is edgekd's. Labels are read once, all of them.
+    Raises BadInputError for samples that are no pairs, that fail or differ in shape, and for loaders without a data set
+    of which sample i can be asked for.
+    """
+    data, workers = (part.dataset, int(part.num_workers)) if _is_loader(part) else (part, 0)
+    if data is not part:
+        _require_own_order(part, data, where)
+    if isinstance(data, tuple | list | str | Mapping) or hasattr(data, "dtype") or not _is_map_style(data):
+        return None
+    if not len(data):
+        raise BadInputError(f"{where} holds no samples")
+    try:
+        return _rows(data, workers)
+    except BadInputError as error:
+        raise BadInputError(f"{where}: {error}") from error
+
+
+def shown(inputs: "Array | Rows") -> Array:
+    """Return inputs that are in memory, of others some that are spread over all."""
+    return inputs.some() if isinstance(inputs, Rows) else inputs
+
+
+def sample(data: MapStyle, place: int) -> Pair:
+    """Return inputs and label of one sample as arrays; raise BadInputError, naming it, where that fails."""
+    try:
+        found = data[place]
+    except Exception as error:  # the user's own code: anything may come out of it
+        raise BadInputError(f"sample {place} cannot be read: {told(error)}") from error
+    if isinstance(found, Mapping):
+        labels = [name for name in found if name in LABELS]
+        found = [value for name, value in found.items() if name not in LABELS] + [found[name] for name in labels]
+    if not isinstance(found, tuple | list) or len(found) != 2:
+        raise BadInputError(f"sample {place} is a {type(found).__name__}, not a pair of inputs and a label")
+    return _inputs(found[0]), np.asarray(found[1])
+
+
+def _rows(data: MapStyle, workers: int) -> tuple[Rows, Array]:
+    first, again = sample(data, 0), sample(data, 0)
+    stable = all(map(np.array_equal, first, again))
+    rows = Rows(data, np.arange(len(data)), first[0].shape, first[0].dtype, workers, stable)
+    return rows, _labels(data)
+
+
+def _labels(data: MapStyle) -> Array:
+    """As the data set lists them (`targets`), if those are what its samples have; else by reading all samples once."""
+    listed = next((getattr(data, name) for name in ("targets", "labels") if hasattr(data, name)), None)
+    spread = np.unique(np.linspace(0, len(data) - 1, 8).astype(np.int64)).tolist()
+    if listed is not None and len(listed) == len(data):
+        labels = np.asarray(listed)
+        if all(np.array_equal(labels[place], sample(data, place)[1]) for place in spread):
+            return labels
+    return _stacked([sample(data, place)[1] for place in range(len(data))])
+
+
+def _stacked(labels: Sequence[Array]) -> Array:
+    for place, label in enumerate(labels):
+        if label.shape != labels[0].shape:
+            raise BadInputError(f"the label of sample {place} is {label.shape}, that of sample 0 {labels[0].shape}")
+    return np.stack(labels)
+
+
+def _inputs(value: Any) -> Array:
+    """One sample's inputs: a picture as (C, H, W) uint8, floats as float32, others as they are."""
+    array = np.asarray(value)
+    if hasattr(value, "getbands"):
+        array = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+    return array.astype(np.float32) if array.dtype.kind == "f" else array
+
+
+def _is_loader(part: Any) -> bool:
+    return all(hasattr(part, name) for name in ("dataset", "batch_size", "num_workers", "sampler"))
+
+
+def _is_map_style(data: Any) -> bool:
+    kinds = [kind.__name__ for kind in type(data).__mro__]
+    return hasattr(data, "__len__") and hasattr(data, "__getitem__") and "IterableDataset" not in kinds
+
+
+def _require_own_order(loader: Any, data: Any, where: str) -> None:
+    if not _is_map_style(data):
+        raise BadInputError(
+            f"{where} is a loader of a stream, which has no sample i: give a data set with __len__ and __getitem__"
+        )
+    if type(loader.sampler).__name__ not in {"RandomSampler", "SequentialSampler"}:
+        raise BadInputError(
+            f"{where}: {OWN_ORDER}; give its data set, whose samples edgekd orders by the seed, or your own loop"
+        )

@@ -1,0 +1,64 @@
+"""Samples that are not in memory, read by torch's worker processes while the network trains."""
+
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from edgekd.data.sources import Array, Rows
+from edgekd.errors import BadInputError
+from edgekd.plugins import told
+
+
+def read_ahead(rows: Array | Rows, batches: Sequence[Array]) -> Iterator[Array]:
+    """Yield the inputs of batches, given by row numbers, in their order, whatever the number of workers.
+
+    Raises BadInputError, naming the sample, where one cannot be read or has another shape, and where a worker dies.
+    """
+    if not isinstance(rows, Rows) or not rows.workers:
+        yield from (rows[batch] for batch in batches)
+        return
+    loader = DataLoader(
+        _Reader(rows), batch_size=None, sampler=list(batches), num_workers=rows.workers, collate_fn=_itself,
+        worker_init_fn=_leave_interrupts_to_main, generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    answers = iter(loader)
+    for _ in batches:
+        try:
+            found = next(answers)
+        except RuntimeError as error:  # torch's own: the kernel, or the user's code, has killed it
+            raise BadInputError(f"a worker that reads samples has died: {told(error)}") from error
+        if isinstance(found, _Failure):
+            raise BadInputError(found.reason)
+        yield found.numpy()
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """What is wrong with a batch; an exception would come back as a page of traceback."""
+
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class _Reader(torch.utils.data.Dataset[Tensor | _Failure]):
+    rows: Rows
+
+    def __getitem__(self, batch: NDArray[int]) -> Tensor | _Failure:  # type: ignore[type-var]
+        try:
+            return torch.from_numpy(self.rows[batch])
+        except BadInputError as error:
+            return _Failure(str(error))
+
+
+def _itself(found: Any) -> Any:
+    return found
+
+
+def _leave_interrupts_to_main(_: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,194 @@
+"""Data sets and loaders in the place of arrays: the same weights to the bit, nothing in memory, errors of one line."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, Subset, WeightedRandomSampler
+
+import edgekd
+from edgekd.data import as_dataset
+from edgekd.data.sources import Rows
+from edgekd.errors import BadInputError
+from edgekd.recipe import Data
+from edgekd.training.batches import Batches
+from edgekd.training.read_ahead import read_ahead
+
+FEW = edgekd.Training(epochs=2, batch=32, precision="float32")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    torch.set_num_threads(1)
+
+
+def arrays(count, seed):
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 3, count)
+    images = random.integers(0, 120, (count, 1, 8, 8)) + 40 * labels[:, None, None, None]
+    return images.astype(np.uint8), labels
+
+
+class Images(Dataset):
+    """Samples made when they are asked for; `wrong` ones as said."""
+
+    def __init__(self, pair, wrong=None):
+        self.pair, self.wrong = pair, wrong or {}
+
+    def __len__(self):
+        return len(self.pair[1])
+
+    def __getitem__(self, place):
+        x, y = self.pair[0][place], int(self.pair[1][place])
+        return self.wrong[place](x, y) if place in self.wrong else (torch.from_numpy(x), y)
+
+
+def network(width):
+    torch.manual_seed(width)
+    first = [nn.Conv2d(1, width, 3, 2), nn.BatchNorm2d(width), nn.ReLU()]
+    return nn.Sequential(*first, nn.Flatten(), nn.Linear(9 * width, 3))
+
+
+def taught(data, **options):
+    student = network(2)
+    edgekd.distill(network(4), student, data, training=FEW, **options)
+    return student.state_dict()
+
+
+def test_weights_are_those_of_the_arrays_whatever_the_number_of_workers(tmp_path):
+    train, test = arrays(200, 0), arrays(60, 1)
+    wanted = taught((train, test))
+    for workers in (0, 2):
+        loaders = [DataLoader(Images(pair), 16, shuffle=True, num_workers=workers) for pair in (train, test)]
+        found = taught(loaders)
+        assert all(torch.equal(found[name], value) for name, value in wanted.items())
+    assert all(torch.equal(taught((Images(train), test))[name], value) for name, value in wanted.items())
+
+
+class Endless:
+    """More than fits into memory; labels are listed."""
+
+    targets = np.arange(400_000) % 5
+
+    def __len__(self):
+        return len(self.targets)
+
+    def __getitem__(self, place):
+        if place == 399_999 - 7:
+            raise AssertionError("nobody has asked for this one")
+        return np.full((3, 224, 224), place % 255, np.float32), self.targets[place]
+
+
+def test_what_is_larger_than_memory_is_taught_from_at_once():
+    data = as_dataset((Endless(), Endless(), (np.zeros((5, 3, 224, 224)), np.arange(5))))
+    assert data.train.inputs.shape == (400_000, 3, 224, 224)  # 240 GB
+    assert data.preprocessing.mean == (0.0,)  # floats go in as they come
+    batches = Batches(data, Data(name="endless"), 8, 0, torch.device("cpu"))
+    first, again = (next(batches.epoch(3, 40_000)) for _ in range(2))
+    assert torch.equal(first.inputs[:, 0, 0, 0], first.indices % 255)
+    assert torch.equal(first.indices, again.indices)
+    shares = [
+        next(Batches(data, Data(name="endless"), 8, 0, torch.device("cpu"), n, 2).epoch(3, 40_000)) for n in (0, 1)
+    ]
+    assert sorted(torch.cat([share.indices for share in shares]).tolist()) == sorted(first.indices.tolist())
+    assert len(data.digest()) == 64
+
+
+class Lying(Images):
+    """Lists labels that its samples do not have, as where a transform changes them."""
+
+    @property
+    def targets(self):
+        return 2 - self.pair[1]
+
+
+def test_listed_labels_are_not_trusted_blindly():
+    train = arrays(60, 0)
+    found = as_dataset((Lying(train), train, train))
+    assert np.array_equal(found.train.labels, train[1])
+
+
+def fails(x, y):
+    raise OSError("half of the file is missing")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({3: fails}, r"data: train: sample 3 cannot be read: OSError: half of the file is missing \(test_read_ahead"),
+        ({0: lambda x, y: x}, "sample 0 is a ndarray, not a pair"),
+        ({5: lambda x, y: (x, [y, y])}, r"the label of sample 5 is \(2,\), that of sample 0 \(\)"),
+    ],
+)
+def test_samples_that_are_wrong_are_one_line(wrong, message):
+    with pytest.raises(BadInputError, match=message):
+        as_dataset((Images(arrays(20, 0), wrong), arrays(20, 1)))
+
+
+class Breaks(Images):
+    """Can be read but for one sample, once its labels are known."""
+
+    targets = property(lambda self: self.pair[1])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (fails, "sample 37 cannot be read: OSError: half of the file is missing"),
+        (lambda x, y: (x[:, :4], y), r"sample 37 is \(1, 4, 8\), the first one \(1, 8, 8\)"),
+    ],
+)
+def test_a_sample_that_fails_in_training_is_named(wrong, message, workers):
+    pair = arrays(2000, 0)  # of which some are looked at beforehand, 37 is not
+    loader = DataLoader(Breaks(pair, {37: wrong}), 16, num_workers=workers)
+    data = as_dataset((loader, pair, pair))
+    with pytest.raises(BadInputError, match=message):
+        list(read_ahead(data.train.inputs, np.arange(64).reshape(8, 8)))
+
+
+def dies(x, y):
+    import os
+
+    os.kill(os.getpid(), 9)
+
+
+def test_a_worker_that_dies_is_one_line():
+    pair = arrays(2000, 0)
+    data = as_dataset((DataLoader(Breaks(pair, {37: dies}), 16, num_workers=1), pair, pair))
+    with pytest.raises(BadInputError, match="a worker that reads samples has died"):
+        list(read_ahead(data.train.inputs, np.arange(64).reshape(8, 8)))
+
+
+class Random(Images):
+    """An augmentation of the user's own, drawn anew whenever a sample is read."""
+
+    def __getitem__(self, place):
+        x, y = super().__getitem__(place)
+        return x.float() + torch.randn(x.shape), y
+
+
+def test_a_data_set_that_draws_at_random_has_a_live_teacher_and_says_so(tmp_path, capsys):
+    train, test = arrays(64, 0), arrays(30, 1)
+    data = (Random(train), (test[0].astype(np.float32), test[1]))
+    edgekd.distill(network(4), network(2), data, training=FEW, folder=tmp_path)
+    said = capsys.readouterr().err
+    assert "samples differ whenever they are read: the numbers of this run cannot be repeated" in said
+    assert "the teacher answers live" in said
+    assert not (tmp_path / "answers").exists()
+
+
+def test_rows_are_read_in_the_order_that_is_asked_for():
+    x, y = arrays(40, 0)
+    rows = as_dataset((Subset(Images((x, y)), range(20, 40)), (x, y), (x, y))).train.inputs
+    assert isinstance(rows, Rows)
+    assert np.array_equal(rows[[3, 1]], x[[23, 21]])
+    assert np.array_equal(rows.subset(np.array([5, 6]))[:], x[25:27])
+    assert np.array_equal(np.asarray(rows), x[20:])
+
+
+def test_loaders_that_cannot_be_asked_for_a_sample_are_refused():
+    train, test = arrays(32, 0), arrays(30, 1)
+    weighted = DataLoader(Images(train), 8, sampler=WeightedRandomSampler([1.0] * 32, 32))
+    with pytest.raises(BadInputError, match="order of a loader with a sampler of its own cannot be repeated"):
+        as_dataset((weighted, test))
