@@ -67,3 +67,30 @@ def _summary(draws: dict[str, Any]) -> str:
     states = "/".join(dict.fromkeys(cell["status"] for cell in draws.values()))
     scores = _scores(draws)
     return f"{states} {mean(scores):.3f}" if scores else states
+
+
+def markdown(document: dict[str, Any]) -> str:
+    """The same for the documentation, with what was learnt of all cells."""
+    rows = document["networks"]
+    columns = list(dict.fromkeys(column for row in rows.values() for column in _columns(row)))
+    lines = [
+        "# Published networks", "",
+        "`make foreign` (`benchmarks/foreign/networks.toml` is the list, fixed before the first was tried). A cell says",
+        "how an export ended and its task's agreement with the float file, the mean over the draws of calibration samples:",
+        "a share (boxes by F1, text, classes, intersection over union of masks) or decibels. Peers run on the file itself.",
+        "", " | ".join(["| network", "judged by", *columns]) + " |", "|---" * (len(columns) + 2) + "|",
+    ]  # fmt: skip
+    for name, row in rows.items():
+        cells = _columns(row)
+        summaries = [_summary(cells.get(column, {})) for column in columns]
+        lines.append(" | ".join([f"| {name}", row["comparator"], *summaries]) + " |")
+    found = document["verdicts"]
+    lines += [
+        "",
+        f"{found['cells']} cells: {found['shipped']:.0%} ship something proven, {found['int8']:.0%} int8 or mixed;",
+    ]
+    lines += [
+        f"{len(found['crashed'])} crashed, {found['bundles_left']} left a bundle that failed. Below the better peer:",
+        "",
+    ]
+    return "\n".join(lines + [f"- {each}" for each in found["below_peer"]] + [""])
