@@ -8,6 +8,12 @@ from rich.table import Table
 
 SHIPPED = {"int8", "mixed", "fallback"}
 INT8 = {"int8", "mixed"}
+ABOUT = """# Published networks
+
+`make foreign` (`benchmarks/foreign/networks.toml` is the list, fixed before the first was tried). A cell says how an
+export ended and its task's agreement with the float file, the mean over the draws of calibration samples: a share
+(boxes by F1, text, classes, intersection over union of masks) or decibels. Peers run on the file itself.
+"""
 
 
 def cells_table(document: dict[str, Any]) -> Table:
@@ -73,13 +79,7 @@ def markdown(document: dict[str, Any]) -> str:
     """The same for the documentation, with what was learnt of all cells."""
     rows = document["networks"]
     columns = list(dict.fromkeys(column for row in rows.values() for column in _columns(row)))
-    lines = [
-        "# Published networks", "",
-        "`make foreign` (`benchmarks/foreign/networks.toml` is the list, fixed before the first was tried). A cell says",
-        "how an export ended and its task's agreement with the float file, the mean over the draws of calibration samples:",
-        "a share (boxes by F1, text, classes, intersection over union of masks) or decibels. Peers run on the file itself.",
-        "", " | ".join(["| network", "judged by", *columns]) + " |", "|---" * (len(columns) + 2) + "|",
-    ]  # fmt: skip
+    lines = [ABOUT, " | ".join(["| network", "judged by", *columns]) + " |", "|---" * (len(columns) + 2) + "|"]
     for name, row in rows.items():
         cells = _columns(row)
         summaries = [_summary(cells.get(column, {})) for column in columns]

@@ -9,6 +9,7 @@ from onnx import external_data_helper, inliner, numpy_helper
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import check, inferred, label, sort_nodes
 from edgekd.onnx_import.size_limits import require_within_limits
+from edgekd.onnx_import.unroll import unrolled
 from edgekd.reading import reading, require_file
 
 LIMIT = 2**31 - 1  # what protobuf can hold, and with it a session of ONNX Runtime
@@ -32,6 +33,7 @@ def _parsed(path: Path) -> onnx.ModelProto:
     model: onnx.ModelProto = onnx.ModelProto.FromString(path.read_bytes())
     if not model.graph.output:
         raise BadInputError("not a valid ONNX model: it has no outputs")
+    model = unrolled(model)
     require_within_limits(model)
     opset = opset_of(model)
     _require_known_operators(model)
