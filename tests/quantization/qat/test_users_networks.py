@@ -18,7 +18,7 @@ SCHEME = SCHEMES["int8-asymmetric"]
 
 
 def signals(count: int, seed: int = 0) -> Tensor:
-    return torch.randn(count, 3, 16, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(count, 3, 10, generator=torch.Generator().manual_seed(seed))
 
 
 class Tuples(nn.Module):
