@@ -1,4 +1,4 @@
-"""`recipes`, `targets`, `methods`, `devices`, `doctor`: what there is, and what is missing."""
+"""`recipes`, `targets`, `methods`, `tasks`, `devices`, `doctor`: what there is, and what is missing."""
 
 from typing import Annotated
 
@@ -39,6 +39,14 @@ def methods(as_json: Json = False) -> None:
     from edgekd.pipeline.methods import method_rows
 
     show(method_rows(), as_json, last=last_line.of_methods)
+
+
+@command("Look up", "edgekd tasks", "edgekd tasks --json")
+def tasks(as_json: Json = False) -> None:
+    """List what can be taught, by which metrics it is scored, and the options' defaults."""
+    from edgekd.tasks import listed
+
+    show(listed(), as_json, last=last_line.of_tasks)
 
 
 @command("Look up", "edgekd devices")

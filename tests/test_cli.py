@@ -24,7 +24,7 @@ from tests.small_run import EXECUTED, complaint, edgekd, finish, start
 
 COMMANDS = (
     *("run", "init", "report", "export", "bench", "verify", "compare"),
-    *("recipes", "targets", "methods", "devices", "doctor"),
+    *("recipes", "targets", "methods", "tasks", "devices", "doctor"),
 )
 LAZY = (
     "numpy",
@@ -98,6 +98,7 @@ def test_targets_methods_and_doctor():
     assert [row["target"] for row in document("targets")] == builtin_targets()
     assert {"kd", "hint"} <= {row["method"] for row in document("methods")}
     assert all(row["what"] for row in document("methods"))
+    assert {row["task"]: row["metrics"][0] for row in document("tasks")}["segmentation"] == "miou"
     rows = {row["component"]: row for row in document("doctor")}
     assert rows["onnxruntime"]["found"] != "missing"
     assert all(row["get it"] for row in rows.values() if row["found"] == "missing")

@@ -124,6 +124,11 @@ def of_methods(rows: Sequence[Document]) -> str:
     return f'{len(rows)} methods; in a recipe: [[distillation]] and, below it, method = "{rows[0]["method"]}"'
 
 
+def of_tasks(rows: Sequence[Document]) -> str:
+    """Return how many there are and how a recipe names one."""
+    return f'{len(rows)} tasks; in a recipe: [task] and, below it, name = "{rows[-2]["task"]}"'
+
+
 def of_recipes(rows: Sequence[Document]) -> str:
     """Return how many there are and how to run one."""
     return f"{len(rows)} recipes; what one would do: edgekd run {rows[0]['recipe']} --dry-run"

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from edgekd import plugins
 from edgekd.errors import BadInputError
 from edgekd.parameters import checked, class_by_name, with_parameters
 from edgekd.schema import TaskSpec
 from edgekd.tasks._base import Task
 from edgekd.tasks.classification import Classification
 
-__all__ = ["DEFAULT", "Task", "find_task", "spec_of"]
+__all__ = ["DEFAULT", "Task", "find_task", "listed", "spec_of"]
 
 DEFAULT: Task = Classification()  # what is taught where nobody says
 
@@ -27,6 +28,21 @@ def find_task(task: "str | Task", options: Mapping[str, Any] | None = None) -> T
         raise BadInputError(f"task {task!r} is not an edgekd.tasks.Task")
     found: Task = checked(task)
     return found
+
+
+def listed() -> list[dict[str, Any]]:
+    """Return every built-in task with its metrics, the deciding one first, and its options' defaults."""
+    found = {name: find_task(name) for name in plugins.names(__name__)}
+    words = plugins.summaries(__name__)
+    return [
+        {
+            "task": name,
+            "what": words[name],
+            "metrics": [metric.name for metric in task.metrics],
+            "options": asdict(task),
+        }
+        for name, task in found.items()
+    ]
 
 
 def spec_of(task: Task) -> TaskSpec:

@@ -58,6 +58,17 @@ def test_more_classes_are_nearer():
     assert errors[-1] < 1e-5  # one class is left, and it gets the whole rest
 
 
+def test_the_largest_of_each_position_are_kept_of_maps():
+    """As of a batch whose samples are the positions."""
+    maps = random_teacher(20)[:24].reshape(2, 3, 4, 20).movedim(3, 1)
+    settings = Cache(top_k=4)
+    encoding = Encoding(settings, (), 20)
+    stored = encoding.encode(Output(maps))
+    assert {name: array.shape for name, array in stored.items()} == {"logits": (2, 5, 3, 4), "classes": (2, 4, 3, 4)}
+    found = encoding.decode(stored, CPU).logits.movedim(1, 3).reshape(24, 20)
+    torch.testing.assert_close(found, restored(*largest(random_teacher(20)[:24], 4), 20))
+
+
 def round_trip(answers, **settings):
     encoding = Encoding(Cache(**settings), ("tap",), answers.shape[1])
     rows = encoding.encode(Output(answers, {"tap": answers[:, :4]}))

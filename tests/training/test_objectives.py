@@ -65,6 +65,13 @@ def test_scores_are_taught_only_where_the_task_is_pairs(scene):
     assert loss.item() == pytest.approx(error.square().mean().item(), rel=1e-5)  # float32 sums in another order
 
 
+def test_only_classes_are_smoothed(scene):
+    _, batch, student, _ = scene
+    scored = replace(batch, labels=torch.linspace(0, 1, 16).repeat_interleave(2), task=SentencePairs())
+    with pytest.raises(BadInputError, match="label_smoothing: SentencePairs has no classes to smooth"):
+        LabelLoss(label_smoothing=0.1)(student, scored, 0, 10)
+
+
 def test_distillation_is_the_weighted_sum_of_its_terms(scene):
     batches, batch, student, teacher = scene
     methods = [KD(temperature=2.0, weight=0.5), KD(temperature=8.0, weight=0.25)]
