@@ -71,10 +71,10 @@ def _told(number: int, arguments: Sequence[str]) -> int:
 
     model = next((word for word in arguments if word.endswith(".onnx")), "the model")
     words = {
-        signal.SIGPROF: "making it ours took more time than such a model may take",
-        signal.SIGKILL: "the process that read it was killed, as where memory runs out",
+        signal.SIGPROF: "importing it took longer than a model of its size may take",
+        signal.SIGKILL: "the process that read it was killed, perhaps for want of memory",
     }
-    message = words.get(signal.Signals(number), f"what reads ONNX crashed on it ({signal.Signals(number).name})")
+    message = words.get(signal.Signals(number), f"the ONNX parser crashed on it ({signal.Signals(number).name})")
     return complain(f"error: {model}: {message}", BAD_INPUT).exit_code
 
 

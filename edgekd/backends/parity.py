@@ -27,7 +27,7 @@ LEAST_MOVEMENT_STEPS = 8.0  # a reference that hardly moves would agree with any
 RARE = 16.0  # as many times further the farthest value has to be from its mean
 LEAST_REFERENCE_SQNR_DB = 20.0  # int8 against float: a reference further off than this is noise itself
 HISTOGRAM_STEPS = 16
-DOES_NOT_COUNT = "does not count: "
+DOES_NOT_COUNT = "inconclusive: "
 
 
 class Histogram(Schema):
@@ -110,7 +110,7 @@ def proves_nothing(reference: Array, step: float, unquantized: Array | None) -> 
     """Why a case does not count: its reference hardly moves between inputs, or is far from the float model."""
     movement = _movement(reference.astype(np.float64)) / step
     if movement < LEAST_MOVEMENT_STEPS:
-        return f"{DOES_NOT_COUNT}the reference moves by {movement:.1f} steps (needs {LEAST_MOVEMENT_STEPS:g})"
+        return f"{DOES_NOT_COUNT}the reference varies by {movement:.1f} steps only (needs {LEAST_MOVEMENT_STEPS:g})"
     quality = None if unquantized is None else sqnr(reference, unquantized)
     if quality is not None and quality < LEAST_REFERENCE_SQNR_DB:
         needed = f"needs {LEAST_REFERENCE_SQNR_DB:g}"

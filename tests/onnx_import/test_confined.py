@@ -52,13 +52,13 @@ def test_a_crash_of_native_code_is_one_line(model, path):
     model.write_bytes(path.read_bytes())
     ended = run(*arguments(model))
     assert ended.returncode == 2
-    assert ended.stderr == f"error: {model}: what reads ONNX crashed on it (SIGSEGV)\n"
+    assert ended.stderr == f"error: {model}: the ONNX parser crashed on it (SIGSEGV)\n"
     assert ended.stdout == ""
 
 
 @pytest.mark.parametrize(
     ("name", "value", "words"),
-    [("SECONDS", 0.05, "making it ours took more time than such a model may take"), ("BYTES", 2**20, "memory")],
+    [("SECONDS", 0.05, "importing it took longer than a model of its size may take"), ("BYTES", 2**20, "memory")],
 )
 def test_time_and_memory_have_limits(model, monkeypatch, capfd, name, value, words):
     monkeypatch.setattr(confined, "ENTRY", ("-c", LIMITED.format(name=name, value=value)))
