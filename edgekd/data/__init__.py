@@ -21,7 +21,7 @@ from edgekd.tasks import DEFAULT, Task, find_task, spec_of
 
 __all__ = ["Dataset", "Raw", "Split", "as_dataset", "load", "names", "prepare"]
 
-_NOT_DATA = {"augment", "check", "dataset", "idx", "ranges", "raw", "sources"}
+_NOT_DATA = {"augment", "check", "dataset", "idx", "ranges", "raw", "sources", "streams"}
 
 
 def names() -> list[str]:

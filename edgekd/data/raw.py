@@ -9,6 +9,7 @@ import numpy as np
 from edgekd.data.check import numbers, same_count
 from edgekd.data.dataset import Array, Dataset, Split, is_tokens
 from edgekd.data.sources import Rows, as_rows
+from edgekd.data.streams import as_stream
 from edgekd.errors import BadInputError
 from edgekd.plugins import told
 from edgekd.recipe import Data
@@ -77,13 +78,17 @@ def from_result(result: Any, source: str, task: Task | None = None) -> Raw | Dat
         if not isinstance(result, tuple | list):  # two batches of a loader would do, too
             raise TypeError
         named = dict(zip(_PARTS[len(result)], result, strict=True))
-        read = {part: as_rows(value, f"{source}: {part}") or value for part, value in named.items()}
+        read = {part: _read(value, f"{source}: {part}", part != "train") or value for part, value in named.items()}
         parts = {part: (x, y) for part, (x, y) in read.items()}
     except (KeyError, TypeError, ValueError) as error:
         raise BadInputError(f"{source} must be {PROMISE}, not {type(result).__name__}") from error
     arrays = {f"{axis}_{part}": value for part, pair in parts.items() for axis, value in zip("xy", pair, strict=True)}
     found = {key: _array(value, f"{source}: {key}") for key, value in arrays.items()}
     return from_arrays(found, source, task or DEFAULT)
+
+
+def _read(value: Any, where: str, kept: bool) -> tuple[Array | Rows, Array] | None:
+    return as_stream(value, where, kept=kept) or as_rows(value, where)
 
 
 def _array(value: Any, where: str) -> Array | Rows:

@@ -21,7 +21,6 @@ Pair = tuple[Array, Array]  # of one sample, or of several
 SPREAD, DRAWN, CHUNK = 64, 512, 256  # samples that identify a set, that ranges come from, that are read at once
 DRAWN_BYTES = 64 << 20
 LABELS = ("label", "labels", "target", "targets")
-OWN_ORDER = "the order of a loader with a sampler of its own cannot be repeated"
 
 
 class MapStyle(Protocol):
@@ -50,6 +49,11 @@ class Rows:
     dtype: np.dtype[Any]
     workers: int = 0
     stable: bool = True
+
+    @property
+    def unstable(self) -> str | None:
+        """Why a sample cannot be read again as it was; None where it can."""
+        return None if self.stable else "samples differ whenever they are read (their data set draws at random)"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -107,13 +111,10 @@ def as_rows(part: Any, where: str) -> tuple[Rows, Array] | None:
     """Inputs and labels (N, …) of a data set, or of a loader of one; None for anything else.
 
     A loader says how many workers read; the order of the samples is edgekd's. Labels are read once, all of them.
-    Raises BadInputError for samples that are no pairs, that fail or differ in shape, and for loaders without a data set
-    of which sample i can be asked for.
+    Raises BadInputError for samples that are no pairs, that fail or differ in shape.
     """
-    data, workers = (part.dataset, int(part.num_workers)) if _is_loader(part) else (part, 0)
-    if data is not part:
-        _require_own_order(part, data, where)
-    if isinstance(data, tuple | list | str | Mapping) or hasattr(data, "dtype") or not _is_map_style(data):
+    data, workers = (part.dataset, int(part.num_workers)) if is_loader(part) else (part, 0)
+    if isinstance(data, tuple | list | str | Mapping) or hasattr(data, "dtype") or not is_map_style(data):
         return None
     if not len(data):
         raise BadInputError(f"{where} holds no samples")
@@ -175,21 +176,12 @@ def _inputs(value: Any) -> Array:
     return array.astype(np.float32) if array.dtype.kind == "f" else array
 
 
-def _is_loader(part: Any) -> bool:
+def is_loader(part: Any) -> bool:
+    """Whether it is a DataLoader, or as one."""
     return all(hasattr(part, name) for name in ("dataset", "batch_size", "num_workers", "sampler"))
 
 
-def _is_map_style(data: Any) -> bool:
+def is_map_style(data: Any) -> bool:
+    """Whether sample i can be asked for."""
     kinds = [kind.__name__ for kind in type(data).__mro__]
     return hasattr(data, "__len__") and hasattr(data, "__getitem__") and "IterableDataset" not in kinds
-
-
-def _require_own_order(loader: Any, data: Any, where: str) -> None:
-    if not _is_map_style(data):
-        raise BadInputError(
-            f"{where} is a loader of a stream, which has no sample i: give a data set with __len__ and __getitem__"
-        )
-    if type(loader.sampler).__name__ not in {"RandomSampler", "SequentialSampler"}:
-        raise BadInputError(
-            f"{where}: {OWN_ORDER}; give its data set, whose samples edgekd orders by the seed, or your own loop"
-        )

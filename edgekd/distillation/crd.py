@@ -51,6 +51,8 @@ class CRD:
         """Scalar loss; remembers the batch's embeddings."""
         contrast, indices = context.module, context.indices
         assert isinstance(contrast, Contrast)
+        if context.step == 0 and bool((indices < 0).any()):
+            raise BadInputError("crd remembers samples by their numbers, which a loader with an order of its own lacks")
         features = student.features[self.student_layer], teacher.features[self.teacher_layer]
         ours, theirs = contrast.embed(*(embeddings(feature, context.mask) for feature in features))
         rows = torch.cat((indices[:, None], contrast.negatives.draw(indices, self.negatives)), 1)

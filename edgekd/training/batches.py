@@ -1,7 +1,8 @@
 """Which samples a step sees: a function of the seed, the epoch and the place within it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor
 from edgekd.data.augment import augment
 from edgekd.data.dataset import PADDING, Array, Dataset, is_tokens, prepare
 from edgekd.data.sources import Rows
+from edgekd.data.streams import Stream
+from edgekd.errors import BadInputError
 from edgekd.recipe import Data
 from edgekd.tasks import DEFAULT, Task
 from edgekd.training.precision import place
@@ -18,6 +21,7 @@ from edgekd.training.seeding import derive
 
 # So many batches are drawn together and sorted by length, so that short sentences do not carry long ones' padding.
 POOL = 32
+NOWHERE = -1
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Batch:
     Attributes:
         inputs: (N, …) float32, or (N, L) int64 tokens, cut to the longest of the batch.
         labels: (N, …), as the task has them.
-        indices: (N,) int64 positions in the training set.
+        indices: (N,) int64 positions in the training set, `NOWHERE` of what a loader brings in an order of its own.
         view: which of the fixed augmentations was applied.
         task: what the labels are, as the data set says.
     """
@@ -67,6 +71,9 @@ class Batches:
 
         The epoch's view is the same for teacher and student (consistent teaching, arXiv:2106.05237).
         """
+        if isinstance(self.data.train.inputs, Stream):
+            yield from self._as_they_come(self.data.train.inputs, epoch, start)
+            return
         random = np.random.default_rng(derive(self.seed, "order", epoch))
         group_size, per_batch = self.data.group_size, self.size // self.data.group_size
         order = random.permutation(len(self.data.train) // group_size)
@@ -81,6 +88,21 @@ class Batches:
         train = self.data.train
         for indices, inputs in zip(places, read_ahead(train.inputs, places), strict=True):
             yield self._batch(inputs, train.labels[indices], indices, epoch % self.recipe.views)
+
+    def _as_they_come(self, stream: Stream, epoch: int, start: int) -> Iterator[Batch]:
+        """This process's share of a loader's own batches, whose samples have no place in the training set."""
+        found = start
+        for inputs, labels in islice(stream.batches(), start, len(self)):
+            units = np.arange(self.size).reshape(-1, self.data.group_size)[self.process :: self.processes].ravel()
+            marks = self.data.task.check(labels, f"batch {found}", unlabelled=True)[units]
+            numbers = (epoch * len(self) + found) * self.size + units  # each epoch augments anew
+            batch = self._batch(inputs[units], marks, numbers, epoch % self.recipe.views)
+            yield replace(batch, indices=torch.full_like(batch.indices, NOWHERE))
+            found += 1
+        if found < len(self):
+            raise BadInputError(
+                f"the loader gave {found} batches in epoch {epoch + 1}, {len(self)} when it was read first"
+            )
 
     def at(self, indices: Array, view: int) -> Batch:
         """The samples at `indices` as they look in `view`."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from edgekd.data.dataset import Dataset
 from edgekd.data.sources import Rows
+from edgekd.data.streams import Stream
 from edgekd.errors import BadInputError, DamagedError, PromiseBrokenError
 from edgekd.files import write_json
 from edgekd.networks import at_rest, train_but
@@ -73,8 +74,8 @@ def train(
     alone writes and reports.
     """
     reporter = reporter if process_group().is_main else SILENT
-    if isinstance(data.train.inputs, Rows) and not data.train.inputs.stable:
-        reporter.say("samples differ whenever they are read: the numbers of this run cannot be repeated to the bit")
+    if isinstance(data.train.inputs, Rows) and data.train.inputs.unstable:
+        reporter.say(f"the numbers of this run cannot be repeated to the bit: {data.train.inputs.unstable}")
     position, tensors = _where_it_stands(folder, key, reporter)
     session = _Session(
         model, data, recipe_data, settings, objective, folder, seed, key, reporter, on_progress, position
@@ -123,7 +124,8 @@ class _Session:
         self._resting = at_rest(self.model)
         place_model(self.model, device, train.inputs.ndim)
         self._run = runner(self.model, self.settings.precision, device)
-        size = min(self.settings.batch, len(train))
+        given = train.inputs.batch if isinstance(train.inputs, Stream) else self.settings.batch
+        size = min(given, len(train))
         self._batches = Batches(
             self.data, self.recipe_data, size, self.seed, device, self._group.number, self._group.size
         )  # fmt: skip

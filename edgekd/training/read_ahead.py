@@ -12,13 +12,12 @@ from torch.utils.data import DataLoader
 
 from edgekd.data.sources import Array, Rows
 from edgekd.errors import BadInputError
-from edgekd.plugins import told
 
 
 def read_ahead(rows: Array | Rows, batches: Sequence[Array]) -> Iterator[Array]:
     """Yield the inputs of batches, given by row numbers, in their order, whatever the number of workers.
 
-    Raises BadInputError, naming the sample, where one cannot be read or has another shape, and where a worker dies.
+    Raises BadInputError, naming the sample, where one cannot be read or has another shape.
     """
     if not isinstance(rows, Rows) or not rows.workers:
         yield from (rows[batch] for batch in batches)
@@ -27,12 +26,7 @@ def read_ahead(rows: Array | Rows, batches: Sequence[Array]) -> Iterator[Array]:
         _Reader(rows), batch_size=None, sampler=list(batches), num_workers=rows.workers, collate_fn=_itself,
         worker_init_fn=_leave_interrupts_to_main, generator=torch.Generator().manual_seed(0),
     )  # fmt: skip
-    answers = iter(loader)
-    for _ in batches:
-        try:
-            found = next(answers)
-        except RuntimeError as error:  # torch's own: the kernel, or the user's code, has killed it
-            raise BadInputError(f"a worker that reads samples has died: {told(error)}") from error
+    for found in loader:
         if isinstance(found, _Failure):
             raise BadInputError(found.reason)
         yield found.numpy()

@@ -65,8 +65,8 @@ class CachedTeacher:
         if self._teacher.taps and is_tokens(batches.data.train.inputs):
             return "features of tokens are as long as their batch"
         inputs = batches.data.train.inputs
-        if isinstance(inputs, Rows) and not inputs.stable:
-            return "samples differ whenever they are read (their data set draws at random)"
+        if isinstance(inputs, Rows) and inputs.unstable:
+            return inputs.unstable
         if not self._teacher.model.state_dict():
             return "without weights, nothing tells whether it is the same teacher"
         limit = round(self._settings.limit_gb * 1e9)

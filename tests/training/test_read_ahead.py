@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, Subset, WeightedRandomSampler
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, WeightedRandomSampler
 
 import edgekd
 from edgekd.data import as_dataset
@@ -12,6 +12,7 @@ from edgekd.data.sources import Rows
 from edgekd.errors import BadInputError
 from edgekd.recipe import Data
 from edgekd.training.batches import Batches
+from edgekd.training.evaluate import evaluate
 from edgekd.training.read_ahead import read_ahead
 
 FEW = edgekd.Training(epochs=2, batch=32, precision="float32")
@@ -147,19 +148,6 @@ def test_a_sample_that_fails_in_training_is_named(wrong, message, workers):
         list(read_ahead(data.train.inputs, np.arange(64).reshape(8, 8)))
 
 
-def dies(x, y):
-    import os
-
-    os.kill(os.getpid(), 9)
-
-
-def test_a_worker_that_dies_is_one_line():
-    pair = arrays(2000, 0)
-    data = as_dataset((DataLoader(Breaks(pair, {37: dies}), 16, num_workers=1), pair, pair))
-    with pytest.raises(BadInputError, match="a worker that reads samples has died"):
-        list(read_ahead(data.train.inputs, np.arange(64).reshape(8, 8)))
-
-
 class Random(Images):
     """An augmentation of the user's own, drawn anew whenever a sample is read."""
 
@@ -173,7 +161,7 @@ def test_a_data_set_that_draws_at_random_has_a_live_teacher_and_says_so(tmp_path
     data = (Random(train), (test[0].astype(np.float32), test[1]))
     edgekd.distill(network(4), network(2), data, training=FEW, folder=tmp_path)
     said = capsys.readouterr().err
-    assert "samples differ whenever they are read: the numbers of this run cannot be repeated" in said
+    assert "the numbers of this run cannot be repeated to the bit: samples differ whenever they are read" in said
     assert "the teacher answers live" in said
     assert not (tmp_path / "answers").exists()
 
@@ -187,8 +175,58 @@ def test_rows_are_read_in_the_order_that_is_asked_for():
     assert np.array_equal(np.asarray(rows), x[20:])
 
 
-def test_loaders_that_cannot_be_asked_for_a_sample_are_refused():
-    train, test = arrays(32, 0), arrays(30, 1)
-    weighted = DataLoader(Images(train), 8, sampler=WeightedRandomSampler([1.0] * 32, 32))
-    with pytest.raises(BadInputError, match="order of a loader with a sampler of its own cannot be repeated"):
-        as_dataset((weighted, test))
+class Shards(IterableDataset):
+    """A stream, such as a tar archive: no sample can be asked for."""
+
+    def __init__(self, pair, length=True):
+        self.pair = pair
+        if length:
+            self.__class__ = type("Shards", (Shards,), {"__len__": lambda self: len(self.pair[1])})
+
+    def __iter__(self):
+        return zip(map(torch.from_numpy, self.pair[0]), map(int, self.pair[1]), strict=True)
+
+
+def own_order(pair):
+    count = len(pair[1])
+    return DataLoader(Images(pair), 16, sampler=WeightedRandomSampler([1.0] * count, count))
+
+
+@pytest.mark.parametrize("loader", [own_order, lambda pair: DataLoader(Shards(pair), 16)])
+def test_a_loader_with_an_order_of_its_own_is_taken_as_it_comes(loader, capsys, tmp_path):
+    train, test = arrays(200, 0), arrays(60, 1)
+    student = network(4)
+    edgekd.distill(
+        network(4).requires_grad_(False), student, (loader(train), loader(test), test),
+        training=edgekd.Training(epochs=6, batch=512, precision="float32"), folder=tmp_path, cross_entropy=1.0,
+        losses=[edgekd.KD(weight=0.0)],
+    )  # fmt: skip
+    said = capsys.readouterr().err
+    assert "the numbers of this run cannot be repeated to the bit: the loader has an order of its own" in said
+    assert "the teacher answers live, at every step: the loader has an order of its own" in said
+    data = as_dataset((train, test))
+    assert evaluate(student, data, data.test) > 0.8  # chance is a third; brightness tells the classes apart
+
+
+def test_batches_of_a_stream_are_shared_and_whole():
+    train, test = arrays(40, 0), arrays(30, 1)
+    data = as_dataset((DataLoader(Shards(train), 16), test, test))
+    alone = [Batches(data, Data(name="stream"), 16, 0, torch.device("cpu"), process, 2) for process in (0, 1)]
+    first, second = (list(batches.epoch(0, 0)) for batches in alone)
+    assert len(first) == len(second) == 2  # the last batch has but 8
+    assert torch.equal(torch.stack([first[1].labels, second[1].labels], 1).ravel(), torch.from_numpy(train[1][16:32]))
+    assert (first[0].indices == -1).all()
+    assert len(list(alone[0].epoch(0, 1))) == 1
+
+
+def test_streams_that_cannot_be_taken_are_one_line():
+    train, test = arrays(40, 0), arrays(30, 1)
+    with pytest.raises(BadInputError, match="train: the loader has no length, so nobody knows when an epoch ends"):
+        as_dataset((DataLoader(Shards(train, length=False), 8), test, test))
+    with pytest.raises(BadInputError, match=r"cannot be split: give \(train, val, test\)"):
+        as_dataset((own_order(train), test))
+    data = as_dataset((own_order(train), test, test))
+    data.train.inputs.data.sampler.num_samples = 16
+    batches = Batches(data, Data(name="stream"), 16, 0, torch.device("cpu"))
+    with pytest.raises(BadInputError, match="the loader gave 1 batches in epoch 3, 2 when it was read first"):
+        list(batches.epoch(2, 0))

@@ -1,0 +1,112 @@
+"""Loaders that bring an order of their own (a stream, a sampler of the user's): taken as they come."""
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekd.data.sources import DRAWN, LABELS, Array, Pair, Rows, is_loader, is_map_style
+from edgekd.errors import BadInputError
+from edgekd.plugins import told
+
+ORDERED = frozenset({"RandomSampler", "SequentialSampler"})  # whose order edgekd may as well choose itself
+
+
+@dataclass(frozen=True, eq=False)
+class Stream(Rows):
+    """Training inputs that come in batches of a loader; asked for by number, its first samples stand for all.
+
+    Attributes:
+        batch: samples in a batch; smaller ones are left out.
+        kept: its first samples.
+        name: what the user calls it; without one nothing that was made of it is used again.
+    """
+
+    batch: int = 1
+    kept: Array = field(default_factory=lambda: np.zeros(0))
+    name: str | None = None
+
+    @property
+    def unstable(self) -> str:
+        """Why a sample cannot be read again."""
+        return "the loader has an order of its own"
+
+    def read(self, places: Array) -> Array:
+        """The first samples, over and over."""
+        rows: Array = self.kept[places % len(self.kept)]
+        return rows
+
+    def subset(self, rows: Array) -> Rows:
+        """Refuse: nothing of it can be held out."""
+        raise BadInputError("a loader with an order of its own cannot be split: give (train, val, test)")
+
+    def digest(self) -> str:
+        """Its name; without one another text each time."""
+        return self.name or uuid.uuid4().hex
+
+    def batches(self) -> Iterator[Pair]:
+        """One epoch of whole batches; BadInputError, naming the batch, where one fails or has another shape."""
+        for inputs, labels in _pairs(self.data):
+            if inputs.shape[1:] != self.sample_shape:
+                raise BadInputError(f"a batch has samples {inputs.shape[1:]}, the first one {self.sample_shape}")
+            if len(inputs) == self.batch:
+                yield inputs, labels
+
+
+def as_stream(part: Any, where: str, *, kept: bool) -> tuple[Array | Rows, Array] | None:
+    """Inputs and labels (N, …) of a loader with an order of its own, after one pass over it; None for anything else.
+
+    `kept` reads it into memory, as a split that is evaluated time and again. Raises BadInputError for a loader without
+    length.
+    """
+    if not is_loader(part) or (is_map_style(part.dataset) and type(part.sampler).__name__ in ORDERED):
+        return None
+    try:
+        length = len(part)
+    except TypeError as error:
+        advice = "give its data set a __len__, or data of which sample i can be asked for"
+        raise BadInputError(
+            f"{where}: the loader has no length, so nobody knows when an epoch ends: {advice}"
+        ) from error
+    found, labels = list[Array](), list[Array]()
+    for inputs, marks in _pairs(part):
+        labels.append(marks)
+        kept = kept or (inputs.ndim == 2 and inputs.dtype.kind == "i")  # batches of tokens are formed by their lengths
+        if kept or sum(map(len, found)) < DRAWN:
+            found.append(inputs)
+    if not found or not length:
+        raise BadInputError(f"{where} holds no samples")
+    first, marks = np.concatenate(found), np.concatenate(labels)
+    if kept:
+        return first, marks
+    whole = [mark for mark in labels if len(mark) == len(labels[0])]
+    count = sum(map(len, whole))
+    name = getattr(part.dataset, "name", None)
+    return Stream(
+        part, np.arange(count), first.shape[1:], first.dtype, stable=False,
+        batch=len(labels[0]), kept=first[:count], name=None if name is None else str(name),
+    ), np.concatenate(whole)  # fmt: skip
+
+
+def _pairs(loader: Any) -> Iterator[Pair]:
+    """Inputs and labels of a loader's batches."""
+    number, batches = 0, iter(loader)
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        except Exception as error:  # the user's own code: anything may come out of it
+            raise BadInputError(f"batch {number} cannot be read: {told(error)}") from error
+        if isinstance(batch, dict):
+            batch = [value for name, value in batch.items() if name not in LABELS] + [
+                value for name, value in batch.items() if name in LABELS
+            ]
+        if not isinstance(batch, tuple | list) or len(batch) != 2:
+            raise BadInputError(f"batch {number} is a {type(batch).__name__}, not a pair of inputs and labels")
+        inputs: NDArray[Any] = np.asarray(batch[0])
+        yield inputs.astype(np.float32) if inputs.dtype.kind == "f" else inputs, np.asarray(batch[1])
+        number += 1
