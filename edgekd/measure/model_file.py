@@ -39,7 +39,7 @@ def backend_of(path: Path) -> str:
 
 @contextmanager
 def as_bundle(path: Path, shapes: Shapes | None = None, inputs: Path | None = None) -> Iterator[Path]:
-    """Yield a bundle around a `.tflite`, `.onnx` or `.xml` file (with its `.bin`); a folder is one already.
+    """Yield a bundle around a model file that some backend's runtime runs; a folder is one already.
 
     `shapes` fix free dimensions by input; `inputs` is an npz with arrays by input name, in the file's own types,
     samples first. Without it they are made up: uniform in 0…1, or over all that a quantised type holds.
@@ -57,11 +57,10 @@ def as_bundle(path: Path, shapes: Shapes | None = None, inputs: Path | None = No
 def _wrapped(here: Device, path: Path, backend: str, shapes: Shapes, given: Path | None) -> Path:
     folder = Path(here.workspace) / path.stem
     folder.mkdir()
-    names = [f"model{path.suffix}"]
-    shutil.copy(path, folder / names[0])
-    if path.suffix == ".xml":
-        shutil.copy(require_file(path.with_suffix(".bin")), folder / "model.bin")
-        names.append("model.bin")
+    files = {f"model{suffix}": path.with_suffix(suffix) for suffix in (path.suffix, *find_runtime(backend).COMPANIONS)}
+    for name, file in files.items():
+        shutil.copy(require_file(file), folder / name)
+    names = list(files)
     found = describe(here, backend, folder / names[0])
     unknown = sorted(set(shapes) - {tensor.name for tensor in found.inputs})
     if unknown:

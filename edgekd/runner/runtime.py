@@ -28,6 +28,7 @@ class Runtime:
     OPTIONS: ClassVar[Options] = {}
     TOLERANCE: ClassVar[Dict[str, float]]  # what parity allows at most
     SUFFIX: ClassVar[Optional[str]] = None  # of the model files that it runs without a bundle, too
+    COMPANIONS: ClassVar[Tuple[str, ...]] = ()  # suffixes of what lies beside such a file and belongs to it
     KEEPS: ClassVar[Optional[str]] = None  # what it may leave in a bundle: a pattern of names
     PROFILED = ""  # where the times of a profile come from
     SATURATES = False  # whether, without VNNI, it multiplies by vpmaddubsw, which sums pairs in int16

@@ -33,6 +33,7 @@ class OpenVINO(Runtime):
     OPTIONS: ClassVar[Options] = {"precision": ("f32", "default"), "device": None}
     TOLERANCE: ClassVar[Dict[str, float]] = {"p999_steps": 4.0, "agreement": 0.99}
     SUFFIX = ".xml"
+    COMPANIONS = (".bin",)
     PROFILED = "OpenVINO's counters: the least mean of three compilations"
     OWN: ClassVar[Set[str]] = {"Reorder", "Convert", "Input", "Output", "Parameter", "Result", "Transpose"}
     SATURATES = True
