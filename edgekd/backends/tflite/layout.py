@@ -39,7 +39,7 @@ def _arrange(graph: Graph, node: Node, stored: set[str], transposes: dict[str, N
         node.order = CHANNELS_LAST[rank]
         for name in images:
             if name not in stored:
-                _transpose(graph, node, name, CHANNELS_LAST[rank], stored, transposes)
+                _transpose(graph, node, name, CHANNELS_LAST[rank], transposes)
         if layout is Layout.FOLLOW:
             _permute_constants(graph, node)
         if graph.tensors[node.output].rank == rank:
@@ -53,7 +53,7 @@ def _arrange(graph: Graph, node: Node, stored: set[str], transposes: dict[str, N
         for name in images:
             if name in stored and not (layout is Layout.MEMORY and _same_memory(graph.tensors[name])):
                 order = CHANNELS_FIRST[graph.tensors[name].rank]
-                _transpose(graph, node, name, order, stored, transposes)
+                _transpose(graph, node, name, order, transposes)
 
 
 def _is_image(tensor: Tensor) -> bool:
@@ -95,15 +95,12 @@ def _permuted(tensor: Tensor, order: tuple[int, ...]) -> Tensor:
     return replace(tensor, shape=shape, signature=signature)
 
 
-def _transpose(
-    graph: Graph, node: Node, name: str, order: tuple[int, ...], stored: set[str], transposes: dict[str, Node]
-) -> None:
+def _transpose(graph: Graph, node: Node, name: str, order: tuple[int, ...], transposes: dict[str, Node]) -> None:
     """Let `node` read `name` in the other layout.
 
     A transpose that exists already is used again; one that follows another starts where that one did.
     """
-    to_last = name not in stored
-    output = f"{name}:{'last' if to_last else 'first'}"
+    output = f"{name}:turned"
     if output not in graph.tensors:
         graph.tensors[output] = replace(_permuted(graph.tensors[name], order), name=output)
         source, perm = name, order
@@ -111,8 +108,6 @@ def _transpose(
             before = transposes[name]
             source, perm = before.inputs[0], tuple(before.permutation(len(order))[axis] for axis in order)
         graph.nodes.insert(graph.nodes.index(node), Node("Transpose", output, [source], output, {"perm": perm}))
-        if to_last:
-            stored.add(output)
     node.inputs = [output if entry == name else entry for entry in node.inputs]
 
 

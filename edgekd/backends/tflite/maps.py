@@ -32,7 +32,7 @@ def on_maps(emit: Emit) -> Emit:
 def _lifted(writer: Writer, node: Node, output: str) -> Node:
     attributes = {name: _attribute(name, value) for name, value in node.attributes.items()}
     inputs = [_map_of(writer, node.inputs[0]), *(_flat_kernel(writer, name) for name in node.inputs[1:])]
-    return Node(node.op, node.name, inputs, output, attributes, (0, 2, 3, 1))
+    return Node(node.op, node.name, inputs, output, attributes)
 
 
 def _attribute(name: str, value: Any) -> Any:

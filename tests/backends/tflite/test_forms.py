@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from tests.backends.tflite.harness import build, float_distance
+from tests.backends.tflite.harness import Model, build, float_distance
 from tests.factories import Net
 
 Build = Callable[[Net], str]
@@ -15,9 +15,29 @@ MAP, SEQUENCE = (3, 4, 5), (3, 8)
 def becomes(shape: tuple[int, ...], net_of: Build, ops: str) -> None:
     net = Net(0, shape)
     model = net.model(net_of(net))
-    assert " ".join(build(model, "float").ops) == ops
+    built = build(model, "float")
+    assert " ".join(built.ops) == ops
+    check_shapes(built)
     # float32: sums in another order, of values up to a few tens.
     assert float_distance(model, net.inputs(5, seed=1)) <= 1e-5
+
+
+def check_shapes(built: Model) -> None:
+    """What the file declares is what TFLite works out: at its batch, and what is open at another one."""
+    interpreter = built.interpreter("reference")
+    made = {operator.outputs[0] for operator in built.graph.operators}
+    first, *_ = interpreter.get_input_details()
+    for batch in (1, 3):
+        interpreter.resize_tensor_input(first["index"], [batch, *first["shape"][1:]])
+        interpreter.allocate_tensors()
+        found = {each["index"]: tuple(each["shape"]) for each in interpreter.get_tensor_details()}
+        for index in made:
+            tensor = built.graph.tensors[index]
+            declared = tuple(tensor.shape)
+            signature = declared if tensor.shapeSignature is None else tuple(tensor.shapeSignature)
+            if batch == 1:
+                assert found[index] == declared, tensor.name
+            assert all(size in (-1, real) for size, real in zip(signature, found[index], strict=True)), tensor.name
 
 
 def integers(net: Net, *values: int) -> str:

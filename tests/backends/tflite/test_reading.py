@@ -47,6 +47,15 @@ def test_parts_are_slices(net: onnx.ModelProto, count: int) -> None:
     assert sliced(net) == ["Slice"] * count + ["Concat"]
 
 
+def test_samples_are_split_where_their_number_is_known() -> None:
+    nodes = node("Split", ["x", "sizes"], ["a", "b"]), node("Concat", ["b", "a"], ["y"], axis=0)
+    net = model(list(nodes), {"sizes": np.array([1, 1])}, (2, 7, 3), output_rank=3)
+    assert sliced(net) == ["Slice", "Slice", "Concat"]
+    halves = node("SplitToSequence", ["x", "size"], ["s"]), node("SequenceAt", ["s", "one"], ["y"])
+    net = model(list(halves), {"size": np.array(1), "one": np.array(1)}, (2, 7, 3), output_rank=3)
+    assert sliced(net) == ["Slice"]
+
+
 def taken(*places: int, size: object = None, **options: int) -> list[onnx.NodeProto]:
     names = [f"p{index}" for index in range(len(places))]
     takers = [node("SequenceAt", ["s", f"i{place}"], [name]) for place, name in zip(places, names, strict=True)]

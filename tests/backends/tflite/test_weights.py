@@ -26,10 +26,17 @@ def agrees(built: Model, net: Net, model: object, rtol: float) -> None:
 
 @pytest.mark.parametrize(
     ("value", "halved"),
-    [([1.0, 2, 3], True), (1.0, False), ([1.0], False), ([65504.0, 1, 2], True), ([65600.0, 1, 2], False)],
+    [
+        ([1.0, 2, 3], True),
+        ([1.0, 2.0], True),
+        (1.0, False),
+        ([1.0], False),
+        ([65504.0, 1, 2], True),
+        ([65600.0, 1, 2], False),
+    ],
 )
 def test_what_half_a_float_holds_is_stored_in_half(value: object, halved: bool) -> None:
-    net = Net(0, (3,))
+    net = Net(0, np.shape(value) or (3,))
     model = net.model(net.op("Mul", "input", net.constant(value)))
     built = build(model, "float16")
     assert built.ops == (["DEQUANTIZE", "MUL"] if halved else ["MUL"])
@@ -55,6 +62,8 @@ def test_layers_of_1024_weights_store_integers(kind: str, outputs: int, narrow: 
     model = net.model(y)
     built = build(model, "dynamic-range")
     assert (built.ops, stored(built, INT8)) == ([kind], int(narrow))
+    options = built.graph.operators[0].builtinOptions
+    assert getattr(options, "asymmetricQuantizeInputs", False) == (narrow and kind == "FULLY_CONNECTED")
     agrees(built, net, model, 0.02 if narrow else 1e-5)
 
 
