@@ -64,17 +64,45 @@ def refine(
     ranks = list(costs)
     costly = tuple(edge for group in ranks[:3] for edge in switched.tensors[group][:1])
     best = Refined(quantized, (), costly, start, start, start.db >= ENOUGH_DB)
-    count = _foreseen(list(costs.values()))
-    while ranks and not best.met and time.monotonic() < started + seconds:
-        kept = tuple(edge for group in ranks[:count] for edge in switched.tensors[group])
+    search = _Fewest(len(ranks), _foreseen(list(costs.values())))
+    while search.count and time.monotonic() < started + seconds:
+        kept = tuple(edge for group in ranks[: search.count] for edge in switched.tensors[group])
         attempt = calibrator.quantized(scheme, (*keep_float, *map(escape, kept)))
         found = judge(attempt)
-        if found.db > best.after.db:
-            best = Refined(attempt, kept, costly, start, found, found.db >= ENOUGH_DB)
-        if count == len(ranks):
-            break
-        count = min(len(ranks), count + 1 + count // 2)
+        enough = found.db >= ENOUGH_DB
+        if enough or (found.db > best.after.db and not best.met):
+            best = Refined(attempt, kept, costly, start, found, enough)
+        search.go_on(enough)
     return best
+
+
+@dataclass
+class _Fewest:
+    """Which number of tensors to try next: more until one is enough, then between that and the last that was not.
+
+    0 ends it. An eighth of what is enough is not worth another attempt.
+    """
+
+    most: int
+    count: int
+    too_few: int = 0
+    enough: int | None = None
+
+    def __post_init__(self) -> None:
+        self.count = min(self.count, self.most)
+
+    def go_on(self, enough: bool) -> None:
+        """Take in whether `count` was enough."""
+        if enough:
+            self.enough = self.count
+        else:
+            self.too_few = self.count
+        if self.enough is None:
+            self.count = min(self.most, self.count + 1 + self.count // 2) if self.count < self.most else 0
+        elif self.enough - self.too_few > max(1, self.enough // 8):
+            self.count = (self.too_few + self.enough) // 2
+        else:
+            self.count = 0
 
 
 def _foreseen(costs: Sequence[float]) -> int:

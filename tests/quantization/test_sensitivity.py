@@ -5,6 +5,7 @@ import pytest
 
 from edgekd.backends.reference import Reference
 from edgekd.quantization.calibrate import Calibration, Calibrator, calibrate
+from edgekd.quantization.refine import _Fewest
 from edgekd.quantization.scheme import SCHEMES
 from edgekd.quantization.sensitivity import Switched, nearness, ranked, tensor_switch, weight_switch
 from tests.quantization.onnx_models import model, random
@@ -99,3 +100,21 @@ def test_a_cost_is_that_of_what_is_switched_on_of_at_most_four_samples() -> None
     ):
         noise = ((exact - expected) ** 2).sum() / (exact**2).sum()
         assert switched.cost(frozenset(on)) == pytest.approx(noise, rel=0.02)  # a tie, or the zero point's half step
+
+
+@pytest.mark.parametrize("needed", [1, 2, 17, 60, 100])
+def test_little_more_than_the_fewest_that_are_enough_is_found_with_few_attempts(needed: int) -> None:
+    search, tried, met = _Fewest(100, 1), 0, 0
+    while search.count:
+        tried, met = tried + 1, search.count if search.count >= needed else met
+        search.go_on(search.count >= needed)
+    assert needed <= met <= needed * 9 / 8 + 1
+    assert tried <= 14  # eleven that grow by half each, then halves
+
+
+def test_what_is_never_enough_ends_at_all() -> None:
+    search, tried = _Fewest(9, 4), []
+    while search.count:
+        tried.append(search.count)
+        search.go_on(enough=False)
+    assert tried == [4, 7, 9]
