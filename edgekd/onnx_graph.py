@@ -40,6 +40,7 @@ class Graph:
         self.shapes = {name: shape for name, value in self._values.items() if (shape := _shape(value)) is not None}
         self.metadata = {entry.key: entry.value for entry in model.metadata_props}
         self._names = {name for node in graph.node for name in (node.name, *node.input, *node.output)}
+        self._numbered: dict[str, int] = {}  # the last number that `fresh` gave a name, or one less
         self._nodes: dict[int, NodeProto] = {}  # by identity: messages compare by value, and cannot be hashed
         self._producers: dict[str, NodeProto] = {}
         self._consumers: defaultdict[str, dict[int, NodeProto]] = defaultdict(dict)
@@ -71,10 +72,11 @@ class Graph:
 
     def fresh(self, name: str) -> str:
         """`name`, or the first numbered variant that is not taken; it is taken afterwards."""
-        unique, count = name, 0
+        unique, count = name, self._numbered.get(name, 0)
         while unique in self._names or unique in self.constants:
             count += 1
             unique = f"{name}_{count}"
+        self._numbered[name] = max(count - 1, 0)
         self._names.add(unique)
         return unique
 

@@ -77,7 +77,7 @@ def reordered_weight(writer: Writer, node: Node, order: tuple[int, ...]) -> str:
     quantisation = writer.graph.tensors[name].quantisation
     if quantisation is not None:
         quantisation = Quantisation(quantisation.scale, quantisation.zero_point, order.index(quantisation.axis))
-    shared = any(reader.op != node.op for reader in writer.graph.consumers()[name])
+    shared = any(reader.op != node.op for reader in writer.consumers[name])
     reordered = writer.graph.required(node, 1).transpose(order)
     return writer.constant(f"{node.output}:weight" if shared else name, reordered, quantisation)
 

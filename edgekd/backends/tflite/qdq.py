@@ -3,6 +3,7 @@
 Every other op stays between DEQUANTIZE and QUANTIZE as a float island, and is noted.
 """
 
+from collections import defaultdict
 from dataclasses import replace
 
 import numpy as np
@@ -21,8 +22,7 @@ def collapse(graph: Graph) -> None:
     sources = {node.output: node.inputs[0] for node in graph.nodes if node.op == DEQUANTIZE}
     for node in [node for node in graph.nodes if node.op == "MatMul" and len(node.inputs) > 2]:
         _round_bias(graph, node, sources)
-    for node in [node for node in graph.nodes if node.op not in QUANTIZERS]:
-        _integrate(graph, node, sources)
+    _Integers(graph, sources).integrate()
     _requantise(graph, sources)
     _dequantise_constants(graph)
     graph.prune()
@@ -115,27 +115,58 @@ def _round_bias(graph: Graph, node: Node, sources: dict[str, str]) -> None:
     graph.tensors[sources[node.inputs[2]]] = constant(sources[node.inputs[2]], stored, rounded)
 
 
-def _integrate(graph: Graph, node: Node, sources: dict[str, str]) -> None:
-    """Rewrite `node` to read what its DQs read and to make what its Q makes, or note why it cannot."""
-    readers = graph.consumers()[node.output]
-    reason = _float_reason(graph, node, sources, readers)
-    if reason is not None:
-        if sources and _computes_reals(graph, node):
-            graph.notes.append(f"float island: node {node.name!r} ({node.op}): {reason}")
-        return
-    quantiser = readers[0]
-    node.inputs = [sources.get(name, name) for name in node.inputs]
-    if RULES[node.op].keeps_scale:
-        kept = graph.tensors[node.inputs[0]].quantisation
-        made = graph.tensors[quantiser.output].quantisation
-        graph.tensors[node.output] = replace(graph.tensors[node.output], dtype=np.dtype(np.int8), quantisation=kept)
-        if kept != made:
-            return
-    else:
-        graph.tensors[node.output] = replace(graph.tensors[quantiser.output], name=node.output)
-    graph.nodes.remove(quantiser)
-    graph.redirect(quantiser.output, node.output)
-    sources |= {output: node.output for output, source in sources.items() if source == quantiser.output}
+class _Integers:
+    """Moves ops into int8 one after the other, with who reads each tensor kept up to date."""
+
+    def __init__(self, graph: Graph, sources: dict[str, str]) -> None:
+        self.graph, self.sources, self.readers = graph, sources, graph.consumers()
+        self.reals: defaultdict[str, list[str]] = defaultdict(list)
+        for output, source in sources.items():
+            self.reals[source].append(output)
+
+    def integrate(self) -> None:
+        """Let every op read what its DQs read and make what its Q makes, or note why it cannot."""
+        gone = {id(quantiser) for node in list(self.graph.nodes) for quantiser in self._move(node)}
+        self.graph.nodes = [node for node in self.graph.nodes if id(node) not in gone]
+
+    def _move(self, node: Node) -> list[Node]:
+        """One op; the quantiser that it takes the place of."""
+        if node.op in QUANTIZERS:
+            return []
+        graph, sources, readers = self.graph, self.sources, self.readers[node.output]
+        reason = _float_reason(graph, node, sources, readers)
+        if reason is not None:
+            if sources and _computes_reals(graph, node):
+                graph.notes.append(f"float island: node {node.name!r} ({node.op}): {reason}")
+            return []
+        quantiser = readers[0]
+        self._read(node, [sources.get(name, name) for name in node.inputs])
+        if RULES[node.op].keeps_scale:
+            kept = graph.tensors[node.inputs[0]].quantisation
+            made = graph.tensors[quantiser.output].quantisation
+            graph.tensors[node.output] = replace(graph.tensors[node.output], dtype=np.dtype(np.int8), quantisation=kept)
+            if kept != made:
+                return []
+        else:
+            graph.tensors[node.output] = replace(graph.tensors[quantiser.output], name=node.output)
+        self._replace(quantiser, node.output)
+        return [quantiser]
+
+    def _read(self, node: Node, inputs: list[str]) -> None:
+        for name in node.inputs:
+            self.readers[name] = [reader for reader in self.readers[name] if reader is not node]
+        node.inputs = inputs
+        for name in inputs:
+            self.readers[name].append(node)
+
+    def _replace(self, quantiser: Node, made: str) -> None:
+        """Let whoever reads a quantiser read the tensor that takes its place."""
+        self.readers[made] = [reader for reader in self.readers[made] if reader is not quantiser]
+        for reader in {id(reader): reader for reader in self.readers[quantiser.output]}.values():
+            self._read(reader, [made if name == quantiser.output else name for name in reader.inputs])
+        for output in self.reals.pop(quantiser.output, []):
+            self.sources[output] = made
+            self.reals[made].append(output)
 
 
 def _computes_reals(graph: Graph, node: Node) -> bool:

@@ -1,13 +1,14 @@
 """What the rules emit, collected: TFLite ops over named tensors."""
 
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edgekd.backends.tflite.flatbuffer import Op, serialise
-from edgekd.backends.tflite.graph import Array, Graph, Quantisation, Tensor, constant
+from edgekd.backends.tflite.graph import Array, Graph, Node, Quantisation, Tensor, constant
 
 
 class Writer:
@@ -21,6 +22,11 @@ class Writer:
 
     def __contains__(self, name: str) -> bool:
         return name in self._tensors
+
+    @cached_property
+    def consumers(self) -> dict[str, list[Node]]:
+        """Who reads each tensor of the graph, which the rules leave as it is."""
+        return self.graph.consumers()
 
     def tensor(self, name: str) -> Tensor:
         """A tensor of the graph or of this file."""
