@@ -9,10 +9,10 @@ import numpy as np
 import onnx
 import pytest
 
-from edgekd.backends.assemble import write_bundle
+from edgekd.backends.assemble import write_bundle, write_golden
 from edgekd.backends.reference import Reference
 from edgekd.backends.replaced_folder import replaced_folder
-from edgekd.bundle import Manifest, Preprocessing, load_bundle
+from edgekd.bundle import Manifest, Preprocessing, TensorSpec, load_bundle
 from edgekd.errors import BadInputError
 from edgekd.target import load_target
 from tests import factories
@@ -188,3 +188,19 @@ def test_a_replacement_within_another_does_not_wait_for_it(tmp_path: Path) -> No
         (inner / "manifest.json").write_text("whole")
     assert (tmp_path / "bundle" / "manifest.json").read_text() == "whole"
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+@pytest.mark.parametrize(
+    ("values", "samples", "kept"),
+    [(99_990, 40, 9), (100, 40, 32), (100, 5, 5), (31_240, 40, 31), (31_200, 40, 32), (2_000_000, 3, 1)],
+)
+def test_golden_samples_are_as_many_as_32_and_4_mb_hold(
+    write: Callable[..., Manifest], tmp_path: Path, values: int, samples: int, kept: int
+) -> None:
+    """Ten float32 outputs a sample, and 1 kB for the headers of each of two arrays."""
+    x, y = (TensorSpec(name=name, dtype="float32", shape=(None, size)) for name, size in (("x", values), ("y", 10)))
+    manifest = write().model_copy(update={"inputs": (x,), "outputs": (y,)})
+    arrays = {"x": np.zeros((samples, values), np.float32)}, {"y": np.zeros((samples, 10), np.float32)}
+    write_golden(tmp_path / "golden.npz", manifest, *arrays)
+    with np.load(tmp_path / "golden.npz") as golden:
+        assert len(golden["input:x"]) == len(golden["output:y"]) == kept
