@@ -132,6 +132,13 @@ def test_labels_that_are_no_class_indices_are_refused(labels: Any, words: str) -
         assert words in refused(Dataset("own", split, split, split, ("a", "b", "c"), Preprocessing()))
 
 
+def test_a_validation_split_may_come_between() -> None:
+    data = as_dataset(((X, Y), (X[:9], Y[:9]), (X[:30], Y[:30])))
+    assert [len(split) for split in (data.train, data.val, data.test)] == [60, 9, 30]
+    assert "perhaps with (x_val, y_val) between" in refused(((X, Y),))
+    assert "perhaps with (x_val, y_val) between" in refused(((X, Y),) * 4)
+
+
 def test_scores_are_taught_only_where_the_data_set_says_that_rows_are_pairs() -> None:
     data = pairs()
     assert as_dataset(replace(data, task="sentence-pairs")).metric.name == "spearman"
