@@ -122,9 +122,14 @@ def resized(tokens: Array, length: int) -> Array:
 
 
 def prepare(raw: Array, preprocessing: Preprocessing) -> Array:
-    """Model inputs of `raw`'s shape: tokens int64, else float32 `(raw * scale - mean) / std` per channel (axis 1)."""
+    """Model inputs of `raw`'s shape: tokens int64, else float32 `(raw * scale - mean) / std` per channel (axis 1).
+
+    Floats that stay as they are, are no copy.
+    """
     if is_tokens(raw):
         return raw.astype(np.int64)
+    if preprocessing == Preprocessing() and raw.dtype == np.float32:
+        return raw
     channels = (1, -1) + (1,) * (raw.ndim - 2)
     mean = np.asarray(preprocessing.mean, np.float32).reshape(channels)
     std = np.asarray(preprocessing.std, np.float32).reshape(channels)

@@ -173,7 +173,7 @@ def _inputs(value: Any) -> Array:
     array = np.asarray(value)
     if hasattr(value, "getbands"):
         array = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
-    return array.astype(np.float32) if array.dtype.kind == "f" else array
+    return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array
 
 
 def is_loader(part: Any) -> bool:
