@@ -13,6 +13,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from benchmarks.foreign import tables as foreign
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 METHODS = ROOT / "edgekd" / "distillation"
@@ -130,6 +132,12 @@ def _beside(cells: Row, peer: str) -> str:
     if ours.get("latency") and theirs.get("latency"):
         told.append(f"{ours['latency']['p50'] / theirs['latency']['p50']:.2f} ×")
     return ", ".join(told)
+
+
+def published() -> str:
+    """Published networks: how each export ended, and its task's agreement with the float file."""
+    titles, rows = foreign.rows(read("foreign.json"))
+    return markdown([RUNTIMES.get(title.removeprefix("edgekd "), title) for title in titles], rows)
 
 
 def sentences() -> str:
@@ -257,7 +265,7 @@ def _cited(text: str) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     function.__name__.replace("_", "-"): function
     for function in (
-        *(deployment, variants, learning, methods, networks, quantisers, sentences, sentence_targets),
+        *(deployment, variants, learning, methods, networks, quantisers, published, sentences, sentence_targets),
         *(microcontroller, devices, instructions, distillation, tasks, metrics),
     )
 }

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from benchmarks.foreign.contenders import PEERS, RUNTIMES, ours, theirs
 from benchmarks.foreign.networks import Network, networks
-from benchmarks.foreign.tables import cells_table, markdown, verdicts
+from benchmarks.foreign.tables import cells_table, verdicts
 from edgekd.devices import open_device
 from edgekd.files import write_json
 from edgekd.measure.facts import machine_facts
@@ -59,7 +59,6 @@ class Bench:
         cells[str(draw)] = found | {"key": key, "commit": origin().commit}
         self.document["verdicts"] = verdicts(self.document)
         write_json(RESULTS, self.document)
-        RESULTS.with_suffix(".md").write_text(markdown(self.document), encoding="utf-8")
         shown = {name: value for name, value in found.items() if name not in {"notes", "left"}}
         Console(width=220).print(f"{network.name} {who} {draw}: {shown}")
 

@@ -72,7 +72,12 @@ def _export(network: Network, runtime: str, draw: int, out: Path) -> tuple[int, 
         printed.seek(0)
         said.seek(0)
         lines = said.read().strip().splitlines() or [""]
-        return process.returncode, seconds, usage.ru_maxrss // 1024, printed.read(), lines[-1][:600]
+        return process.returncode, seconds, usage.ru_maxrss // 1024, printed.read(), _without_place(lines[-1])
+
+
+def _without_place(line: str) -> str:
+    """A message without where on this machine it was said."""
+    return line.replace(f"{Path.cwd()}/", "")[:600]
 
 
 def _answers(bundle: Path, network: Network) -> Answers:
@@ -95,7 +100,7 @@ def theirs(network: Network, peer: str, draw: int) -> dict[str, Any]:
         with np.load(PEERS[peer].make(network.given(draw))) as file:
             arrays = dict(file)
     except EdgekdError as error:
-        return {"status": "failed", "reason": str(error)[:600]}
+        return {"status": "failed", "reason": _without_place(str(error))}
     rows = [{name: values[row] for name, values in arrays.items()} for row in range(network.evaluation)]
     judged = _judged(network, like(rows, network.float_answers()))
     return {"status": "int8", "seconds": round(time.monotonic() - started, 1)} | judged

@@ -8,22 +8,14 @@ from rich.table import Table
 
 SHIPPED = {"int8", "mixed", "fallback"}
 INT8 = {"int8", "mixed"}
-ABOUT = """# Published networks
-
-`make foreign` (`benchmarks/foreign/networks.toml` is the list, fixed before the first was tried). A cell says how an
-export ended and its task's agreement with the float file, the mean over the draws of calibration samples: a share
-(boxes by F1, text, classes, intersection over union of masks) or decibels. Peers run on the file itself.
-"""
 
 
 def cells_table(document: dict[str, Any]) -> Table:
     """A row per network, a column per runtime and peer: how it ended, and the task's agreement over the draws."""
-    rows = document["networks"].values()
-    columns = list(dict.fromkeys(column for row in rows for column in _columns(row)))
-    shown = Table("network", "kind", *columns, box=None)
-    for name, row in document["networks"].items():
-        cells = _columns(row)
-        shown.add_row(name, row["kind"], *(_summary(cells.get(column, {})) for column in columns))
+    titles, cells = rows(document)
+    shown = Table(*titles, box=None)
+    for row in cells:
+        shown.add_row(*row)
     return shown
 
 
@@ -72,25 +64,15 @@ def _summary(draws: dict[str, Any]) -> str:
         return "–"
     states = "/".join(dict.fromkeys(cell["status"] for cell in draws.values()))
     scores = _scores(draws)
-    return f"{states} {mean(scores):.3f}" if scores else states
+    return f"{states} {mean(scores):.3g}" if scores else states
 
 
-def markdown(document: dict[str, Any]) -> str:
-    """The same for the documentation, with what was learnt of all cells."""
-    rows = document["networks"]
-    columns = list(dict.fromkeys(column for row in rows.values() for column in _columns(row)))
-    lines = [ABOUT, " | ".join(["| network", "judged by", *columns]) + " |", "|---" * (len(columns) + 2) + "|"]
-    for name, row in rows.items():
-        cells = _columns(row)
-        summaries = [_summary(cells.get(column, {})) for column in columns]
-        lines.append(" | ".join([f"| {name}", row["comparator"], *summaries]) + " |")
-    found = document["verdicts"]
-    lines += [
-        "",
-        f"{found['cells']} cells: {found['shipped']:.0%} ship something proven, {found['int8']:.0%} int8 or mixed;",
+def rows(document: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Titles and cells of the same table."""
+    networks = document["networks"].values()
+    columns = list(dict.fromkeys(column for row in networks for column in _columns(row)))
+    found = [
+        [name, row["kind"], *(_summary(_columns(row).get(column, {})) for column in columns)]
+        for name, row in document["networks"].items()
     ]
-    lines += [
-        f"{len(found['crashed'])} crashed, {found['bundles_left']} left a bundle that failed. Below the better peer:",
-        "",
-    ]
-    return "\n".join(lines + [f"- {each}" for each in found["below_peer"]] + [""])
+    return ["network", "kind", *columns], found
