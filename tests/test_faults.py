@@ -342,8 +342,9 @@ def test_an_unknown_option_shows_the_usage():
 
 
 def test_a_traceback_is_shown_only_on_demand(tmp_path):
-    quiet = finish(start("run", tmp_path / "nowhere.toml"))
-    assert complaint(quiet, 2).endswith(f"nowhere.toml: no such file · next: edgekd init {tmp_path / 'nowhere.toml'}")
+    path = tmp_path / "nowhere.toml"
+    quiet = finish(start("run", path))
+    assert complaint(quiet, 2) == f"error: {path}: no such file · next: edgekd init {path}"
     assert len(quiet.stderr.splitlines()) == 1
     loud = finish(start("--debug", "run", tmp_path / "nowhere.toml"))
     assert loud.returncode == 2
@@ -352,9 +353,6 @@ def test_a_traceback_is_shown_only_on_demand(tmp_path):
 
 def test_lines_are_not_broken_to_fit_a_terminal_that_is_not_there(tmp_path):
     path = tmp_path / ("a-rather-long-name-" * 8 + ".toml")
-    assert (
-        edgekd("init", path)
-        .stdout.splitlines()[0]
-        .startswith(f"wrote {path} and {tmp_path / 'mine.py'}; next: edgekd run")
-    )
+    written = f"{path} and {tmp_path / 'mine.py'}"
+    assert edgekd("init", path).stdout == f"wrote {written}; next: edgekd run {path} --dry-run\n"
     assert str(path) in complaint(edgekd("init", path), 2)
