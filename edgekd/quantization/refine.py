@@ -64,7 +64,7 @@ def refine(
     ranks = list(costs)
     costly = tuple(edge for group in ranks[:3] for edge in switched.tensors[group][:1])
     best = Refined(quantized, (), costly, start, start, start.db >= ENOUGH_DB)
-    search = _Fewest(len(ranks), _foreseen(list(costs.values())))
+    search = _Fewest(len(ranks), 0 if best.met else _foreseen(list(costs.values())))
     while search.count and time.monotonic() < started + seconds:
         kept = tuple(edge for group in ranks[: search.count] for edge in switched.tensors[group])
         attempt = calibrator.quantized(scheme, (*keep_float, *map(escape, kept)))

@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from edgekd.quantization.bias_correction import bias_shifts, corrected_inputs, shift_biases
+from edgekd.quantization.bias_correction import averaged_axes, bias_shifts, corrected_inputs, shift_biases
 from edgekd.quantization.reference import Reference
 from edgekd.quantization.scheme import Scheme
 from tests.quantization.onnx_models import constants, kinds, model, random
@@ -112,3 +112,20 @@ def test_the_bias_may_be_the_first_operand_of_its_sum() -> None:
     x = random(2, 5, 6, seed=9)
     found = Reference(shift_biases(net, {"l": np.ones(4)})).run({"x": x})["y"]
     np.testing.assert_allclose(found, x @ random(6, 4) + random(4) - 1, rtol=1e-4, atol=1e-5)
+
+
+def test_inputs_are_averaged_over_all_but_channels_or_where_a_convolution_reads_them_over_samples() -> None:
+    nodes = [
+        node("Conv", ["x", "c.weight"], ["a"]),
+        node("Conv", ["a", "d.weight"], ["b"]),
+        node("MatMul", ["a", "m.weight"], ["p"]),
+        node("Add", ["p", "m.bias"], ["q"]),
+        node("MatMul", ["b", "n.weight"], ["r"]),
+        node("Add", ["r", "m.bias"], ["s"]),
+        node("Concat", ["q", "s"], ["y"], axis=1),
+    ]
+    values = {"c.weight": random(3, 3, 1, 1), "d.weight": random(3, 3, 1, 1), "m.bias": random(4)}
+    net = model(nodes, values | {"m.weight": random(6, 4), "n.weight": random(6, 4)})
+    assert averaged_axes(net, ["c", "d", "m", "n"]) == {"x": 1, "a": 1, "b": -1}
+    assert averaged_axes(net, ["m"]) == {"a": -1}
+    assert averaged_axes(net, []) == {}

@@ -28,7 +28,7 @@ def watched(method: str = "minmax") -> Observation:
 
 def test_ranges_and_means_are_over_all_samples_alike() -> None:
     seen = watched()
-    seen.look(["x", "n", "y"], ["x", "y"])
+    seen.look(["x", "n", "y"], {"x": 1, "y": 1})
     assert seen.ranges(["x", "n", "y"], ASYMMETRIC) == {"x": (-2.0, 4.0), "n": (-4.0, 2.0), "y": (0.0, 2.0)}
     assert seen.mean("x").tolist() == [[1.0, pytest.approx(2.5 / 3)]]
     assert seen.mean("y").tolist() == [[pytest.approx(1 / 3), pytest.approx(2 / 3)]]
@@ -38,7 +38,7 @@ def test_ranges_and_means_are_over_all_samples_alike() -> None:
 def test_what_was_watched_is_not_counted_twice() -> None:
     seen = watched("ema")
     for _ in range(2):
-        seen.look(["x"], ["x"])
+        seen.look(["x"], {"x": 1})
     seen.look(["n"])
     assert seen.mean("x").tolist() == [[1.0, pytest.approx(2.5 / 3)]]
     assert seen.ranges(["x", "n"], ASYMMETRIC)["x"] == pytest.approx((-2.5 / 3, 8 / 3))
@@ -47,9 +47,18 @@ def test_what_was_watched_is_not_counted_twice() -> None:
 def test_batches_may_be_larger_than_a_pass() -> None:
     many = random(150, 2)
     seen = Observation(NET, [{"x": many}], "minmax")
-    seen.look(["x"], ["x"])
+    seen.look(["x"], {"x": 1})
     assert seen.ranges(["x"], ASYMMETRIC)["x"] == (many.min(), many.max())
     np.testing.assert_allclose(seen.mean("x")[0], many.mean(0, dtype=np.float64), rtol=1e-5)
+
+
+def test_a_mean_is_over_as_many_leading_dimensions_as_are_asked() -> None:
+    values = random(5, 3, 4)
+    net = model([helper.make_node("Relu", ["x"], ["y"])], {}, ("N", 3, 4), output_rank=3)
+    for leading, axes in ((1, 0), (2, (0, 1)), (-1, (0, 1))):
+        seen = Observation(net, [{"x": values[:2]}, {"x": values[2:]}], "minmax")
+        seen.look([], {"x": leading})
+        np.testing.assert_allclose(seen.mean("x"), values.mean(axes, keepdims=True), rtol=1e-5)
 
 
 def test_no_samples_matter_only_where_something_is_asked() -> None:
@@ -58,7 +67,7 @@ def test_no_samples_matter_only_where_something_is_asked() -> None:
     with pytest.raises(BadInputError, match="at least one batch"):
         empty.look(["x"])
     with pytest.raises(BadInputError, match="at least one batch"):
-        empty.look([], ["x"])
+        empty.look([], {"x": 1})
 
 
 def test_a_group_covers_the_ranges_of_its_edges_and_fixed_ones_are_as_given() -> None:

@@ -84,7 +84,7 @@ def test_as_many_as_cost_too_much_together_are_tried_first() -> None:
     found, calibrator = refined(branches(3000.0, 1.0, 3000.0, 3000.0))
     assert found.met
     assert set(found.kept) == {"b0", "b2", "b3"}
-    assert [len(kept) for kept in calibrator.attempts] == [3]
+    assert [len(kept) for kept in calibrator.attempts] == [3, 1, 2]  # fewer would not do
 
 
 def test_without_time_nothing_is_tried() -> None:
