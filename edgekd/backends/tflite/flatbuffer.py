@@ -76,7 +76,8 @@ def serialise(ops: list[Op], tensor: Callable[[str], Tensor], inputs: list[str],
     graph.name = "main"
     graph.inputs, graph.outputs = ([indices[name] for name in side] for side in (inputs, outputs))
     graph.operators = [_operator(op, indices, codes.index((op.code, v))) for op, v in zip(ops, versions, strict=True)]
-    graph.tensors = [_tensor(tensors[name], model.buffers) for name in names]
+    stored: dict[bytes, int] = {}
+    graph.tensors = [_tensor(tensors[name], model.buffers, stored) for name in names]
     model.subgraphs = [graph]
     model.operatorCodes = [_operator_code(code, version) for code, version in codes]
     model.signatureDefs = [_signature(indices, inputs, outputs)]
@@ -151,7 +152,8 @@ def _operator_code(code: str, version: int) -> schema.OperatorCodeT:
     return entry
 
 
-def _tensor(tensor: Tensor, buffers: list[schema.BufferT]) -> schema.TensorT:
+def _tensor(tensor: Tensor, buffers: list[schema.BufferT], stored: dict[bytes, int]) -> schema.TensorT:
+    """Tensors that hold the same bytes share a buffer, as the steps of an unrolled layer share its weights."""
     entry = schema.TensorT()
     entry.name, entry.type, entry.hasRank = tensor.name, _type(tensor), True
     entry.shape = np.asarray(tensor.shape, np.int32)
@@ -160,10 +162,12 @@ def _tensor(tensor: Tensor, buffers: list[schema.BufferT]) -> schema.TensorT:
     if tensor.quantisation is not None:
         entry.quantization = _quantisation(tensor.quantisation)
     if tensor.data is not None:
-        entry.buffer = len(buffers)
-        buffer = schema.BufferT()
-        buffer.data = np.ascontiguousarray(tensor.data).tobytes()
-        buffers.append(buffer)
+        data = np.ascontiguousarray(tensor.data).tobytes()
+        entry.buffer = stored.setdefault(data, len(buffers))
+        if entry.buffer == len(buffers):
+            buffer = schema.BufferT()
+            buffer.data = data
+            buffers.append(buffer)
     return entry
 
 

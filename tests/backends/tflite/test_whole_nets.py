@@ -40,3 +40,13 @@ def test_net_is_int8_throughout_and_taken_by_xnnpack_as_one(name: str) -> None:
     interpreter.allocate_tensors()
     kinds = [op["op_name"] for op in interpreter._get_ops_details()]
     assert kinds.count("DELEGATE") == 1
+
+
+def test_equal_weights_are_stored_once() -> None:
+    """As the steps of an unrolled recurrent layer have them."""
+    net = factories.Net(0, (64,))
+    weight, x = net.rng.normal(0, 0.1, (64, 64)), "input"
+    for _ in range(20):
+        x = net.op("Tanh", net.op("MatMul", x, net.constant(weight)))
+    size = len(build(net.model(x), "float").compiled.content)
+    assert weight.size * 4 < size < 2 * weight.size * 4 + 20 * 1000  # names, shapes and ops of twenty layers
