@@ -48,5 +48,5 @@ def test_equal_weights_are_stored_once() -> None:
     weight, x = net.rng.normal(0, 0.1, (64, 64)), "input"
     for _ in range(20):
         x = net.op("Tanh", net.op("MatMul", x, net.constant(weight)))
-    size = len(build(net.model(x), "float").compiled.content)
+    size = len(build(net.model(x), "float").content)
     assert weight.size * 4 < size < 2 * weight.size * 4 + 20 * 1000  # names, shapes and ops of twenty layers
