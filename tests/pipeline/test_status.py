@@ -1,12 +1,11 @@
 """What a target's status is: proven, broken, or neither, over variants and over seeds."""
 
-from typing import Any
-
 import pytest
 
 from edgekd.metrics import Scale
 from edgekd.pipeline.deploy import judged
 from edgekd.pipeline.summary import SeedResult, target_over
+from edgekd.reporting.run_record import TargetRecord
 from tests.pipeline.test_variants import row
 
 
@@ -39,7 +38,9 @@ def test_what_proves_nothing_is_neither_right_nor_wrong(
     ],
 )
 def test_the_worst_seed_speaks_for_all(statuses: tuple[str, str], worst: str) -> None:
-    entries: list[dict[str, Any]] = [{"status": status, "reason": status, "device": "local:"} for status in statuses]
-    seeds = [SeedResult(seed, {}, {}, {}, {}, {"t": entry}) for seed, entry in enumerate(entries)]
+    seeds = [
+        SeedResult(seed, {}, {}, {}, {}, {"t": TargetRecord.parse({"backend": "onnxruntime", "status": status}, "t")})
+        for seed, status in enumerate(statuses)
+    ]
     for order in (seeds, seeds[::-1]):
-        assert target_over("t", order)["status"] == worst
+        assert target_over("t", order).status == worst
