@@ -50,7 +50,7 @@ def test_any_bit_that_flips_in_a_sealed_file_is_found(tmp_path):
 
 def test_a_disk_without_room_is_one_clear_line(tmp_path):
     path = tmp_path / "x.json"
-    with pytest.raises(DiskFullError, match=r"x\.json: the disk is full: make context"), atomic_path(path):
+    with pytest.raises(DiskFullError, match=r"x\.json: the disk is full: make room"), atomic_path(path):
         raise OSError(errno.ENOSPC, "No space left on device")
     with pytest.raises(PermissionError), atomic_path(path):
         raise PermissionError(errno.EACCES, "Permission denied")

@@ -119,7 +119,7 @@ def prepare(teacher, folder, data, recipe, reporter=SILENT):
 @pytest.mark.usefixtures("every_chunk_committed")
 def test_a_disk_that_fills_up_is_one_clear_line_and_it_continues(small_disk, tmp_path, blobs, recipe_data, network):
     teacher, data = Filling(network(), small_disk), blobs(samples=1000)
-    with pytest.raises(DiskFullError, match=r"view-0\.partial: the disk is full: make context, and the same command"):
+    with pytest.raises(DiskFullError, match=r"view-0\.partial: the disk is full: make room, and the same command"):
         prepare(teacher, small_disk / "answers", data, recipe_data)
     (small_disk / "filler").unlink()
     assert reached(small_disk / "answers") == 64
