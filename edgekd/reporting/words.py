@@ -96,8 +96,8 @@ def percent(fraction: float | None, digits: int = 1) -> str:
 
 
 def sentence(text: str) -> str:
-    """The same text with a capital first letter."""
-    return text[:1].upper() + text[1:]
+    """The same text with a capital first letter, but for a name that has its capitals elsewhere, such as mIoU."""
+    return text if text[1:2].isupper() else text[:1].upper() + text[1:]
 
 
 def signed(value: float, digits: int = 1) -> str:

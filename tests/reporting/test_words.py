@@ -31,6 +31,7 @@ from edgekd.reporting import words
         (words.listed(["a"]), "a"),
         (words.listed(["a", "b", "c"]), "a, b and c"),
         (words.sentence("macro-F1"), "Macro-F1"),
+        (words.sentence("mIoU"), "mIoU"),
     ],
 )
 def test_numbers_read_as_people_write_them(told: str, text: str) -> None:
