@@ -112,6 +112,7 @@ def test_an_npu_or_a_gpu_is_part_of_what_its_target_needs(device: Device) -> Non
     ("line", "found", "advice"),
     [
         ("0, 0, 210, 2520, 35, 20.00, 0x0000000000000001", "210 of 2520 MHz, 35 °C", ""),
+        ("0, 5, 210, 2520, 35, 20.00, 0x0000000000000001", "210 of 2520 MHz, 35 °C", ""),  # a desktop's own share
         (
             "0, 90, 2100, 2520, 88, 450.00, 0x0000000000000020", "2100 of 2520 MHz, 88 °C",
             "it holds back already: heat; something else computes on it",
