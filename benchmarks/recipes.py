@@ -1,8 +1,8 @@
 """A recipe over three seeds on every target that it names: what was promised against what was found.
 
-`fashion-mnist` takes hours on two cores, `fashion-scenes` half an hour, `watch-har` minutes; interrupted, the same
-command continues. Writes `results/<recipe>.json` (the run) and `results/<recipe>.jsonl` (latency rows, without their
-samples, for `edgekd compare`).
+`fashion-mnist` takes hours on two cores, `watch-har` minutes; interrupted, the same command continues. Writes
+`results/<recipe>.json` (the run) and `results/<recipe>.jsonl` (latency rows, without their samples, for
+`edgekd compare`).
 """
 
 import argparse

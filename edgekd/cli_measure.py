@@ -248,8 +248,12 @@ def verify(
 
     members = parse_devices(device or (), fleet)
     if reference is not None:
+        if data is not None or metric is not None:
+            raise BadInputError("--reference compares outputs: leave out --data and --metric")
         _verify_against(bundle, reference, members, least_db, inputs, shape or [], as_json)
         return
+    if inputs is not None or shape:
+        raise BadInputError("--inputs and --shape are for --reference: a bundle has its own golden inputs")
     verdicts = verify_on_each(bundle, members, data, reporter_for(None, as_json), any_range=any_range, metric=metric)
     show(verdicts if len(members) > 1 else verdicts[0], as_json, verify_view, last_line.of_verify)
     if any("error" in verdict for verdict in verdicts):

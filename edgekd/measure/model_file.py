@@ -1,7 +1,7 @@
 """A model file that no bundle is made of, in a bundle of the moment, so that whatever takes bundles takes it too."""
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, get_args
@@ -35,6 +35,12 @@ def backend_of(path: Path) -> str:
         told = nearest(path.suffix, known) if path.suffix else f"; known: {', '.join(sorted(known))}"
         raise BadInputError(f"{path}: neither a bundle nor a model file{told}", hint="edgekd export --help")
     return by_suffix[path.suffix]
+
+
+def require_file_for(paths: Sequence[Path], shapes: Shapes | None, inputs: Path | None) -> None:
+    """Raise BadInputError where shapes or inputs are given and none of the paths is a file that they could describe."""
+    if (shapes or inputs) and all(path.is_dir() for path in paths):
+        raise BadInputError("--shape and --inputs describe a model file; a bundle has its own golden inputs")
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from edgekd.devices import Device
 from edgekd.distance import clear_agreement, sqnr
 from edgekd.errors import BadInputError
 from edgekd.measure import predict
-from edgekd.measure.model_file import Shapes, as_bundle
+from edgekd.measure.model_file import Shapes, as_bundle, require_file_for
 from edgekd.measure.predictions import require_finite
 from edgekd.pipeline.fleet import Member, on_each, raise_if_all_failed
 from edgekd.progress import SILENT, Reporter
@@ -64,6 +64,7 @@ def verify_against(
     Tensors are paired by name, or else by order, and by what their shapes say of where the channels are.
     Raises BadInputError for models whose tensors cannot be paired.
     """
+    require_file_for([model, reference], shapes, inputs)
     with ExitStack() as held:
         ours, theirs = (held.enter_context(as_bundle(path, shapes, inputs)) for path in (model, reference))
         golden = read_npz(theirs / GOLDEN)

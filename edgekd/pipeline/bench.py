@@ -12,7 +12,7 @@ from edgekd.devices import Device
 from edgekd.errors import BadInputError
 from edgekd.measure import footprint, measure
 from edgekd.measure.benchmark import Measurement
-from edgekd.measure.model_file import Shapes, as_bundle
+from edgekd.measure.model_file import Shapes, as_bundle, require_file_for
 from edgekd.measure.protocol import Options
 from edgekd.measure.records import Scenario
 from edgekd.measure.results import Row, append_rows, row
@@ -88,8 +88,7 @@ def bench_bundles(
 
 def _folders(held: ExitStack, paths: Sequence[Path], shapes: Shapes, inputs: Path | None) -> dict[str, Path]:
     """The bundle's folder of each path, by its name; those around files last as long as `held`."""
-    if (shapes or inputs) and all(path.is_dir() for path in paths):
-        raise BadInputError("--shape and --inputs describe a model file; a bundle has its own golden inputs")
+    require_file_for(paths, shapes, inputs)
     folders = {str(path): held.enter_context(as_bundle(path, shapes, inputs)) for path in paths}
     if len(folders) < len(paths):
         raise BadInputError(f"a bundle is named twice: {', '.join(map(str, paths))}; a copy of it may be")

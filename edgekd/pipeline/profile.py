@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekd.measure import Session
-from edgekd.measure.model_file import Shapes, as_bundle
+from edgekd.measure.model_file import Shapes, as_bundle, require_file_for
 from edgekd.measure.protocol import Options
 from edgekd.measure.records import KernelTime, ProfileRecord
 from edgekd.pipeline.fleet import Member, on_each, raise_if_all_failed
@@ -58,6 +58,7 @@ def profile_on_each(
     reporter: Reporter = SILENT,
 ) -> list[Profile]:
     """Profile a bundle or a model file on several devices; raise what a device raises that fails."""
+    require_file_for([model], shapes, inputs)
     with as_bundle(model, shapes, inputs) as folder:
         outcomes = on_each(
             members,

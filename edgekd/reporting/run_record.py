@@ -105,8 +105,11 @@ class Variant(Part):
 
 
 class TargetRecord(Part):
-    """What became of a target. `lost` (its device was) and `again` (the same command would
-    try once more) are for the run that made it, and are not written."""
+    """What became of a target.
+
+    `lost` (its device was) and `again` (the same command would try once more) are for the run that made it, and are not
+    written.
+    """
 
     backend: str
     status: Literal["ok", "unverified", "skipped", "failed", "fallback"]

@@ -135,7 +135,16 @@ def test_files_that_cannot_be_measured_are_refused(tmp_path: Path, bundle: MakeB
     assert "float16" in complaint(edgekd("bench", small(tmp_path, ["n", 3], onnx.TensorProto.FLOAT16)), 2)
     (tmp_path / "cut.onnx").write_bytes((tmp_path / "small.onnx").read_bytes()[:40])
     assert complaint(edgekd("bench", tmp_path / "cut.onnx"), 3)
-    assert "a model file" in complaint(edgekd("bench", bundle("onnxruntime"), "--shape", "input=1,3,4,4"), 2)
+    own = bundle("onnxruntime")
+    for command in (("bench", own), ("profile", own), ("verify", own, "--reference", own)):
+        assert "describe a model file" in complaint(edgekd(*command, "--shape", "input=1,3,4,4"), 2)
+
+
+def test_options_that_would_be_ignored_are_refused(tmp_path: Path, bundle: MakeBundle) -> None:
+    path = small(tmp_path, ["n", 3])
+    assert "leave out --data" in complaint(edgekd("verify", path, "--reference", path, "--data", "x.npz"), 2)
+    assert "for --reference" in complaint(edgekd("verify", bundle("onnxruntime"), "--inputs", "x.npz"), 2)
+    assert complaint(edgekd("bench", path, "--data", "x.npz"), 2)
 
 
 def test_models_of_two_networks_are_not_compared(tmp_path: Path, file_of: Callable[[str], Path]) -> None:
