@@ -1,4 +1,4 @@
-"""The road in a few calls, for a user's own models in a user's own script."""
+"""The whole pipeline in a few calls, for a user's own models in a user's own script."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

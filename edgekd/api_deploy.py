@@ -34,6 +34,7 @@ from edgekd.pipeline.parity_evidence import PARITY_INPUTS
 from edgekd.pipeline.verify import EvalResult
 from edgekd.quantization import qat
 from edgekd.quantization.scheme import SCHEMES, Scheme, find_scheme, schemes_of
+from edgekd.runner.bundle import write_arrays
 from edgekd.target import load_target
 from edgekd.tasks import find_task, spec_of
 from edgekd.training.sample_inputs import as_arrays, sample_inputs
@@ -209,7 +210,7 @@ def _export_file(
     arrays: Any = {key: np.asarray(value) for key, value in given.items()}
     with TemporaryDirectory(prefix="edgekd-") as scratch:
         written = Path(scratch) / "samples.npz"
-        np.savez(written, **arrays)
+        write_arrays(written, arrays)
         return _export_with(path, target, out, written, precision, keep_float)
 
 

@@ -1,8 +1,10 @@
 """A user's own module on its way to a bundle, by samples as users have them, and what is refused on that way."""
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx.helper import make_graph, make_model, make_node, make_opsetid, make_tensor_value_info
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -12,6 +14,7 @@ from edgekd.errors import BadInputError
 from edgekd.quantization.qat import export_float
 from edgekd.training.sample_inputs import as_arrays, sample_inputs
 
+FLOAT = onnx.TensorProto.FLOAT
 TARGET = "x86-onnxruntime"
 
 
@@ -140,3 +143,12 @@ def test_learned_steps_and_frozen_observers():
     shown = norm.running_mean.clone()
     edgekd.recalibrate_batchnorm(prepared, samples=0.5 * x)
     assert not torch.allclose(norm.running_mean, shown, atol=1e-3)
+
+
+def test_an_input_may_be_called_as_an_option_of_numpys(tmp_path):
+    x, y = (make_tensor_value_info(name, FLOAT, ["n", 3]) for name in ("file", "y"))
+    graph = make_graph([make_node("Relu", ["file"], ["y"])], "g", [x], [y])
+    onnx.save(make_model(graph, opset_imports=[make_opsetid("", 17)]), tmp_path / "net.onnx")
+    samples = {"file": np.random.default_rng(0).standard_normal((16, 3)).astype(np.float32)}
+    bundle = edgekd.export(tmp_path / "net.onnx", TARGET, tmp_path, samples=samples, precision="float")
+    assert load_bundle(bundle).inputs[0].name == "file"

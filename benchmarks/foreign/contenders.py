@@ -21,6 +21,7 @@ from edgekd.bundle import load_bundle
 from edgekd.devices import open_device
 from edgekd.errors import EdgekdError
 from edgekd.measure import predict
+from edgekd.runner.bundle import write_arrays
 
 RUNTIMES = ("tflite", "openvino", "onnxruntime")
 PEERS = {
@@ -59,7 +60,7 @@ def _export(network: Network, runtime: str, draw: int, out: Path) -> tuple[int, 
     out.parent.mkdir(parents=True, exist_ok=True)
     with np.load(given / "calibration.npz") as file:
         arrays = {name: np.moveaxis(file[name], 0, network.batch_axes.get(name, 0)) for name in file}
-    np.savez(calibration, **arrays)  # type: ignore[arg-type]
+    write_arrays(calibration, arrays)
     baked = [text for name, value in network.settings.items() for text in ("--set", f"{name}={value}")]
     command = [sys.executable, "-m", "edgekd", "export", str(network.model()), "--target", f"x86-{runtime}", "--json"]
     command += ["--calibration", str(calibration), "--out", str(out), *baked]

@@ -14,6 +14,7 @@ from benchmarks.foreign.comparators import Answers
 from benchmarks.foreign.packages import CACHE, Package, extracted
 from edgekd.files import digest, sha256, write_json
 from edgekd.onnx_graph import Array
+from edgekd.runner.bundle import write_arrays
 
 LIST = Path(__file__).parent / "networks.toml"
 EVALUATION = "evaluation"  # the draw that all are judged on
@@ -50,7 +51,7 @@ class Network(BaseModel):
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "model.onnx").write_bytes(self.model().read_bytes())
             for name, count, which in (("calibration", self.calibration, draw), ("test", self.evaluation, EVALUATION)):
-                np.savez(folder / f"{name}.npz", **samples.make(self.samples, which, count))  # type: ignore[arg-type]
+                write_arrays(folder / f"{name}.npz", samples.make(self.samples, which, count))
             write_json(folder / "feeds.json", {"batch_axes": self.batch_axes, "settings": self.settings})
         return folder
 

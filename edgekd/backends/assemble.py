@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 from numpy.typing import NDArray
 
@@ -19,6 +18,7 @@ from edgekd.backends.vocabulary import vocabulary
 from edgekd.bundle import GOLDEN, MANIFEST, Manifest, Preprocessing, Range, TensorSpec, identify
 from edgekd.errors import BadInputError
 from edgekd.files import write_json
+from edgekd.runner.bundle import write_arrays
 from edgekd.runner.judge import float_step, rms
 from edgekd.runner_source import RUNNER, write_runner
 from edgekd.runtimes import find_needs, find_runtime
@@ -134,7 +134,7 @@ def write_golden(path: Path, manifest: Manifest, inputs: Mapping[str, Array], ou
         raise BadInputError("a bundle needs at least one golden sample")
     per_sample = sum(array[:1].nbytes for array in first.values())
     count = max(1, min(available, (GOLDEN_BYTES - NPZ_OVERHEAD * len(first)) // per_sample))
-    np.savez(path, **{key: array[:count] for key, array in first.items()})  # type: ignore[arg-type]
+    write_arrays(path, {key: array[:count] for key, array in first.items()})
 
 
 def _sealed(folder: Path, manifest: Manifest, compiled: tuple[str, ...]) -> Manifest:

@@ -18,6 +18,7 @@ from edgekd.measure.protocol import describe
 from edgekd.measure.records import Described
 from edgekd.plugins import nearest
 from edgekd.reading import require_file
+from edgekd.runner.bundle import write_arrays
 from edgekd.runtimes import backend_names, find_runtime
 
 Array = NDArray[Any]
@@ -75,7 +76,7 @@ def _wrapped(here: Device, path: Path, backend: str, shapes: Shapes, given: Path
     outputs = [_spec(tensor, path, {}) for tensor in found.outputs]
     fixed = _common_batch(inputs, path)
     samples = _read(given, inputs) if given else {spec.name: _made_up(spec, fixed or SAMPLES) for spec in inputs}
-    np.savez(folder / GOLDEN, **{f"input:{name}": array for name, array in samples.items()})  # type: ignore[arg-type]
+    write_arrays(folder / GOLDEN, {f"input:{name}": array for name, array in samples.items()})
     manifest = Manifest(
         name=path.name, target=path.name, backend=backend, scheme="as-is", precision="as-is", batch=fixed or 1,
         threads=1, model=names[0], inputs=tuple(inputs), outputs=tuple(outputs),
