@@ -16,12 +16,12 @@ static bool is_weighted(int32_t code) {
            code == BATCH_MATMUL;
 }
 
-/* Whether a node's input and its output are int8. */
+/* Whether a node's weights and its output are int8. */
 static bool is_int8(const TfLite *api, TfLiteOpaqueContext *context, const TfLiteOpaqueNode *node) {
-    if (api->OpaqueNodeNumberOfInputs(node) < 1 || api->OpaqueNodeNumberOfOutputs(node) < 1) return false;
-    const TfLiteTensor *input = api->OpaqueNodeGetInput(context, node, 0);
+    if (api->OpaqueNodeNumberOfInputs(node) < 2 || api->OpaqueNodeNumberOfOutputs(node) < 1) return false;
+    const TfLiteTensor *weights = api->OpaqueNodeGetInput(context, node, 1);
     const TfLiteTensor *output = api->OpaqueNodeGetOutput(context, node, 0);
-    return input && output && api->OpaqueTensorType(input) == INT8_TYPE && api->OpaqueTensorType(output) == INT8_TYPE;
+    return weights && output && api->OpaqueTensorType(weights) == INT8_TYPE && api->OpaqueTensorType(output) == INT8_TYPE;
 }
 
 /* What a delegate is asked to do when it is added: this one looks around and takes nothing. */

@@ -26,7 +26,9 @@ INT8_VERSIONS = {
     "HARD_SWISH": 1,
     "PRELU": 1,
     "RESHAPE": 1,
+    "TRANSPOSE_CONV": 4,
 }
+FLOAT_VERSIONS = {"TRANSPOSE_CONV": 4}  # with a bias and an activation
 LAST_CODE_OF_OLD_READERS = 127
 BUFFER_ALIGNMENT = 16
 MINIMUM_RUNTIME = "2.14.0"  # tflite-runtime, the oldest runtime that the runner takes
@@ -100,7 +102,7 @@ def pack(model: schema.ModelT) -> bytes:
 
 def _version(op: Op, tensors: dict[str, Tensor]) -> int:
     integer = any(name and tensors[name].dtype == np.int8 for name in (*op.inputs, op.output))
-    return INT8_VERSIONS.get(op.code, 2) if integer else 1
+    return INT8_VERSIONS.get(op.code, 2) if integer else FLOAT_VERSIONS.get(op.code, 1)
 
 
 def _operator(op: Op, indices: dict[str, int], code: int) -> schema.OperatorT:

@@ -1,5 +1,7 @@
 """Pools over windows."""
 
+from dataclasses import replace
+
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
@@ -61,7 +63,12 @@ def _share_of_window(window: Window, size: Size, result: Size, counted: bool) ->
 
 
 def _average_by_convolution(writer: Writer, node: Node, window: Window, x: Quantisation) -> None:
-    """A depthwise convolution with weights of 1 at scale 1/n: one rounding, as in ONNX."""
+    """A depthwise convolution with weights of 1 at scale 1/n: one rounding, as in ONNX.
+
+    A window that is nowhere else has a stride of 1: NPUs take no large one.
+    """
+    if map_size(writer, node.output) == (1, 1):
+        window = replace(window, strides=(1, 1))
     channels = writer.tensor(node.inputs[0]).shape[3]
     scale = np.full(channels, 1 / np.prod(window.kernel), np.float32)
     zeros = np.zeros(channels, np.int64)

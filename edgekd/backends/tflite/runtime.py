@@ -157,11 +157,11 @@ class LiteRT(Runtime):
         return list(self.interpreter._get_ops_details())
 
     def operator_coverage(self) -> Dict[str, Any]:
-        """An op is int8 when its input and its output are; `fallback` ops were left by the delegate."""
+        """An op is int8 when its weights and its output are; `fallback` ops were left by the delegate."""
         types = {detail["index"]: np.dtype(detail["dtype"]).name for detail in self.interpreter.get_tensor_details()}
         nodes = self.nodes()
         weighted = [node for node in nodes if node["op_name"] in self.WEIGHTED]
-        int8 = sum(types.get(n["inputs"][0]) == types.get(n["outputs"][0]) == "int8" for n in weighted)
+        int8 = sum(types.get(n["inputs"][1]) == types.get(n["outputs"][0]) == "int8" for n in weighted)
         ops = Counter(str(node["op_name"]) for node in nodes)
         kernels = counted(ops, int8, len(weighted), "tensor types of the interpreter's nodes")
         left = None if self.taken is None else len(nodes) - ops["DELEGATE"] - self.taken

@@ -13,10 +13,11 @@ Shape = list[int]
 NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
 ODD_METHODS = {"BATCH_MATMUL": "BatchMatMul", "CUMSUM": "CumSum", "PADV2": "PadV2"}
 
-# from the shapes of the first input, of the weights and of the output
+# from the shapes of the input, of the weights and of the output
 MACS: dict[str, Callable[[Shape, Shape, Shape], int]] = {
     "CONV_2D": lambda x, weights, y: prod(y) * prod(weights[1:]),
     "DEPTHWISE_CONV_2D": lambda x, weights, y: prod(y) * prod(weights[1:3]),
+    "TRANSPOSE_CONV": lambda x, weights, y: prod(x) * prod(weights[:3]),
     "FULLY_CONNECTED": lambda x, weights, y: prod(y) * weights[-1],
     "BATCH_MATMUL": lambda x, other, y: prod(y) * x[-1],
 }
@@ -44,7 +45,8 @@ class Op:
     def macs(self) -> int:
         """Multiply-accumulates of one inference."""
         work = MACS.get(self.code)
-        return int(work(self.inputs[0].shape, self.inputs[1].shape, self.output.shape)) if work else 0
+        x = self.inputs[2 if self.code == "TRANSPOSE_CONV" else 0]  # which begins with the shape of its output
+        return int(work(x.shape, self.inputs[1].shape, self.output.shape)) if work else 0
 
 
 def ops_of(content: bytes) -> list[Op]:
