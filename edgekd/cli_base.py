@@ -38,6 +38,7 @@ Devices = Annotated[
         "--device", help="Where to run: local:, ssh://host, adb://serial or adb://host:port; repeat it for several."
     ),
 ]
+Device = Annotated[str, typer.Option(help="Where to run: local:, ssh://host, adb://serial or adb://host:port.")]
 AnyRange = Annotated[
     bool, typer.Option("--any-range", help="Accept data whose value range differs from the training data's.")
 ]
@@ -45,6 +46,8 @@ Metric = Annotated[
     str | None,
     typer.Option(metavar="NAME|MODULE:OBJECT", help="Another metric for --data: by name, or your own."),
 ]
+Inputs = Annotated[Path | None, typer.Option(help="npz with a file's inputs by name.  \\[default: made up by shape]")]
+Shape = Annotated[list[str] | None, typer.Option(metavar="INPUT=1,3,…", help="Fix the dynamic dimensions of an input.")]
 Fleet = Annotated[Path | None, typer.Option(help="A TOML file of devices, each with a uri and optionally a host.")]
 EXAMPLES: dict[str, tuple[str, ...]] = {}
 

@@ -1,4 +1,4 @@
-"""`export`, `bench`, `verify`, `compare`: bundles and what they do on devices."""
+"""`export`, `bench`, `profile`, `verify`: bundles and what they do on devices."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,16 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from edgekd.cli_base import AnyRange, Devices, Fleet, Json, Metric, command, reporter_for
+from edgekd.cli_base import AnyRange, Devices, Fleet, Inputs, Json, Metric, Shape, command, reporter_for
 from edgekd.errors import BadInputError, FallbackError, NotProvenError, PromiseBrokenError
 from edgekd.reporting import last_line
 from edgekd.terminal import DEVICE_LOST, finite, show
 
 if TYPE_CHECKING:
     from edgekd.pipeline.fleet import Member
-
-Inputs = Annotated[Path | None, typer.Option(help="npz with a file's inputs by name.  \\[default: made up by shape]")]
-Shape = Annotated[list[str] | None, typer.Option(metavar="INPUT=1,3,…", help="Fix the dynamic dimensions of an input.")]
 
 
 @command(
@@ -282,32 +279,4 @@ def _verify_against(
     if any(verdict.error for verdict in verdicts):
         raise typer.Exit(DEVICE_LOST)
     if not all(verdict.ok for verdict in verdicts):
-        raise typer.Exit(1)
-
-
-@command(
-    "Export and measure",
-    "edgekd compare before.jsonl after.jsonl",
-    "edgekd compare before.jsonl after.jsonl --threshold 0.1",
-)
-def compare(
-    before: Annotated[Path, typer.Argument(help="A results.jsonl, as `bench --out` writes it.")],
-    after: Annotated[Path, typer.Argument(help="A later one, of the same machine.")],
-    threshold: Annotated[
-        float, typer.Option(min=0.0, callback=finite, help="Smallest slowdown that is a regression, as a fraction.")
-    ] = 0.05,
-    as_json: Json = False,
-) -> None:
-    """Compare two result files; exit 1 on a regression."""
-    from edgekd.measure.comparison import compare_files
-    from edgekd.reporting.comparison import compare_table
-
-    rows, regressed = compare_files(before, after, threshold)
-    show(
-        [row.model_dump(mode="json", exclude_defaults=not as_json) for row in rows],
-        as_json,
-        compare_table,
-        last_line.of_compare,
-    )
-    if regressed:
         raise typer.Exit(1)

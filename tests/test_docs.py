@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 
 from benchmarks.tables import stale
 from edgekd.cli import app
@@ -23,7 +24,7 @@ from edgekd.target import Target
 from tests.markdown_pages import PAGES, ROOT, anchors, commands, links, snippets
 
 STARTER = tomllib.loads(files("edgekd.starters").joinpath("images.toml").read_text(encoding="utf-8"))
-LANGUAGES = {"bash", "console", "python", "toml", "text"}
+LANGUAGES = {"bash", "console", "python", "toml", "text", "yaml"}
 
 
 def test_tables_are_those_of_the_results() -> None:
@@ -64,6 +65,14 @@ def test_make_targets_exist() -> None:
     for page in PAGES:
         named = re.findall(r"(?:`|^)make ([a-z][\w-]*)", page.read_text(encoding="utf-8"), re.MULTILINE)
         assert set(named) <= known, page.name
+
+
+@pytest.mark.parametrize("snippet", snippets("yaml"), ids=lambda snippet: snippet.page)
+def test_a_workflows_steps_give_an_action_what_it_takes(snippet) -> None:
+    for step in yaml.safe_load(snippet.text):
+        action = yaml.safe_load((ROOT / step["uses"] / "action.yml").read_text(encoding="utf-8"))
+        required = {name for name, told in action["inputs"].items() if told.get("required")}
+        assert required <= step["with"].keys() <= action["inputs"].keys()
 
 
 @pytest.mark.parametrize("snippet", snippets("toml"), ids=lambda snippet: snippet.page)

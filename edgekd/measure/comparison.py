@@ -43,6 +43,7 @@ class Change(Schema):
     """One target and variant on one machine before and after; `change` is after / before - 1 of the median latency.
 
     `changed` names what else is not as it was, and may be the reason. `machine` is told where there are several.
+    `outputs_db` is the signal to noise of the output that differs most, where two models were run on the same inputs.
     Times of an emulated device are no evidence: they are not told, and only the metric is compared.
     """
 
@@ -59,6 +60,7 @@ class Change(Schema):
     before_metric: float | None = None
     after_metric: float | None = None
     metric_unit: str = "%"
+    outputs_db: float | None = None
     verdict: Verdict
     changed: tuple[str, ...] = ()
 
@@ -83,6 +85,12 @@ def compare_files(
     several = len({machine for _, machine in places}) > 1
     rows = [_change(place, old.get(place), new.get(place), threshold, metric_drop, several) for place in places]
     return rows, any(row.verdict in FAILURES for row in rows)
+
+
+def compare_rows(before: Row, after: Row, threshold: float = 0.05, metric_drop: float = 0.01) -> Change:
+    """The difference of two rows that were measured in turns, whatever they measure; named as the later one."""
+    place = (after.key, after.machine.identity)
+    return _change(place, _seen(before), _seen(after), threshold, metric_drop, several=False)
 
 
 def _latest(path: Path) -> dict[Place, Seen]:

@@ -28,12 +28,17 @@ DTYPES = get_args(TensorSpec.model_fields["dtype"].annotation)
 SAMPLES = 8  # made up where the batch is free: enough for the batches that are usual
 
 
+def model_suffixes() -> dict[str, str]:
+    """The backend whose runtime runs files of each suffix."""
+    by_suffix = {find_runtime(name).SUFFIX: name for name in backend_names()}
+    return {suffix: name for suffix, name in by_suffix.items() if suffix}
+
+
 def backend_of(path: Path) -> str:
     """The backend whose runtime runs such files; BadInputError for another suffix."""
-    by_suffix = {find_runtime(name).SUFFIX: name for name in backend_names()}
-    known = [suffix for suffix in by_suffix if suffix]
-    if path.suffix not in known:
-        told = nearest(path.suffix, known) if path.suffix else f"; known: {', '.join(sorted(known))}"
+    by_suffix = model_suffixes()
+    if path.suffix not in by_suffix:
+        told = nearest(path.suffix, by_suffix) if path.suffix else f"; known: {', '.join(sorted(by_suffix))}"
         raise BadInputError(f"{path}: neither a bundle nor a model file{told}", hint="edgekd export --help")
     return by_suffix[path.suffix]
 

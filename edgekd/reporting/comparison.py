@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from edgekd.measure.comparison import FAILURES
 from edgekd.reporting.layout import Cell, Grid, Section
 from edgekd.reporting.words import NONE, milliseconds, percent, signed, worth
+from edgekd.screen import visible
 
 MOST_ROWS = 1000
 _STYLES = {"regression": "bold red", "metric drop": "bold red", "missing": "bold red", "faster": "green"}
@@ -43,6 +45,22 @@ def _apart(row: Mapping[str, Any]) -> Sequence[Cell]:
     return row["output"], str(row["n"]), near, f"{row['largest']:.3g}", percent(row["agreement"])
 
 
+def compare_markdown(rows: Iterable[Row], title: str) -> str:
+    """Return rows of `compare_files` as a comment for a pull request: the verdict first, the rows as a table below."""
+    found = sorted(rows, key=lambda row: (row["verdict"] not in FAILURES, row["verdict"] == "same"))
+    failed = sum(row["verdict"] in FAILURES for row in found)
+    told = f"{failed} of {len(found)} got worse" if failed else f"none of {len(found)} got worse"
+    titles = ("target", "variant", "before", "after", "change", "metric", "verdict")
+    table = [titles, ("---",) * len(titles), *((row["target"], *_plain(row)) for row in found[:MOST_ROWS])]
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in table]
+    notes = [f"- {row['target']} {note}" for row in found[:MOST_ROWS] for note in _notes(row)]
+    return "\n".join([f"### {title}: {told}", "", *lines, *([""] if notes else []), *notes, ""])
+
+
+def _plain(row: Row) -> list[str]:
+    return [visible(cell[0] if isinstance(cell, tuple) else str(cell)) for cell in _cells(row)]
+
+
 def _cells(row: Row) -> Sequence[Cell]:
     change, verdict = row.get("change"), row["verdict"]
     run = {"metric_scale": {"name": "metric", "unit": row.get("metric_unit", "%")}}
@@ -72,5 +90,7 @@ def _variant(row: Row) -> Iterator[str]:
 
 
 def _notes(row: Row) -> Iterator[str]:
+    if row.get("outputs_db") is not None:
+        yield f"{row['label']}: outputs are {row['outputs_db']:.1f}\u00a0dB from those before"
     if row.get("changed"):
         yield f"{row['label']}: {', '.join(row['changed'])} changed, too"

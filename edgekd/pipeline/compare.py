@@ -1,0 +1,148 @@
+"""What `compare` and `gate` hold against each other: kept results, and models that are measured for it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from edgekd.bundle import load_bundle
+from edgekd.errors import BadInputError, DeviceError
+from edgekd.measure.comparison import FAILURES, Change, compare_files, compare_rows
+from edgekd.measure.model_file import Shapes, model_suffixes
+from edgekd.measure.results import Key, Row, iterate_rows, read_rows
+from edgekd.pipeline.against import verify_against
+from edgekd.pipeline.bench import bench_bundles
+from edgekd.pipeline.fleet import Member
+from edgekd.progress import SILENT, Reporter
+
+MOST_REPLICATES = 50  # of a baseline that is measured like again
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What decides: the smallest slowdown (a fraction) and loss of metric (of a fraction itself, else that share)."""
+
+    threshold: float = 0.05
+    metric_drop: float = 0.01
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How models are measured for a comparison; arguments as in `bench_bundles`."""
+
+    device: Member = field(default_factory=lambda: Member(uri="local:"))
+    data: Path | None = None
+    metric: str | None = None
+    inputs: Path | None = None
+    shapes: Shapes = field(default_factory=dict)
+    threads: int | None = None
+    replicates: int = 5
+    seconds: float = 1.0
+
+
+def compare(
+    before: Path, after: Path, asked: Asked, trial: Trial | None = None, reporter: Reporter = SILENT
+) -> tuple[list[Change], bool]:
+    """Two result files row by row, or two bundles or model files measured in turns; and whether one is a regression.
+
+    Raises BadInputError for a result file beside a model, and as `compare_files` and `bench_bundles` do.
+    """
+    models = [_is_model(path) for path in (before, after)]
+    if all(models):
+        return _compare_models(before, after, asked, trial or Trial(), reporter)
+    if any(models):
+        kept, model = (after, before) if models[0] else (before, after)
+        raise BadInputError(f"{model} is a model, {kept} holds results", hint=f"edgekd gate {kept} {model}")
+    if trial is not None and trial != Trial():
+        raise BadInputError("results are compared as they are: how to measure is for bundles and model files")
+    return compare_files(before, after, asked.threshold, asked.metric_drop)
+
+
+def gate(
+    base: Path, bundles: Sequence[Path], asked: Asked, trial: Trial, out: Path | None = None,
+    reporter: Reporter = SILENT,
+) -> tuple[list[Change], bool]:  # fmt: skip
+    """Measure bundles as the rows of `base` were measured, and compare; `out` keeps the new rows.
+
+    Batch, threads, cores, scenario and replicates are the baseline's. Raises BadInputError for a bundle of which it
+    holds no row, DeviceError where the device is lost.
+    """
+    jobs = _jobs(base, bundles)
+    with _kept(out) as rows:
+        for (key, replicates), paths in jobs.items():
+            _measured(
+                bench_bundles(
+                    paths, [trial.device], batch=key.batch, threads=key.threads, scenario=key.scenario,
+                    affinity=",".join(map(str, key.affinity)) if key.affinity else None, replicates=replicates,
+                    seconds=trial.seconds, data=trial.data, metric=trial.metric, out=rows, reporter=reporter,
+                )
+            )  # fmt: skip
+        return compare_files(base, rows, asked.threshold, asked.metric_drop)
+
+
+def _is_model(path: Path) -> bool:
+    return path.is_dir() or path.suffix in model_suffixes()
+
+
+def _compare_models(
+    before: Path, after: Path, asked: Asked, trial: Trial, reporter: Reporter
+) -> tuple[list[Change], bool]:
+    with TemporaryDirectory() as folder:
+        kept = Path(folder) / "rows.jsonl"
+        _measured(
+            bench_bundles(
+                [before, after], [trial.device], threads=trial.threads, replicates=trial.replicates,
+                seconds=trial.seconds, data=trial.data, metric=trial.metric, inputs=trial.inputs, shapes=trial.shapes,
+                out=kept, reporter=reporter,
+            )
+        )  # fmt: skip
+        rows = read_rows(kept)
+    if len(rows) < len((before, after)):
+        raise BadInputError("what only stands in for its device is not timed: compare files that run here")
+    old, new = rows
+    change = compare_rows(old, new, asked.threshold, asked.metric_drop)
+    return [change.model_copy(update={"outputs_db": _apart(before, after, trial)})], change.verdict in FAILURES
+
+
+def _apart(before: Path, after: Path, trial: Trial) -> float | None:
+    """Signal to noise of the output that differs most; None where all are equal."""
+    (found,) = verify_against(after, before, [trial.device], shapes=trial.shapes, inputs=trial.inputs)
+    return min((row.sqnr_db for row in found.outputs if row.sqnr_db is not None), default=None)
+
+
+def _jobs(base: Path, bundles: Sequence[Path]) -> dict[tuple[Key, int], list[Path]]:
+    """Which bundles are measured together, under whose conditions."""
+    latest: dict[Key, Row] = {row.key: row for row in iterate_rows(base)}
+    jobs: dict[tuple[Key, int], list[Path]] = {}
+    for path in bundles:
+        manifest = load_bundle(path)
+        own = [row for row in latest.values() if (row.target, row.label) == (manifest.target, manifest.precision)]
+        if not own:
+            raise BadInputError(
+                f"{base} holds no row of {manifest.target} {manifest.precision}",
+                hint=f"edgekd bench {path} --out {base}",
+            )
+        for row in own:
+            replicates = min(row.latency.replicates, MOST_REPLICATES) if row.latency else Trial.replicates
+            conditions = row.key._replace(target="", label="")
+            jobs.setdefault((conditions, replicates), []).append(path)
+    return jobs
+
+
+@contextmanager
+def _kept(out: Path | None) -> Iterator[Path]:
+    """A file for new rows alone: a later gate must not take an earlier one's for its own."""
+    if out is not None:
+        if out.exists():
+            raise BadInputError(f"{out} exists: name a new file, or delete it")
+        yield out
+        return
+    with TemporaryDirectory() as folder:
+        yield Path(folder) / "rows.jsonl"
+
+
+def _measured(rows: Sequence[dict[str, object]]) -> None:
+    for row in rows:
+        if "error" in row:
+            raise DeviceError(str(row["error"]))
