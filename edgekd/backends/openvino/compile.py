@@ -9,6 +9,7 @@ import onnx
 
 from edgekd.backends.compiled import PLAIN, Compiled, Precision
 from edgekd.backends.onnx_file import require_float_io, tensor_specs, write_onnx
+from edgekd.backends.openvino.runtime import keep_to_itself
 from edgekd.errors import BadInputError, MissingExtraError
 from edgekd.onnx_graph import Graph, attribute
 from edgekd.quantization.float_fallback import float_layers
@@ -50,6 +51,7 @@ def compile(model: onnx.ModelProto, target: Target, folder: Path, precision: Pre
 
 
 def _sdk() -> Any:
+    keep_to_itself()
     try:
         import openvino
         import openvino.frontend

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from pathlib import Path, PurePosixPath
@@ -27,6 +28,11 @@ from edgekd.runner.runtime import (
 WARM, COMPILATIONS = 8, 3
 
 
+def keep_to_itself() -> None:
+    """Let OpenVINO report no usage: it forks a process that calls a server, and never ends where that one hangs."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # then it cannot be imported
+
+
 class OpenVINO(Runtime):
     """OpenVINO IR. Float arithmetic is held to f32 unless `precision=default`, which may pick bf16 or f16."""
 
@@ -43,6 +49,7 @@ class OpenVINO(Runtime):
 
     def __init__(self, options: Dict[str, str]) -> None:
         super().__init__(options)
+        keep_to_itself()
         self.module = import_first(["openvino"], "OpenVINO is not installed: pip install openvino")
         self.version = package_version("openvino", self.module)
 
