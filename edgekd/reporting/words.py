@@ -18,6 +18,10 @@ _SPOKEN = {
     "mean_ap": "mean AP",
     "pck": "PCK",
     "oks": "OKS",
+    "ap": "AP",
+    "ap30": "AP30",
+    "ap50": "AP50",
+    "coco_ap": "COCO AP",
 }
 
 NONE = "–"
