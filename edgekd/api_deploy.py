@@ -22,7 +22,7 @@ from edgekd.errors import BadInputError
 from edgekd.files import sha256
 from edgekd.measure import predict
 from edgekd.measure.predictions import require_finite
-from edgekd.metrics import Metric, Scale, find_metric
+from edgekd.metrics import Metric, Scale
 from edgekd.names import require_file_name
 from edgekd.onnx_import.samples import NpzSamples
 from edgekd.pipeline.bench import bench_bundles
@@ -31,6 +31,7 @@ from edgekd.pipeline.fallback import write_precision
 from edgekd.pipeline.foreign import export_file, export_graph
 from edgekd.pipeline.imported import Wishes, import_file
 from edgekd.pipeline.parity_evidence import PARITY_INPUTS
+from edgekd.pipeline.samples import asked_metric
 from edgekd.pipeline.verify import EvalResult
 from edgekd.quantization import qat
 from edgekd.quantization.scheme import SCHEMES, Scheme, find_scheme, schemes_of
@@ -249,7 +250,7 @@ def _metric(metric: str | Metric | None, manifest: Manifest) -> Metric:
     if isinstance(metric, Metric):
         return metric
     if metric is not None:
-        return find_metric(metric)
+        return asked_metric(metric, manifest)
     if manifest.task is None:
         raise BadInputError(f"{manifest.name} does not say what it was taught: evaluate(…, metric=…)")
     return find_task(manifest.task.name, manifest.task.options).metric

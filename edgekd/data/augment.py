@@ -1,6 +1,7 @@
 """Augmentation that depends on (seed, index, view) alone: a replayed step sees the same samples, whatever its batch."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -9,6 +10,8 @@ from edgekd.data._signals import rotate3d
 from edgekd.data.dataset import Array
 from edgekd.errors import BadInputError
 from edgekd.plugins import nearest
+
+Size = tuple[int, int]  # H and W
 
 
 def augment(samples: Array, names: Sequence[str], seed: int, indices: Array, view: int) -> Array:
@@ -32,27 +35,80 @@ def check_names(names: Sequence[str]) -> None:
             raise BadInputError(f"unknown augmentation {name!r}{nearest(name, AUGMENTATIONS)}")
 
 
+@dataclass(frozen=True, eq=False)
+class Augmented:
+    """How `augment` changes images (N, C, H, W) of a batch, for what moves along: a `tasks.Move`.
+
+    Attributes:
+        size: H and W of images; the shape of other samples, which nothing moves along with.
+    """
+
+    names: Sequence[str]
+    seed: int
+    indices: Array
+    view: int
+    size: tuple[int, ...]
+
+    def __call__(self, samples: Array) -> Array:
+        """Return other samples (N, …) changed in the same way."""
+        return augment(samples, self.names, self.seed, self.indices, self.view)
+
+    def points(self, points: Array) -> Array:
+        """Return where points (N, K, 2) are then: x and y in pixels from the image's corner."""
+        height, width = self.size
+        for name in filter(POINTS.__contains__, self.names):
+            points = POINTS[name](points, random_words(self.seed, self.indices, self.view, name), (height, width))
+        return points
+
+
 def crop(images: Array, words: Words) -> Array:
     """Shift by up to 2 pixels (an eighth of the side above 32 pixels) on each axis; what enters is zero."""
     height, width = images.shape[2:]
-    margins = [2 if side <= 32 else side // 8 for side in (height, width)]
+    margins = _margins((height, width))
     padded = np.pad(images, ((0, 0), (0, 0), *((margin, margin) for margin in margins)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))
-    down, right = below(words >> np.uint64(32), 2 * margins[0] + 1), below(words, 2 * margins[1] + 1)
+    right, down = _corners(words, margins).T
     shifted: Array = windows[np.arange(len(images)), :, down, right]
     return shifted
 
 
+def crop_points(points: Array, words: Words, size: Size) -> Array:
+    """Shift points (N, K, 2) as `crop` does images of this size."""
+    margins = _margins(size)
+    moved: Array = points + (np.array(margins[::-1]) - _corners(words, margins))[:, None]
+    return moved
+
+
 def flip(images: Array, words: Words) -> Array:
     """Mirror half of the images horizontally."""
-    mirrored = images.copy()
-    chosen = words >> np.uint64(63) == 1
+    mirrored, chosen = images.copy(), _chosen(words)
     mirrored[chosen] = images[chosen, ..., ::-1]
     return mirrored
+
+
+def flip_points(points: Array, words: Words, size: Size) -> Array:
+    """Mirror points (N, K, 2) as `flip` does images of this size."""
+    mirrored = points * [-1, 1] + [size[1], 0]
+    return np.where(_chosen(words)[:, None, None], mirrored, points)
+
+
+def _margins(size: Size) -> list[int]:
+    return [2 if side <= 32 else side // 8 for side in size]
+
+
+def _corners(words: Words, margins: Sequence[int]) -> Array:
+    """Where, x and y (N, 2), each window begins in its image with margins."""
+    return np.stack([below(words, 2 * margins[1] + 1), below(words >> np.uint64(32), 2 * margins[0] + 1)], axis=1)
+
+
+def _chosen(words: Words) -> Array:
+    chosen: Array = words >> np.uint64(63) == 1
+    return chosen
 
 
 Augmentation = Callable[[Array, Words], Array]
 
 IMAGES: dict[str, Augmentation] = {"crop": crop, "flip": flip}
+POINTS = {"crop": crop_points, "flip": flip_points}  # of those
 SIGNALS: dict[str, Augmentation] = {"rotate3d": rotate3d}
 AUGMENTATIONS = IMAGES | SIGNALS

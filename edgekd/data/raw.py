@@ -114,7 +114,9 @@ def _checked(dataset: Dataset, source: str, task: Task | None) -> Dataset:
 def _split(inputs: Array | Rows, labels: Array, part: str, source: str, task: Task) -> Split:
     x, y = f"{source}: x_{part}", f"{source}: y_{part}"
     same_count(inputs, labels, x, f"y_{part}")
-    return Split(_inputs(inputs, x), task.check(labels, y, unlabelled=part == "train"))
+    split = Split(_inputs(inputs, x), task.check(labels, y, unlabelled=part == "train"))
+    task.check_inputs(split.labels, split.inputs.shape[1:], y)
+    return split
 
 
 def _inputs(inputs: Array | Rows, where: str) -> Array | Rows:

@@ -27,7 +27,7 @@ def read_samples(
     """
     (x, inputs), (y, labels) = _arrays(path)
     same_count(inputs, labels, f"{path}: {x}", y)
-    asked = None if metric is None else find_metric(metric)
+    asked = None if metric is None else asked_metric(metric, manifest)
     task, source = DEFAULT if asked else _task(manifest, labels), _only_input(manifest)
     checked = _suited(inputs, source, f"{path}: {x}")
     if source.range is not None and source.is_real:
@@ -37,7 +37,17 @@ def read_samples(
     if asked is not None:
         return Split(checked, labels), asked, asked.name == DEFAULT.metric.name
     width = next(iter(manifest.outputs[0].sample_shape), 1)
-    return Split(checked, task.check(labels, f"{path}: {y}", width)), task.metric, task.by_class
+    labels = task.check(labels, f"{path}: {y}", width)
+    task.check_inputs(labels, checked.shape[1:], f"{path}: {y}")
+    return Split(checked, labels), task.metric, task.by_class
+
+
+def asked_metric(name: str, manifest: Manifest) -> Metric:
+    """Return a metric by name or `module:object`, of the outputs as the bundle's task reads them; errors as there."""
+    spec, metric = manifest.task, find_metric(name)
+    if spec is None or ":" in spec.name:  # code that a bundle may not call
+        return metric
+    return find_task(spec.name, spec.options).scored_by(metric)
 
 
 def _arrays(path: Path) -> Sequence[tuple[str, Array]]:

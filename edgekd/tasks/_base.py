@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,20 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 Shape = Sequence[int | None]  # of one sample; None is any size
+
+
+class Move(Protocol):
+    """How augmentation changed a batch of images (N, C, H, W)."""
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """H and W."""
+
+    def __call__(self, images: Array, /) -> Array:
+        """Return other images (N, C, H, W) changed as those were; what enters from outside is zero."""
+
+    def points(self, points: Array) -> Array:
+        """Return where points (N, K, 2) of them are now: x and y in pixels from the image's corner."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +63,9 @@ class Task:
         """
         raise NotImplementedError
 
+    def check_inputs(self, labels: Array, sample: Shape, where: str) -> None:
+        """Raise BadInputError, naming the sample, where checked labels do not fit inputs whose samples are so large."""
+
     def fits(self, outputs: Shape, labels: Array) -> bool:
         """Return whether outputs (N, …) of this shape can be held against labels (N, …)."""
         raise NotImplementedError
@@ -61,9 +78,13 @@ class Task:
         """Return which positions (N, …) of dense outputs (N, C, …) have a label, bool; None where all have."""
         return None
 
-    def moved(self, labels: Array, move: Callable[[Array], Array]) -> Array:
+    def moved(self, labels: Array, move: Move) -> Array:
         """Return labels (N, …) as they are where `move` has augmented the images (N, C, H, W) that they belong to."""
         return labels
+
+    def scored_by(self, metric: Metric) -> Metric:
+        """Return a metric that was asked for by name, of outputs as the model gives them."""
+        return metric
 
     def decide(self, outputs: Array) -> Array:
         """Return the labels (N, …) that outputs (N, …) amount to."""

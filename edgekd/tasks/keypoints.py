@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, ClassVar
@@ -12,7 +12,7 @@ from pydantic import PositiveFloat
 
 from edgekd.errors import BadInputError
 from edgekd.metrics import Metric, oks, pck
-from edgekd.tasks._base import Array, Shape, Task, require_finite
+from edgekd.tasks._base import Array, Move, Shape, Task, require_finite
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,7 +62,7 @@ class Keypoints(Task):
         error = (outputs.reshape(points.shape) - points).abs() * seen
         return {"absolute_error": error.sum() / (2 * seen.sum()).clamp(min=1)}
 
-    def moved(self, labels: Array, move: Callable[[Array], Array]) -> Array:
+    def moved(self, labels: Array, move: Move) -> Array:
         """Raise BadInputError: nothing moves points along."""
         raise BadInputError("data.augmentation moves the images, and nothing moves their keypoints along: leave it out")
 

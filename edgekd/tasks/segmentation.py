@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -11,7 +11,7 @@ from pydantic import NonNegativeFloat
 
 from edgekd.errors import BadInputError
 from edgekd.metrics import Metric, miou, pixel_accuracy
-from edgekd.tasks._base import Array, Shape, Task, refuse
+from edgekd.tasks._base import Array, Move, Shape, Task, refuse
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,7 +66,7 @@ class Segmentation(Task):
         """Return the pixels that are not to be ignored."""
         return labels != self.ignore
 
-    def moved(self, labels: Array, move: Callable[[Array], Array]) -> Array:
+    def moved(self, labels: Array, move: Move) -> Array:
         """Return the maps moved as the images are; what enters from outside has no label."""
         shifted = labels.astype(np.int32) - self.ignore  # an image is filled up with zeros
         return (move(shifted[:, None])[:, 0] + self.ignore).astype(labels.dtype)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edgekd.data.augment import augment
+from edgekd.data.augment import Augmented
 from edgekd.data.dataset import PADDING, Array, Dataset, is_tokens, prepare
 from edgekd.data.sources import Rows
 from edgekd.data.streams import Stream
@@ -95,6 +95,7 @@ class Batches:
         for inputs, labels in islice(stream.batches(), start, len(self)):
             units = np.arange(self.size).reshape(-1, self.data.group_size)[self.process :: self.processes].ravel()
             marks = self.data.task.check(labels, f"batch {found}", unlabelled=True)[units]
+            self.data.task.check_inputs(marks, inputs.shape[1:], f"batch {found}")
             numbers = (epoch * len(self) + found) * self.size + units  # each epoch augments anew
             batch = self._batch(inputs[units], marks, numbers, epoch % self.recipe.views)
             yield replace(batch, indices=torch.full_like(batch.indices, NOWHERE))
@@ -110,9 +111,7 @@ class Batches:
         return self._batch(train.inputs[indices], train.labels[indices], indices, view)
 
     def _batch(self, raw: Array, labels: Array, indices: Array, view: int) -> Batch:
-        def move(images: Array) -> Array:
-            return augment(images, self.recipe.augmentation, self.seed, indices, view)
-
+        move = Augmented(self.recipe.augmentation, self.seed, indices, view, raw.shape[2:])
         moved = self.data.task.moved(labels, move) if self.recipe.augmentation else labels
         inputs = torch.from_numpy(prepare(cut(move(raw)), self.data.preprocessing))
         targets, positions = torch.from_numpy(moved).to(self.device), torch.from_numpy(indices).to(self.device)

@@ -37,6 +37,7 @@ EXPECTED_ELSEWHERE = {
     "attention-map",
     "cwd",
     "embedding",
+    "heat-map",
     "hidden",
     "ld",
     "pkd",
