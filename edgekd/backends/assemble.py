@@ -14,10 +14,10 @@ from edgekd.backends.conversion import to_bundle
 from edgekd.backends.pages import page
 from edgekd.backends.reference import output_steps
 from edgekd.backends.replaced_folder import replaced_folder
-from edgekd.backends.vocabulary import vocabulary
 from edgekd.bundle import GOLDEN, MANIFEST, Manifest, Preprocessing, Range, TensorSpec, identify
 from edgekd.errors import BadInputError
 from edgekd.files import write_json
+from edgekd.onnx_vocabulary import vocabulary
 from edgekd.runner.bundle import write_arrays
 from edgekd.runner.judge import float_step, rms
 from edgekd.runner_source import RUNNER, write_runner

@@ -19,13 +19,15 @@ ADVICE = "export it with a dynamic batch"
 
 def static_batch(model: onnx.ModelProto) -> int | None:
     """The batch that an exporter has built in; None where the batch is free. BadInputError where inputs disagree."""
-    sizes = [sizes_of(value)[0] for value in model_inputs(model)]
-    fixed = {size for size in sizes if size is not None}
-    if not fixed:
-        return None
-    if len(fixed) > 1 or None in sizes:
-        raise BadInputError("the inputs differ in their first dimension: it has to be the batch of all of them")
-    return fixed.pop()
+    sizes = {value.name: sizes_of(value)[0] for value in model_inputs(model)}
+    found = set(sizes.values())
+    if len(found) > 1:
+        shown = ", ".join(f"{name} {size or 'any'}" for name, size in sizes.items())
+        raise BadInputError(
+            f"the inputs differ in their first dimension ({shown}): it has to be the batch of all of them; "
+            "one that is no sample becomes a constant with --set INPUT=VALUE"
+        )
+    return found.pop()
 
 
 def first_batch(inputs: Arrays, batch: int) -> Arrays:

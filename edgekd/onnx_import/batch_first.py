@@ -92,10 +92,13 @@ def _says(value: onnx.ValueInfoProto, batch: onnx.TensorShapeProto.Dimension | N
 
 
 def _seen(model: onnx.ModelProto, inputs: Arrays) -> dict[str, Place]:
-    """Where each output of two samples has twice what it has of one."""
+    """Where each output of two samples has twice what it has of one; nothing of a model that cannot take two."""
     reference = Reference(model)
     one, two = ({name: array[:count] for name, array in inputs.items()} for count in (1, 2))
-    shapes = [{name: value.shape for name, value in reference.run(some).items()} for some in (one, two)]
+    try:
+        shapes = [{name: value.shape for name, value in reference.run(some).items()} for some in (one, two)]
+    except BadInputError:
+        return {}
     pairs = {name: list(zip(shape, shapes[1][name], strict=False)) for name, shape in shapes[0].items()}
     return {name: (next((i for i, (a, b) in enumerate(p) if a != b), 0), len(p)) for name, p in pairs.items()}
 

@@ -18,7 +18,7 @@ MANY = 1_000_000  # samples: a range that was settled by its maker
 
 def hold_against_own(model: onnx.ModelProto, inputs: Mapping[str, NDArray[Any]]) -> None:
     """Raise BadInputError for inputs in another number format than the quantiser that reads them was made for."""
-    for name, covered in _covered(model):
+    for name, covered in covered_inputs(model).items():
         if name in inputs and inputs[name].dtype.kind == "f":
             found = range_of(inputs[name])
             odd = misfit(found, covered)
@@ -27,8 +27,12 @@ def hold_against_own(model: onnx.ModelProto, inputs: Mapping[str, NDArray[Any]])
                 raise BadInputError(f"{line}; another number format?")
 
 
-def _covered(model: onnx.ModelProto) -> Iterator[tuple[str, Range]]:
+def covered_inputs(model: onnx.ModelProto) -> dict[str, Range]:
     """Inputs that a quantiser with one scale reads, and what it rounds to a step."""
+    return dict(_covered(model))
+
+
+def _covered(model: onnx.ModelProto) -> Iterator[tuple[str, Range]]:
     held = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     given = {value.name for value in model.graph.input}
     for node in model.graph.node:

@@ -1,6 +1,6 @@
 """Where the samples of a foreign model come from: an npz file, a folder of images, or nowhere (`--random`)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -8,14 +8,17 @@ from typing import Protocol
 import numpy as np
 import onnx
 
+from edgekd.bundle import Range
 from edgekd.data.image_folder import image_paths
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import Array
 from edgekd.onnx_import.inputs import Arrays, Shapes, input_dtype, model_inputs, read_inputs, shapes_in, sizes_of
+from edgekd.onnx_import.own_ranges import covered_inputs
+from edgekd.onnx_vocabulary import vocabulary
 from edgekd.reading import reading
 
 COLORS = {1: "L", 3: "RGB"}
-TOKENS = 1000  # noise for integer inputs lies below
+TOKENS = 1000  # noise for integers that name no word of a table goes up to here
 
 
 class Samples(Protocol):
@@ -125,18 +128,37 @@ class RandomSamples:
         return self.sizes
 
     def read(self, model: onnx.ModelProto, limit: int, batch_axes: Mapping[str, int]) -> Arrays:
-        """The same noise each time."""
-        random, count = np.random.default_rng(0), min(self.count, limit)
-        return {value.name: self._noise(value, count, random) for value in model_inputs(model)}
+        """The same noise each time; within what the model's own quantisers and tables hold."""
+        random, count, covered = np.random.default_rng(0), min(self.count, limit), covered_inputs(model)
+        values = model_inputs(model)
+        shapes = {value.name: self._shape(value, count) for value in values}
+        if open_ones := {name: shape for name, shape in shapes.items() if None in shape}:
+            wanted = (f"--shape {name}={_spelled([1, *shape[1:]])}" for name, shape in open_ones.items())
+            raise BadInputError(f"--random needs sizes: {' '.join(wanted)} (numbers for ?)")
+        return {
+            value.name: _noise(model, value, shapes[value.name], covered.get(value.name), random) for value in values
+        }
 
-    def _noise(self, value: onnx.ValueInfoProto, count: int, random: np.random.Generator) -> Array:
+    def _shape(self, value: onnx.ValueInfoProto, count: int) -> list[int | None]:
         declared = sizes_of(value)
-        sizes = [known or given for known, given in zip(declared, self.sizes.get(value.name, declared), strict=False)]
-        if None in sizes[1:]:
-            shown = ",".join(str(size or "?") for size in [1, *sizes[1:]])
-            raise BadInputError(f"--random needs sizes: --shape {value.name}={shown} (numbers for ?)")
-        shape, dtype = [count, *(size or 1 for size in sizes[1:])], input_dtype(value)
-        if dtype.kind == "f":
-            return random.standard_normal(shape).astype(dtype)
-        highest = min(TOKENS, np.iinfo(dtype).max) if dtype.kind in "iu" else 1
-        return random.integers(0, highest, shape, endpoint=True).astype(dtype)
+        given = self.sizes.get(value.name, declared)
+        return [count, *(mine or theirs for mine, theirs in zip(declared[1:], given[1:], strict=False))]
+
+
+def _spelled(sizes: Sequence[int | None]) -> str:
+    return ",".join(str(size or "?") for size in sizes)
+
+
+def _noise(
+    model: onnx.ModelProto,
+    value: onnx.ValueInfoProto,
+    shape: Sequence[int | None],
+    covered: Range | None,
+    random: np.random.Generator,
+) -> Array:
+    dtype, sizes = input_dtype(value), [size or 1 for size in shape]
+    if dtype.kind == "f":
+        made = random.standard_normal(sizes) if covered is None else random.uniform(covered.low, covered.high, sizes)
+        return made.astype(dtype)
+    words = min(vocabulary(model, value.name) or TOKENS, np.iinfo(dtype).max) if dtype.kind in "iu" else 2
+    return random.integers(0, words, sizes).astype(dtype)

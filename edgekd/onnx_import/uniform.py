@@ -41,11 +41,26 @@ def uniform(
     plain, shapes = in_float32(bake(model, settings)), shapes or {}
     if _branches(plain):
         plain = _without_branches(plain, [shapes, *(_sizes_seen(plain, shapes, seen(plain)) if seen else ())])
+    plain = _one_by_one(plain)
     axes = {value.name: batch_axis(plain, value) for value in model_inputs(plain)}
     moved, notes = inputs_batch_first(plain)
     return Uniform(
         moved, axes, {name: _batch_to_front(shape, axes.get(name, 0)) for name, shape in shapes.items()}, notes
     )
+
+
+def _one_by_one(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model in batches of one, where inputs of fixed sizes, such as states, have room for one sample alone."""
+    sizes = {value.name: sizes_of(value) for value in model_inputs(model) if sizes_of(value)}
+    fixed = [each for each in sizes.values() if None not in each]
+    if not fixed or not all(1 in each for each in fixed) or all(each[0] for each in sizes.values()):
+        return model
+    alone = onnx.ModelProto()
+    alone.CopyFrom(model)
+    for value in model_inputs(alone):
+        if None in sizes.get(value.name, ()):
+            declare(value, [sizes[value.name][0] or 1, *sizes[value.name][1:]])
+    return alone
 
 
 def _sizes_seen(model: onnx.ModelProto, given: Shapes, seen: Shapes) -> list[Sizes]:
@@ -90,11 +105,12 @@ def _simplified(model: onnx.ModelProto, sizes: Sizes) -> onnx.ModelProto:
 
 def _undecided(model: onnx.ModelProto) -> str:
     """What to say of the first branch that is left."""
-    wanted = " ".join(
-        f"--shape {value.name}={','.join(str(size or '?') for size in sizes_of(value))}"
-        for value in model_inputs(model)
-        if None in sizes_of(value)
-    )
-    advice = f"fix all sizes, the batch too: {wanted} (numbers for ?)" if wanted else "export it without branches"
+    sizes = {value.name: sizes_of(value) for value in model_inputs(model)}
+    wanted = [f"--set {name}=?" for name, each in sizes.items() if not each]
+    wanted += [
+        f"--shape {name}={','.join(str(size or '?') for size in each)}" for name, each in sizes.items() if None in each
+    ]
+    what = "settings and sizes, the batch too" if any(not each for each in sizes.values()) else "sizes, the batch too"
+    advice = f"fix all {what}: {' '.join(wanted)} (numbers for ?)" if wanted else "export it without branches"
     branch = _branches(model)[0]
     return f"{branch.op_type} {label(branch)!r} goes one way or the other: {advice}"

@@ -42,9 +42,11 @@ def fall_back(
 ) -> dict[str, Any]:
     """Write the smallest precision of a float model that is proven here, and report it with the status `fallback`.
 
-    `why` is what was wrong with int8. Raises PromiseBrokenError where nothing is proven, MissingRuntimeError.
+    `why` is what was wrong with int8. Raises PromiseBrokenError where nothing is proven, BadInputError where the
+    backend does not take even the float model, MissingRuntimeError.
     """
     refused = [why]
+    last: type[BadInputError | PromiseBrokenError] = PromiseBrokenError
     known = getattr(find_backend(target.backend), "PRECISIONS", PLAIN)
     for precision in (precision for precision in SMALLEST_FIRST if precision in known):
         about = (f"{precision}: {why}", *notes)
@@ -54,9 +56,10 @@ def fall_back(
             )
         except (BadInputError, PromiseBrokenError) as error:
             refused.append(f"{precision}: {error}")
+            last = type(error)
             continue
         return report | {"status": "fallback", "reason": why}
-    raise PromiseBrokenError("nothing is proven: " + "; ".join(refused))
+    raise last("nothing is proven: " + "; ".join(refused))
 
 
 def write_precision(

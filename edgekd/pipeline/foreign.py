@@ -20,9 +20,9 @@ from edgekd.pipeline.imported import Arrays, Imported, Wishes, import_file
 from edgekd.pipeline.refined import described, refine_where_far, rows_of
 from edgekd.quantization.calibrate import Calibration, Calibrator
 from edgekd.quantization.float_fallback import asked_layers
-from edgekd.quantization.qdq import strip_activations
+from edgekd.quantization.qdq import is_quantized, strip_activations
 from edgekd.quantization.refine import Refined
-from edgekd.quantization.scheme import schemes_of
+from edgekd.quantization.scheme import Scheme, schemes_of
 from edgekd.reading import reading
 from edgekd.target import Target, load_target
 
@@ -52,7 +52,8 @@ def export_file(
 
     Where int8 is far from a float model, its costliest tensors stay in float. Where that is not enough another
     precision is written: the status is `fallback`. `layers` adds what each layer loses. The samples are looked at once
-    for all targets; one of several that refuses the model says so in its report (`refused`, `failed`).
+    for all targets, and each scheme is settled once; one of several that refuses the model says so in its report
+    (`refused`, `failed`).
     Raises BadInputError for a model or data that cannot be used, PromiseBrokenError when parity does not hold.
     """
     targets, wishes = [load_target(name) for name in target_names], wishes or Wishes()
@@ -61,11 +62,11 @@ def export_file(
     calibrator = None if imported.quantized else Calibrator(imported.model, batches_of(imported.inputs), how)
     if imported.quantized and len({target.scheme for target in targets}) > 1:
         raise BadInputError("it is quantised for one scheme: name targets of that scheme alone")
-    origin, reports = {"source": path.name, "source_sha256": sha256(path)}, []
+    origin, reports, known = {"source": path.name, "source_sha256": sha256(path)}, [], dict[Scheme, Quantized]()
     for target in targets:
         try:
             with reading(path, "a model that can be calibrated"):
-                quantized = _quantized(imported, target, calibrator, wishes)
+                quantized = _quantized(imported, target, calibrator, wishes, known)
             report = _delivered(path.stem, origin, target, out, imported, quantized, wishes)
         except (BadInputError, PromiseBrokenError) as error:
             if len(targets) == 1:
@@ -84,14 +85,13 @@ def export_graph(
     ranges = {key: range_of(array) for key, array in inputs.items() if array.dtype.kind == "f"}
     imported = Imported(graph, quantized=False, inputs=inputs, ranges=ranges, notes=())
     calibrator = Calibrator(graph, batches_of(inputs), Calibration(**wishes.options))
-    return _delivered(name, origin, target, out, imported, _quantized(imported, target, calibrator, wishes), wishes)
+    return _delivered(name, origin, target, out, imported, _quantized(imported, target, calibrator, wishes, {}), wishes)
 
 
 _STATES = {BadInputError: "refused", PromiseBrokenError: "failed"}
 
 
-def _may_fall_back(target: Target, wishes: Wishes) -> bool:
-    (scheme,) = schemes_of([target])
+def _may_fall_back(scheme: Scheme, wishes: Wishes) -> bool:
     return bool(wishes.refine_seconds) and scheme.float_tail
 
 
@@ -100,14 +100,23 @@ def _lost(imported: Imported, quantized: Quantized, how: Calibration) -> Report:
     return {"layers": lost_by_layer(quantized.model, next(batches_of(imported.inputs)), original, how)}
 
 
-def _quantized(imported: Imported, target: Target, calibrator: Calibrator | None, wishes: Wishes) -> Quantized:
+def _quantized(
+    imported: Imported, target: Target, calibrator: Calibrator | None, wishes: Wishes, known: dict[Scheme, Quantized]
+) -> Quantized:
     """The model in the target's scheme; QDQ must resemble its own weights with float activations."""
     if calibrator is None:
         return Quantized(imported.model, strip_activations(imported.model, saturating=True)[0])
     require_taken(calibrator.plain, target)
-    original, keep, (scheme,) = imported.model, wishes.keep_float, schemes_of([target])
+    (scheme,) = schemes_of([target])
+    if scheme not in known:
+        known[scheme] = _in_scheme(scheme, imported, calibrator, wishes)
+    return known[scheme]
+
+
+def _in_scheme(scheme: Scheme, imported: Imported, calibrator: Calibrator, wishes: Wishes) -> Quantized:
+    original, keep = imported.model, wishes.keep_float
     found = Quantized(calibrator.quantized(scheme, keep), original)
-    if not _may_fall_back(target, wishes):
+    if not _may_fall_back(scheme, wishes):
         return found
     refined = refine_where_far(calibrator, scheme, imported.inputs, found.model, keep, wishes.refine_seconds)
     return found if refined is None else Quantized(refined.model, original, refined)
@@ -118,7 +127,7 @@ def _delivered(
 ) -> Report:
     """The bundle's report; where not even refined int8 is proven, that of another precision of a float model."""
     inputs, refined, built_in = imported.inputs, quantized.refined, static_batch(quantized.model)
-    may_fall_back = _may_fall_back(target, wishes)
+    may_fall_back = _may_fall_back(schemes_of([target])[0], wishes)
     target = target.at_batch(built_in) if built_in else target
     folder, about = out / f"{name}-{target.name}", [described(refined)] if refined else []
     named: dict[str, Any] = {"name": name, "provenance": origin, "notes": (*imported.notes, *about)}
@@ -139,7 +148,9 @@ def _delivered(
 
 
 def _require_int8(quantized: Quantized) -> None:
-    """Raise PromiseBrokenError where all that int8 could take had to stay in float."""
+    """Raise PromiseBrokenError where there is nothing that int8 could take, or all of it had to stay in float."""
+    if not is_quantized(quantized.model):
+        raise PromiseBrokenError("nothing in it gains by int8: it has no layer with weights")
     int8, floats = asked_layers(quantized.model)
     if quantized.refined is not None and floats and not int8:
         before = quantized.refined.before

@@ -70,6 +70,7 @@ def import_file(path: Path, scheme: str, samples: Samples | None, wishes: Wishes
     with parsing(path, samples.path if samples else None, "a model that can be imported"):
         plain = uniform(read_model(path), wishes.settings, wishes.shapes, samples.shapes if samples else None)
         inputs = samples.read(plain.model, PARITY_INPUTS, plain.batch_axes) if samples else None
+        given = static_batch(plain.model)
         model, moved = outputs_batch_first(plain.model, inputs)
         quantized = holds_integers(model)
         ranges = {name: range_of(array) for name, array in (inputs or {}).items() if array.dtype.kind == "f"}
@@ -82,7 +83,7 @@ def import_file(path: Path, scheme: str, samples: Samples | None, wishes: Wishes
         else:
             hold_against_own(model, inputs or {})
             model, inputs = import_quantized(model, find_scheme(scheme), inputs, plain.shapes, PARITY_INPUTS)
-    on_batches = _on_batches(static_batch(plain.model), static_batch(model))
+    on_batches = _on_batches(given, static_batch(model))
     return Imported(
         model, quantized, inputs, ranges, (*plain.notes, *moved, *on_batches, *(samples.notes if samples else ()))
     )

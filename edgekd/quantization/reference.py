@@ -37,7 +37,9 @@ class Reference:
         if batch is None:
             return self._run(inputs)
         parts = [outputs for _, outputs in self.parts(inputs, batch)]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        if len(parts) == 1:
+            return parts[0]
+        return {name: np.concatenate([np.atleast_1d(part[name]) for part in parts]) for name in parts[0]}
 
     def parts(self, inputs: dict[str, Array], batch: int) -> Iterator[tuple[dict[str, Array], dict[str, Array]]]:
         """The same part after part, each with its inputs: `batch` samples, or as many as memory may be taken for."""
@@ -54,7 +56,7 @@ class Reference:
     def _check(self, inputs: dict[str, Array]) -> None:
         if set(inputs) != set(self._inputs):
             given = ", ".join(sorted(inputs)) or "nothing"
-            raise BadInputError(f"the model takes {', '.join(self._inputs)}; got {given}")
+            raise BadInputError(f"the model takes {', '.join(self._inputs) or 'no inputs'}; got {given}")
 
     def _affordable(self, inputs: dict[str, Array], batch: int) -> int:
         """As many samples, at most `batch`, as the watched tensors and those alive take memory for."""
@@ -116,4 +118,6 @@ def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
 
 
 def _last_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[-1]
+    """What ONNX Runtime complains of; for inputs that do not fit, over several lines, the last of them advice."""
+    lines = [line.strip() for line in str(error).strip().splitlines()]
+    return " ".join(lines[:-1]) if lines[-1].startswith("Please fix") else lines[-1]

@@ -50,7 +50,7 @@ def refine(
     `quantized` is what calibration alone made of it. How many are tried first follows from what each costs alone; it
     stops after `seconds`, with the best that was found by then.
     """
-    started = time.monotonic()
+    started = time.process_time()
     exact, parts = Reference(calibrator.plain).run(batch, BATCH), parts_of(calibrator.plain)
 
     def judge(attempt: onnx.ModelProto) -> Nearness:
@@ -65,7 +65,7 @@ def refine(
     costly = tuple(edge for group in ranks[:3] for edge in switched.tensors[group][:1])
     best = Refined(quantized, (), costly, start, start, start.db >= ENOUGH_DB)
     search = _Fewest(len(ranks), 0 if best.met else _foreseen(list(costs.values())))
-    while search.count and time.monotonic() < started + seconds:
+    while search.count and time.process_time() < started + seconds:
         kept = tuple(edge for group in ranks[: search.count] for edge in switched.tensors[group])
         attempt = calibrator.quantized(scheme, (*keep_float, *map(escape, kept)))
         found = judge(attempt)

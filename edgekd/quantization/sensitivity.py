@@ -76,7 +76,7 @@ def ranked(
     """Return what each unit costs, the costliest first; `cost` says what several switches cost together.
 
     A set of units, neighbours in their order, is divided as long as the undivided ones cost more than `negligible`
-    together and there is time (by the monotonic clock); the units of one that is not share its cost.
+    together and there is time (in seconds of this process' CPU time); the units of one that is not share its cost.
     """
 
     def block(members: tuple[Unit, ...]) -> tuple[float, int, tuple[Unit, ...]]:
@@ -85,7 +85,7 @@ def ranked(
     order = {unit: place for place, unit in enumerate(units)}
     undivided = [block(tuple(units))] if units else []
     costs: dict[Unit, float] = {}
-    while undivided and -sum(each[0] for each in undivided) > negligible and time.monotonic() < deadline:
+    while undivided and -sum(each[0] for each in undivided) > negligible and time.process_time() < deadline:
         negative, _, members = heappop(undivided)
         if len(members) == 1:
             costs[members[0]] = -negative

@@ -8,6 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper, version_converter
 
 from edgekd.errors import BadInputError
+from edgekd.onnx_import.batch_first import outputs_batch_first
 from edgekd.onnx_import.floats import import_float
 from edgekd.onnx_import.inputs import parse_shapes, sizes_of
 from edgekd.onnx_import.read import read_model
@@ -155,6 +156,32 @@ def test_a_batch_that_cannot_be_freed_stays():
     assert_same(made, imported, inputs, 1)
     quantised = Reference(calibrate(imported, SCHEMES["int8-asymmetric"], [inputs])).run(inputs, batch=5)
     assert quantised["z"].shape == (SAMPLES, 7)
+
+
+@pytest.mark.parametrize("undeclared", [True, False])
+def test_a_batch_that_is_free_in_name_only_is_one(undeclared):
+    """Inputs say any batch, a Reshape inside says one: exporters that were given one sample write that."""
+    made = net()
+    made.graph.node.extend([node("Reshape", ["y", "one_row"], ["z"])])
+    made.graph.initializer.append(numpy_helper.from_array(np.array([1, 5]), "one_row"))
+    made.graph.output[0].name = "z"
+    if undeclared:
+        made.graph.output[0].type.tensor_type.ClearField("shape")
+    inputs = feeds(3, 6, 6)
+    plain, notes = outputs_batch_first(made, inputs)
+    imported = import_float(plain, inputs, {})
+    assert not notes
+    assert_same(made, imported, inputs, 1)
+
+
+def test_an_output_without_any_dimension_gets_one_for_the_samples():
+    made = net()
+    made.graph.node.extend([node("ReduceMean", ["y"], ["z"], keepdims=0)])
+    made.graph.output[0].CopyFrom(helper.make_tensor_value_info("z", TensorProto.FLOAT, []))
+    inputs = feeds(3, 6, 6)
+    imported = import_float(made, inputs, {})
+    one_by_one = [Reference(made).run({"x": x[None]})["z"] for x in inputs["x"]]
+    np.testing.assert_allclose(Reference(imported).run(inputs)["z"], one_by_one, rtol=1e-5)  # sums in another order
 
 
 def test_a_built_in_batch_needs_as_many_samples():

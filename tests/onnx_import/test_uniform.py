@@ -43,6 +43,20 @@ def test_a_state_of_a_built_in_batch_is_found_by_its_size():
     assert [sizes_of(value) for value in plain.model.graph.input] == [[3, 6], [3, 2, 4]]
 
 
+def test_beside_a_state_of_one_sample_the_batch_is_one():
+    """A state of fixed sizes holds one sample, whatever the other inputs leave free: one step of a stream."""
+    original = recurrent("n", layers=2)
+    original.graph.input[1].type.tensor_type.shape.dim[1].dim_value = 1
+    plain = uniform(original, {})
+    assert plain.batch_axes == {"x": 0, "h": 1}
+    assert [sizes_of(value) for value in plain.model.graph.input] == [[1, 6], [1, 2, 4]]
+    x, h = random(1, 6), random(2, 1, 4, seed=1)
+    np.testing.assert_array_equal(
+        Reference(plain.model).run({"x": x, "h": h.swapaxes(0, 1).copy()})["y"],
+        Reference(original).run({"x": x, "h": h})["y"],
+    )
+
+
 def test_what_is_batch_first_stays_as_it_is():
     original = scaled(TensorProto.FLOAT)
     plain = uniform(original, {})

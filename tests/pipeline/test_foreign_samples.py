@@ -55,7 +55,8 @@ def test_one_of_several_targets_that_refuses_a_model_does_not_keep_the_others_fr
     done = export(folder, "--random", 32, "--json", targets=("x86-tflite", "x86-onnxruntime"))
     assert done.exit_code == 2
     refused, proven = json.loads(done.stdout)
-    assert (refused["status"], proven["status"]) == ("refused", "ok")
+    assert (refused["status"], proven["status"], proven["precision"]) == ("refused", "fallback", "float")
+    assert proven["reason"] == "nothing in it gains by int8: it has no layer with weights"
     assert "this op has no TFLite form" in refused["reason"]
     assert done.stderr.startswith("error: x86-tflite: ")
 
@@ -125,3 +126,26 @@ def test_what_cannot_be_made_up_names_what_to_type() -> None:
     with pytest.raises(BadInputError, match="give --size HEIGHTxWIDTH"):
         image_samples(Path("photos"), None, "1", (0.0,), (1.0,), bgr=False).shapes(free)
     assert RandomSamples(4, {"x": (1, 3, 5, 6)}).read(free, 8, {})["x"].shape == (4, 3, 5, 6)
+
+
+def test_all_that_cannot_be_made_up_is_asked_for_at_once() -> None:
+    net = model([helper.make_node("Add", ["x", "z"], ["y"])], {}, ("N", 3, "h", "w"))
+    net.graph.input.append(helper.make_tensor_value_info("z", onnx.TensorProto.FLOAT, ["N", 3, "h", 1]))
+    with pytest.raises(BadInputError, match=r"--shape x=1,3,\?,\? --shape z=1,3,\?,1 \(numbers for \?\)"):
+        RandomSamples(4, {}).read(net, 8, {})
+
+
+def test_noise_names_no_word_that_a_table_does_not_have() -> None:
+    net = model([helper.make_node("Gather", ["table", "x"], ["y"])], {"table": np.ones((7, 2), np.float32)}, ("N", 40))
+    net.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
+    found = RandomSamples(8, {}).read(net, 8, {})["x"]
+    assert set(np.unique(found)) == set(range(7))
+
+
+def test_noise_fills_what_a_models_own_quantiser_holds() -> None:
+    scale = {"s": np.float32(0.01), "z": np.array(30, np.uint8)}
+    net = model([helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+                 helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"])], scale)  # fmt: skip
+    found = RandomSamples(8, {}).read(net, 8, {})["x"]
+    assert -0.30 <= found.min() < -0.25
+    assert 2.2 < found.max() <= 2.25
