@@ -90,8 +90,8 @@ class Manifest(Schema):
     """All that MEASURE knows of a model. `precision` says which variant of the target it is; `as-is`: a file.
 
     `profile` are the batches that a TensorRT engine is built for: `min`, `opt` (tuned for) and `max`; without one it is
-    built for whatever batch is asked. `footprint` is what the model takes of a microcontroller: `flash_bytes`,
-    `arena_bytes` (RAM), `macs`. `task` is what it was taught; None where nobody said so.
+    built for whatever batch is asked. `footprint` is what the model takes of a device that the runner only stands in
+    for, as in `measure.records.Footprint`. `task` is what it was taught; None where nobody said so.
     """
 
     format: Literal[1] = 1

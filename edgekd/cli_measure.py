@@ -191,15 +191,25 @@ def profile(
     trace: Annotated[Path | None, typer.Option(help="Write the layers as a Chrome trace, for Perfetto.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Say what each layer takes on a device, the longest first, beside the latency of the whole."""
+    """Say what each layer takes on a device, the longest first, beside the latency of the whole.
+
+    Of a bundle for an NPU that is not here, its compiler's estimate is shown.
+    """
     from edgekd.files import write_json
     from edgekd.onnx_import.inputs import parse_shapes
     from edgekd.pipeline.bench import parse_options
+    from edgekd.pipeline.estimate import estimate_of
     from edgekd.pipeline.fleet import parse_devices
     from edgekd.pipeline.profile import profile_on_each
     from edgekd.pipeline.profile import trace as traced
+    from edgekd.reporting.estimate import estimate_view
     from edgekd.reporting.profile import profile_view
 
+    of_a_device = {"--device": device, "--fleet": fleet, "--batch": batch, "--threads": threads, "--option": option}
+    estimate = estimate_of(model, [name for name, given in (of_a_device | {"--trace": trace}).items() if given])
+    if estimate is not None:
+        show({"bundle": str(model)} | estimate.model_dump(mode="json"), as_json, estimate_view, last_line.of_estimate)
+        return
     found = profile_on_each(
         model, parse_devices(device or (), fleet), runs=runs, batch=batch, threads=threads,
         options=parse_options(option or []), shapes=parse_shapes(shape or []), inputs=inputs,

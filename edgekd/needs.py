@@ -1,7 +1,7 @@
 """What a backend needs of the machines that compile for it and that run its bundles; data alone."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,9 @@ class Needs:
         accelerators: what its targets may compute on besides the CPU.
         stand_in: where the runner only stands in for the device: what ran, in one line; nothing is timed then.
         without_python: whether the C runner runs its bundles, too.
+        on_board: where it stands in, how the device itself runs a bundle, in a line of the bundle's README.
         target_keys: keys of a target that it alone understands: `batches`, `floats`.
+        compiler: options of its compiler that a target sets in `compiler`, and their values, the first by default.
     """
 
     title: str
@@ -85,7 +87,9 @@ class Needs:
     accelerators: tuple[Accelerator, ...] = ()
     stand_in: str | None = None
     without_python: bool = False
+    on_board: str | None = None
     target_keys: frozenset[str] = frozenset()
+    compiler: Mapping[str, tuple[str | bool, ...]] = field(default_factory=dict)
 
     def way(self, version: tuple[int, ...], bits: int, jetson: bool) -> Way:
         """How a device with such a Python gets a runtime."""

@@ -45,7 +45,8 @@ class Facts(Schema):
 
 
 class Target(Schema):
-    """One device × runtime. `runtime` holds options that the runner passes to the runtime unchanged.
+    """One device × runtime. `runtime` holds options that the runner passes to the runtime unchanged, `compiler` those
+    of the compiler before it, where the backend has one (`needs.compiler`).
 
     `affinity` are the cores that a latency is measured on, such as a phone's big ones; without it, wherever the kernel
     puts it.
@@ -71,6 +72,7 @@ class Target(Schema):
     floats: Literal["float32", "float16"] = "float32"
     io: Literal["int8", "float"] = "float"
     runtime: dict[str, str | int | bool] = Field(default_factory=dict)
+    compiler: dict[str, str | bool] = Field(default_factory=dict)
     limits: Limits = Limits()
     facts: Facts = Facts()
     prepare: tuple[str, ...] = ()
@@ -89,6 +91,20 @@ class Target(Schema):
         if self.batches and not self.batches[0] <= self.batch <= self.batches[1]:
             raise ValueError(f"batches: {list(self.batches)} leave out the batch, {self.batch}")
         return self
+
+    @model_validator(mode="after")
+    def _compilable(self) -> Self:
+        known = find_needs(self.backend).compiler if self.compiler else {}
+        for key, value in self.compiler.items():
+            if key not in known:
+                raise ValueError(f"compiler: unknown option {key!r}{nearest(key, known)}")
+            if value not in known[key]:
+                raise ValueError(f"compiler: {key} = {value!r}{nearest(str(value), map(str, known[key]))}")
+        return self
+
+    def compiler_option(self, key: str) -> str | bool:
+        """An option of the backend's compiler, or its default."""
+        return self.compiler.get(key, find_needs(self.backend).compiler[key][0])
 
     @property
     def profile(self) -> dict[str, int] | None:

@@ -15,6 +15,7 @@ from edgekd.bundle import TensorSpec
 from edgekd.progress import Reporter
 from edgekd.reporting.html import write_report
 from edgekd.reporting.tables import plain, text
+from edgekd.runtimes import find_needs
 from edgekd.screen import visible
 from tests.small_run import complaint, edgekd
 
@@ -85,7 +86,9 @@ def test_pages_that_leave_with_a_model_show_them(name):
         inputs=[tensor], outputs=[tensor],
     )  # fmt: skip
     memory = {"flash_bytes": 1, "arena_bytes": 1, "macs": 1}
-    shown = page(name, manifest=manifest, memory=memory, methods=[], package="p", inputs=[tensor], outputs=[tensor])
+    shown = page(
+        name, manifest=manifest, memory=memory, methods=[], needs=find_needs("tflm"), inputs=[tensor], outputs=[tensor]
+    )
     assert SHOWN in shown
     assert harmless(shown)
 

@@ -148,11 +148,17 @@ class Timing(Schema):
 
 
 class Footprint(Schema):
-    """What a model takes of a microcontroller that the runner stands in for: RAM, flash, multiply-accumulates."""
+    """What a model takes of a device that the runner stands in for: flash, RAM, multiply-accumulates, an NPU's cycles.
 
-    arena_bytes: Count
+    Those are the compiler's estimate, without the operators that it left to the CPU.
+    """
+
+    arena_bytes: Count | None = None
+    sram_bytes: Count | None = None
     flash_bytes: Count
     macs: Count | None = None
+    npu_cycles_estimate: Count | None = None
+    cpu_ops: Count | None = None
 
 
 class Predictions(Schema):

@@ -18,6 +18,7 @@ from edgekd.devices import open_device
 from edgekd.errors import BadInputError, PromiseBrokenError
 from edgekd.measure import MissingRuntimeError
 from edgekd.pipeline.parity_evidence import Expected, gather_evidence
+from edgekd.pipeline.verify import executed
 from edgekd.quantization.float_fallback import asked_layers
 from edgekd.quantization.parts import parts_of
 from edgekd.quantization.qdq import strip_activations
@@ -71,6 +72,7 @@ def export_and_verify(
         "db_from_float": round(nearness(unquantized, outputs, parts_of(model)).db, 1),
         "outputs_db": {part: round(db, 1) for part, db in distances(unquantized, outputs, parts_of(model)).items()},
         **proof,
+        **executed(target.backend),
     }
 
 

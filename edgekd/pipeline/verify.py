@@ -22,6 +22,7 @@ from edgekd.pipeline.fleet import Member, on_each, parse_devices, raise_if_all_f
 from edgekd.pipeline.parity_evidence import outputs_on
 from edgekd.pipeline.samples import read_samples
 from edgekd.progress import SILENT, Reporter
+from edgekd.runtimes import find_needs
 
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
@@ -132,7 +133,7 @@ def verify_on_each(
     here = eval_set.outputs_on_host() if eval_set and beyond_host(members) else None
 
     def verdict(device: Device) -> dict[str, Any]:
-        report = _parity(bundle, device)
+        report = _parity(bundle, device) | executed(manifest.backend)
         return report | (_shown(eval_set.evaluate_on(device, here)) if eval_set else {})
 
     return [
@@ -144,6 +145,12 @@ def verify_on_each(
 def beyond_host(members: Sequence[Member]) -> bool:
     """Whether any device is another than the host, so that the host's own answers are wanted."""
     return any(member.uri != HOST for member in members)
+
+
+def executed(backend: str) -> dict[str, str]:
+    """What ran, where that only stood in for the device."""
+    stand_in = find_needs(backend).stand_in
+    return {"executed": stand_in} if stand_in else {}
 
 
 def _shown(result: EvalResult) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What `edgekd bench` found, for the terminal: a column for each bundle on each device."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from edgekd.reporting.conditions import conditions
@@ -9,6 +9,14 @@ from edgekd.reporting.layout import Beside
 from edgekd.reporting.words import count, milliseconds, size, three_digits
 
 MEGABYTE = 1e6
+FOOTPRINT: dict[str, tuple[str, Callable[[int], str]]] = {
+    "arena_bytes": ("RAM", size),
+    "sram_bytes": ("SRAM", size),
+    "flash_bytes": ("flash", size),
+    "macs": ("MACs", count),
+    "npu_cycles_estimate": ("NPU cycles, estimated", count),
+    "cpu_ops": ("CPU operators, not in it", count),
+}
 Row = dict[str, Any]
 
 
@@ -29,10 +37,9 @@ def _facts(row: Row) -> Iterator[tuple[str, str]]:
             yield "flags", ", ".join(row["flags"])
         if told := conditions(row.get("telemetry")):
             yield "conditions", ", ".join(told)
-    if "arena_bytes" in row:
-        yield "RAM", size(row["arena_bytes"])
-        yield "flash", size(row["flash_bytes"])
-        yield "MACs", count(row["macs"])
+    for key, (what, shown) in FOOTPRINT.items():
+        if row.get(key) is not None:
+            yield what, shown(row[key])
     yield from metric(row)
     if "strict" in row:
         yield from _strict(row["strict"])

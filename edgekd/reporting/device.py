@@ -58,6 +58,8 @@ def _told(verdict: Document) -> Iterator[tuple[str, str]]:
         yield "error", verdict["error"]
         return
     yield "bundle", verdict["bundle"]
+    if "executed" in verdict:
+        yield "executed", verdict["executed"]
     told = f"not proven: {verdict['unproven']}" if verdict.get("unproven") else "does not hold"
     yield "golden parity", "holds" if verdict["ok"] else told
     if verdict["kernels"]["total"] is not None:

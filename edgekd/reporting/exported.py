@@ -40,6 +40,8 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
     yield "from float", f"{report['db_from_float']:.1f} dB at the worst part of the outputs"
     yield from _outputs(report.get("outputs_db", {}))
     yield from _parity(report)
+    if "executed" in report:
+        yield "executed", report["executed"]
     for note in _notes(report["notes"]):
         yield "note", note
 

@@ -80,6 +80,13 @@ def of_profile(found: Document | Sequence[Document]) -> str:
     return f"{len(first['layers'])} layers; {top['layer'] or 'the runtime itself'} takes {100 * top['share']:.0f} %"
 
 
+def of_estimate(found: Document) -> str:
+    """Return how much of a model its compiler gave to the NPU."""
+    ops = found["ops"]
+    taken = sum(op["unit"] == "NPU" for op in ops)
+    return f"{taken} of {len(ops)} operators on {found['accelerator']}; {found['source']}, nothing was measured"
+
+
 def of_against(found: Document | Sequence[Document]) -> str:
     """Return on how many devices a model's outputs are near the reference's."""
     verdicts = [found] if isinstance(found, Mapping) else found

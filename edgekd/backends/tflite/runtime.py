@@ -68,7 +68,7 @@ class LiteRT(Runtime):
 
     OPTIONS: ClassVar[Options] = {"delegate": None, "resolver": ("builtin", "ref")}
     TOLERANCE: ClassVar[Dict[str, float]] = {"max_steps": 2.0, "agreement": 0.99}
-    SUFFIX = ".tflite"
+    SUFFIX: ClassVar[Optional[str]] = ".tflite"
     PROFILED = "LiteRT's profiler: medians in whole µs, rounded down"
     DELEGATES = ("xnnpack", "none", "gpu", "nnapi")
     WEIGHTED: ClassVar[Set[str]] = {"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED", "BATCH_MATMUL"}

@@ -6,13 +6,15 @@ from pathlib import Path
 import onnx
 
 from edgekd.backends.compiled import Compiled
+from edgekd.backends.room import require_room
 from edgekd.backends.tflite.convert import Converted, convert
+from edgekd.backends.tflite.ops import Op, maker, ops_of
 from edgekd.backends.tflm.interpreter import MODEL, footprint
-from edgekd.backends.tflm.ops import Op, ops_of, resolver_methods
+from edgekd.backends.tflm.resolver import resolver_methods
 from edgekd.backends.tflm.sources import write_sources
 from edgekd.backends.tflm.trim import trim
 from edgekd.errors import BadInputError
-from edgekd.onnx_graph import QUANTIZERS, label
+from edgekd.onnx_graph import label
 from edgekd.target import Target
 
 MISSING_OP = re.compile(r"opcode '(\w+)'")
@@ -28,7 +30,7 @@ def build(model: onnx.ModelProto, target: Target, folder: Path) -> Compiled:
         memory = footprint(content, converted, target)
     except BadInputError as error:
         raise BadInputError(f"{_culprit(str(error), model, ops)}{error}") from error
-    _refuse_size(target, memory)
+    require_room(target, memory["arena_bytes"], memory["flash_bytes"])
     memory["macs"] = sum(op.macs for op in ops)
     (folder / MODEL).write_bytes(content)
     tensors = {"inputs": converted.inputs, "outputs": converted.outputs}
@@ -57,24 +59,5 @@ def _culprit(refusal: str, model: onnx.ModelProto, ops: list[Op]) -> str:
 
 
 def _maker(model: onnx.ModelProto, op: Op) -> str:
-    """The ONNX node behind an op; what was added around a node is named after its tensor, with a suffix."""
-    nodes, name = {output: node for node in model.graph.node for output in node.output}, op.name
-    while name not in nodes and ":" in name:
-        name = name.rpartition(":")[0]
-    while name in nodes and nodes[name].op_type in QUANTIZERS:
-        name = nodes[name].input[0]
-    return f"node {label(nodes[name])!r} ({nodes[name].op_type})" if name in nodes else f"op {op.code}"
-
-
-def _refuse_size(target: Target, memory: dict[str, int]) -> None:
-    """Raise BadInputError for a model that the target has no memory for."""
-    limits = target.limits
-    for kind, size, limit in (
-        ("an arena", memory["arena_bytes"], limits.memory_mb and 1e6 * limits.memory_mb),
-        ("flash", memory["flash_bytes"], limits.model_kb and 1e3 * limits.model_kb),
-    ):
-        if limit and size > limit:
-            raise BadInputError(
-                f"it needs {kind} of {size:,} bytes, {target.name} has {limit:,.0f}: "
-                "choose a smaller student, or a target file with other limits"
-            )
+    node = maker(model, op)
+    return f"node {label(node)!r} ({node.op_type})" if node else f"op {op.code}"

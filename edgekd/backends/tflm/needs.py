@@ -9,4 +9,5 @@ NEEDS = Needs(
     ways=(Way("{pip} install --pre tflite-micro (x86-64 Linux)"),),
     components=(Component("tflite-micro", "tflite_micro", "microcontrollers' bundles (x86-64 Linux)", "tflm"),),
     stand_in="run on the host by TFLite-Micro's reference kernels: no latency is claimed of a microcontroller",
+    on_board="`MICROCONTROLLER.md` says how a firmware runs the model.",
 )

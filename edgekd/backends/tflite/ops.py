@@ -1,17 +1,18 @@
-"""What a .tflite file asks of TFLite-Micro: its ops by name, their tensors, their multiply-accumulates."""
+"""What a .tflite file consists of: its ops by name, their tensors, their multiply-accumulates, who asked for them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+import onnx
 from ai_edge_litert import schema_py_generated as schema
 
 from edgekd.backends.tflite.flatbuffer import unpack
+from edgekd.onnx_graph import QUANTIZERS
 
 Shape = list[int]
 NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
-ODD_METHODS = {"BATCH_MATMUL": "BatchMatMul", "CUMSUM": "CumSum", "PADV2": "PadV2"}
 
 # from the shapes of the input, of the weights and of the output
 MACS: dict[str, Callable[[Shape, Shape, Shape], int]] = {
@@ -21,6 +22,9 @@ MACS: dict[str, Callable[[Shape, Shape, Shape], int]] = {
     "FULLY_CONNECTED": lambda x, weights, y: prod(y) * weights[-1],
     "BATCH_MATMUL": lambda x, other, y: prod(y) * x[-1],
 }
+
+ACTIVATIONS = ("Relu", "Clip")
+JOINS = ("ADD", "SUB", "MUL")  # that take an activation in, as layers do
 
 
 @dataclass(frozen=True)
@@ -63,10 +67,15 @@ def ops_of(content: bytes) -> list[Op]:
     ]
 
 
-def resolver_methods(ops: list[Op]) -> list[str]:
-    """The methods of `MicroMutableOpResolver` that register the ops, each once."""
-    return [f"Add{ODD_METHODS.get(code) or _camel(code)}" for code in sorted({op.code for op in ops})]
+def maker(model: onnx.ModelProto, op: Op) -> onnx.NodeProto | None:
+    """The ONNX node behind an op, before the activation that it took in.
 
-
-def _camel(code: str) -> str:
-    return "".join(part if part[0].isdigit() else part.capitalize() for part in code.split("_"))
+    What was added around a node is named after its tensor, with a suffix.
+    """
+    nodes, name = {output: node for node in model.graph.node for output in node.output}, op.name
+    while name not in nodes and ":" in name:
+        name = name.rpartition(":")[0]
+    taken_in = ACTIVATIONS if op.code in MACS or op.code in JOINS else ()
+    while name in nodes and nodes[name].op_type in (*QUANTIZERS, *taken_in):
+        name = nodes[name].input[0]
+    return nodes.get(name)

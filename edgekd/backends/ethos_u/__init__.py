@@ -1,0 +1,1 @@
+"""Arm's Ethos-U NPUs, compiled for by Vela."""

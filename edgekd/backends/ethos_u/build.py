@@ -1,0 +1,66 @@
+"""The steps in order: lower as for TFLite, let Vela compile, hold what it left to the CPU against the target."""
+
+from pathlib import Path
+
+import onnx
+
+from edgekd.backends.compiled import Compiled
+from edgekd.backends.ethos_u.accelerators import SYSTEMS, systems_of
+from edgekd.backends.ethos_u.placed import TYPES_ONLY, placed
+from edgekd.backends.ethos_u.vela import Setting, compiled_by_vela
+from edgekd.backends.placement import PLACEMENT, Placement
+from edgekd.backends.room import require_room
+from edgekd.backends.tflite.convert import convert
+from edgekd.errors import BadInputError
+from edgekd.files import write_json
+from edgekd.target import Target
+
+MODEL, COMPILED = "model.tflite", "model_vela.tflite"
+
+
+def build(model: onnx.ModelProto, target: Target, folder: Path) -> Compiled:
+    """See `ethos_u.compile`."""
+    setting = setting_of(target)
+    converted = convert(model, target, "int8", fixed_batch=True)
+    answer = compiled_by_vela(converted.content, setting)
+    placement = placed(model, converted, answer, setting)
+    notes = _left_to_the_cpu(placement)
+    if notes and not target.compiler_option("allow_cpu"):
+        more = f" (and {len(notes) - 1} more)" if len(notes) > 1 else ""
+        raise BadInputError(f"{notes[0]}{more}; compiler.allow_cpu = true in the target file leaves it to the CPU")
+    footprint = {
+        "sram_bytes": placement.sram_bytes,
+        "flash_bytes": len(answer.content),
+        "macs": placement.macs,
+        "npu_cycles_estimate": placement.cycles,
+        "cpu_ops": len(placement.on_cpu),
+    }
+    require_room(target, footprint["sram_bytes"], footprint["flash_bytes"], "SRAM")
+    (folder / MODEL).write_bytes(converted.content)
+    (folder / COMPILED).write_bytes(answer.content)
+    write_json(folder / PLACEMENT, placement.model_dump(mode="json"))
+    return Compiled(MODEL, (MODEL, COMPILED, PLACEMENT), converted.inputs, converted.outputs, notes, footprint)
+
+
+def setting_of(target: Target) -> Setting:
+    """What Vela compiles for; BadInputError where a target's parts do not go together."""
+    accelerator, system, mode = (
+        str(target.compiler_option(key)) for key in ("accelerator", "system_config", "memory_mode")
+    )
+    for key, value, fitting in (
+        ("system_config", system, systems_of(accelerator)),
+        ("memory_mode", mode, SYSTEMS[system]),
+    ):
+        if value not in fitting:
+            raise BadInputError(
+                f"target {target.name}: {key} {value} does not go with {accelerator}: choose {' or '.join(fitting)}"
+            )
+    return Setting(accelerator, system, mode)
+
+
+def _left_to_the_cpu(placement: Placement) -> tuple[str, ...]:
+    """Nodes that the NPU does not take, each once, with the reason; what only changes types stands beside others."""
+    told = [op for op in placement.on_cpu if op.reason]
+    computing = [op for op in told if op.op not in TYPES_ONLY]
+    lines = (f"{op.node} is not for {placement.accelerator}: {op.reason}" for op in computing or told)
+    return tuple(dict.fromkeys(lines))

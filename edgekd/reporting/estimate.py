@@ -1,0 +1,35 @@
+"""A compiler's estimate for an NPU, for the terminal: the layer that takes most cycles first."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edgekd.reporting.layout import Cell, Grid, Section
+from edgekd.reporting.words import percent, size
+
+BAR = 8  # characters of the longest layer's
+Document = Mapping[str, Any]
+
+
+def estimate_view(found: Document) -> Grid:
+    """Return a row per operator, with a bar as long as its cycles; those on the CPU have none, but a reason."""
+    ops = sorted(found["ops"], key=lambda op: -op["cycles"])
+    longest = max((op["cycles"] for op in ops), default=0) or 1
+    whole = sum(op["cycles"] for op in ops) or 1
+    head = f"{found['bundle']} on {found['accelerator']}: {found['cycles']:,} cycles by {found['source']}, not measured"
+    titles = ("layer", "cycles", "share", "", "SRAM", "operator", "on")
+    return Grid(titles, [Section(head, [_cells(op, longest, whole) for op in ops], _notes(found))], (1, 2, 4))
+
+
+def _notes(found: Document) -> list[str]:
+    left = sum(op["unit"] == "CPU" for op in found["ops"])
+    excluded = [f"the estimate excludes {left} operator{'s' if left > 1 else ''} on the CPU"] if left else []
+    clock = f"a clock of {found['clock_hz'] / 1e6:.0f} MHz, {', '.join(found['options'].values())}"
+    return [f"{clock}; SRAM {size(found['sram_bytes'])}, flash {size(found['flash_bytes'])}", *excluded]
+
+
+def _cells(op: Document, longest: int, whole: int) -> Sequence[Cell]:
+    if op["unit"] == "CPU":
+        return op["layer"], "–", "–", "", "–", op["op"], f"CPU: {op['reason']}" if op["reason"] else "CPU"
+    bar = "█" * round(BAR * op["cycles"] / longest)
+    share = percent(op["cycles"] / whole)
+    return op["layer"], f"{op['cycles']:,}", share, bar, size(op["sram_bytes"]), op["op"], "NPU"
