@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -131,27 +131,40 @@ def _log_binomial(n: int, k: int, p: float) -> float:
     return ways + k * math.log(p) + (n - k) * math.log1p(-p)
 
 
+class Percentiles(NamedTuple):
+    """What a latency says that its samples alone decide, in ms; see `Latency`."""
+
+    p50: float
+    p90: float
+    p99: float
+    low: float
+    high: float
+    n: int
+    replicates: int
+
+
+def percentiles(replicates: Sequence[Sequence[float]]) -> Percentiles:
+    """Percentiles of all samples, and the interval over the medians of replicates."""
+    pooled = sorted(sample for samples in replicates for sample in samples)
+    low, high = interval([percentile(samples, 0.5) for samples in replicates])
+    p50, p90, p99 = (percentile(pooled, fraction) for fraction in (0.5, 0.9, 0.99))
+    return Percentiles(p50, p90, p99, low, high, len(pooled), len(replicates))
+
+
 def summarise(timings: Sequence[Timing], load_ms: Sequence[float]) -> Latency:
     """One latency from its replicates: first and loads are medians, memory is the largest."""
     replicates = [timing.samples_ms for timing in timings]
-    pooled = sorted(sample for samples in replicates for sample in samples)
-    low, high = interval([percentile(samples, 0.5) for samples in replicates])
+    found = percentiles(replicates)
     switches = _middle(_switches_per_second(timing) for timing in timings)
     return Latency(
-        p50=percentile(pooled, 0.5),
-        p90=percentile(pooled, 0.9),
-        p99=percentile(pooled, 0.99),
-        low=low,
-        high=high,
-        n=len(pooled),
-        replicates=len(replicates),
+        **found._asdict(),
         first_ms=percentile([timing.first_ms for timing in timings], 0.5),
         load_ms=percentile(load_ms, 0.5),
         warm_load_ms=_middle(timing.warm_load_ms for timing in timings),
         peak_rss_mb=max(_known(timing.peak_rss_mb for timing in timings), default=None),
         model_rss_mb=max(_known(timing.model_rss_mb for timing in timings), default=None),
         switches_per_s=switches,
-        throughput=1000 * timings[0].batch * len(pooled) / sum(pooled),
+        throughput=1000 * timings[0].batch * found.n / math.fsum(chain.from_iterable(replicates)),
         flags=flags(replicates, switches if timings[0].threads == 1 else None),  # several preempt one another
     )
 

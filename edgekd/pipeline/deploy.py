@@ -119,7 +119,7 @@ def bundles_of(context: DeployContext, target: Target, references: Mapping[str, 
 
 
 def _bundle(context: DeployContext, target: Target, precision: Precision, references: Mapping[str, float]) -> Path:
-    name = f"bundles/{target.name}" + ("" if precision == INT8 else f"-{precision}")
+    name = bundle_name(target.name, precision)
     folder, graph = context.stages.folder / name, target.scheme if precision == INT8 else FLOAT
     # What approximates the float graph may stray from it as far as int8 does.
     beside = context.unquantized(graph) if precision in PLAIN else context.answers(target.scheme)
@@ -142,6 +142,11 @@ def _bundle(context: DeployContext, target: Target, precision: Precision, refere
     }
     context.stages.run(f"bundle-{target.name}-{precision}", inputs, work, (name,), code=_code(target), data=(EXPORT,))
     return folder
+
+
+def bundle_name(target: str, precision: str) -> str:
+    """Where a run folder holds a target's bundle of a precision."""
+    return f"bundles/{target}" + ("" if precision == INT8 else f"-{precision}")
 
 
 def _unexecuted(bundles: Mapping[str, Path], target: Target, references: Mapping[str, float]) -> dict[str, Any]:
@@ -185,7 +190,7 @@ def _execute(
     telemetry = None
     if timed:
         times = time_variants(
-            context.stages, target, _candidates(target, bundles), device, context.recipe.benchmark, context.reporter
+            context.stages, target, candidates_of(target, bundles), device, context.recipe.benchmark, context.reporter
         )
         telemetry = times[INT8].get("telemetry")
         variants = {
@@ -241,7 +246,7 @@ def _variants(
     context: DeployContext, target: Target, bundles: Mapping[str, Path], device: Device
 ) -> dict[str, dict[str, Any]]:
     """Each variant's metric on val, by which it is chosen, and on test; and why it is not what it should be."""
-    rows, candidates, common = {}, _candidates(target, bundles), {"device": device.uri, "data": context.data.digest()}
+    rows, candidates, common = {}, candidates_of(target, bundles), {"device": device.uri, "data": context.data.digest()}
     with context.reporter.track(f"testing {target.name}", total=len(candidates)) as bar:
         for label, (bundle, options) in candidates.items():
             key = {"bundle": _identity(bundle), "options": dict(options), **common}
@@ -270,7 +275,7 @@ def _trial(context: DeployContext, device: Device, bundle: Path, options: Option
     return {"val": metric(val, data.val.labels), "metric": metric(test, data.test.labels), "broken": broken}
 
 
-def _candidates(target: Target, bundles: Mapping[str, Path]) -> Candidates:
+def candidates_of(target: Target, bundles: Mapping[str, Path]) -> Candidates:
     """What competes on a target: int8, float, and what else the backend's runtime makes of the float model."""
     others: Mapping[str, Options] = getattr(find_backend(target.backend), "FLOAT_VARIANTS", {})
     candidates: dict[str, tuple[Path, Options]] = {label: (folder, {}) for label, folder in bundles.items()}

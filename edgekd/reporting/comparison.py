@@ -39,6 +39,15 @@ def against_view(found: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> Grid
     return Grid(("output", "samples", "signal to noise", "largest difference", "same class"), sections, range(1, 5))
 
 
+def claims_table(claims: Iterable[Row]) -> Grid:
+    """Return what a card says beside what was found, the wrong first, then what could not be derived."""
+    found = sorted(claims, key=lambda claim: (claim["holds"] is not False, claim["holds"] is not None))
+    words = {True: ("holds", "green"), False: ("wrong", "bold red"), None: ("not derived", "yellow")}
+    rows = [(claim["what"], claim["said"], claim["found"] or NONE, words[claim["holds"]]) for claim in found]
+    notes = dict.fromkeys(f"{claim['what']}: {claim['reason']}" for claim in found if claim["reason"])
+    return Grid(("number", "said", "found", ""), [Section("", rows, list(notes))], range(1, 3))
+
+
 def _apart(row: Mapping[str, Any]) -> Sequence[Cell]:
     loud = row["sqnr_db"]
     near = "equal" if loud is None else f"{loud:.1f}\u00a0dB"

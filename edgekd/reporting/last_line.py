@@ -108,6 +108,13 @@ def of_compare(rows: Sequence[Document]) -> str:
     return f"{_plural(len(rows), 'row')}: " + ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
 
 
+def of_replay(claims: Sequence[Document]) -> str:
+    """Return how many numbers hold."""
+    wrong, unknown = (sum(claim["holds"] is state for claim in claims) for state in (False, None))
+    told = [f"{wrong} wrong" if wrong else "", f"{unknown} not derived" if unknown else ""]
+    return ", ".join([f"{len(claims) - wrong - unknown} of {len(claims)} hold", *filter(None, told)])
+
+
 def of_doctor(found: Document | Sequence[Document]) -> str:
     """Return what is missing, or that a device is ready."""
     if isinstance(found, Mapping):
