@@ -55,7 +55,7 @@ class TensorSpec(Schema):
     """
 
     name: str
-    dtype: Literal["float32", "int8", "uint8", "int32", "int64", "bool"]
+    dtype: Literal["float32", "int8", "uint8", "uint16", "int32", "int64", "bool"]
     shape: tuple[int | None, ...]
     layout: str | None = None
     scale: Positive | None = None

@@ -73,6 +73,7 @@ class Needs:
         components: what compiling, or checking, takes here.
         accelerators: what its targets may compute on besides the CPU.
         stand_in: where the runner only stands in for the device: what ran, in one line; nothing is timed then.
+        silicon: machines, as `uname -m` has them, where it does not: there it is the device.
         without_python: whether the C runner runs its bundles, too.
         on_board: where it stands in, how the device itself runs a bundle, in a line of the bundle's README.
         target_keys: keys of a target that it alone understands: `batches`, `floats`.
@@ -86,6 +87,7 @@ class Needs:
     components: tuple[Component, ...] = ()
     accelerators: tuple[Accelerator, ...] = ()
     stand_in: str | None = None
+    silicon: tuple[str, ...] = ()
     without_python: bool = False
     on_board: str | None = None
     target_keys: frozenset[str] = frozenset()

@@ -13,9 +13,13 @@ from edgekd.package_data import TARGETS
 from edgekd.plugins import nearest, plugged_in
 from edgekd.reading import read_toml
 from edgekd.runtimes import backend_names, find_needs
-from edgekd.schema import Cores, Schema
+from edgekd.schema import Cores, Schema, Share
 
-SPECIAL = {"batches": None, "floats": "float32"}  # what only some backends understand, and what it is else
+SPECIAL = {
+    "batches": None,
+    "floats": "float32",
+    "npu_share": 1.0,
+}  # what only some backends understand, and what it is else
 
 
 class Limits(Schema):
@@ -57,7 +61,7 @@ class Target(Schema):
 
     For backends that understand them (`needs.target_keys`), such as TensorRT: `batches` are the smallest and the
     largest batch that its engine takes (else `batch` alone; `batch` is what it is tuned for), `floats` the type of what
-    is not int8.
+    is not int8. For those of NPUs `npu_share` is the least share of a model's operations that the NPU has to take.
     """
 
     name: FileName
@@ -70,6 +74,7 @@ class Target(Schema):
     threads: PositiveInt = 1
     affinity: Cores | None = None
     floats: Literal["float32", "float16"] = "float32"
+    npu_share: Share = 1.0
     io: Literal["int8", "float"] = "float"
     runtime: dict[str, str | int | bool] = Field(default_factory=dict)
     compiler: dict[str, str | bool] = Field(default_factory=dict)
@@ -83,9 +88,7 @@ class Target(Schema):
         for key in (key for key, usual in SPECIAL.items() if getattr(self, key) != usual):
             takers = [name for name in backend_names() if key in find_needs(name).target_keys]
             if self.backend not in takers:
-                raise ValueError(
-                    f"{key} is for the backend {' or '.join(takers)}; {self.backend} takes any batch in float32"
-                )
+                raise ValueError(f"{key} is for the backend {' or '.join(takers)}, not for {self.backend}")
         if self.batches and self.static_batch:
             raise ValueError("batches: they need a batch that is not static")
         if self.batches and not self.batches[0] <= self.batch <= self.batches[1]:

@@ -1,7 +1,8 @@
 """The parity gate: what the device computed against the reference, output by output, in steps.
 
-A step is the scale of the quantiser that makes an output; for a float output, the reference's range over the parity
-set / 255. Arrays are float as the model sees them (integer-typed outputs such as class indices stay integers).
+A step is the scale of the quantiser that makes an output, or that of one of eight bits as wide; for a float output, the
+reference's range over the parity set / 255. Arrays are float as the model sees them (integer-typed
+outputs such as class indices stay integers).
 
 Steps alone cannot judge a deep network. A value that lies between two integers may round to either, and what comes of
 it grows from layer to layer until two faithful runtimes differ by as much as each differs from the float model: their

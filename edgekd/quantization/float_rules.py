@@ -30,7 +30,7 @@ class FloatRules:
 def float_rules(view: View, scheme: Scheme, kept: Kept) -> FloatRules:
     """Apply the rules; `kept` is what a user keeps in float. Without a float tail, it is treated as the rest is."""
     tail = tail_of(view) if scheme.float_tail else frozenset()
-    floats = tail | _idle(view) | kept.ops
+    floats = tail | _idle(view, scheme) | kept.ops
     islands, integer = _islands(view, scheme, floats, kept.edges)
     return FloatRules(floats | islands, tail, integer)
 
@@ -87,11 +87,11 @@ def _is_integer(op: Op, scheme: Scheme, fused: Set[str], whole: bool) -> bool:
         return False
     if weighted(op) or op.kind in FIXED:
         return True
-    follows = op.kind in PASS_THROUGH | ACTIVATIONS | POOLS | {"Concat"} or joins(op)
+    follows = op.kind in PASS_THROUGH | ACTIVATIONS | POOLS | scheme.integers | {"Concat"} or joins(op)
     return whole and (follows or op.kind == "BatchNormalization" or bool(fused & set(op.outputs)))
 
 
-def _idle(view: View) -> frozenset[Op]:
+def _idle(view: View, scheme: Scheme) -> frozenset[Op]:
     """Sums, products and softmaxes that no integer kernel reads: those of attention, and a transformer's residual ones.
 
     In integers they would gain nothing, and a residual stream, whose outliers are many times its values, loses most.
@@ -99,16 +99,16 @@ def _idle(view: View) -> frozenset[Op]:
     idle = {op for op in view.ops if joins(op) or op.kind == "Softmax"}
     busy = set(idle)
     while busy:
-        busy = {op for op in idle if not _only_floats_read(view, op.outputs[0], idle)}
+        busy = {op for op in idle if not _only_floats_read(view, op.outputs[0], idle, scheme)}
         idle -= busy
     return frozenset(idle)
 
 
-def _only_floats_read(view: View, edge: str, idle: Collection[Op]) -> bool:
+def _only_floats_read(view: View, edge: str, idle: Collection[Op], scheme: Scheme) -> bool:
     def in_float(op: Op) -> bool:
         if op.kind in PASS_THROUGH:
-            return all(_only_floats_read(view, output, idle) for output in op.outputs)
+            return all(_only_floats_read(view, output, idle, scheme) for output in op.outputs)
         product = op.kind == "MatMul" and not op.constant
-        return product or op.kind in FLOAT or op in idle
+        return ((product or op.kind in FLOAT) and op.kind not in scheme.integers) or op in idle
 
     return edge not in view.outputs and all(in_float(op) for op in view.consumers.get(edge, []))

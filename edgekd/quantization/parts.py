@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 
 from edgekd.onnx_graph import QUANTIZERS, Array, Graph, attribute, inferred
-from edgekd.quantization.qdq import scale_of
+from edgekd.quantization.qdq import step_of
 
 UNLIKE = 4.0  # parts whose largest values differ by more are judged apart
 MOST = 64  # parts of an output: more are no longer parts
@@ -65,7 +65,7 @@ def parts_of(model: onnx.ModelProto) -> dict[str, tuple[Part, ...]]:
 
 
 def _parts(graph: Graph, edge: str, where: tuple[slice, ...], step: float | None = None) -> tuple[Part, ...]:
-    step = step or scale_of(graph, edge)
+    step = step or step_of(graph, edge)
     maker = graph.producer(edge)
     while maker is not None and maker.op_type in PLAIN:
         edge = maker.input[0]

@@ -49,6 +49,7 @@ def place(
     layers = [op for op in view.ops if op not in rules.ops]
     excluded = set(kept.edges) | {edge for op in layers for edge in _fused_branch(view, op, scheme, depths)}
     excluded |= {edge for op in rules.tail for edge in op.outputs}
+    excluded |= {edge for op in ends for edge in inner_outputs(view, op, ends[op])[:-1]}
     placed = {edge for op in layers for edge in _needs(op, ends, scheme)} - excluded
     _spread(view, ends, placed, excluded, rules.integer)
     groups, fixed = _share(view, placed, scheme, ranges or {})
@@ -70,7 +71,9 @@ def _needs(op: Op, ends: dict[Op, str], scheme: Scheme) -> tuple[str, ...]:
         return ()
     if op in ends:
         return (*op.inputs, ends[op])
-    return (op.inputs[0], op.outputs[0]) if op.kind in POOLS | FIXED else ()
+    if op.kind in POOLS | FIXED:
+        return (op.inputs[0], op.outputs[0])
+    return (*op.inputs, *op.outputs) if op.kind in scheme.integers else ()
 
 
 def _fused_branch(view: View, op: Op, scheme: Scheme, depths: dict[str, int]) -> list[str]:
@@ -177,7 +180,8 @@ def _fixed(op: Op, scheme: Scheme) -> Affine:
     """What TFLite demands of these outputs; without a zero point the nearest symmetric equivalent."""
     if scheme.symmetric:
         return Affine(1 / 127, 0)
-    return Affine(1 / 128, 128) if op.kind == "Tanh" else Affine(1 / 256, 0)
+    levels = scheme.activation_range[1] + 1
+    return Affine(2 / levels, levels // 2) if op.kind == "Tanh" else Affine(1 / levels, 0)
 
 
 def share_moved(view: View, parameters: dict[str, Affine]) -> dict[str, Affine]:

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+
 from edgekd.errors import BadInputError
 from edgekd.plugins import nearest
 from edgekd.target import Target
@@ -11,7 +13,7 @@ from edgekd.target import Target
 
 @dataclass(frozen=True)
 class Scheme:
-    """Per-channel symmetric weights and per-tensor activations in 8 bits.
+    """Per-channel symmetric weights in 8 bits, and per-tensor activations.
 
     Attributes:
         activation: dtype of quantised activations; `int8` with a zero point of 0 when `symmetric`.
@@ -19,24 +21,44 @@ class Scheme:
         weight_max: weights lie in ±weight_max.
         bias: `int32` (dequantised with input scale × weight scale) or `float`.
         floats: what its targets compute in float although others have an integer kernel.
+        integers: what its targets compute in integers although others have no kernel for it, or none that pays.
         residual: which inputs of a residual Add carry a quantiser of their own: `both`, or only the `skip`
             (the kernel fuses the other branch).
         float_tail: what follows the last layers stays in float; not for targets that know int8 alone.
     """
 
     name: str
-    activation: Literal["uint8", "int8"]
+    activation: Literal["uint8", "uint16", "int8"]
     symmetric: bool
     weight_max: int
     bias: Literal["int32", "float"]
     residual: Literal["both", "skip"]
     floats: frozenset[str] = frozenset()
+    integers: frozenset[str] = frozenset()
     float_tail: bool = True
 
     @property
     def activation_range(self) -> tuple[int, int]:
         """Smallest and largest stored activation."""
-        return (0, 255) if self.activation == "uint8" else (-128, 127)
+        limits = np.iinfo(self.activation)
+        return int(limits.min), int(limits.max)
+
+
+# Qualcomm's HTP is an island of integers: whatever it computes in float16, older ones cannot compute at all.
+_HTP_INTEGERS = frozenset(
+    {
+        *("Abs", "Add", "Clamp", "Cubic", "Div", "Elu", "Exp", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Log"),
+        *("LayerNormalization", "LogSoftmax", "MatMul", "Max", "Min", "Mul", "Neg", "PRelu", "Reciprocal", "ReduceMax"),
+        *("ReduceMean", "ReduceSum", "Softplus", "Sqrt", "Sub"),
+    }
+)
+
+
+def _htp(name: str, activation: Literal["uint8", "uint16"]) -> Scheme:
+    return Scheme(
+        name, activation, symmetric=False, weight_max=127, bias="int32", residual="both", integers=_HTP_INTEGERS,
+        float_tail=False,
+    )  # fmt: skip
 
 
 SCHEMES = {
@@ -54,6 +76,8 @@ SCHEMES = {
             residual="skip",
             floats=frozenset({"ConvTranspose", "Mul"}),
         ),
+        _htp("htp-w8a8", "uint8"),
+        _htp("htp-w8a16", "uint16"),
     )
 }
 
@@ -68,4 +92,5 @@ def find_scheme(name: str) -> Scheme:
 def schemes_of(targets: Iterable[Target]) -> list[Scheme]:
     """Return each scheme of some targets once; where one of its targets has integer outputs, without a float tail."""
     inner = {target.scheme: target.io == "float" for target in sorted(targets, key=lambda target: target.io == "int8")}
-    return [replace(find_scheme(name), float_tail=free) for name, free in inner.items()]
+    schemes = {find_scheme(name): free for name, free in inner.items()}
+    return [replace(scheme, float_tail=scheme.float_tail and free) for scheme, free in schemes.items()]

@@ -12,6 +12,7 @@ def test_steps_are_the_scales_of_quantised_outputs() -> None:
     plain = model([helper.make_node("Neg", ["x"], ["n"]), helper.make_node("Relu", ["n"], ["y"])], {})
     affines = {"x": Affine(0.5, 128), "y": Affine(0.25, 0)}
     assert output_steps(insert_activations(plain, affines, find_scheme("int8-asymmetric"))) == {"y": 0.25}
+    assert output_steps(insert_activations(plain, affines, find_scheme("htp-w8a16"))) == {"y": 257 * 0.25}
     assert output_steps(model([helper.make_node("Relu", ["x"], ["y"])], {})) == {"y": None}
 
 

@@ -209,6 +209,15 @@ def test_of_integer_outputs_all_are_quantised() -> None:
     assert edges(place(net, replace(ASYMMETRIC, float_tail=False))) == {"x", "a", "y"}
 
 
+@pytest.mark.parametrize("scheme", ["htp-w8a8", "htp-w8a16"])
+def test_a_chip_that_would_compute_in_float16_has_all_in_integers(scheme: str) -> None:
+    """Attention, its sums and norms, products with constants; what fuses into a kernel has no quantiser inside."""
+    block = attention_block("Add")
+    net = View((*block.ops, op("Mul", "y", "scaled"), op("Conv", "scaled", "c"), op("Relu", "c", "z")), ("x",), ("z",))
+    made = {edge for each in net.ops for edge in each.outputs}
+    assert edges(place(net, SCHEMES[scheme])) == {"x", *made} - {"c"}
+
+
 def detector(decoder: Op) -> View:
     """A backbone and a head that ends in boxes (through `decoder`) beside scores."""
     return view(

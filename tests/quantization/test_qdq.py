@@ -121,6 +121,26 @@ def test_a_quantiser_needs_constants(missing: str) -> None:
         strip_activations(model(bare, {"s": SCALES["s"]}))
 
 
+@pytest.mark.parametrize("scheme", ["htp-w8a8", "htp-w8a16"])
+def test_constants_beside_integers_are_integers(scheme: str) -> None:
+    """HTP computes a norm in integers if its gain is uint8 and its bias int32 of the scale of the two; a sum, a product
+    if both operands are as activations are. Half a step of each constant is what rounding may cost."""
+    constants = {"gain": random(6) + 1, "shift": random(6), "scale": random(6)}
+    norm = node("LayerNormalization", ["x", "gain", "shift"], ["n"], axis=-1)
+    plain = model([norm, node("Mul", ["scale", "n"], ["y"])], constants)
+    settled = dict.fromkeys(("x", "n", "y"), Affine(0.5, 3))
+    graph = Graph(quantize_weights(insert_activations(plain, settled, SCHEMES[scheme]), SCHEMES[scheme], ()))
+    assert graph.opset >= (21 if scheme == "htp-w8a16" else 0)
+    kept = {name.removesuffix("_quantized"): value for name, value in graph.constants.items() if "_quantized" in name}
+    wide = SCHEMES[scheme].activation
+    assert {name: str(kept[name].dtype) for name in constants} == {"gain": "uint8", "shift": "int32", "scale": wide}
+    steps = {name: float(graph.constants[f"{name}_scale"]) for name in constants}
+    assert steps["shift"] == pytest.approx(0.5 * steps["gain"])
+    for name, value in constants.items():
+        stored = (kept[name].astype(np.float64) - graph.constants[f"{name}_zero_point"]) * steps[name]
+        np.testing.assert_allclose(stored, value, rtol=0, atol=0.5001 * steps[name])
+
+
 @pytest.mark.parametrize(
     ("kind", "shape", "axis"), [("Conv", (4, 3, 1, 1), 0), ("ConvTranspose", (3, 4, 2, 2), 1), ("MatMul", (6, 4), 1)]
 )
@@ -189,6 +209,7 @@ def test_a_step_is_the_scale_of_what_makes_an_edge() -> None:
         ("uint8", (0, 0), "int8-asymmetric"),
         ("int8", (0, 0), "int8-symmetric"),
         ("int8", (0, 3), None),
+        ("uint16", (0, 3), "htp-w8a16"),
         ("int8", (3, 3), None),
     ],
 )

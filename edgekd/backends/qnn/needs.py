@@ -1,0 +1,17 @@
+"""What Qualcomm's HTP needs: its execution provider beside ONNX Runtime, which emulates the HTP on x86-64."""
+
+from edgekd.needs import Component, Needs, Way
+
+NEEDS = Needs(
+    title="ONNX Runtime with Qualcomm's HTP",
+    package="onnxruntime and onnxruntime-qnn",
+    modules=("onnxruntime_qnn",),
+    ways=(
+        Way("{pip} install onnxruntime onnxruntime-qnn", bits=64, since=(3, 11)),
+        Way("there are wheels for a 64-bit Python 3.11 or newer alone"),
+    ),
+    components=(Component("onnxruntime-qnn", "onnxruntime_qnn", "Qualcomm's HTP: bundles, emulator", "qnn"),),
+    stand_in="run by Qualcomm's HTP emulator: its answers count, no time does",
+    silicon=("aarch64",),
+    target_keys=frozenset({"npu_share"}),
+)

@@ -1,0 +1,146 @@
+"""What goes to Qualcomm's HTP: proven in the vendor's emulator, whole and in integers, or refused by name."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import onnx
+import pytest
+
+from edgekd.backends.assemble import write_bundle
+from edgekd.backends.qnn.compile import compile as compile_qnn
+from edgekd.backends.qnn.placement import Placement
+from edgekd.backends.reference import Reference
+from edgekd.bundle import Manifest
+from edgekd.errors import BadInputError, MissingExtraError
+from edgekd.quantization.calibrate import calibrate
+from edgekd.quantization.scheme import find_scheme
+from edgekd.target import Target, load_target
+from tests.export.runner import run
+from tests.factories import Array, Net, normalised
+
+emulated = pytest.mark.skipif(find_spec("onnxruntime_qnn") is None, reason="pip install 'edgekd[qnn]'")
+TARGET = load_target("snapdragon-8-gen3")
+
+
+def quantized(build: Callable[[Net, str], str], shape: tuple[int, ...] = (8, 8, 8)) -> tuple[onnx.ModelProto, Array]:
+    """A small network in HTP's scheme, and samples of its inputs."""
+    net = Net(0, shape)
+    body = build(net, "input")
+    plain = net.model(net.gemm(net.op("Flatten", net.op("GlobalAveragePool", body)), 8, 6))
+    x = net.inputs(16)
+    plain = normalised(plain, x)
+    return calibrate(plain, find_scheme(TARGET.scheme), [{"input": x}]), x
+
+
+def joined(net: Net, x: str) -> str:
+    """A residual sum, a GELU, and a Concat whose parts share a scale: its ReLU cannot vanish in the quantiser."""
+    first = net.op("Add", net.relu(net.conv(x, 8, 8)), net.conv(x, 8, 8, 1))
+    erf = net.op("Erf", net.op("Mul", first, net.constant(0.5**0.5)))
+    gelu = net.op("Mul", net.op("Mul", first, net.op("Add", erf, net.constant(1.0))), net.constant(0.5))
+    parts = net.op("Concat", net.relu(net.conv(gelu, 8, 8)), net.conv(gelu, 8, 8), axis=1)
+    return net.conv(parts, 16, 8)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A bundle for the emulator."""
+
+    folder: Path
+    manifest: Manifest
+    placement: Placement
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    model, x = quantized(joined)
+    folder = tmp_path_factory.mktemp("qnn") / "bundle"
+    outputs = Reference(model).run({"input": x})
+    manifest = write_bundle(model, TARGET, folder, "int8", name="net", inputs={"input": x}, outputs=outputs)
+    return Made(folder, manifest, Placement.parse(json.loads((folder / "placement.json").read_text()), "placement"))
+
+
+@emulated
+def test_all_of_a_network_is_integers_on_the_npu(made: Made) -> None:
+    assert made.placement.islands == 1
+    assert {each.where for each in made.placement.operations} == {"npu-integer"}
+    assert {"Gelu", "Concat", "Conv", "Relu"} <= {each.op for each in made.placement.operations}
+    assert made.manifest.notes == ()
+
+
+@emulated
+def test_the_context_is_vouched_for_and_borders_are_integers(made: Made) -> None:
+    assert {"model.onnx", "context.onnx", "placement.json"} <= set(made.manifest.files)
+    (source,), (answer,) = made.manifest.inputs, made.manifest.outputs
+    assert (source.dtype, source.shape, answer.dtype) == ("uint8", (1, 8, 8, 8), "uint8")
+    assert source.scale is not None
+    assert made.manifest.footprint == {"context_bytes": (made.folder / "context.onnx").stat().st_size}
+
+
+@emulated
+def test_the_emulators_answers_are_the_references_and_it_tells_no_time(made: Made) -> None:
+    """Four steps: each operation may round the other way, which was measured to add up to 3.7 in a DS-CNN."""
+    code, records = run("verify", made.folder)
+    by_kind = {record["record"]: record for record in records}
+    assert code == 0
+    assert by_kind["golden"]["max_steps"] <= 4
+    assert by_kind["load"]["details"] == {
+        "device": "HTP v75 of SM8650, emulated", "prepared": "ahead of time"
+    }  # fmt: skip
+    code, records = run("bench", made.folder, "--option", "cpu=refused")
+    assert code == 0
+    assert [record["record"] for record in records] == ["start", "load", "footprint", "end"]
+
+
+def refusal(model: onnx.ModelProto, target: Target, folder: Path) -> str:
+    with pytest.raises(BadInputError) as caught:
+        compile_qnn(model, target, folder, "int8")
+    assert "\n" not in str(caught.value)
+    assert not list(folder.iterdir())
+    return str(caught.value)
+
+
+def with_erf(net: Net, x: str) -> str:
+    return net.op("Erf", net.conv(x, 8, 8))
+
+
+@emulated
+def test_an_operation_that_only_the_cpu_has_is_refused_by_name_unless_allowed(tmp_path: Path) -> None:
+    model, _ = quantized(with_erf)
+    told = refusal(model, TARGET, tmp_path)
+    assert "Erf 'erf_1' on the CPU" in told
+    patient = TARGET.model_copy(update={"npu_share": 0.6, "runtime": {**TARGET.runtime, "cpu": "allowed"}})
+    notes = compile_qnn(model, patient, tmp_path, "int8").notes
+    assert any("Erf 'erf_1' on the CPU" in note for note in notes)
+
+
+def with_sigmoid_inside(net: Net, x: str) -> str:
+    return net.op("HardSwish", net.conv(x, 8, 8))
+
+
+@emulated
+def test_a_layer_that_would_compute_in_float_is_refused_by_name(tmp_path: Path) -> None:
+    """Without the quantiser between them, HTP's compiler takes layer and activation for float16, and says nothing."""
+    model, _ = quantized(with_sigmoid_inside)
+    graph = onnx.shape_inference.infer_shapes(model)
+    nodes = {node.op_type: node for node in graph.graph.node}
+    nodes["HardSwish"].input[0] = nodes["Conv"].output[0]
+    told = refusal(graph, TARGET, tmp_path)
+    assert "Conv" in told
+    assert "float16" in told or "on the CPU" in told
+
+
+@pytest.mark.parametrize("options", [{"htp_arch": "99", "soc_model": "57"}, {"htp_arch": "79", "soc_model": "57"}, {}])
+def test_a_chip_that_there_is_not_is_refused(options: dict[str, str], tmp_path: Path) -> None:
+    """The vendor's own library takes any of them without a word."""
+    wrong = TARGET.model_copy(update={"runtime": options})
+    with pytest.raises(BadInputError, match=r"htp_arch"):
+        compile_qnn(onnx.ModelProto(), wrong, tmp_path, "int8")
+
+
+def test_without_the_compiler_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgekd.backends.qnn.compile.find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"edgekd\[qnn\]"):
+        compile_qnn(onnx.ModelProto(), TARGET, tmp_path, "int8")

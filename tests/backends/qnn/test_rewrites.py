@@ -1,0 +1,51 @@
+"""What the HTP's compiler is given computes what it was made of, bit for bit."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from edgekd.backends.conversion import from_bundle, to_bundle
+from edgekd.backends.onnx_file import tensor_specs
+from edgekd.backends.qnn.placement import read_placement
+from edgekd.backends.qnn.rewrites import integer_borders, part_activations
+from edgekd.backends.reference import Reference
+from edgekd.quantization.calibrate import calibrate
+from edgekd.quantization.scheme import find_scheme
+from tests.factories import Array, Net
+
+
+def network(scheme: str = "htp-w8a8") -> tuple[onnx.ModelProto, Array]:
+    """Parts of a Concat on one grid: behind a ReLU, behind a Clip, and with values below zero."""
+    net = Net(0, (4, 6, 6))
+    clip = net.op("Clip", net.conv("input", 4, 4), net.constant(0.0), net.constant(12.0))
+    parts = [net.relu(net.conv("input", 4, 4)), net.conv("input", 4, 4), clip]
+    plain, x = net.model(net.relu(net.conv(net.op("Concat", *parts, axis=1), 12, 4))), net.inputs(8)
+    return calibrate(plain, find_scheme(scheme), [{"input": x}]), x
+
+
+@pytest.mark.parametrize("scheme", ["htp-w8a8", "htp-w8a16"])
+def test_parted_activations_change_no_value(scheme: str) -> None:
+    model, x = network(scheme)
+    parted = part_activations(model)
+    added = len(parted.graph.node) - len(model.graph.node)
+    assert added == 4, "two of the activations do not vanish, each gets Q and DQ; the last one does"
+    np.testing.assert_array_equal(*(Reference(each).run({"input": x})["logits"] for each in (model, parted)))
+
+
+@pytest.mark.parametrize("scheme", ["htp-w8a8", "htp-w8a16"])
+def test_integers_at_the_borders_stand_for_the_same_values(scheme: str) -> None:
+    model, x = network(scheme)
+    changed, borders = integer_borders(model)
+    specs = [spec.model_copy(update=borders[spec.name]._asdict()) for specs in tensor_specs(changed) for spec in specs]
+    assert {spec.dtype for spec in specs} == {find_scheme(scheme).activation}
+    stored = Reference(changed).run({"input": to_bundle(specs[0], x)})["logits"]
+    np.testing.assert_array_equal(from_bundle(specs[1], stored), Reference(model).run({"input": x})["logits"])
+
+
+def test_a_session_that_left_all_to_the_cpu_has_nothing_on_the_npu(tmp_path: Path) -> None:
+    """A wrong architecture, or a free batch, leaves no trace of any graph."""
+    model, _ = network()
+    found = read_placement(model, tmp_path, "SM8650", "75")
+    assert (found.islands, found.share) == (0, 0.0)
