@@ -35,7 +35,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 Devices = Annotated[
     list[str] | None,
     typer.Option(
-        "--device", help="Where to run: local:, ssh://host, adb://serial or adb://host:port; repeat it for several."
+        "--device",
+        help="Where to run: local:, ssh://host, adb://serial, adb://host:port or web:; repeat it for several.",
     ),
 ]
 Device = Annotated[str, typer.Option(help="Where to run: local:, ssh://host, adb://serial or adb://host:port.")]

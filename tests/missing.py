@@ -7,7 +7,13 @@ from typing import NoReturn
 
 import pytest
 
-COMMANDS = {"devices": "make test-devices", "data": "make data", "browser": "apt-get install chromium"}
+COMMANDS = {
+    "devices": "make test-devices",
+    "data": "make data",
+    "browser": "apt-get install chromium",
+    "firefox": "apt-get install firefox-esr",
+    "web": "edgekd web install",
+}
 
 
 def miss(kind: str, reason: str) -> NoReturn:

@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from edgekd.devices import _shell_scripts
 from edgekd.devices._address import Address
@@ -33,8 +33,6 @@ SLOWEST = 200_000  # bytes per second below which a link counts as hung
 
 class Client(Protocol):
     """The program that reaches the device."""
-
-    transport: str
 
     def argv(self, *command: str, first: bool = False) -> list[str]:
         """Run `command`, words without anything special in them, there; `first` is the one that outlives all others."""
@@ -100,9 +98,9 @@ class RemoteDevice:
             raise DeviceError(f"{self.uri}: {remote} arrived damaged")
         write_bytes(path, content)
 
-    def facts(self) -> dict[str, str]:
-        """The device's name is left out: results are published."""
-        return {"transport": self._client.transport, "system": self.run(["uname", "-s"], ASIDE).stdout.strip()}
+    def facts(self) -> dict[str, Any] | None:
+        """Its shell tells all."""
+        return None
 
     def close(self) -> None:
         """End what runs there and remove the folder; silent, for a lost device does both by itself."""

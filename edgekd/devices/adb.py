@@ -35,8 +35,6 @@ STATES: Mapping[str, tuple[type[DeviceError], str]] = {
 class AdbClient:
     """Commands by way of adb's own server."""
 
-    transport = "adb"
-
     def __init__(self, uri: str, serial: str) -> None:
         self._uri, self._serial = uri, serial
 

@@ -24,8 +24,6 @@ SHELL = "/bin/sh"
 class HostClient:
     """What reaches this machine: nothing is in between."""
 
-    transport = "local"
-
     def argv(self, *command: str, first: bool = False) -> list[str]:
         """The command itself."""
         return [SHELL if word == "sh" else word for word in command]

@@ -37,8 +37,6 @@ SILENCE = r"connect to host|Connection (refused|timed out|reset|closed)|kex_exch
 class SshClient:
     """One connection, which every command shares through a socket in a private folder that goes with this process."""
 
-    transport = "ssh"
-
     def __init__(self, uri: str, user: str | None, host: str, port: str | None) -> None:
         self._uri, self._host = uri, host
         self._here = LocalDevice("local:")

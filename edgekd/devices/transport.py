@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class Device(Protocol):
         """Fetch a file; raise DeviceError when it is not there."""
         ...
 
-    def facts(self) -> dict[str, str]:
-        """What the transport knows of the device, such as its serial number."""
+    def facts(self) -> dict[str, Any] | None:
+        """What a device without a shell tells: fields of `measure.facts.Machine`; None where a shell answers."""
         ...
 
     def close(self) -> None:

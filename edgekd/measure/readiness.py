@@ -43,16 +43,15 @@ def examine(device: Device, target: Target | None = None) -> dict[str, Any]:
     machine = machine_facts(device)
     asked = [device.python, INVENTORY, _nodes(), *wanted_modules()]
     said = sections(device.run(["sh", "-c", SCRIPT, *asked], timeout=120).stdout)
-    python = Python.of(device.python, machine, said["inventory"])
+    python = Python.of(device.python, machine, said.get("inventory", ""))
     with watch(device) as watched:
         pass
     if device.runner:
-        backends = [name for name in backend_names() if find_needs(name).without_python]
-        components = _by_itself(device, backends, target)
+        backends, components = _by_itself(device, target)
     else:
         backends = [target.backend] if target else backend_names()
         components = _components(machine, python, backends)
-    components += _accelerator(machine, target, said["nodes"]) if target else []
+    components += _accelerator(machine, target, said.get("nodes", "")) if target else []
     return {
         "device": device.uri,
         "cpu": machine.cpu,
@@ -106,16 +105,21 @@ def _reached(accelerator: Accelerator, machine: Machine, nodes: str) -> tuple[st
     return usable, accelerator.closed if there else accelerator.get
 
 
-def _by_itself(device: Device, backends: Sequence[str], target: Target | None) -> Rows:
-    """What a runner without Python has to offer, if its library loads there."""
-    with runner_on(device, backends[0]) as runner:
+def _by_itself(device: Device, target: Target | None) -> tuple[list[str], Rows]:
+    """What a device's own runner has to offer, if its libraries load there: backends, and a row for each."""
+    own = [name for name in backend_names() if find_needs(name).without_python]
+    with runner_on(device, own[0]) as runner:
         answer = parse(device.run([*runner, "--version"], timeout=60))
-    there = answer.every("version", Version)[0] if answer.end.ok else None
-    found = f"{there.runtime} {there.runtime_version}" if there else None
-    rows = [_component(name, f"{name} bundles", found, answer.end.error or "") for name in backends]
-    if target and target.backend not in backends:
-        rows.append(_component(target.backend, f"{target.backend} bundles", None, "it takes run.py: drop ?runner="))
-    return rows
+    told = answer.every("version", Version) if answer.end.ok else ()
+    offers = {name: one for one in told for name in ([one.backend] if one.backend else own)}
+    rows = [
+        _component(name, f"{name} bundles", one.found if one else None, one.get if one else answer.end.error or "")
+        for name, one in (offers or dict.fromkeys(own)).items()
+    ]
+    if target and target.backend not in (offers or own):
+        advice = "this device cannot run it" if any(one.backend for one in told) else "it takes run.py: drop ?runner="
+        rows.append(_component(target.backend, f"{target.backend} bundles", None, advice))
+    return list(offers or own), rows
 
 
 def _component(name: str, purpose: str, found: str | None, advice: str) -> dict[str, str]:

@@ -27,10 +27,20 @@ class Start(Schema):
 
 
 class Version(Schema):
-    """What the C runner runs bundles with: its answer to `--version`."""
+    """What a device's own runner runs bundles with: its answer to `--version`, a record for each `backend` it knows.
+
+    The C runner has one and does not name it. A runtime that is not there has no version; `get` says how to get it.
+    """
 
     runtime: str
-    runtime_version: str
+    runtime_version: str | None
+    backend: str | None = None
+    get: str = ""
+
+    @property
+    def found(self) -> str | None:
+        """The runtime with its version; None where it is not there."""
+        return f"{self.runtime} {self.runtime_version}" if self.runtime_version else None
 
 
 class Described(Schema):
@@ -134,7 +144,7 @@ class Timing(Schema):
 
     first_ms: Milliseconds
     samples_ms: tuple[Milliseconds, ...] = Field(min_length=1)
-    cpu_ms_min: Amount
+    cpu_ms_min: Amount | None
     load_average: Amount | None
     peak_rss_mb: Megabytes | None
     model_rss_mb: Megabytes | None = None

@@ -73,6 +73,12 @@ def of_verify(found: Document | Sequence[Document]) -> str:
     return f"golden outputs hold on {held} of {len(verdicts)} devices" if len(verdicts) > 1 else _one(verdicts[0])
 
 
+def of_web(rows: Sequence[Document]) -> str:
+    """Return how much is there, and what to type next."""
+    size = sum(row["bytes"] for row in rows) / 1e6
+    return f"{size:.0f} MB for browsers; next: edgekd verify BUNDLE --device web:"
+
+
 def of_profile(found: Document | Sequence[Document]) -> str:
     """Return the layer that takes longest, of the first device."""
     first = found if isinstance(found, Mapping) else found[0]

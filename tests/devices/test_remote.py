@@ -43,7 +43,7 @@ def test_runs_in_a_private_folder_and_leaves_nothing(device: Device, board: Boar
     mode = device.run(["stat", "-c", "%a", device.workspace], timeout=20)
     assert (finished.code, finished.stdout, finished.stderr) == (7, f"{device.workspace}\nu=rwx,g=,o=\n", "err\n")
     assert mode.stdout == "700\n"
-    assert device.facts() == {"transport": board.uri[:3], "system": "Linux"}
+    assert device.facts() is None  # its shell tells
     assert len(board.leftovers()) == 1
     device.close()
     device.close()  # once more does no harm
