@@ -9,11 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from xml.etree.ElementTree import Element, TreeBuilder
+from xml.parsers import expat
 
 from edgekd.errors import BadInputError, EdgekdError
 
 DOCUMENT = 64 * 2**20  # bytes of a JSON document: a manifest, a record, a training's history
 SETTINGS = 2**20  # bytes of a TOML file, which people write
+MARKUP, DEEPEST = 2**24, 100  # bytes of an XML file, and elements one within the other
 LINE = 64 * 2**20  # bytes of one line of JSON lines
 GROWTH, SMALL = 100, 2**30  # how often its own size a packed file may unpack to, or how many bytes
 DOTS = 200  # in one key of a TOML file
@@ -80,10 +83,10 @@ def unpacked_limit(path: Path) -> int:
     return max(SMALL, GROWTH * path.stat().st_size)
 
 
-def read_json(path: Path) -> Any:
-    """Decode a JSON file of at most `DOCUMENT` bytes; raise BadInputError otherwise."""
+def read_json(path: Path, limit: int = DOCUMENT) -> Any:
+    """Decode a JSON file of at most `limit` bytes; raise BadInputError otherwise."""
     with reading(path, "valid JSON"):
-        return json.loads(require_file(path, DOCUMENT).read_text(encoding="utf-8"))
+        return json.loads(require_file(path, limit).read_text(encoding="utf-8"))
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -93,6 +96,42 @@ def read_toml(path: Path) -> dict[str, Any]:
         if any(part.count(".") > DOTS for part in _BETWEEN_KEYS.split(text)):  # tomllib takes their square of memory
             raise RecursionError
         return tomllib.loads(text)
+
+
+def read_xml(path: Path) -> Element:
+    """Decode an XML file of at most `MARKUP` bytes; raise BadInputError otherwise, and where it declares a type.
+
+    Without a document type there are no entities: nothing expands, and nothing else is read.
+    """
+    builder, parser = _ShallowTree(), expat.ParserCreate()
+    with reading(path, "valid XML"):
+        parser.StartDoctypeDeclHandler = _no_entities
+        parser.StartElementHandler, parser.EndElementHandler = builder.start, builder.end
+        parser.CharacterDataHandler = builder.data
+        parser.Parse(require_file(path, MARKUP).read_bytes(), True)
+        return builder.close()
+
+
+class _ShallowTree(TreeBuilder):
+    """Elements that are not nested deeply: those would be freed one within the other."""
+
+    depth = 0
+
+    def start(self, tag: str, attributes: dict[str, str], /) -> Element:
+        """Begin an element."""
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise RecursionError
+        return super().start(tag, attributes)
+
+    def end(self, tag: str, /) -> Element:
+        """End an element."""
+        self.depth -= 1
+        return super().end(tag)
+
+
+def _no_entities(*_: Any) -> None:
+    raise ValueError("it declares a document type, with which entities come")
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:

@@ -70,10 +70,12 @@ def _read(data: Data, task: Task | None) -> Raw | Dataset:
         found: Raw | Mapping[str, Array] = source.read(data)
     if isinstance(found, Mapping):
         return from_arrays(found, data.path or f"data {data.name!r}", task or DEFAULT)
-    if task not in (None, found.task):
+    if task is None or task == found.task:
+        return found
+    if not isinstance(task, type(found.task)):
         own = spec_of(found.task).name
         raise BadInputError(f"data {data.name!r} is for {own} alone; an npz or a module:function may be for any task")
-    return found
+    return found.taught(task, f"data {data.name!r}")
 
 
 def _checked(found: Raw | Dataset, data: Data, seed: int, any_range: bool, reporter: Reporter) -> Dataset:

@@ -1,22 +1,28 @@
-"""A folder of images: train/CLASS/*.png, test/CLASS/*.png and, optionally, val/CLASS/*.png, all of one size."""
+"""A folder of images: train/CLASS/*.png, test/CLASS/*.png and, optionally, val/CLASS/*.png."""
 
 from pathlib import Path
 
 import numpy as np
+from pydantic import PositiveInt
 
-from edgekd.data.dataset import Array, Split
+from edgekd.data._pictures import SUFFIXES, Pictures, common_shape
+from edgekd.data.dataset import Split
 from edgekd.data.raw import Raw
 from edgekd.errors import BadInputError
 from edgekd.plugins import nearest
-from edgekd.reading import reading, require_file
 from edgekd.recipe import Data
+from edgekd.schema import Schema
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
-PIXELS = 2**26  # of one image: 8192 × 8192
+
+class Options(Schema):
+    """Height and width that all images are brought to; without them they have one size."""
+
+    size: tuple[PositiveInt, PositiveInt] | None = None
 
 
 def read(data: Data) -> Raw:
     """Images under `data.path`, uint8 (N, C, H, W): one channel when all are grey, else three."""
+    options = Options.parse(data.options, f"data {data.name!r}: options")
     if data.path is None:
         raise BadInputError("data 'image-folder' needs data.path, the folder with train/CLASS/ and test/CLASS/")
     root = Path(data.path)
@@ -25,12 +31,11 @@ def read(data: Data) -> Raw:
         raise BadInputError(f"{root / 'train'}: needs one folder per class and at least two classes")
     parts = ("train", "test", "val") if (root / "val").is_dir() else ("train", "test")
     listing = {part: _listing(root / part, classes) for part in parts}
-    images = _images([path for files in listing.values() for path, _ in files])
-    splits, start = {}, 0
-    for part, files in listing.items():
-        labels = np.array([label for _, label in files], np.int64)
-        splits[part] = Split(images[start : start + len(files)], labels)
-        start += len(files)
+    shape = common_shape([path for files in listing.values() for path, _ in files], options.size)
+    splits = {
+        part: Split(Pictures([path for path, _ in files], shape).inputs(), np.array([label for _, label in files]))
+        for part, files in listing.items()
+    }
     return Raw(splits["train"], splits["test"], classes, splits.get("val"))
 
 
@@ -61,27 +66,3 @@ def _listing(root: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]]:
     if not found:
         raise BadInputError(f"{root}: no images ({', '.join(sorted(SUFFIXES))})")
     return found
-
-
-def _images(paths: list[Path]) -> Array:
-    pixels = [_pixels(path) for path in paths]
-    size = pixels[0].shape[:2]
-    for path, image in zip(paths, pixels, strict=True):
-        if image.shape[:2] != size:
-            (height, width), (h, w) = size, image.shape[:2]
-            raise BadInputError(f"{path}: is {w}×{h}, {paths[0]} is {width}×{height}; bring all images to one size")
-    if all(image.ndim == 2 for image in pixels):
-        return np.stack(pixels)[:, None]
-    colour = [image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2) for image in pixels]
-    return np.ascontiguousarray(np.stack(colour).transpose(0, 3, 1, 2))
-
-
-def _pixels(path: Path) -> Array:
-    from PIL import Image
-
-    with reading(path, "a readable image"), Image.open(require_file(path)) as image:
-        if image.width * image.height > PIXELS:
-            raise BadInputError(f"{path}: {image.width}×{image.height}, where at most {PIXELS:,} pixels make sense")
-        if image.mode.startswith(("I", "F")):
-            raise BadInputError(f"{path}: more than 8 bits per channel; convert it, or use an npz")
-        return np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))

@@ -33,6 +33,15 @@ class Raw:
     val: Split | None = None
     task: Task = DEFAULT
 
+    def taught(self, task: Task, source: str) -> "Raw":
+        """Return the same for a task of the same kind with other options; BadInputError where labels do not fit it."""
+        splits = {"train": self.train, "val": self.val, "test": self.test}
+        there = {part: split for part, split in splits.items() if split is not None}
+        arrays: dict[str, Array | Rows] = {"classes": np.array(self.classes)} if self.classes else {}
+        for part, split in there.items():
+            arrays |= {f"x_{part}": split.inputs, f"y_{part}": split.labels}
+        return from_arrays(arrays, source, task)
+
 
 def from_arrays(arrays: Mapping[str, Array | Rows], source: str, task: Task = DEFAULT) -> Raw:
     """Raw data from `x_train`, `y_train`, `x_test`, `y_test` and, optionally, `x_val`, `y_val`, `classes`.
@@ -102,10 +111,8 @@ def _array(value: Any, where: str) -> Array | Rows:
 
 def _checked(dataset: Dataset, source: str, task: Task | None) -> Dataset:
     """The same Dataset with labels and inputs of the types that every plane relies on."""
-    arrays: dict[str, Array | Rows] = {"classes": np.array(dataset.classes)} if dataset.classes else {}
-    for part, split in (("train", dataset.train), ("val", dataset.val), ("test", dataset.test)):
-        arrays |= {f"x_{part}": split.inputs, f"y_{part}": split.labels}
-    raw = from_arrays(arrays, source, find_task(task or dataset.task))
+    given = Raw(dataset.train, dataset.test, dataset.classes, dataset.val, dataset.task)
+    raw = given.taught(find_task(task or dataset.task), source)
     return replace(
         dataset, train=raw.train, val=raw.val or dataset.val, test=raw.test, classes=raw.classes, task=raw.task
     )

@@ -63,6 +63,13 @@ def test_what_is_wrong_is_named(folder: Path) -> None:
         load(folder)
 
 
+def test_images_of_any_size_are_brought_to_one(folder: Path) -> None:
+    save(folder / "test" / "dog" / "1.png", np.full((5, 9), 9, np.uint8))
+    dataset = data.load(Data(name="image-folder", path=str(folder), options={"size": [8, 10]}), seed=0)
+    assert dataset.test.inputs.shape == (4, 3, 8, 10)
+    assert (dataset.test.inputs[3] == 9).all()
+
+
 def test_absent_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="train: no such folder"):
         load(tmp_path)

@@ -37,6 +37,7 @@ from edgekd.reporting.html import write_report
 from edgekd.runner.bundle import Bundle
 from edgekd.runner.errors import RunnerError
 from edgekd.target import load_target
+from tests.data.drawn import WRITERS
 from tests.factories import Net, quantize
 from tests.fuzz.mutate import mutate_archive, mutate_bytes, mutate_json, mutate_model
 from tests.fuzz.samples import ANSWER, FLEET, RUN, SSH, TARGET
@@ -223,6 +224,19 @@ def read_images(path: Path) -> None:
     assert load(Data(name="image-folder", path=str(folder))).train.inputs.dtype == np.uint8
 
 
+def drawn(kind: str, above: int) -> Reader:
+    """Images with boxes; the mutated file is so many folders below the data set's."""
+
+    def read(path: Path) -> None:
+        found = load(Data(name=kind, path=str(path.parents[above]), options={"size": [16, 16]}))
+        for split in (found.train, found.test):
+            boxes = split.labels[split.labels[..., 4] >= 0]
+            assert (boxes[:, 2:4] > boxes[:, :2]).all()
+            assert ((boxes[:, :4] >= 0) & (boxes[:, :4] <= 16)).all()
+
+    return Reader(WRITERS[kind], mutate_json if kind == "coco" else mutate_bytes, read)
+
+
 def make_csv(folder: Path) -> Path:
     rows = "a,b,label\n" + "".join(f"{n},{n / 7:.3f},{'yes' if n % 2 else 'no'}\n" for n in range(30))
     for part in ("train", "test"):
@@ -274,6 +288,9 @@ READERS = {
     "idx": Reader(make_idx, mutate_bytes, lambda path: discard(read_idx(path, 3))),
     "csv": Reader(make_csv, mutate_bytes, read_csv),
     "images": Reader(make_images, mutate_bytes, read_images),
+    "coco": drawn("coco", 0),
+    "voc": drawn("voc", 1),
+    "yolo": drawn("yolo", 2),
     "weights-safetensors": Reader(make_safetensors, mutate_bytes, read_weights),
     "weights-pth": Reader(make_pth, mutate_archive, read_weights),
     "onnx-float-bytes": Reader(make_float, mutate_bytes, read_onnx, confined=True),

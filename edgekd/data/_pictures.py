@@ -1,0 +1,88 @@
+"""Image files as one array, or read when asked for where all of them are too many; brought to one size if asked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgekd.data.dataset import Array
+from edgekd.data.sources import Pair, Rows
+from edgekd.errors import BadInputError
+from edgekd.reading import reading, require_file
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
+PIXELS = 2**26  # of one image: 8192 × 8192
+IN_MEMORY = 2 * 2**30  # bytes
+Size = tuple[int, int]  # height and width
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Image files that are decoded when asked for, uint8 (C, H, W); what sample i shows is not known here."""
+
+    paths: Sequence[Path]
+    shape: tuple[int, int, int]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Pair:
+        return pixels(self.paths[index], self.shape), np.array(0)
+
+    def inputs(self) -> Array | Rows:
+        """Return all of them (N, C, H, W), in memory if they are not too many."""
+        rows = Rows(self, np.arange(len(self)), self.shape, np.dtype(np.uint8))
+        return rows[:] if len(self) * int(np.prod(self.shape)) <= IN_MEMORY else rows
+
+
+def common_shape(paths: Sequence[Path], size: Size | None = None) -> tuple[int, int, int]:
+    """Return (C, H, W), one channel where all are grey; BadInputError where sizes differ and no `size` is asked for."""
+    found = [_header(path) for path in paths]
+    height, width = size or found[0][:2]
+    for path, (h, w, _) in zip(paths, found, strict=True):
+        if size is None and (h, w) != (height, width):
+            raise BadInputError(
+                f"{path}: is {w}×{h}, {paths[0]} is {width}×{height}; bring all images to one size, "
+                "as data.options.size = [height, width] does"
+            )
+    return 1 if all(grey for *_, grey in found) else 3, height, width
+
+
+def size_of(path: Path) -> Size:
+    """Return height and width of an image file, which is not decoded."""
+    height, width, _ = _header(path)
+    return height, width
+
+
+def pixels(path: Path, shape: tuple[int, int, int]) -> Array:
+    """Return an image file as uint8 (C, H, W), stretched to that size."""
+    from PIL import Image
+
+    channels, height, width = shape
+    with reading(path, "a readable image"), Image.open(require_file(path)) as image:
+        _require_sane(image, path)
+        flat = image.convert("L" if channels == 1 else "RGB")
+        if flat.size != (width, height):
+            flat = flat.resize((width, height), Image.Resampling.BILINEAR)
+        return np.asarray(flat).reshape(height, width, channels).transpose(2, 0, 1)
+
+
+def _header(path: Path) -> tuple[int, int, bool]:
+    """Height, width and whether it is grey."""
+    from PIL import Image
+
+    with reading(path, "a readable image"), Image.open(require_file(path)) as image:
+        _require_sane(image, path)
+        return image.height, image.width, image.mode in ("1", "L", "LA")
+
+
+def _require_sane(image: "Image.Image", path: Path) -> None:
+    if image.width * image.height > PIXELS:
+        raise BadInputError(f"{path}: {image.width}×{image.height}, where at most {PIXELS:,} pixels make sense")
+    if image.mode.startswith(("I", "F")):
+        raise BadInputError(f"{path}: more than 8 bits per channel; convert it, or use an npz")

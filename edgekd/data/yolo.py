@@ -1,0 +1,56 @@
+"""Boxes as YOLO's tools write them: images/SET/*.jpg, labels/SET/*.txt (class x y width height), classes.txt."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgekd.data._drawn import Box, Drawn, DrawnSet, Options, read_sets
+from edgekd.data._pictures import Size, size_of
+from edgekd.data.image_folder import image_paths
+from edgekd.data.raw import Raw
+from edgekd.errors import BadInputError
+from edgekd.reading import reading, require_file
+from edgekd.recipe import Data
+
+LIMIT = 2**22  # bytes of one text file
+
+
+def read(data: Data) -> Raw:
+    """Images uint8 (N, C, H, W) and boxes in pixels (N, M, 5); an image without a text file shows nothing."""
+    return read_sets(data, Options.parse(data.options, f"data {data.name!r}: options"), _set)
+
+
+def _set(root: Path, name: str) -> DrawnSet | None:
+    images, labels = root / "images" / name, root / "labels" / name
+    if not images.is_dir():
+        return None
+    classes = _lines(root / "classes.txt")
+    texts = {path: labels / path.relative_to(images).with_suffix(".txt") for path in image_paths(images)}
+    return DrawnSet([Drawn(path, _boxes(text, path, classes)) for path, text in texts.items()], classes)
+
+
+def _boxes(path: Path, image: Path, classes: Sequence[str]) -> list[tuple[str, Box]]:
+    if not path.exists():
+        return []
+    size = size_of(image)
+    return [_box(line, f"{path}: line {number}", size, classes) for number, line in enumerate(_lines(path), 1)]
+
+
+def _box(line: str, where: str, size: Size, classes: Sequence[str]) -> tuple[str, Box]:
+    number, *cells = line.split()
+    try:
+        x, y, width, height = map(float, cells)
+    except ValueError as error:
+        raise BadInputError(f"{where} must be a class and x, y, width and height: {line!r}") from error
+    if not all(0 <= share <= 1 for share in (x, y, width, height)):
+        raise BadInputError(f"{where} must hold x, y, width and height as shares of the image, 0 to 1: {line!r}")
+    if not number.isdecimal() or int(number) >= len(classes):
+        raise BadInputError(f"{where} has the class {number!r}; classes.txt names the classes 0 to {len(classes) - 1}")
+    left, right = ((x + side * width / 2) * size[1] for side in (-1, 1))
+    top, bottom = ((y + side * height / 2) * size[0] for side in (-1, 1))
+    return classes[int(number)], (left, top, right, bottom)
+
+
+def _lines(path: Path) -> list[str]:
+    with reading(path, "a text file"):
+        text = require_file(path, LIMIT).read_text(encoding="utf-8")
+    return [line.strip() for line in text.splitlines() if line.strip()]
