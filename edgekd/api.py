@@ -11,7 +11,7 @@ import onnx
 from torch import nn
 
 from edgekd.data import Dataset, as_dataset
-from edgekd.distillation import Builds, Method, checked, load_methods
+from edgekd.distillation import Builds, Method, checked, default_methods
 from edgekd.errors import BadInputError
 from edgekd.files import digest
 from edgekd.networks import bare
@@ -25,7 +25,7 @@ from edgekd.quantization.scheme import Scheme, find_scheme
 from edgekd.recipe import Data, Quantization, Training
 from edgekd.reporting.tables import learned, text
 from edgekd.tasks import Task
-from edgekd.training import CachedTeacher, Distill, LabelLoss, Teacher, evaluate, teacher_taps
+from edgekd.training import CachedTeacher, Distill, LabelLoss, Teacher, evaluate
 from edgekd.training import train as learn
 from edgekd.training.loop import OnProgress
 from edgekd.training.objectives import Objective
@@ -244,8 +244,8 @@ class _TrainingJob:
     ) -> Objective:
         if teacher is None:
             return LabelLoss(self.training.label_smoothing)
-        losses = [checked(method) for method in losses or load_methods([{"method": self.data.task.method}])]
-        source = CachedTeacher(Teacher(teacher, teacher_taps(losses)), folder / "answers", reporter)
+        losses = [checked(method) for method in losses or default_methods(self.data.task)]
+        source = CachedTeacher(Teacher.of(teacher, losses), folder / "answers", reporter)
         return Distill(
             model, source, losses,
             cross_entropy=cross_entropy, label_smoothing=self.training.label_smoothing, seed=self.seed,

@@ -139,7 +139,7 @@ def evaluate(
         own = Scale(getattr(metric, "__name__", "metric"), unit="")
         return EvalResult(own, float(metric(found, labels)), len(labels), None)
     chosen = _metric(metric, manifest)
-    return EvalResult(chosen.scale, chosen(next(iter(outputs.values())), labels), len(labels), None)
+    return EvalResult(chosen.scale, chosen(outputs, labels), len(labels), None)
 
 
 def benchmark(bundle: Path | str, device: str = "local:", **settings: Any) -> dict[str, Any]:
@@ -253,4 +253,9 @@ def _metric(metric: str | Metric | None, manifest: Manifest) -> Metric:
         return asked_metric(metric, manifest)
     if manifest.task is None:
         raise BadInputError(f"{manifest.name} does not say what it was taught: evaluate(…, metric=…)")
+    if ":" in manifest.task.name:
+        raise BadInputError(
+            f"{manifest.name} was taught {manifest.task.name}, code that a bundle may not call: "
+            "evaluate(…, metric=the task's own)"
+        )
     return find_task(manifest.task.name, manifest.task.options).metric

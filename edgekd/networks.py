@@ -76,7 +76,7 @@ def input_names(model: nn.Module, inputs: Inputs) -> list[str]:
 def named_outputs(answer: Any) -> dict[str, Tensor]:
     """Return the tensors of what a network returns, by name: those of dictionaries and dataclasses are theirs.
 
-    A single tensor is `logits`, those of a tuple `logits`, `logits_1` and so on.
+    So are those of a named tuple; a single tensor is `logits`, those of a tuple `logits`, `logits_1` and so on.
     """
     found = list(_leaves(answer, ()))
     if all(isinstance(part, int) for path, _ in found for part in path):
@@ -87,8 +87,8 @@ def named_outputs(answer: Any) -> dict[str, Tensor]:
 def _leaves(answer: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], Tensor]]:
     if isinstance(answer, Tensor):
         yield path, answer
-    elif isinstance(answer, Mapping):
-        for name, value in answer.items():
+    elif isinstance(answer, Mapping) or hasattr(answer, "_asdict"):
+        for name, value in (answer if isinstance(answer, Mapping) else answer._asdict()).items():
             yield from _leaves(value, (*path, str(name)))
     elif isinstance(answer, tuple | list):
         for number, value in enumerate(answer):

@@ -4,9 +4,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgekd import parameters
-from edgekd.distillation._base import Builds, Context, Deploys, Example, Generational, Method, Output, weight_at
+from edgekd.distillation._base import (
+    Builds,
+    Context,
+    Deploys,
+    Example,
+    Generational,
+    Method,
+    Output,
+    ReadsOutput,
+    weight_at,
+)
 from edgekd.parameters import class_by_name, with_parameters
 from edgekd.recipe import Ramp, Weight
+from edgekd.tasks import Task
 
 __all__ = [
     "Builds",
@@ -17,8 +28,10 @@ __all__ = [
     "Method",
     "Output",
     "Ramp",
+    "ReadsOutput",
     "Weight",
     "checked",
+    "default_methods",
     "load_methods",
     "method_class",
     "weight_at",
@@ -31,6 +44,12 @@ def load_methods(entries: Sequence[dict[str, Any]]) -> list[Method]:
     Raises BadInputError for an unknown method, an unknown or missing parameter, or a value of the wrong type or range.
     """
     return [_load(**entry) for entry in entries]
+
+
+def default_methods(task: Task) -> list[Method]:
+    """What teaches a task where nothing else is asked for: its own method, once for each output that it reads."""
+    names = [{"output": name} for name in task.reads] if isinstance(task.reads, tuple) else [{}]
+    return load_methods([{"method": task.method, **name} for name in names])
 
 
 def method_class(method: str) -> type[Any]:

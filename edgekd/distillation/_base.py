@@ -1,11 +1,12 @@
 """What a distillation method sees, and what it must be."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from edgekd.outputs import one
 from edgekd.recipe import Ramp, Weight
 
 
@@ -22,11 +23,20 @@ class Output:
         logits: (N, C) float32: logits, or the embedding of a network that has no classes.
         features: (N, …) float32 by tap name.
         members: of several teachers, each one's own output; `logits` are then their mean. Empty for one network.
+        named: (N, …) float32, what the network put out by name; of a teacher what some method reads of it.
     """
 
     logits: Tensor
     features: Mapping[str, Tensor] = field(default_factory=dict)
     members: tuple["Output", ...] = ()
+    named: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def of(self, name: str | None, who: str) -> "Output":
+        """Return what a method sees that reads the output of this name: that, in the place of the logits."""
+        if name is None:
+            return self
+        members = tuple(member.of(name, who) for member in self.members)
+        return replace(self, logits=one(self.named, name, "a method", who), members=members)
 
 
 @dataclass(frozen=True)
@@ -100,6 +110,15 @@ class Method(Protocol):
 
     def __call__(self, student: Output, teacher: Output, context: Context) -> Tensor:
         """Scalar loss."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadsOutput:
+    """A method that compares outputs; `output` names the one, where networks have several and the task reads many."""
+
+    output: str | None = None
+    student_taps: ClassVar[tuple[str, ...]] = ()
+    teacher_taps: ClassVar[tuple[str, ...]] = ()
 
 
 @runtime_checkable

@@ -1,18 +1,17 @@
 """Born-again networks (Furlanello et al., arXiv:1805.04770)."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
-from edgekd.distillation._base import Context, Output
+from edgekd.distillation._base import Context, Output, ReadsOutput
 from edgekd.distillation.kd import kd_loss
 from edgekd.recipe import Weight
 
 
 @dataclass(frozen=True)
-class BornAgain:
+class BornAgain(ReadsOutput):
     """Teach over several generations by soft labels.
 
     The recipe's teacher teaches the first; each later one starts from fresh weights, is taught by the one before, and
@@ -22,8 +21,6 @@ class BornAgain:
     generations: PositiveInt = 2
     temperature: PositiveFloat = 1.0
     weight: Weight = 1.0
-    student_taps: ClassVar[tuple[str, ...]] = ()
-    teacher_taps: ClassVar[tuple[str, ...]] = ()
 
     def __call__(self, student: Output, teacher: Output, context: Context) -> Tensor:
         """Scalar loss, within one generation."""

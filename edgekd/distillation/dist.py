@@ -1,18 +1,17 @@
 """Relations instead of values, for a stronger teacher: DIST (Huang et al., arXiv:2205.10536)."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
-from edgekd.distillation._base import Context, Output
+from edgekd.distillation._base import Context, Output, ReadsOutput
 from edgekd.distillation._pairs import unit
 from edgekd.recipe import Weight
 
 
 @dataclass(frozen=True)
-class DIST:
+class DIST(ReadsOutput):
     """Correlate with the teacher over the classes (`beta`) and over the batch (`gamma`).
 
     Defaults are the paper's for CIFAR-100, beside a cross-entropy of weight 1.
@@ -22,8 +21,6 @@ class DIST:
     gamma: NonNegativeFloat = 2.0
     temperature: PositiveFloat = 4.0
     weight: Weight = 1.0
-    student_taps: ClassVar[tuple[str, ...]] = ()
-    teacher_taps: ClassVar[tuple[str, ...]] = ()
 
     def __call__(self, student: Output, teacher: Output, context: Context) -> Tensor:
         """Scalar loss."""

@@ -1,20 +1,19 @@
 """Decoupled knowledge distillation (Zhao et al., arXiv:2203.08679)."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 from torch.nn import functional as F
 
-from edgekd.distillation._base import Context, Output
+from edgekd.distillation._base import Context, Output, ReadsOutput
 from edgekd.errors import BadInputError
 from edgekd.recipe import Weight
 
 
 @dataclass(frozen=True)
-class DKD:
+class DKD(ReadsOutput):
     """Target-class and non-target-class knowledge, weighted apart (eq. 7); beside a cross-entropy of weight 1.
 
     The paper raises the weight linearly over the first 20 of 240 epochs: `{start = 0, end = 1, until = 0.083}`.
@@ -24,8 +23,6 @@ class DKD:
     beta: NonNegativeFloat = 8.0
     temperature: PositiveFloat = 4.0
     weight: Weight = 1.0
-    student_taps: ClassVar[tuple[str, ...]] = ()
-    teacher_taps: ClassVar[tuple[str, ...]] = ()
 
     def __call__(self, student: Output, teacher: Output, context: Context) -> Tensor:
         """Scalar loss; raises BadInputError when the first batch has labels that are no classes."""

@@ -1,25 +1,22 @@
 """Sentence embeddings: direction (Reimers & Gurevych, arXiv:2004.09813), structure (Tung & Mori, arXiv:1907.09682)."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from pydantic import NonNegativeFloat
 from torch import Tensor
 from torch.nn import functional as F
 
-from edgekd.distillation._base import Context, Output
+from edgekd.distillation._base import Context, Output, ReadsOutput
 from edgekd.distillation.hidden import hidden_loss
 from edgekd.recipe import Weight
 
 
 @dataclass(frozen=True)
-class Embedding:
+class Embedding(ReadsOutput):
     """Point where the teacher points, and be as similar to the batch's other samples as there; needs no labels."""
 
     structure: NonNegativeFloat = 4.0
     weight: Weight = 1.0
-    student_taps: ClassVar[tuple[str, ...]] = ()
-    teacher_taps: ClassVar[tuple[str, ...]] = ()
 
     def __call__(self, student: Output, teacher: Output, context: Context) -> Tensor:
         """Scalar loss."""

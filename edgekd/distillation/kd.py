@@ -1,26 +1,23 @@
 """Knowledge distillation by soft labels (Hinton et al., arXiv:1503.02531)."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from pydantic import PositiveFloat
 from torch import Tensor
 from torch.nn import functional as F
 
-from edgekd.distillation._base import Context, Output
+from edgekd.distillation._base import Context, Output, ReadsOutput
 from edgekd.recipe import Weight
 
 
 @dataclass(frozen=True)
-class KD:
+class KD(ReadsOutput):
     """Match the teacher's softened class probabilities; `standardize` compares z-scores of the logits instead."""
 
     temperature: PositiveFloat = 4.0
     weight: Weight = 0.9
     standardize: bool = False
-    student_taps: ClassVar[tuple[str, ...]] = ()
-    teacher_taps: ClassVar[tuple[str, ...]] = ()
 
     def __call__(self, student: Output, teacher: Output, context: Context) -> Tensor:
         """Scalar loss."""

@@ -1,22 +1,19 @@
 """Regression of the teacher's logits (Kim et al., arXiv:2105.08919)."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor
 from torch.nn import functional as F
 
-from edgekd.distillation._base import Context, Output
+from edgekd.distillation._base import Context, Output, ReadsOutput
 from edgekd.recipe import Weight
 
 
 @dataclass(frozen=True)
-class MSE:
+class MSE(ReadsOutput):
     """Match the teacher's logits themselves; the paper found it best without a cross-entropy."""
 
     weight: Weight = 1.0
-    student_taps: ClassVar[tuple[str, ...]] = ()
-    teacher_taps: ClassVar[tuple[str, ...]] = ()
 
     def __call__(self, student: Output, teacher: Output, context: Context) -> Tensor:
         """Scalar loss."""

@@ -2,20 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 from torch.nn import functional as F
 
-from edgekd.distillation._base import Context, Output
+from edgekd.distillation._base import Context, Output, ReadsOutput
 from edgekd.errors import BadInputError
 from edgekd.recipe import Weight
 
 
 @dataclass(frozen=True)
-class MultiTeacher:
+class MultiTeacher(ReadsOutput):
     """Match the softened class probabilities of every teacher.
 
     `weighting` is "mean", one number per teacher (divided by their sum), or "confidence": per sample, by how well each
@@ -25,8 +25,6 @@ class MultiTeacher:
     temperature: PositiveFloat = 4.0
     weighting: Literal["mean", "confidence"] | tuple[NonNegativeFloat, ...] = "mean"
     weight: Weight = 0.9
-    student_taps: ClassVar[tuple[str, ...]] = ()
-    teacher_taps: ClassVar[tuple[str, ...]] = ()
 
     def __call__(self, student: Output, teacher: Output, context: Context) -> Tensor:
         """Scalar loss; raises BadInputError where there are not as many teachers as weights."""

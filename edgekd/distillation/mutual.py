@@ -3,20 +3,21 @@
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgekd.distillation._base import Context, Example, Output
+from edgekd.distillation._base import Context, Example, Output, ReadsOutput
 from edgekd.errors import BadInputError
+from edgekd.networks import named_outputs
+from edgekd.outputs import one
 from edgekd.recipe import Weight
 
 
 @dataclass(frozen=True)
-class Mutual:
+class Mutual(ReadsOutput):
     """Learn along with `peers` networks of the student's kind, each from the labels and from all the others.
 
     The teacher is not asked. The paper gives the student's own labels the same weight: `cross_entropy = 1`. Peers see
@@ -25,8 +26,6 @@ class Mutual:
 
     peers: PositiveInt = 1
     weight: Weight = 1.0
-    student_taps: ClassVar[tuple[str, ...]] = ()
-    teacher_taps: ClassVar[tuple[str, ...]] = ()
 
     def build(self, example: Example) -> nn.Module:
         """Copies of the student with initial weights of their own; raises BadInputError where labels are no classes."""
@@ -37,7 +36,10 @@ class Mutual:
     def __call__(self, student: Output, teacher: Output, context: Context) -> Tensor:
         """Scalar loss, of which the peers' share trains them."""
         assert isinstance(context.module, nn.ModuleList)
-        peers = [peer(context.inputs).float() for peer in context.module]
+        peers = [
+            one(named_outputs(peer(context.inputs)), self.output, "mutual", "the student").float()
+            for peer in context.module
+        ]
         return mutual_loss([student.logits, *peers], context.labels)
 
 

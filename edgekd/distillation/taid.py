@@ -2,21 +2,21 @@
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgekd.distillation._base import Context, Example, Output
+from edgekd.distillation._base import Context, Example, Output, ReadsOutput
 from edgekd.recipe import Weight
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True)
-class TAID:
+class TAID(ReadsOutput):
     """Learn from a mixture of student and teacher that moves to the teacher, faster while the loss falls.
 
     The teacher's share t goes from `t_start` to `t_end`; `alpha` is the largest step beyond the linear schedule and
@@ -28,8 +28,6 @@ class TAID:
     alpha: Share = 5e-4
     beta: Share = 0.99
     weight: Weight = 1.0
-    student_taps: ClassVar[tuple[str, ...]] = ()
-    teacher_taps: ClassVar[tuple[str, ...]] = ()
 
     def build(self, example: Example) -> nn.Module:
         """The share t and what moves it."""

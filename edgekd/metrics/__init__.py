@@ -7,8 +7,9 @@ import numpy as np
 
 from edgekd import plugins, user_code
 from edgekd.errors import BadInputError
-from edgekd.metrics._base import Array, Metric
+from edgekd.metrics._base import Array, Metric, Outputs
 from edgekd.metrics._scale import Scale
+from edgekd.outputs import each, stacked
 
 __all__ = ["Array", "Metric", "Scale", "find_metric"]
 
@@ -16,7 +17,8 @@ __all__ = ["Array", "Metric", "Scale", "find_metric"]
 def find_metric(reference: str) -> Metric:
     """Return a metric by the name of its file here, or the user's `module:object`: a Metric, or a plain function.
 
-    The function takes the outputs and the labels of all samples and returns a number; higher is better.
+    The function takes the outputs (of several a dictionary by name) and the labels of all samples and returns a number;
+    higher is better.
     Raises BadInputError for an unknown name, and for an object that is neither.
     """
     if ":" not in reference:
@@ -33,16 +35,20 @@ def find_metric(reference: str) -> Metric:
 def _of_function(function: Callable[[Array, Array], Any], reference: str) -> Metric:
     """A metric whose rows are the samples themselves."""
 
-    def count(outputs: Array, labels: Array) -> Array:
+    def count(outputs: Outputs, labels: Array) -> Array:
         rows = np.empty(len(labels), object)
-        rows[:] = list(zip(outputs, labels, strict=True))
+        rows[:] = [(_sample(outputs, place), label) for place, label in enumerate(labels)]
         return rows
 
     def score(rows: Array) -> float:
-        outputs, labels = (np.stack(arrays) for arrays in zip(*rows, strict=True))
+        outputs, labels = (stacked(values) for values in zip(*rows, strict=True))
         try:
             return float(function(outputs, labels))
         except Exception as error:  # the user's own code: anything may come out of it
             raise BadInputError(f"metric {reference!r}: {plugins.told(error)}") from error
 
-    return Metric(reference.partition(":")[2], count, score, unit="")
+    return Metric(reference.partition(":")[2], count, score, unit="", reads=())
+
+
+def _sample(outputs: Outputs, place: int) -> Any:
+    return each(outputs, lambda rows: rows[place])

@@ -1,7 +1,7 @@
 """What a metric is: numpy alone, so that a device's answers are scored by the code that scored the network."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 
 from edgekd.errors import BadInputError
 from edgekd.metrics._scale import Scale
+from edgekd.outputs import Reads, chosen, each
 from edgekd.plugins import told
 
 Array = NDArray[Any]
+Outputs = Array | Mapping[str, Array]  # of a network with several, by name
 
 CHUNK = 720  # samples at once; it is a multiple of whatever belongs together (pairs, triplets)
 RESAMPLES = 200  # they know a standard error within 1 / sqrt(2 * 200) = 5 %
@@ -25,25 +27,35 @@ class Metric(Scale):
         count: rows (n, k) from the outputs and the labels of a chunk; of samples that belong together, one for all.
         score: the number, from all rows (N, k).
         error: its standard error from the rows; None draws rows with replacement (bootstrap).
+        reads: which outputs of a network that has several `count` is given: one, or several by name.
     """
 
-    count: Callable[[Array, Array], Array]
+    count: Callable[[Any, Array], Array]
     score: Callable[[Array], float]
     error: Callable[[Array], float] | None = None
+    _: KW_ONLY
+    reads: Reads = None
 
-    def __call__(self, outputs: Array, labels: Array) -> float:
+    def __call__(self, outputs: Outputs, labels: Array) -> float:
         """Return the number."""
         return self.score(self.rows(outputs, labels))
 
-    def rows(self, outputs: Array, labels: Array) -> Array:
+    def of(self, output: str, labels: slice | int) -> "Metric":
+        """Return this metric of one of several outputs, by name, and of the columns of the labels that are its own."""
+
+        def count(outputs: Array, marks: Array) -> Array:
+            return self.count(outputs, marks[:, labels])
+
+        return replace(self, name=f"{output}_{self.name}", count=count, reads=output)
+
+    def rows(self, outputs: Outputs, labels: Array) -> Array:
         """Return what `count` makes of all samples; BadInputError, with both shapes, where it cannot."""
-        starts = range(0, len(labels), CHUNK)
+        found = chosen(outputs, self.reads, f"metric {self.name!r}") if isinstance(outputs, Mapping) else outputs
+        parts = [slice(start, start + CHUNK) for start in range(0, len(labels), CHUNK)]
         try:
-            return np.concatenate(
-                [self.count(outputs[start : start + CHUNK], labels[start : start + CHUNK]) for start in starts]
-            )
+            return np.concatenate([self.count(_part(found, part), labels[part]) for part in parts])
         except Exception as error:  # the user's own code, or outputs of another kind: anything may come out of it
-            shapes = f"outputs {outputs.shape}, labels {labels.shape}"
+            shapes = f"outputs {each(found, np.shape)}, labels {labels.shape}"
             raise BadInputError(f"metric {self.name!r} cannot score {shapes}: {told(error)}") from error
 
     def standard_error(self, rows: Array) -> float:
@@ -53,6 +65,10 @@ class Metric(Scale):
         random = np.random.default_rng(0)
         draws = (rows[random.integers(0, len(rows), len(rows))] for _ in range(RESAMPLES))
         return float(np.std([self.score(draw) for draw in draws], ddof=1))
+
+
+def _part(outputs: Outputs, part: slice) -> Any:
+    return each(outputs, lambda array: array[part])
 
 
 def mean(rows: Array) -> float:

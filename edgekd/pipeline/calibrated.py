@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from edgekd.backends.reference import Reference
 from edgekd.data.dataset import Dataset, Split, prepare
+from edgekd.outputs import chosen, joined
 from edgekd.quantization.calibrate import Calibration, calibrate, plain
 from edgekd.quantization.errors_by_layer import layer_errors
 from edgekd.quantization.mixed_precision import Mixed, mix
@@ -52,8 +52,9 @@ def metric(graph: onnx.ModelProto, data: Dataset, split: Split) -> float:
     reference, name, answers = Reference(graph), graph.graph.input[0].name, []
     for start in range(0, len(split), METRIC_BATCH):
         inputs = prepare(split.inputs[start : start + METRIC_BATCH], data.preprocessing)
-        answers.append(next(iter(reference.run({name: inputs}, batch=METRIC_BATCH).values())))
-    return data.metric(np.concatenate(answers), split.labels)
+        outputs = reference.run({name: inputs}, batch=METRIC_BATCH)
+        answers.append(chosen(outputs, data.task.reads, type(data.task).__name__))
+    return data.metric(joined(answers), split.labels)
 
 
 def batches_of(inputs: Mapping[str, NDArray[Any]]) -> Iterator[Arrays]:

@@ -23,8 +23,9 @@ from edgekd.files import sha256
 from edgekd.measure import MissingRuntimeError
 from edgekd.measure.protocol import Options
 from edgekd.metrics import Scale
+from edgekd.outputs import chosen, each
 from edgekd.package_data import EXPORT
-from edgekd.pipeline.parity_evidence import PARITY_INPUTS, Expected, answers_on, gather_evidence
+from edgekd.pipeline.parity_evidence import PARITY_INPUTS, Expected, gather_evidence, outputs_on
 from edgekd.pipeline.stages import Stages
 from edgekd.pipeline.timing import Candidates, time_variants
 from edgekd.pipeline.variants import FLOAT, INT8, VariantSelector, float_mismatch
@@ -265,14 +266,24 @@ def _variants(
 def _trial(context: DeployContext, device: Device, bundle: Path, options: Options) -> dict[str, Any]:
     data, precision = context.data, load_bundle(bundle).precision
     metric, samples = data.metric, np.concatenate([data.val.inputs, data.test.inputs])
-    answers = answers_on(device, bundle, samples, data.preprocessing, options)
-    broken = None if np.isfinite(answers).all() else "its output is not finite"
-    val, test = np.split(np.nan_to_num(answers), [len(data.val)])  # a broken variant's metric decides nothing
+    answers, held_out = outputs_on(device, bundle, samples, data.preprocessing, options), len(data.val)
+    read = chosen(answers, data.task.reads, type(data.task).__name__, bundle.name)
+    seen = read if isinstance(read, dict) else {"": read}
+    broken = None if all(np.isfinite(rows).all() for rows in seen.values()) else "its output is not finite"
     # What a runtime makes of float by an option is reported, not gated.
     if broken is None and precision != INT8 and not options:
-        reference = next(iter(context.answers(FLOAT).values()))
-        broken = float_mismatch(val[: len(reference)], reference, precision, data.task.by_class)
+        broken = _mismatch(context, answers, precision)
+    finite = each(read, np.nan_to_num)  # a broken variant's metric decides nothing
+    val, test = each(finite, lambda rows: rows[:held_out]), each(finite, lambda rows: rows[held_out:])
     return {"val": metric(val, data.val.labels), "metric": metric(test, data.test.labels), "broken": broken}
+
+
+def _mismatch(context: DeployContext, answers: Mapping[str, Array], precision: str) -> str | None:
+    """Why some output is not that of the float graph; None where all are."""
+    pairs = zip(answers.values(), context.answers(FLOAT).values(), strict=True)
+    by_class = context.data.task.by_class and len(answers) == 1
+    found = (float_mismatch(rows[: len(reference)], reference, precision, by_class) for rows, reference in pairs)
+    return next(filter(None, found), None)
 
 
 def candidates_of(target: Target, bundles: Mapping[str, Path]) -> Candidates:

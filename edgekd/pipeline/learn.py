@@ -18,7 +18,7 @@ from edgekd.progress import Reporter
 from edgekd.recipe import Model, Recipe
 from edgekd.students import build_model, takes_teacher
 from edgekd.tasks import spec_of
-from edgekd.training import CachedTeacher, Distill, LabelLoss, Teacher, Teachers, teacher_taps, train
+from edgekd.training import CachedTeacher, Distill, LabelLoss, Teacher, Teachers, train
 from edgekd.training.batches import Batches
 from edgekd.training.loop import HISTORY, WEIGHTS
 from edgekd.training.objectives import Objective
@@ -117,7 +117,7 @@ def try_losses(
 ) -> nn.Module:
     """Return what would be deployed, after one loss of two samples; raise BadInputError where there is none."""
     batches = context.batches
-    source = Teachers([Teacher(teacher, teacher_taps(methods, number)) for number, teacher in enumerate(teachers)])
+    source = Teachers([Teacher.of(teacher, methods, number) for number, teacher in enumerate(teachers)])
     objective = Distill(student, source, methods, cross_entropy=context.recipe.cross_entropy)
     objective.build(batches)
     objective(runner(student, "float32", batches.device), batches.at(np.arange(2), 0), step=0, total_steps=1)
@@ -190,7 +190,7 @@ def build_objective(
 ) -> Distill:
     """What a student minimises under its teachers."""
     sources = [
-        CachedTeacher(Teacher(teacher, teacher_taps(methods, number)), cache, context.reporter, context.recipe.cache)
+        CachedTeacher(Teacher.of(teacher, methods, number), cache, context.reporter, context.recipe.cache)
         for number, teacher in enumerate(teachers)
     ]
     training = context.recipe.student.training

@@ -30,7 +30,7 @@ def with_parameters(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]
 
 
 def _plain(method: Any) -> dict[str, Any]:
-    plain: dict[str, Any] = TypeAdapter[Any](type(method)).dump_python(method, mode="json")
+    plain: dict[str, Any] = TypeAdapter[Any](type(method)).dump_python(method, mode="json", exclude_none=True)
     return plain
 
 

@@ -122,13 +122,6 @@ def _vouched(row: Parity, layers: LayerProof | None) -> Parity:
     return row.model_copy(update={"ok": True, "proof": "layers", "reason": None})
 
 
-def answers_on(
-    device: Device, bundle: Path, raw: Array, preprocessing: Preprocessing, options: Options | None = None
-) -> Array:
-    """A bundle's first output for raw samples; as `outputs_on`."""
-    return outputs_on(device, bundle, raw, preprocessing, options)[load_bundle(bundle).outputs[0].name]
-
-
 def outputs_on(
     device: Device, bundle: Path, raw: Array, preprocessing: Preprocessing, options: Options | None = None
 ) -> Arrays:

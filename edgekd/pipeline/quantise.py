@@ -8,8 +8,7 @@ from typing import Any
 import onnx
 from torch import nn
 
-from edgekd.data.dataset import Dataset
-from edgekd.distillation import Builds, Method, load_methods
+from edgekd.distillation import Builds, Method, default_methods, load_methods
 from edgekd.files import write_bytes
 from edgekd.networks import bare
 from edgekd.pipeline.calibrated import BATCH, calibrated, calibration_of, lost_by_layer, metric
@@ -120,7 +119,7 @@ def _fine_tuned(
     prepared = simulated(student.model, scheme, samples, settings, map(escape, kept))
     methods: list[Method] = [
         method for method in load_methods(context.recipe.distillation) if not isinstance(method, Builds)
-    ] or [_default(context.data)]
+    ] or default_methods(context.data.task)  # a fine-tune leaves trained parts out
     train(
         prepared, context.data, context.recipe.data, _fine_tuning(context.recipe),
         build_objective(context, prepared, teachers, methods, cache), context.folder / _fine_tune(scheme),
@@ -144,11 +143,6 @@ def _fine_tuning(recipe: Recipe) -> Training:
         epochs=settings.epochs, batch=settings.batch, optimizer=optimizer, clip=taught.clip, precision="float32",
         learning_rate=settings.learning_rate or GENTLE * LEARNING_RATE[optimizer], weight_decay=decay,
     )  # fmt: skip
-
-
-def _default(data: Dataset) -> Method:
-    """What teaches where all of a recipe's methods have trained parts, which a fine-tune leaves out."""
-    return load_methods([{"method": data.task.method}])[0]
 
 
 def _record(

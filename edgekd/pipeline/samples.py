@@ -12,6 +12,7 @@ from edgekd.data.npz import read_npz
 from edgekd.data.ranges import hold_against, range_of
 from edgekd.errors import BadInputError
 from edgekd.metrics import Metric, find_metric
+from edgekd.outputs import LOGITS, first, one
 from edgekd.progress import Reporter
 from edgekd.tasks import DEFAULT, Task, find_task, spec_of
 
@@ -36,7 +37,7 @@ def read_samples(
         )
     if asked is not None:
         return Split(checked, labels), asked, asked.name == DEFAULT.metric.name
-    width = next(iter(manifest.outputs[0].sample_shape), 1)
+    width = next(iter(_output(task, manifest).sample_shape), 1)
     labels = task.check(labels, f"{path}: {y}", width)
     task.check_inputs(labels, checked.shape[1:], f"{path}: {y}")
     return Split(checked, labels), task.metric, task.by_class
@@ -72,12 +73,19 @@ def _task(manifest: Manifest, samples: Array) -> Task:
     if ":" in spec.name:
         advice = "name its metric, --metric module:object"
         raise BadInputError(f"{manifest.name} was taught {spec.name}, code that a bundle may not call; {advice}")
-    task, output = find_task(spec.name, spec.options), manifest.outputs[0]
+    task = find_task(spec.name, spec.options)
+    output, unclear = _output(task, manifest), len(manifest.outputs) > 1 and task.reads is None
     fits = task.fits((len(samples), *output.sample_shape), samples)
-    if len(manifest.outputs) > 1 or not output.is_real or not fits:
+    if (unclear and output.name != LOGITS) or not output.is_real or not fits:
         puts_out = ", ".join(map(_described, manifest.outputs))
         raise BadInputError(f"{manifest.name} puts out {puts_out}; it cannot be scored: {task.outputs}")
     return task
+
+
+def _output(task: Task, manifest: Manifest) -> TensorSpec:
+    """The output that a task reads."""
+    found = {spec.name: spec for spec in manifest.outputs}
+    return one(found, first(task.reads), type(task).__name__, manifest.name)
 
 
 def _described(spec: TensorSpec) -> str:

@@ -9,6 +9,7 @@ from torch import nn
 from edgekd import plugins
 from edgekd.data.dataset import PADDING, Dataset, Split, is_tokens
 from edgekd.errors import BadInputError, EdgekdError
+from edgekd.outputs import each
 from edgekd.pipeline.tax import may_be_chance
 from edgekd.progress import Reporter
 from edgekd.reporting.teaching import doubt_of_teacher
@@ -20,7 +21,7 @@ def try_out(model: nn.Module, data: Dataset, who: str) -> None:
     """Let a network answer a few samples; raise BadInputError, in one line about `who`, where it cannot, or not so."""
     few = _few(data)
     try:
-        answers = predict(model, few, data.preprocessing)
+        answers = predict(model, data, few)
     except EdgekdError:
         raise
     except Exception as error:  # the user's own code: anything may come out of it
@@ -28,7 +29,7 @@ def try_out(model: nn.Module, data: Dataset, who: str) -> None:
         raise BadInputError(
             f"the {who} cannot take inputs {few.inputs.shape}{tokens}: {plugins.told(error)}"
         ) from error
-    data.task.check_outputs(answers.shape, few.labels, data.classes, f"the {who}")
+    data.task.check_outputs(each(answers, np.shape), few.labels, data.classes, f"the {who}")
 
 
 def _few(data: Dataset) -> Split:
@@ -60,7 +61,7 @@ def is_doubtful(value: float, data: Dataset, split: Split) -> bool:
 def score(model: nn.Module, data: Dataset) -> dict[str, Any]:
     """The task's metrics on the test split, the deciding one with its standard error; size and work."""
     parameters, macs = count(model, data.train.inputs.shape[1:])
-    answers = predict(model, data.test, data.preprocessing)
+    answers = predict(model, data, data.test)
     rows = data.metric.rows(answers, data.test.labels)
     record = {"test": data.metric.score(rows), "error": data.metric.standard_error(rows)}
     others = {metric.name: metric(answers, data.test.labels) for metric in data.task.metrics[1:]}
@@ -69,5 +70,5 @@ def score(model: nn.Module, data: Dataset) -> dict[str, Any]:
 
 def agree(student: nn.Module, teacher: nn.Module, data: Dataset) -> float:
     """The student's metric where the labels are what its teacher decides."""
-    ours, theirs = (predict(model, data.test, data.preprocessing) for model in (student, teacher))
+    ours, theirs = (predict(model, data, data.test) for model in (student, teacher))
     return data.task.agreement(ours, theirs)

@@ -18,7 +18,7 @@ from edgekd.distillation import load_methods
 from edgekd.pipeline.deploy import DeployContext, bundles_of
 from edgekd.pipeline.faults import Faults
 from edgekd.pipeline.learn import Learned, StageContext, control, distil, teach, try_losses
-from edgekd.pipeline.parity_evidence import answers_on
+from edgekd.pipeline.parity_evidence import outputs_on
 from edgekd.pipeline.quantise import float_graph, quantise
 from edgekd.pipeline.score import try_out
 from edgekd.pipeline.stages import Stages
@@ -238,7 +238,7 @@ def _try_target(
 
 def _on_device(context: StageContext, target: Target, uri: str, bundle: Path) -> None:
     with closing(open_device(uri)) as device:
-        answers_on(device, bundle, context.data.test.inputs[: target.batch], context.data.preprocessing)
+        outputs_on(device, bundle, context.data.test.inputs[: target.batch], context.data.preprocessing)
 
 
 def _bytes(folder: Path) -> int:

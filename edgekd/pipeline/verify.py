@@ -41,7 +41,7 @@ class EvalResult:
 
 @dataclass(frozen=True)
 class EvalSet:
-    """Labelled samples for a bundle, and the metric of its first output on them; whether that is one of classes."""
+    """Labelled samples for a bundle, and the metric of its outputs on them; whether that is one of classes."""
 
     bundle: Path
     manifest: Manifest
@@ -75,7 +75,7 @@ class EvalSet:
         return EvalResult(self.metric.scale, value, len(self.samples), apart)
 
     def _worth(self, answers: Arrays) -> float:
-        return self.metric(answers[self.manifest.outputs[0].name], self.samples.labels)
+        return self.metric(answers, self.samples.labels)
 
     def _difference(self, answers: Arrays, found: float, here: Arrays | str) -> Difference:
         if isinstance(here, str):

@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from edgekd.errors import BadInputError
 from edgekd.metrics import Metric
+from edgekd.outputs import Reads, each
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Array = NDArray[Any]
 Shape = Sequence[int | None]  # of one sample; None is any size
+Outputs = Any  # arrays or, in a loss, tensors (N, …): one or, where the task reads several, these by name
 
 
 class Move(Protocol):
@@ -37,14 +39,17 @@ class Move(Protocol):
 class Task:
     """Everything that depends on what a model is taught; a frozen dataclass of the task's options.
 
-    The model takes inputs (N, …) and puts out one tensor (N, …). A task is a file of `edgekd.tasks`, or the user's
-    `module:class`; it needs `metrics`, `check`, `fits`, `loss`, `decide` and `constant`. Only `loss` may import torch.
+    A model puts out tensors (N, …) by name: those of a dictionary or a dataclass have names, a single one is `logits`.
+    The task reads one of them or, where `reads` names several, is given these by name. A task is a file of
+    `edgekd.tasks`, or the user's `module:class`; it needs `metrics`, `loss` and `constant`, `decide` to be held
+    against a teacher, `check` and `fits` where more than numbers and rows can be wrong. Only `loss` may import torch.
     """
 
+    reads: ClassVar[Reads] = None  # an output's name, or several; without one `logits`, else the first
     group_size: ClassVar[int] = 1  # how many neighbouring rows belong together
     outputs: ClassVar[str] = "outputs are (N, …)"  # their shape, for whoever puts out another one
     by_class: ClassVar[bool] = False  # whether the largest of outputs (N, C, …) along C is the answer
-    method: ClassVar[str] = "kd"  # what teaches it where nothing else is asked for
+    method: ClassVar[str] = "mse"  # what teaches it where nothing else is asked for
 
     @property
     def metrics(self) -> Sequence[Metric]:
@@ -61,16 +66,17 @@ class Task:
 
         `width` is how many outputs (axis 1) there are, where that is known; `unlabelled` allows samples without label.
         """
-        raise NotImplementedError
+        return require_finite(labels, where, "finite numbers (N, …)", range(1, 9))
 
     def check_inputs(self, labels: Array, sample: Shape, where: str) -> None:
         """Raise BadInputError, naming the sample, where checked labels do not fit inputs whose samples are so large."""
 
-    def fits(self, outputs: Shape, labels: Array) -> bool:
-        """Return whether outputs (N, …) of this shape can be held against labels (N, …)."""
-        raise NotImplementedError
+    def fits(self, outputs: Any, labels: Array) -> bool:
+        """Return whether outputs (N, …) of this shape, of several one by name, can be held against labels (N, …)."""
+        shapes = outputs.values() if isinstance(outputs, Mapping) else [outputs]
+        return all(len(shape) and shape[0] == len(labels) for shape in shapes)
 
-    def loss(self, outputs: Tensor, labels: Tensor) -> Mapping[str, Tensor]:
+    def loss(self, outputs: Outputs, labels: Tensor) -> Mapping[str, Tensor]:
         """Return the labels' own loss, as terms by name that are added up."""
         raise NotImplementedError
 
@@ -86,15 +92,15 @@ class Task:
         """Return a metric that was asked for by name, of outputs as the model gives them."""
         return metric
 
-    def decide(self, outputs: Array) -> Array:
+    def decide(self, outputs: Outputs) -> Array:
         """Return the labels (N, …) that outputs (N, …) amount to."""
-        raise NotImplementedError
+        raise BadInputError(f"{type(self).__name__} has no decide(outputs), by which agreement is counted")
 
-    def agreement(self, outputs: Array, reference: Array) -> float:
+    def agreement(self, outputs: Outputs, reference: Outputs) -> float:
         """Return the metric where the labels are what other outputs amount to."""
         return self.metric(outputs, self.decide(reference))
 
-    def constant(self, labels: Array) -> Array:
+    def constant(self, labels: Array) -> Outputs:
         """Return the outputs (…) that serve the labels best where no sample's inputs are looked at."""
         raise NotImplementedError
 
@@ -110,11 +116,13 @@ class Task:
         """Return what looks odd about labels that are possible; None for nothing."""
         return None
 
-    def check_outputs(self, outputs: Shape, labels: Array, names: Sequence[str], who: str) -> None:
-        """Raise BadInputError, about `who`, unless its outputs (N, …) fit the labels, and each name."""
+    def check_outputs(self, outputs: Any, labels: Array, names: Sequence[str], who: str) -> None:
+        """Raise BadInputError, about `who`, unless its outputs (N, …), by shape, fit the labels and each name."""
         if not self.fits(outputs, labels):
             size = f", labels here {labels.shape}" if labels.ndim > 1 else ""
             raise BadInputError(f"{who} puts out {outputs} for {len(labels)} samples; {self.outputs}{size}")
+        if isinstance(outputs, Mapping) or len(outputs) < 2:
+            return
         found, wanted = outputs[1], self.width(labels, names)
         if found is not None and found < wanted:
             told = f"labels go up to {wanted - 1}: there are {wanted} classes" if self.by_class else f"needs {wanted}"
@@ -130,8 +138,8 @@ class Task:
 
     def chance(self, labels: Array) -> tuple[float, float]:
         """Return what the metric is worth without looking at inputs, and that number's standard error."""
-        outputs = self.constant(labels)
-        rows = self.metric.rows(np.broadcast_to(outputs, (len(labels), *outputs.shape)), labels)
+        outputs = each(self.constant(labels), lambda best: np.broadcast_to(best, (len(labels), *np.shape(best))))
+        rows = self.metric.rows(outputs, labels)
         return self.metric.score(rows), self.metric.standard_error(rows)
 
 

@@ -24,6 +24,7 @@ class Classification(Task):
     label_smoothing: NonNegativeFloat = 0.0
     outputs: ClassVar[str] = "logits are (N, classes)"
     by_class: ClassVar[bool] = True
+    method: ClassVar[str] = "kd"
 
     @property
     def metrics(self) -> tuple[Metric, ...]:

@@ -30,7 +30,6 @@ class Keypoints(Task):
     sigma: PositiveFloat = 0.05
     size: PositiveFloat | None = None
     outputs: ClassVar[str] = "points are (N, K, 2) or (N, 2K), with labels (N, K, 2) or (N, K, 3)"
-    method: ClassVar[str] = "mse"
 
     @property
     def metrics(self) -> tuple[Metric, ...]:

@@ -21,7 +21,6 @@ class MultiLabel(Task):
     """Each label by itself, by binary cross-entropy; a logit above 0 says yes."""
 
     outputs: ClassVar[str] = "logits are (N, labels)"
-    method: ClassVar[str] = "mse"
 
     @property
     def metrics(self) -> tuple[Metric, ...]:

@@ -23,7 +23,6 @@ class Regression(Task):
     unit: str = ""
     robust: bool = False
     outputs: ClassVar[str] = "outputs are (N, k), with labels (N, k)"
-    method: ClassVar[str] = "mse"
 
     @property
     def metrics(self) -> Sequence[Metric]:

@@ -25,6 +25,7 @@ class Segmentation(Task):
     label_smoothing: NonNegativeFloat = 0.0
     outputs: ClassVar[str] = "logits are (N, classes, H, W), as large as the labels (N, H, W)"
     by_class: ClassVar[bool] = True
+    method: ClassVar[str] = "kd"
 
     @property
     def metrics(self) -> tuple[Metric, ...]:

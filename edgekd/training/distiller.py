@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from edgekd.distillation import Builds, Context, Example, Method, Output, Ramp, checked
 from edgekd.errors import BadInputError
-from edgekd.networks import Inputs, bare, call, device_of, evaluating, tensors_of
+from edgekd.networks import Inputs, bare, call, device_of, evaluating, named_outputs, tensors_of
+from edgekd.outputs import one
 from edgekd.training.objectives import Terms, add_losses, build_modules, deployed, named
 from edgekd.training.taps import Taps
 from edgekd.training.teacher import teacher_taps
@@ -112,7 +113,7 @@ class Distiller(nn.Module):
         (answer, features), self._seen = self._seen, _NOTHING
         if answer is None:
             raise BadInputError("the student has seen no batch: inside `with distiller:`, call it before the distiller")
-        return Output(self._logits(answer, "student"), {name: value.float() for name, value in features.items()})
+        return self._output(answer, features, "student")
 
     @torch.no_grad()
     def _teacher_output(self, inputs: Inputs) -> Output:
@@ -121,15 +122,18 @@ class Distiller(nn.Module):
             teacher.to(device)
         with Taps(teacher, self._teacher_taps) as taps:
             answer = call(teacher, inputs)
-        features = {name: value.float() for name, value in taps.features.items()}
-        return Output(self._logits(answer, "teacher"), features)
+        return self._output(answer, taps.features, "teacher")
 
-    def _logits(self, answer: Any, who: str) -> Tensor:
-        found = _picked(answer, self._output_name)
-        if not isinstance(found, Tensor):
-            kind = type(answer).__name__
-            raise BadInputError(f"the {who} returns a {kind}: name its logits, Distiller(…, output=KEY or INDEX)")
-        return found.float()
+    def _output(self, answer: Any, features: Mapping[str, Tensor], who: str) -> Output:
+        found = {name: value.float() for name, value in named_outputs(answer).items()}
+        name, names = None if isinstance(answer, Tensor) else self._output_name, list(found)
+        if isinstance(name, int):
+            name = names[name] if name < len(names) else str(name)
+        if not found or (name is not None and name not in found):
+            kind, advice = type(answer).__name__, "Distiller(…, output=KEY or INDEX)"
+            raise BadInputError(f"the {who} returns a {kind}: name its logits, {advice}; it has {names}")
+        logits = one(found, name, "a method", f"the {who}")
+        return Output(logits, {tap: value.float() for tap, value in features.items()}, named=found)
 
     def _built(self, samples: Inputs | None, labels: Tensor | None, seed: int) -> nn.ModuleDict:
         builders = [name for name, method in self._methods.items() if isinstance(method, Builds)]
@@ -141,27 +145,14 @@ class Distiller(nn.Module):
             )
         (teacher, student), at = self._networks, device_of(self._networks[1])
         with torch.no_grad(), evaluating(student), evaluating(teacher), Taps(student, self._taps) as taps:
-            ours = Output(self._logits(call(student, samples), "student"), dict(taps.features))
+            answer = call(student, samples)
+            ours = self._output(answer, taps.features, "student")
             theirs = self._teacher_output(samples)
         example = Example(student, teacher, ours, theirs, _or_absent(labels, "labels"))
         return build_modules(self._methods, example, seed).to(at)
 
 
 _NOTHING: tuple[Any, dict[str, Tensor]] = None, {}
-
-
-def _picked(answer: Any, name: str | int | None) -> Any:
-    """The logits among what a network returns."""
-    if isinstance(answer, Tensor):
-        return answer
-    if isinstance(name, str):
-        return answer.get(name) if isinstance(answer, Mapping) else getattr(answer, name, None)
-    values = list(answer.values()) if isinstance(answer, Mapping) else answer
-    if isinstance(name, int):
-        return values[name] if isinstance(values, list | tuple) and name < len(values) else None
-    if (found := _picked(answer, "logits")) is not None:
-        return found
-    return values[0] if isinstance(values, list | tuple) and values else None
 
 
 class _Absent:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -18,11 +19,23 @@ HALF_MAX = 65504.0
 
 @dataclass(frozen=True)
 class Encoding:
-    """Answers (N, `classes`, …) with features `taps`, as arrays by file name and back."""
+    """Answers (N, `classes`, …) with features `taps`, as arrays by file name and back.
+
+    `outputs` are those that methods read by name; the one called `main`, if any, is the logits themselves.
+    """
 
     settings: Cache
     taps: tuple[str, ...]
     classes: int
+    outputs: tuple[str, ...] = ()
+    main: str | None = None
+
+    @classmethod
+    def of(cls, settings: Cache, taps: tuple[str, ...], example: Output) -> Self:
+        """The encoding of answers like this one."""
+        classes = example.logits.shape[1] if example.logits.ndim > 1 else 1
+        main = next((name for name, value in example.named.items() if value is example.logits), None)
+        return cls(settings, taps, classes, tuple(example.named), main)
 
     @property
     def sparse(self) -> bool:
@@ -32,17 +45,23 @@ class Encoding:
     @property
     def names(self) -> list[str]:
         """The arrays of one view."""
+        others = [f"output-{number}" for number in range(len(self._others))]
         features = [f"feature-{number}" for number in range(len(self.taps))]
-        return [LOGITS, *([CLASSES] if self.sparse else []), *features]
+        return [LOGITS, *([CLASSES] if self.sparse else []), *others, *features]
+
+    @property
+    def _others(self) -> list[str]:
+        return [name for name in self.outputs if name != self.main]
 
     def encode(self, output: Output) -> dict[str, Array]:
         """Arrays with one row per sample, C-contiguous, each name's always of the same dtype."""
         logits = [output.logits]
         if self.sparse and self.settings.top_k:
             logits = list(largest(output.logits, self.settings.top_k))
+        others = [output.named[name] for name in self._others]
         if self.settings.logits == "float16":
-            logits[0] = _half(logits[0])
-        stored = [*logits, *(_half(output.features[tap]) for tap in self.taps)]
+            logits[0], others = _half(logits[0]), [_half(values) for values in others]
+        stored = [*logits, *others, *(_half(output.features[tap]) for tap in self.taps)]
         arrays = {name: value.contiguous().cpu().numpy() for name, value in zip(self.names, stored, strict=True)}
         if self.sparse:
             arrays[CLASSES] = arrays[CLASSES].astype(np.uint16 if self.classes <= 1 << 16 else np.uint32)
@@ -53,8 +72,10 @@ class Encoding:
         kept = torch.from_numpy(rows[LOGITS]).to(device).float()
         if self.sparse:
             kept = restored(kept, torch.from_numpy(rows[CLASSES].astype(np.int64)).to(device), self.classes)
-        features = self.names[-len(self.taps) :] if self.taps else []
-        return Output(kept, _floats([rows[name] for name in features], self.taps, device))
+        behind = [rows[name] for name in self.names if name not in (LOGITS, CLASSES)]
+        others, features = behind[: len(self._others)], behind[len(self._others) :]
+        named = _floats(others, self._others, device) | ({} if self.main is None else {self.main: kept})
+        return Output(kept, _floats(features, self.taps, device), named=named)
 
 
 def largest(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -228,6 +228,8 @@ class _Session:
             val = self._group.run_on_main(
                 lambda: evaluate(network, self.data, self.data.val, precision=self.settings.precision)
             )
+            if not math.isfinite(val):
+                raise self._diverged(f"{self.data.metric.name} on validation is {val}")
             if position.best is None or self.data.metric.gain(val, position.best) > 0:
                 position.best = val
                 self._state.keep_best(network)

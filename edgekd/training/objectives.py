@@ -1,6 +1,6 @@
 """What training minimises."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -8,17 +8,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgekd.distillation import Builds, Context, Deploys, Example, Method, Output, Weight, weight_at
+from edgekd.distillation import Builds, Context, Deploys, Example, Method, Output, ReadsOutput, Weight, weight_at
 from edgekd.errors import BadInputError
-from edgekd.networks import evaluating
+from edgekd.networks import evaluating, named_outputs
+from edgekd.outputs import chosen, first, one
 from edgekd.plugins import told
 from edgekd.tasks import Task
 from edgekd.training.batches import Batch, Batches
+from edgekd.training.precision import Run
 from edgekd.training.seeding import derive
 from edgekd.training.taps import Taps
-from edgekd.training.teacher import TeacherSource
+from edgekd.training.teacher import TeacherSource, output_of
 
-Run = Callable[[Tensor], Tensor]
 Terms = dict[str, Tensor]
 
 
@@ -34,7 +35,7 @@ class Objective(Protocol):
         """Get ready, after `build` and before the first step, for the samples and views that training will show."""
 
     def __call__(self, run: Run, batch: Batch, step: int, total_steps: int) -> tuple[Tensor, Terms]:
-        """Scalar loss and its unweighted terms; `run` gives the model's float32 logits."""
+        """Scalar loss and its unweighted terms; `run` gives the model's float32 outputs by name."""
 
     def deploy(self, model: nn.Module) -> nn.Module:
         """What is evaluated and exported: the model, with the built parts that stay in it."""
@@ -84,6 +85,8 @@ class Distill:
 
     def build(self, batches: Batches) -> None:
         """Make the methods' parts, which `seed` alone initialises, from one look at two samples."""
+        for name, method in self._methods.items():
+            _require_output(name, method, batches.data.task)
         if not any(isinstance(method, Builds) for method in self._methods.values()):
             return
         batch = batches.at(np.arange(min(2 * batches.data.group_size, len(batches.data.train))), 0)
@@ -98,10 +101,10 @@ class Distill:
     def __call__(self, run: Run, batch: Batch, step: int, total_steps: int) -> tuple[Tensor, Terms]:
         """Scalar loss."""
         with Taps(self._student, self._taps) as taps:
-            logits = run(batch.inputs)
-        student = Output(logits, {name: feature.float() for name, feature in taps.features.items()})
+            outputs = run(batch.inputs)
+        student = _output(outputs, batch, {name: feature.float() for name, feature in taps.features.items()})
         teacher, progress = self._teacher.outputs(batch), step / total_steps
-        terms = label_terms(logits, batch, self._label_smoothing)
+        terms = label_terms(outputs, batch, self._label_smoothing)
         loss = weight_at(self._cross_entropy, progress) * total(terms)
         known = batch.task.known(batch.labels)
         context = Context(step, total_steps, batch.indices, batch.labels, batch.inputs, batch.mask, known=known)
@@ -115,13 +118,14 @@ class Distill:
     @torch.no_grad()
     def _look(self, batch: Batch) -> Output:
         with evaluating(self._student), Taps(self._student, self._taps) as taps:
-            logits = self._student(batch.inputs)
-        return Output(logits, dict(taps.features))
+            outputs = named_outputs(self._student(batch.inputs))
+        return _output(outputs, batch, taps.features)
 
 
-def label_terms(outputs: Tensor, batch: Batch, label_smoothing: float = 0.0) -> Terms:
-    """The terms of the labels' own loss, of float32 outputs (N, …)."""
-    return dict(smoothed(batch.task, label_smoothing).loss(outputs, batch.labels))
+def label_terms(outputs: Mapping[str, Tensor], batch: Batch, label_smoothing: float = 0.0) -> Terms:
+    """The terms of the labels' own loss, of float32 outputs (N, …) by name."""
+    task = smoothed(batch.task, label_smoothing)
+    return dict(task.loss(chosen(outputs, task.reads, type(task).__name__), batch.labels))
 
 
 def smoothed(task: Task, amount: float) -> Task:
@@ -149,11 +153,13 @@ def add_losses(
     progress: float,
 ) -> tuple[Tensor, Terms]:
     """Return `loss` with every method's, weighted, and those by name, not weighted; raise BadInputError in one line."""
-    if any(not method.student_taps for method in methods.values()):
-        _check_classes(student.logits, teacher.logits)
     built, terms = dict(modules.items()), Terms()
     for name, method in methods.items():
-        terms[name] = _term(name, method, student, teacher, replace(context, module=built.get(name)))
+        asked = output_of(method)
+        ours, theirs = student.of(asked, "the student"), teacher.of(asked, "the teacher")
+        if not method.student_taps:
+            _check_classes(ours.logits, theirs.logits)
+        terms[name] = _term(name, method, ours, theirs, replace(context, module=built.get(name)))
         loss = loss + weight_at(method.weight, progress) * terms[name]
     return loss, terms
 
@@ -189,6 +195,19 @@ def _term(name: str, method: Method, student: Output, teacher: Output, context: 
         given = [f"{who} {_shapes(output)}" for who, output in (("student", student), ("teacher", teacher))]
         advice = "; a hint's regressor brings features to one shape" if method.student_taps else ""
         raise BadInputError(f"{name}: {told(error)}; {', '.join(given)}{advice}") from error
+
+
+def _output(outputs: Mapping[str, Tensor], batch: Batch, features: Mapping[str, Tensor]) -> Output:
+    """What the student gave; its logits are the output that the task reads, of several the first."""
+    logits = one(outputs, first(batch.task.reads), type(batch.task).__name__, "the student")
+    return Output(logits, dict(features), named=outputs)
+
+
+def _require_output(name: str, method: Method, task: Task) -> None:
+    """Raise BadInputError where nothing says which of several outputs a method compares."""
+    if isinstance(task.reads, tuple) and isinstance(method, ReadsOutput) and method.output is None:
+        there = ", ".join(task.reads)
+        raise BadInputError(f"{name} compares one output, the task reads {there}: name one, output = {task.reads[0]!r}")
 
 
 def _shapes(output: Output) -> str:

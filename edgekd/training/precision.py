@@ -6,9 +6,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from edgekd.errors import BadInputError
+from edgekd.networks import named_outputs
 
 Precision = Literal["auto", "float32", "bf16"]
+Run = Callable[[Tensor], dict[str, Tensor]]
 
 
 def native_bf16(device: torch.device) -> bool:
@@ -23,16 +24,14 @@ def casts(precision: Precision, device: torch.device) -> bool:
     return precision == "bf16" or (precision == "auto" and native_bf16(device))
 
 
-def runner(model: nn.Module, precision: Precision, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """The model as a function from inputs to float32 logits, run in `precision`."""
+def runner(model: nn.Module, precision: Precision, device: torch.device) -> Run:
+    """The model as a function from inputs to float32 outputs by name, run in `precision`."""
     enabled = casts(precision, device)
 
-    def run(inputs: Tensor) -> Tensor:
+    def run(inputs: Tensor) -> dict[str, Tensor]:
         with torch.autocast(device.type, torch.bfloat16, enabled=enabled):
-            logits = model(inputs)
-        if not isinstance(logits, Tensor):
-            raise BadInputError(f"the model returns a {type(logits).__name__}; it must return one tensor")
-        return logits.float()
+            answer = model(inputs)
+        return {name: value.float() for name, value in named_outputs(answer).items()}
 
     return run
 

@@ -1,12 +1,13 @@
 """The teacher's answers to a batch, computed on the spot."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 from torch import nn
 
 from edgekd.distillation import Method, Output
+from edgekd.outputs import first, one
 from edgekd.training.batches import Batch, Batches
 from edgekd.training.precision import Precision, place_model, runner
 from edgekd.training.taps import Taps
@@ -30,10 +31,17 @@ class TeacherSource(Protocol):
 
 
 class Teacher:
-    """A network in evaluation mode that runs for every batch; `taps` names the features wanted of it."""
+    """A network in evaluation mode that runs for every batch; `taps` and `names`: features and outputs wanted of it."""
 
-    def __init__(self, model: nn.Module, taps: Sequence[str] = (), precision: Precision = "auto") -> None:
-        self.model, self.taps, self.precision = model.eval(), tuple(taps), precision
+    def __init__(
+        self, model: nn.Module, taps: Sequence[str] = (), precision: Precision = "auto", names: Sequence[str] = ()
+    ) -> None:
+        self.model, self.taps, self.precision, self.names = model.eval(), tuple(taps), precision, tuple(names)
+
+    @classmethod
+    def of(cls, model: nn.Module, methods: Sequence[Method], number: int = 0) -> Self:
+        """The teacher so numbered, for all that some method needs of it."""
+        return cls(model, teacher_taps(methods, number), names=output_names(methods))
 
     def prepare(self, batches: Batches, views: Sequence[int]) -> None:
         """Move to the device."""
@@ -49,8 +57,10 @@ class Teacher:
         """Float32 logits and features of one forward pass."""
         self.model.eval()
         with Taps(self.model, self.taps) as taps:
-            logits = runner(self.model, self.precision, batch.inputs.device)(batch.inputs)
-        return Output(logits, {name: feature.float() for name, feature in taps.features.items()})
+            outputs = runner(self.model, self.precision, batch.inputs.device)(batch.inputs)
+        logits = one(outputs, first(batch.task.reads), "the task", "the teacher")
+        named = {name: one(outputs, name, "a method", "the teacher") for name in self.names}
+        return Output(logits, {name: feature.float() for name, feature in taps.features.items()}, named=named)
 
 
 class Teachers:
@@ -81,6 +91,18 @@ class Teachers:
         return _together([source.outputs(batch) for source in self._sources])
 
 
+def output_of(method: Method) -> str | None:
+    """The output that a method reads by name; None for the one that the task reads."""
+    name: str | None = getattr(method, "output", None)
+    return name
+
+
+def output_names(methods: Sequence[Method]) -> tuple[str, ...]:
+    """Every output that some method reads by name, once."""
+    found = map(output_of, methods)
+    return tuple(dict.fromkeys(name for name in found if name is not None))
+
+
 def teacher_taps(methods: Sequence[Method], number: int = 0) -> tuple[str, ...]:
     """Every tap that some method needs of the teacher so numbered, once."""
     taps = dict.fromkeys(tap for method in methods for tap in method.teacher_taps)
@@ -92,7 +114,8 @@ def _together(members: Sequence[Output]) -> Output:
         f"{number}/{tap}": value for number, member in enumerate(members) for tap, value in member.features.items()
     }
     logits = torch.stack([member.logits for member in members]).mean(0)
-    return Output(logits, features | dict(members[0].features), tuple(members))
+    named = {name: torch.stack([member.named[name] for member in members]).mean(0) for name in members[0].named}
+    return Output(logits, features | dict(members[0].features), tuple(members), named)
 
 
 def _number(tap: str) -> int:

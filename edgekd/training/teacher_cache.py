@@ -78,23 +78,20 @@ class CachedTeacher:
             raise BadInputError(
                 "cache.top_k: without classes the teacher's outputs are embeddings, which are kept whole"
             )
-        encoding = Encoding(
-            self._settings, self._teacher.taps, example.logits.shape[1] if example.logits.ndim > 1 else 1
-        )
+        encoding = Encoding.of(self._settings, self._teacher.taps, example)
         distinct = dict.fromkeys(views) if batches.recipe.augmentation else (0,)
         folder = self._root / self._key(batches)[:16]
         return AnswerFiles(self._teacher, batches, encoding, encoding.encode(example), folder, tuple(distinct))
 
     def _key(self, batches: Batches) -> str:
         teacher, settings = self._teacher, self._settings
-        return digest(
-            {
-                "teacher": weights_digest(teacher.model),
-                "data": batches.data.digest(),
-                "augmentation": batches.recipe.augmentation,
-                "seed": batches.seed if batches.recipe.augmentation else None,
-                "taps": teacher.taps,
-                "bf16": casts(teacher.precision, batches.device),
-                "logits": [settings.logits, settings.top_k],
-            }
-        )
+        decides = {
+            "teacher": weights_digest(teacher.model),
+            "data": batches.data.digest(),
+            "augmentation": batches.recipe.augmentation,
+            "seed": batches.seed if batches.recipe.augmentation else None,
+            "taps": teacher.taps,
+            "bf16": casts(teacher.precision, batches.device),
+            "logits": [settings.logits, settings.top_k],
+        }
+        return digest(decides | ({"outputs": teacher.names} if teacher.names else {}))

@@ -24,12 +24,17 @@ from edgekd.tasks import Task
 
 def net(classes, width):
     pooled = nn.Conv2d(1, width, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
-    return nn.Sequential(*pooled, nn.Linear(width, classes))
+    return Named(*pooled, nn.Linear(width, classes))
+
+
+class Named(nn.Sequential):
+    def forward(self, x):
+        return {"bright": super().forward(x), "input": x}
 
 
 def far(outputs, labels):
     """The largest error of all."""
-    return np.abs(outputs[:, 0] - labels).max()
+    return np.abs(outputs["bright"][:, 0] - labels).max()
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class Brightness(Task):
     """How bright an image is; errors count from `free` on."""
 
     free: float = 0.0
-    method = "mse"
+    reads = "bright"
     outputs = "outputs are (N, 1)"
 
     @property

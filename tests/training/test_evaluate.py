@@ -9,7 +9,7 @@ from edgekd.training import evaluate, predict
 
 def test_predicts_in_evaluation_mode_whatever_the_batch(blobs, network):
     data, model = blobs(), network()
-    logits = predict(model, data.test, data.preprocessing, batch=7)
+    logits = predict(model, data, data.test, batch=7)
     assert model.training
     with torch.no_grad():
         whole = model.eval()(torch.from_numpy(prepare(data.test.inputs, data.preprocessing))).numpy()
@@ -21,5 +21,5 @@ def test_predicts_in_evaluation_mode_whatever_the_batch(blobs, network):
 
 def test_accuracy_is_the_share_of_right_answers(blobs, network):
     data, model = blobs(), network()
-    right = predict(model, data.test, data.preprocessing).argmax(1) == data.test.labels
+    right = predict(model, data, data.test).argmax(1) == data.test.labels
     assert evaluate(model, data, data.test) == right.mean()

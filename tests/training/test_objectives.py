@@ -46,7 +46,7 @@ def scene(blobs, recipe_data, network):
 
 def test_cross_entropy_smooths_labels(scene):
     _, batch, student, _ = scene
-    loss, terms = LabelLoss(label_smoothing=0.1)(student, batch, 0, 10)
+    loss, terms = LabelLoss(label_smoothing=0.1)(runner(student, "float32", CPU), batch, 0, 10)
     logs = F.log_softmax(student(batch.inputs).double(), 1)
     targets = F.one_hot(batch.labels, 3) * 0.9 + 0.1 / 3
     assert (
@@ -58,8 +58,8 @@ def test_scores_are_taught_only_where_the_task_is_pairs(scene):
     _, batch, student, _ = scene
     scored = replace(batch, labels=torch.linspace(0, 1, 16).repeat_interleave(2))
     with pytest.raises(RuntimeError):  # floats are no classes, and no other task is guessed from them
-        LabelLoss()(student, scored, 0, 10)
-    loss, _ = LabelLoss()(student, replace(scored, task=SentencePairs()), 0, 10)
+        LabelLoss()(runner(student, "float32", CPU), scored, 0, 10)
+    loss, _ = LabelLoss()(runner(student, "float32", CPU), replace(scored, task=SentencePairs()), 0, 10)
     outputs = student(batch.inputs)
     error = F.cosine_similarity(outputs[::2], outputs[1::2]) - scored.labels[::2]
     assert loss.item() == pytest.approx(error.square().mean().item(), rel=1e-5)  # float32 sums in another order
