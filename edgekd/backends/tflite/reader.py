@@ -8,9 +8,9 @@ import onnx
 from onnx import helper
 
 from edgekd import onnx_graph
+from edgekd.backends.shapes import Settled, opset, require_fixed_sizes, settle
 from edgekd.backends.tflite.graph import Array, Graph, Node, Tensor, constant
 from edgekd.backends.tflite.recurrent import RECURRENT, unroll
-from edgekd.backends.tflite.shapes import Settled, opset, require_fixed_sizes, settle
 from edgekd.backends.tflite.splits import SPLITS, slice_splits
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import check, inferred

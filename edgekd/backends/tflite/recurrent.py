@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import NodeProto
 
-from edgekd.backends.tflite.shapes import Settled
+from edgekd.backends.shapes import Settled
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import Array, Graph, attribute, label
 

@@ -3,7 +3,7 @@
 import numpy as np
 from onnx import NodeProto
 
-from edgekd.backends.tflite.shapes import Shapes
+from edgekd.backends.shapes import Shapes
 from edgekd.onnx_graph import Graph, attribute
 
 SPLITS = frozenset({"Split", "SplitToSequence"})

@@ -5,8 +5,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgekd.backends.shapes import opset, require_fixed_sizes, settle
 from edgekd.backends.tflite.reader import read
-from edgekd.backends.tflite.shapes import opset, require_fixed_sizes, settle
 from edgekd.backends.tflite.splits import slice_splits
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import Graph

@@ -5,8 +5,8 @@ import onnx
 import pytest
 from onnx import helper
 
+from edgekd.backends.shapes import settle
 from edgekd.backends.tflite.recurrent import unroll
-from edgekd.backends.tflite.shapes import settle
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import Graph, inferred
 from edgekd.quantization.reference import Reference

@@ -8,9 +8,8 @@ import onnx
 from onnx import NodeProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from edgekd.backends.tflite.graph import Array
 from edgekd.errors import BadInputError
-from edgekd.onnx_graph import QUANTIZERS, constants, inferred
+from edgekd.onnx_graph import QUANTIZERS, Array, constants, inferred
 
 Shapes = dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
 
