@@ -17,7 +17,7 @@ from edgekd.runner.runtime import layer_of
 from edgekd.target import Target
 from tests.small_run import complaint, edgekd
 
-RUNTIMES = ("onnxruntime", "openvino", "tflite")
+RUNTIMES = ("ncnn", "onnxruntime", "openvino", "tflite")
 
 
 def three_layers() -> onnx.ModelProto:

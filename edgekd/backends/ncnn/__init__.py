@@ -1,0 +1,1 @@
+"""ncnn, on boards and phones."""
