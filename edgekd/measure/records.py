@@ -158,14 +158,16 @@ class Timing(Schema):
 
 
 class Footprint(Schema):
-    """What a model takes of a device that the runner stands in for: flash, RAM, multiply-accumulates, an NPU's cycles.
+    """What a model takes of a device that the runner stands in for: flash, RAM, what a chip's compiler prepared for it,
+    multiply-accumulates, an NPU's cycles.
 
     Those are the compiler's estimate, without the operators that it left to the CPU.
     """
 
     arena_bytes: Count | None = None
     sram_bytes: Count | None = None
-    flash_bytes: Count
+    flash_bytes: Count | None = None
+    context_bytes: Count | None = None
     macs: Count | None = None
     npu_cycles_estimate: Count | None = None
     cpu_ops: Count | None = None

@@ -16,11 +16,11 @@ from edgekd.measure.model_file import Shapes, as_bundle, require_file_for
 from edgekd.measure.protocol import Options
 from edgekd.measure.records import Scenario
 from edgekd.measure.results import Row, append_rows, row
+from edgekd.measure.stand_in import may_be_timed, stand_in_on
 from edgekd.measure.strict import COUNT, SECONDS, strict
 from edgekd.pipeline.fleet import Member, Outcome, SharedProgress, on_each, parse_devices, raise_if_all_failed
 from edgekd.pipeline.verify import Arrays, EvalResult, EvalSet, beyond_host, eval_set_for
 from edgekd.progress import SILENT, Reporter
-from edgekd.runtimes import find_needs
 
 _SHOWN = ("precision", "scenario", "batch", "threads", "affinity", "missing")
 _LATENCY = (
@@ -67,15 +67,15 @@ def bench_bundles(
     with ExitStack() as held:
         folders = _folders(held, bundles, shapes or {}, inputs)
         manifests = _manifests(folders, batch)
-        timed = [name for name, manifest in manifests.items() if not find_needs(manifest.backend).stand_in]
+        timed = [name for name, manifest in manifests.items() if may_be_timed(manifest.backend)]
         eval_sets = {
             name: eval_set_for(folders[name], manifest, data, reporter, any_range, metric)
             for name, manifest in manifests.items()
             if data
         }
         timing = partial(
-            measure, candidates={name: (folders[name], chosen) for name in timed}, replicates=replicates,
-            seconds=seconds, count=count, batch=batch, threads=threads, affinity=affinity, scenario=scenario,
+            measure, replicates=replicates, seconds=seconds, count=count, batch=batch, threads=threads,
+            affinity=affinity, scenario=scenario,
         )  # fmt: skip
         if out is not None:
             append_rows(out, ())  # what cannot be written is known before anything is measured
@@ -105,7 +105,7 @@ def _manifests(folders: Mapping[str, Path], batch: int | None) -> dict[str, Mani
 
 @dataclass(frozen=True)
 class _Trial:
-    """What each device has to do with all bundles, of which the `timed` ones run there."""
+    """What each device has to do with all bundles, of which the `timed` ones run there where it is no stand-in."""
 
     folders: Mapping[str, Path]
     manifests: Mapping[str, Manifest]
@@ -119,10 +119,12 @@ class _Trial:
 
     def on(self, device: Device, voice: Reporter) -> list[dict[str, Any]]:
         """A row for each bundle; errors as in `measure.Session`."""
-        sizes = [self._size(device, name) for name in self.manifests if name not in self.timed]
-        if not self.timed:
+        stand_ins = {name: stand_in_on(device, manifest.backend) for name, manifest in self.manifests.items()}
+        sizes = [self._size(device, name, ran) for name, ran in stand_ins.items() if ran is not None]
+        timed = {name: (self.folders[name], self.options) for name, ran in stand_ins.items() if ran is None}
+        if not timed:
             return sizes
-        measured = self.timing(device, reporter=voice)
+        measured = self.timing(device, timed, reporter=voice)
         rows = {name: self._row(name, found) for name, found in measured.items()}
         try:
             rows = {name: self._graded(device, name, found) for name, found in rows.items()}
@@ -148,9 +150,9 @@ class _Trial:
             }
         )
 
-    def _size(self, device: Device, name: str) -> dict[str, Any]:
+    def _size(self, device: Device, name: str, executed: str) -> dict[str, Any]:
         found = footprint(device, self.folders[name]).model_dump(mode="json")
-        shown = {"bundle": name, "executed": find_needs(self.manifests[name].backend).stand_in} | found
+        shown = {"bundle": name, "executed": executed} | found
         result = self._evaluate(device, name)
         return shown | ({result.metric.name: result.value, "metric": result.metric.describe()} if result else {})
 

@@ -22,6 +22,7 @@ from edgekd.errors import BadInputError, DeviceError, MissingExtraError, Nothing
 from edgekd.files import sha256
 from edgekd.measure import MissingRuntimeError
 from edgekd.measure.protocol import Options
+from edgekd.measure.stand_in import stand_in_on
 from edgekd.metrics import Scale
 from edgekd.outputs import chosen, each
 from edgekd.package_data import EXPORT
@@ -34,7 +35,7 @@ from edgekd.quantization.qdq import strip_activations
 from edgekd.recipe import Recipe
 from edgekd.reporting.run_record import TargetRecord
 from edgekd.runner_source import parts_of
-from edgekd.runtimes import find_needs, source_of
+from edgekd.runtimes import source_of
 from edgekd.target import Target
 from edgekd.tasks import Task, spec_of
 
@@ -102,8 +103,9 @@ def _deployed(context: DeployContext, target: Target, references: Mapping[str, f
         if uri is None:
             return entry | _ahead_of_time(context, target)
         with closing(open_device(uri)) as device:
-            found = _execute(context, target, bundles, device, timed and not find_needs(target.backend).stand_in)
-            return entry | found | {"reason": found["reason"] or find_needs(target.backend).stand_in}
+            stand_in = stand_in_on(device, target.backend)
+            found = _execute(context, target, bundles, device, timed and stand_in is None)
+            return entry | found | {"reason": found["reason"] or stand_in}
     except (MissingExtraError, MissingRuntimeError) as error:
         return entry | {"status": "skipped", "reason": str(error), "again": True}
     except (BadInputError, DeviceError) as error:

@@ -72,7 +72,6 @@ def export_and_verify(
         "db_from_float": round(nearness(unquantized, outputs, parts_of(model)).db, 1),
         "outputs_db": {part: round(db, 1) for part, db in distances(unquantized, outputs, parts_of(model)).items()},
         **proof,
-        **executed(target.backend),
     }
 
 
@@ -85,7 +84,7 @@ def _require_finite(outputs: Arrays) -> None:
 def _proof(target: Target, folder: Path, expected: Expected) -> dict[str, Any]:
     try:
         with closing(open_device("local:")) as device:
-            evidence = gather_evidence(device, folder, target, expected)
+            evidence, ran = gather_evidence(device, folder, target, expected), executed(device, target.backend)
     except MissingRuntimeError as error:
         return {"status": "unverified", "reason": str(error), "parity": []}
     if evidence.broken:
@@ -93,4 +92,4 @@ def _proof(target: Target, folder: Path, expected: Expected) -> dict[str, Any]:
     parity = [row.model_dump(mode="json", exclude={"histogram"}) for row in evidence.rows]
     layers = evidence.layers.model_dump(mode="json") if evidence.layers else None
     status = "unverified" if evidence.weak else "ok"
-    return {"status": status, "reason": evidence.weak, "parity": parity, "layers": layers}
+    return {"status": status, "reason": evidence.weak, "parity": parity, "layers": layers} | ran

@@ -17,12 +17,12 @@ from edgekd.measure import operator_coverage, verify
 from edgekd.measure.difference import Difference, compare_outputs, from_host, from_reference
 from edgekd.measure.predictions import require_finite
 from edgekd.measure.protocol import Options
+from edgekd.measure.stand_in import stand_in_on
 from edgekd.metrics import Metric, Scale
 from edgekd.pipeline.fleet import Member, on_each, parse_devices, raise_if_all_failed
 from edgekd.pipeline.parity_evidence import outputs_on
 from edgekd.pipeline.samples import read_samples
 from edgekd.progress import SILENT, Reporter
-from edgekd.runtimes import find_needs
 
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
@@ -133,7 +133,7 @@ def verify_on_each(
     here = eval_set.outputs_on_host() if eval_set and beyond_host(members) else None
 
     def verdict(device: Device) -> dict[str, Any]:
-        report = _parity(bundle, device) | executed(manifest.backend)
+        report = _parity(bundle, device) | executed(device, manifest.backend)
         return report | (_shown(eval_set.evaluate_on(device, here)) if eval_set else {})
 
     return [
@@ -147,9 +147,9 @@ def beyond_host(members: Sequence[Member]) -> bool:
     return any(member.uri != HOST for member in members)
 
 
-def executed(backend: str) -> dict[str, str]:
+def executed(device: Device, backend: str) -> dict[str, str]:
     """What ran, where that only stood in for the device."""
-    stand_in = find_needs(backend).stand_in
+    stand_in = stand_in_on(device, backend)
     return {"executed": stand_in} if stand_in else {}
 
 

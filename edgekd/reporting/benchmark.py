@@ -13,6 +13,7 @@ FOOTPRINT: dict[str, tuple[str, Callable[[int], str]]] = {
     "arena_bytes": ("RAM", size),
     "sram_bytes": ("SRAM", size),
     "flash_bytes": ("flash", size),
+    "context_bytes": ("context", size),
     "macs": ("MACs", count),
     "npu_cycles_estimate": ("NPU cycles, estimated", count),
     "cpu_ops": ("CPU operators, not in it", count),

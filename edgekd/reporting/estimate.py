@@ -1,4 +1,4 @@
-"""A compiler's estimate for an NPU, for the terminal: the layer that takes most cycles first."""
+"""What a compiler for an NPU tells, for the terminal: where all is and, if it knows, which layer takes most cycles."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +11,25 @@ Document = Mapping[str, Any]
 
 
 def estimate_view(found: Document) -> Grid:
-    """Return a row per operator, with a bar as long as its cycles; those on the CPU have none, but a reason."""
+    """Return a row per operator: what it takes and where it is, or where alone if its compiler has no model of time."""
+    return _places(found) if found["clock_hz"] is None else _cycles(found)
+
+
+def _places(found: Document) -> Grid:
+    islands, left = found["islands"], sum(op["unit"] == "CPU" for op in found["ops"])
+    parts = f"in {islands} part{'s' if islands != 1 else ''}" + (f", {left} on the CPU" if left else "")
+    head = f"{found['bundle']} on {found['accelerator']} {parts} by {found['source']}, not measured"
+    rows = [(op["layer"], op["op"], _place(op)) for op in found["ops"]]
+    return Grid(("layer", "operator", "on"), [Section(head, rows, [])], ())
+
+
+def _place(op: Document) -> str:
+    where = op["unit"] if op["precision"] is None else f"{op['unit']}, {op['precision']}"
+    return f"{where}: {op['reason']}" if op["reason"] else where
+
+
+def _cycles(found: Document) -> Grid:
+    """With a bar as long as an operator's cycles; those on the CPU have none, but a reason."""
     ops = sorted(found["ops"], key=lambda op: -op["cycles"])
     longest = max((op["cycles"] for op in ops), default=0) or 1
     whole = sum(op["cycles"] for op in ops) or 1

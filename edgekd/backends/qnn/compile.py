@@ -4,17 +4,19 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from importlib.util import find_spec
+from math import floor
 from pathlib import Path
 
 import onnx
 
 from edgekd.backends.compiled import Compiled, Precision
 from edgekd.backends.onnx_file import at_batch, tensor_specs, write_onnx
+from edgekd.backends.placement import PLACEMENT, PlacedOp, Placement
 from edgekd.backends.qnn.compiler import SOURCE, TOLD, compiled
-from edgekd.backends.qnn.placement import PLACEMENT, Placement, compiled_for, read_placement
+from edgekd.backends.qnn.placement import Places, compiled_for, read_places, told
 from edgekd.backends.qnn.rewrites import integer_borders, part_activations
 from edgekd.backends.qnn.runtime import CONTEXT, Qnn, chip
-from edgekd.bundle import TensorSpec
+from edgekd.bundle import TensorSpec, identify
 from edgekd.errors import BadInputError, MissingExtraError
 from edgekd.files import write_json
 from edgekd.onnx_graph import inferred
@@ -42,15 +44,23 @@ def compile(model: onnx.ModelProto, target: Target, folder: Path, precision: Pre
     with tempfile.TemporaryDirectory(prefix="edgekd-") as scratch:
         work = Path(scratch)
         write_onnx(static, work / SOURCE)
-        placement = _placed(static, work, options, name, target)
-        context = CONTEXT if options["htp_arch"] not in ON_DEVICE else None
-        for file in filter(None, (SOURCE, context)):
-            shutil.copyfile(work / file, folder / file)
+        places = _placed(static, work, options, name, target)
+        shutil.copyfile(work / SOURCE, folder / SOURCE)
+        if options["htp_arch"] not in ON_DEVICE:
+            shutil.copyfile(work / CONTEXT, folder / CONTEXT)
+    context = identify(folder, [CONTEXT])[CONTEXT] if (folder / CONTEXT).exists() else None
+    placement = Placement(
+        source="the HTP's own compiler",
+        accelerator=f"HTP v{options['htp_arch']} of {name}",
+        model=identify(folder, [SOURCE])[SOURCE],
+        compiled=context,
+        islands=places.islands,
+        ops=places.ops,
+    )
     write_json(folder / PLACEMENT, placement.model_dump(mode="json"))
-    files = tuple(filter(None, (SOURCE, context, PLACEMENT)))
-    footprint = {"context_bytes": (folder / CONTEXT).stat().st_size} if context else {}
     inputs, outputs = (tuple(_spec(each, borders) for each in specs) for specs in tensor_specs(static))
-    return Compiled(SOURCE, files, inputs, outputs, _notes(placement), footprint)
+    files = (SOURCE, *([CONTEXT] if context else []), PLACEMENT)
+    return Compiled(SOURCE, files, inputs, outputs, _notes(places), {"context_bytes": context.bytes} if context else {})
 
 
 def _spec(spec: TensorSpec, borders: Mapping[str, Affine]) -> TensorSpec:
@@ -68,32 +78,28 @@ def _options(target: Target) -> tuple[dict[str, str], str]:
         raise BadInputError(f"target {target.name}: {error}") from error
 
 
-def _placed(model: onnx.ModelProto, work: Path, options: dict[str, str], name: str, target: Target) -> Placement:
+def _placed(model: onnx.ModelProto, work: Path, options: dict[str, str], name: str, target: Target) -> Places:
     arch = options["htp_arch"]
     refusal = compiled(work, arch, options["soc_model"], options.get("cpu", "refused"))
-    placement = read_placement(model, work / TOLD, name, arch)
-    if placement.islands and compiled_for(work / TOLD) != arch:
+    places = read_places(model, work / TOLD)
+    if places.islands and compiled_for(work / TOLD) != arch:
         raise BadInputError(f"the HTP's compiler was asked for v{arch}, but did not compile for it")
-    if placement.share < target.npu_share or (refusal and placement.faults):
-        raise BadInputError(_refused(placement, target))
+    if places.share < target.npu_share or (refusal and places.faults):
+        taken = f"HTP v{arch} of {name} takes {places.share:.1%} of the model, {target.npu_share:.1%} required"
+        leave = f"npu_share = {floor(100 * places.share) / 100} and runtime.cpu = 'allowed' in the target file allow it"
+        raise BadInputError(f"{taken}: {_named(places.faults)}; {leave}")
     if refusal:
         raise BadInputError(refusal)
-    return placement
+    return places
 
 
-def _refused(placement: Placement, target: Target) -> str:
-    asked = "all of it" if target.npu_share == 1 else f"{target.npu_share:.0%}"
-    told = f"HTP v{placement.htp_arch} of {placement.chip} takes {placement.share:.1%} of the model, not {asked}"
-    return f"{told}: {_named(placement.faults)}"
+def _named(ops: tuple[PlacedOp, ...]) -> str:
+    more = f" and {len(ops) - NAMED} more" if len(ops) > NAMED else ""
+    return "; ".join(map(told, ops[:NAMED])) + more
 
 
-def _named(operations: tuple[object, ...]) -> str:
-    more = f" and {len(operations) - NAMED} more" if len(operations) > NAMED else ""
-    return "; ".join(map(str, operations[:NAMED])) + more
-
-
-def _notes(placement: Placement) -> tuple[str, ...]:
+def _notes(places: Places) -> tuple[str, ...]:
     """What is not in integers on the NPU, and that a model is in parts."""
-    left = tuple(dict.fromkeys((*placement.faults, *placement.in_float)))
-    parts = f"in {placement.islands} parts on the NPU" if placement.islands > 1 else ""
+    left = tuple(dict.fromkeys((*places.faults, *places.in_float)))
+    parts = f"in {places.islands} parts on the NPU" if places.islands > 1 else ""
     return tuple(filter(None, (parts, _named(left) if left else "")))

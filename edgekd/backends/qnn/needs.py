@@ -13,5 +13,7 @@ NEEDS = Needs(
     components=(Component("onnxruntime-qnn", "onnxruntime_qnn", "Qualcomm's HTP: bundles, emulator", "qnn"),),
     stand_in="run by Qualcomm's HTP emulator: its answers count, no time does",
     silicon=("aarch64",),
+    on_board="ONNX Runtime with Qualcomm's provider loads `context.onnx` on the chip, or prepares `model.onnx` there; "
+    "on arm64 Linux this `run.py` verifies and measures it. `placement.json` says what the NPU computes.",
     target_keys=frozenset({"npu_share"}),
 )

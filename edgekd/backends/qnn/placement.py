@@ -2,102 +2,91 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import onnx
-from pydantic import Field
+from onnx import NodeProto
 
+from edgekd.backends.placement import PlacedOp
 from edgekd.backends.qnn.runtime import FLOATS, TRACE, WEIGHTED, qnn_graphs, qnn_operations
 from edgekd.onnx_graph import QUANTIZERS, label
 from edgekd.quantization.graph_ir import WEIGHTED as LAYERS
 from edgekd.reading import read_json
-from edgekd.schema import Count, Schema
 
-Where = Literal["npu-integer", "npu-float16", "cpu"]
-PLACEMENT = "placement.json"
 OUTER = "QNN EP is configured to not take"  # quantisers at the borders: a choice, no shortcoming
 ADDED = re.compile(r"(_token_\d+|_nhwc|/duplicated|/MatMulAddFusion)+$")  # by ONNX Runtime's passes to a node's name
-IN_FLOAT = "the compiler's graph computes it in float16"
+IN_FLOAT = "its compiler takes it for float16"
 NOTHING = "the compiler has put nothing on the NPU"
 
 
-class Placed(Schema):
-    """One operation. `layer` says that it has weights or multiplies activations."""
-
-    node: str
-    op: str
-    layer: bool
-    where: Where
-    reason: str | None = None
-
-    def __str__(self) -> str:
-        return f"{self.op} {self.node!r} {'on the CPU' if self.where == 'cpu' else 'in float16'}: {self.reason}"
-
-
-class Placement(Schema):
+@dataclass(frozen=True)
+class Places:
     """A model's operations in its own order, quantisers left out; `islands` are the parts that the NPU takes whole."""
 
-    chip: str
-    htp_arch: str
-    islands: Count
-    operations: tuple[Placed, ...] = Field(min_length=1)
+    ops: tuple[PlacedOp, ...]
+    islands: int
 
     @property
     def share(self) -> float:
         """Of all operations those on the NPU; a layer counts in integers only."""
-        return 1 - len(self.faults) / len(self.operations)
+        return 1 - len(self.faults) / len(self.ops)
 
     @property
-    def faults(self) -> tuple[Placed, ...]:
+    def faults(self) -> tuple[PlacedOp, ...]:
         """What is on the CPU, and layers in float16."""
-        return tuple(
-            each for each in self.operations if each.where == "cpu" or (each.layer and each.where != "npu-integer")
-        )
+        return tuple(op for op in self.ops if op.unit == "CPU" or (_in_float(op) and op.op in LAYERS | WEIGHTED))
 
     @property
-    def in_float(self) -> tuple[Placed, ...]:
+    def in_float(self) -> tuple[PlacedOp, ...]:
         """What computes in float16."""
-        return tuple(each for each in self.operations if each.where == "npu-float16")
+        return tuple(filter(_in_float, self.ops))
 
 
-def read_placement(model: onnx.ModelProto, folder: Path, chip: str, arch: str) -> Placement:
+def read_places(model: onnx.ModelProto, folder: Path) -> Places:
     """Read the trace and the graphs that a compilation of `model` has left in a folder.
 
     A quantiser is listed where it is left to the CPU; so is a float operation that comes from none of the model's.
     """
     trace = read_json(folder / TRACE) if (folder / TRACE).is_file() else {}
-    islands, makers = len(list(qnn_graphs(folder))), _makers(trace)
-    refused = dict(_refused(trace))
-    kinds = {name: kind for name, kind, _ in qnn_operations(folder)}
-    floats = {name for name, _, types in qnn_operations(folder) if types & FLOATS}
-    operations = []
+    islands, makers, refused = len(list(qnn_graphs(folder))), _makers(trace), dict(_refused(trace))
+    floats = {name: kind for name, kind, types in qnn_operations(folder) if types & FLOATS}
+    ops = []
     for node in model.graph.node:
-        name = label(node)
-        made = makers.pop(name, set())
-        where, reason = _where(made & floats, refused.get(name), islands)
-        if node.op_type not in QUANTIZERS or where == "cpu":
-            layer = node.op_type in LAYERS or any(kinds.get(each) in WEIGHTED for each in made)
-            operations.append(Placed(node=name, op=node.op_type, layer=layer, where=where, reason=reason))
-        floats -= made
-    operations += [
-        Placed(node=name, op=kinds[name], layer=kinds[name] in WEIGHTED, where="npu-float16", reason=IN_FLOAT)
-        for name in sorted(floats)
-    ]
-    return Placement(chip=chip, htp_arch=arch, islands=islands, operations=tuple(operations))
+        made = makers.pop(label(node), set())
+        reason = refused.get(label(node)) or (None if islands else NOTHING)
+        if node.op_type not in QUANTIZERS or reason is not None:
+            ops.append(_placed(node, reason, bool(made & floats.keys())))
+        for name in made & floats.keys():
+            del floats[name]
+    alone = [NodeProto(name=name, op_type=kind) for name, kind in sorted(floats.items())]
+    return Places((*ops, *(_placed(node, None, in_float=True) for node in alone)), islands)
+
+
+def told(op: PlacedOp) -> str:
+    """An operation that is not as it should be, and why."""
+    return f"{op.op} {op.node!r} {'on the CPU' if op.unit == 'CPU' else 'in float16'}: {op.reason}"
+
+
+def _placed(node: NodeProto, refusal: str | None, in_float: bool) -> PlacedOp:
+    """What is not refused is on the NPU; the compiler merges some of it into other operations."""
+    name = label(node)
+    if refusal is not None:
+        return PlacedOp(layer=name, node=name, op=node.op_type, unit="CPU", reason=refusal)
+    if in_float:
+        return PlacedOp(layer=name, node=name, op=node.op_type, unit="NPU", precision="float16", reason=IN_FLOAT)
+    return PlacedOp(layer=name, node=name, op=node.op_type, unit="NPU", precision="integer")
+
+
+def _in_float(op: PlacedOp) -> bool:
+    return op.precision == "float16"
 
 
 def compiled_for(folder: Path) -> str:
     """The architecture that the compiler says it compiled for; empty where it knows none."""
     told = read_json(folder / TRACE).get("soc_traces", []) if (folder / TRACE).is_file() else []
     return str(told[0]["compilation_target"]["htp_arch"]).removeprefix("V") if told else ""
-
-
-def _where(in_float: set[str], refusal: str | None, islands: int) -> tuple[Where, str | None]:
-    """What is not refused is on the NPU, if anything is; the compiler merges some of it into other operations."""
-    if refusal is not None or not islands:
-        return "cpu", refusal or NOTHING
-    return ("npu-float16", IN_FLOAT) if in_float else ("npu-integer", None)
 
 
 def _refused(trace: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -10,13 +10,15 @@ import onnx
 import pytest
 
 from edgekd.backends.assemble import write_bundle
+from edgekd.backends.placement import Placement
 from edgekd.backends.qnn.compile import compile as compile_qnn
-from edgekd.backends.qnn.placement import Placement
 from edgekd.backends.reference import Reference
 from edgekd.bundle import Manifest
 from edgekd.errors import BadInputError, MissingExtraError
+from edgekd.pipeline.estimate import estimate_of
 from edgekd.quantization.calibrate import calibrate
 from edgekd.quantization.scheme import find_scheme
+from edgekd.reporting.estimate import estimate_view
 from edgekd.target import Target, load_target
 from tests.export.runner import run
 from tests.factories import Array, Net, normalised
@@ -65,8 +67,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 @emulated
 def test_all_of_a_network_is_integers_on_the_npu(made: Made) -> None:
     assert made.placement.islands == 1
-    assert {each.where for each in made.placement.operations} == {"npu-integer"}
-    assert {"Gelu", "Concat", "Conv", "Relu"} <= {each.op for each in made.placement.operations}
+    assert {(op.unit, op.precision) for op in made.placement.ops} == {("NPU", "integer")}
+    assert {"Gelu", "Concat", "Conv", "Relu"} <= {op.op for op in made.placement.ops}
     assert made.manifest.notes == ()
 
 
@@ -76,6 +78,7 @@ def test_the_context_is_vouched_for_and_borders_are_integers(made: Made) -> None
     (source,), (answer,) = made.manifest.inputs, made.manifest.outputs
     assert (source.dtype, source.shape, answer.dtype) == ("uint8", (1, 8, 8, 8), "uint8")
     assert source.scale is not None
+    assert made.placement.compiled == made.manifest.files["context.onnx"]
     assert made.manifest.footprint == {"context_bytes": (made.folder / "context.onnx").stat().st_size}
 
 
@@ -92,6 +95,15 @@ def test_the_emulators_answers_are_the_references_and_it_tells_no_time(made: Mad
     code, records = run("bench", made.folder, "--option", "cpu=refused")
     assert code == 0
     assert [record["record"] for record in records] == ["start", "load", "footprint", "end"]
+
+
+@emulated
+def test_profile_shows_where_each_layer_is_and_no_time(made: Made) -> None:
+    estimate = estimate_of(made.folder)
+    assert estimate == made.placement
+    (section,) = estimate_view({"bundle": "net"} | made.placement.model_dump(mode="json")).sections
+    assert "net on HTP v75 of SM8650 in 1 part by the HTP's own compiler, not measured" in str(section.head)
+    assert {row[2] for row in section.rows} == {"NPU, integer"}
 
 
 def refusal(model: onnx.ModelProto, target: Target, folder: Path) -> str:
@@ -112,6 +124,7 @@ def test_an_operation_that_only_the_cpu_has_is_refused_by_name_unless_allowed(tm
     told = refusal(model, TARGET, tmp_path)
     assert "Erf 'erf_1' on the CPU" in told
     patient = TARGET.model_copy(update={"npu_share": 0.6, "runtime": {**TARGET.runtime, "cpu": "allowed"}})
+    assert "npu_share = 0." in told
     notes = compile_qnn(model, patient, tmp_path, "int8").notes
     assert any("Erf 'erf_1' on the CPU" in note for note in notes)
 

@@ -8,7 +8,7 @@ import pytest
 
 from edgekd.backends.conversion import from_bundle, to_bundle
 from edgekd.backends.onnx_file import tensor_specs
-from edgekd.backends.qnn.placement import read_placement
+from edgekd.backends.qnn.placement import read_places
 from edgekd.backends.qnn.rewrites import integer_borders, part_activations
 from edgekd.backends.reference import Reference
 from edgekd.quantization.calibrate import calibrate
@@ -47,5 +47,5 @@ def test_integers_at_the_borders_stand_for_the_same_values(scheme: str) -> None:
 def test_a_session_that_left_all_to_the_cpu_has_nothing_on_the_npu(tmp_path: Path) -> None:
     """A wrong architecture, or a free batch, leaves no trace of any graph."""
     model, _ = network()
-    found = read_placement(model, tmp_path, "SM8650", "75")
+    found = read_places(model, tmp_path)
     assert (found.islands, found.share) == (0, 0.0)
