@@ -35,7 +35,7 @@ LAZY = (
     "tensorrt_rtx",
     "onnxruntime",
     "onnx",
-    "matplotlib",
+    "jinja2",
     "numpy",
 )
 

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgekd.data.dataset import Array
 from edgekd.data.sources import Pair, Rows
-from edgekd.errors import BadInputError
+from edgekd.errors import BadInputError, MissingExtraError
 from edgekd.reading import reading, require_file
 
 if TYPE_CHECKING:
@@ -19,6 +19,15 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
 PIXELS = 2**26  # of one image: 8192 × 8192
 IN_MEMORY = 2 * 2**30  # bytes
 Size = tuple[int, int]  # height and width
+
+
+def pillow() -> Any:
+    """PIL's `Image`; MissingExtraError without it."""
+    try:
+        from PIL import Image
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("images") from error
+    return Image
 
 
 @dataclass(frozen=True)
@@ -61,22 +70,18 @@ def size_of(path: Path) -> Size:
 
 def pixels(path: Path, shape: tuple[int, int, int]) -> Array:
     """Return an image file as uint8 (C, H, W), stretched to that size."""
-    from PIL import Image
-
     channels, height, width = shape
-    with reading(path, "a readable image"), Image.open(require_file(path)) as image:
+    with reading(path, "a readable image"), pillow().open(require_file(path)) as image:
         _require_sane(image, path)
         flat = image.convert("L" if channels == 1 else "RGB")
         if flat.size != (width, height):
-            flat = flat.resize((width, height), Image.Resampling.BILINEAR)
+            flat = flat.resize((width, height), pillow().Resampling.BILINEAR)
         return np.asarray(flat).reshape(height, width, channels).transpose(2, 0, 1)
 
 
 def _header(path: Path) -> tuple[int, int, bool]:
     """Height, width and whether it is grey."""
-    from PIL import Image
-
-    with reading(path, "a readable image"), Image.open(require_file(path)) as image:
+    with reading(path, "a readable image"), pillow().open(require_file(path)) as image:
         _require_sane(image, path)
         return image.height, image.width, image.mode in ("1", "L", "LA")
 

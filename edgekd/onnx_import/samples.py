@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 
 from edgekd.bundle import Range
+from edgekd.data._pictures import pillow
 from edgekd.data.image_folder import image_paths
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import Array
@@ -88,10 +89,8 @@ class ImageSamples:
         return {value.name: np.ascontiguousarray(arranged).astype(dtype)}
 
     def _image(self, path: Path, channels: int, size: tuple[int, int]) -> Array:
-        from PIL import Image
-
-        with reading(path, "an image"), Image.open(path) as image:
-            squeezed = image.convert(COLORS[channels]).resize(size[::-1], Image.Resampling.BILINEAR)
+        with reading(path, "an image"), pillow().open(path) as image:
+            squeezed = image.convert(COLORS[channels]).resize(size[::-1], pillow().Resampling.BILINEAR)
             pixels = np.asarray(squeezed, np.float32).reshape(*size, channels)
         ordered = pixels[..., ::-1] if self.bgr else pixels
         mean, deviation = (np.asarray(values, np.float32) for values in (self.mean, self.deviation))

@@ -1,15 +1,13 @@
 """Where accuracy is lost and won: teacher → scratch → distilled → quantised → each backend."""
 
 from dataclasses import dataclass
-from typing import Any
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from edgekd.metrics import Scale
-from edgekd.reporting.svg import ACCENT, INK, MUTED, PAPER, Plot, bare, plot
+from edgekd.reporting.svg import ACCENT, INK, MUTED, PAPER, Axis, Drawing, Plot, plot, upright, width_of
 from edgekd.reporting.words import Run, change, mean, metric_name, scale_of, spread, worth
 
+WIDE_ROW, NARROW_ROW, TOP, BOTTOM = 32.0, 52.0, 8.0, 46.0  # pixels
+COLUMN = 52.0  # of a value, and of a change, at the right
 TEACHER, ALONE, TAUGHT = "Teacher", "Scratch student", "Distilled student"
 
 
@@ -54,9 +52,8 @@ def waterfall(run: Run) -> Plot | None:
         return None
     words = "; ".join(f"{step.label} {worth(run, step.value)}" for step in course)
     return plot(
-        "waterfall",
-        lambda figure, narrow: _paint(figure, course, run, narrow),
-        (0.55 + 0.34 * len(course), 0.55 + 0.6 * len(course)),
+        lambda drawing, narrow: _paint(drawing, course, run, narrow),
+        (TOP + WIDE_ROW * len(course) + BOTTOM, TOP + NARROW_ROW * len(course) + BOTTOM),
         f"Test {metric_name(run)} from teacher to each target. {words}.",
         takeaway(course, run),
     )
@@ -93,50 +90,52 @@ def _add(course: list[Step], label: str, metric: object, against: Step | None, m
     return course[-1]
 
 
-def _paint(figure: Figure, course: list[Step], run: Run, narrow: bool) -> None:
-    axes, scale = figure.subplots(), scale_of(run)
-    axes.set_ylim(len(course) - 0.4, -0.8 if narrow else -0.6)
-    axes.set_yticks(range(len(course)), [""] * len(course) if narrow else [step.label for step in course], color=INK)
-    axes.set_xlabel(f"test {metric_name(run)}, {scale.unit}".rstrip(", "))
-    axes.margins(x=0.04)
-    axes.use_sticky_edges = False  # a bar that ends at the teacher would cut its dot in half
-    bare(axes, "x")
-    for row, step in enumerate(course):
+def _paint(drawing: Drawing, course: list[Step], run: Run, narrow: bool) -> None:
+    """A row a step: its dot with the deviation over seeds, a bar from the step that it is held against, two columns."""
+    scale, high = scale_of(run), NARROW_ROW if narrow else WIDE_ROW
+    left = 10.0 if narrow else max(width_of(step.label) for step in course) + 18
+    right, bottom = drawing.width - 2 * COLUMN - 14, drawing.height - BOTTOM
+    axis = _axis(course, scale, left, right)
+    upright(drawing, axis, axis.ticks(4 if narrow else 8), TOP, bottom)
+    title = f"test {metric_name(run)}, {scale.unit}".rstrip(", ")
+    drawing.text((left + right) / 2, drawing.height - 12, title, MUTED, "middle")
+    rows = [TOP + high * (place + (0.68 if narrow else 0.5)) for place in range(len(course))]
+    for step, y in zip(course, rows, strict=True):
         if step.against is not None:
-            _paint_change(axes, row, step, course.index(step.against), scale)
-        value, error = scale.factor * step.value, scale.factor * (step.spread or 0)
-        axes.errorbar(value, row, xerr=error, color=INK, linewidth=1.2, capsize=2.5)
-        axes.plot(value, row, "o", markersize=6.5, color=INK, markerfacecolor=INK if step.measured else PAPER)
-        _write(axes, row, step, scale)
+            _paint_change(drawing, axis, step, (rows[course.index(step.against)], y), scale)
+    for step, y in zip(course, rows, strict=True):
+        _paint_value(drawing, axis, step, y, scale)
         if narrow:  # labels above their bars leave the width to the plot
-            place = axes.get_yaxis_transform()
-            axes.annotate(step.label, (0, row), (0, 10), xycoords=place, textcoords="offset points")
+            drawing.text(2, y - 20, step.label)
+        else:
+            drawing.text(left - 14, y, step.label, anchor="end")
 
 
-def _paint_change(axes: Axes, row: int, step: Step, reference: int, scale: Scale) -> None:
+def _axis(course: list[Step], scale: Scale, left: float, right: float) -> Axis:
+    """With room around the outermost values, whole dots included."""
+    ends = [scale.factor * (step.value + way * (step.spread or 0)) for step in course for way in (-1, 1)]
+    low, high = min(ends), max(ends)
+    air = 0.06 * (high - low) or 0.01 * abs(high) or 1.0
+    return Axis(low - air, high + air, left, right)
+
+
+def _paint_change(drawing: Drawing, axis: Axis, step: Step, rows: tuple[float, float], scale: Scale) -> None:
     if step.against is None:
         return
-    start, colour = scale.factor * step.against.value, ACCENT if scale.gain(step.change, 0) >= 0 else MUTED
-    axes.plot([start, start], [reference, row], color=MUTED, linewidth=0.8, alpha=0.6, zorder=0.5)
-    axes.barh(row, scale.factor * step.change, left=start, height=0.34, color=colour, alpha=0.5)
+    start, colour = axis(scale.factor * step.against.value), ACCENT if scale.gain(step.change, 0) >= 0 else MUTED
+    drawing.line((start, rows[0]), (start, rows[1]), colour=MUTED, width=0.9, opacity=0.6)
+    drawing.bar(start, rows[1] - 5.5, axis(scale.factor * step.value) - start, 11, colour, opacity=0.5)
 
 
-def _write(axes: Axes, row: int, step: Step, scale: Scale) -> None:
-    """The value and its change as two columns at the right."""
-    change = "" if step.against is None else scale.difference(step.change).partition("\u00a0")[0]
-    columns: list[tuple[str, int, dict[str, Any]]] = [
-        (scale.figures(step.value), 34, {"weight": "bold"}),
-        (change, 66, {"color": MUTED}),
-    ]
-    for text, offset, style in columns:
-        axes.annotate(
-            text,
-            xy=(1, row),
-            xycoords=axes.get_yaxis_transform(),
-            xytext=(offset, 0),
-            textcoords="offset points",
-            ha="right",
-            va="center",
-            annotation_clip=False,
-            **style,
-        )
+def _paint_value(drawing: Drawing, axis: Axis, step: Step, y: float, scale: Scale) -> None:
+    x, error = axis(scale.factor * step.value), scale.factor * (step.spread or 0)
+    if error:
+        ends = axis(scale.factor * step.value - error), axis(scale.factor * step.value + error)
+        drawing.line((ends[0], y), (ends[1], y))
+        for end in ends:
+            drawing.line((end, y - 4), (end, y + 4))
+    drawing.marker("circle", x, y, 4.2, INK if step.measured else PAPER, INK)
+    drawing.text(drawing.width - COLUMN - 10, y, scale.figures(step.value), anchor="end", bold=True)
+    if step.against is not None:
+        change = scale.difference(step.change).partition("\u00a0")[0]
+        drawing.text(drawing.width - 4, y, change, MUTED, "end")

@@ -4,7 +4,7 @@ from functools import cache, partial
 from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
@@ -12,13 +12,11 @@ from markupsafe import Markup
 from edgekd.errors import BadInputError
 from edgekd.files import write_bytes
 from edgekd.reading import reading
-from edgekd.reporting import REPORT, RUN, tables, teaching, verdict, words
+from edgekd.reporting import REPORT, RUN, accuracy, latency, layers, parity, tables, teaching, training, verdict, words
 from edgekd.reporting.run_record import read_run
+from edgekd.reporting.svg import Plot
 from edgekd.reporting.words import Run
 from edgekd.screen import visible_document
-
-if TYPE_CHECKING:
-    from edgekd.reporting.svg import Plot
 
 _WORDS = ("count", "milliseconds", "number", "percent", "seconds", "sentence", "size")
 
@@ -38,8 +36,6 @@ def render(run: Run, folder: Path) -> str:
 
     Sections without data are left out. All text is escaped: names come from recipes and devices.
     """
-    from edgekd.reporting import parity  # as in _plots
-
     run = visible_document(run)
     title = str(run.get("title") or run.get("name") or folder.name or "run")
     targets = [list(rows) for _, rows in groupby(tables.target_rows(run), key=lambda row: row["target"])]
@@ -59,6 +55,7 @@ def render(run: Run, folder: Path) -> str:
         worth=partial(words.worth, run),
         deviation=partial(teaching.deviation, scale=words.scale_of(run)),
         targets=targets,
+        layers=layers.rows(run),
         idle=[rows[0] for rows in targets if rows[0]["status"] not in verdict.EXECUTED],
         parity=parity.rows(run),
         provenance=_provenance(run),
@@ -66,9 +63,7 @@ def render(run: Run, folder: Path) -> str:
     )
 
 
-def _plots(run: Run, folder: Path) -> "dict[str, Plot | None]":
-    from edgekd.reporting import accuracy, latency, parity, training  # matplotlib is heavy: only a page pays for it
-
+def _plots(run: Run, folder: Path) -> dict[str, Plot | None]:
     return {
         "waterfall": accuracy.waterfall(run),
         "trade_off": latency.trade_off(run),
@@ -100,6 +95,7 @@ def _template() -> Template:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {name: getattr(words, name) for name in _WORDS}
     environment.filters |= {name: getattr(tables, name) for name in ("interval", "kernels", "pays")}
+    environment.filters["anchor_of"] = latency.anchor_of
     environment.globals |= {"spoken_metric": words.spoken_metric, "other_metric": teaching.other_metric}
     environment.globals["style"] = Markup(package.joinpath("report.css").read_text(encoding="utf-8"))
     return environment.from_string(package.joinpath("report.html.j2").read_text(encoding="utf-8"))

@@ -2,74 +2,84 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.text import Annotation
-from matplotlib.transforms import Bbox
-from numpy.typing import NDArray
+from edgekd.reporting.svg import LETTER, Anchor, width_of
 
-NEAR, RING, RINGS = 8.0, 9.0, 9  # points from a marker's middle to the nearest labels, and from ring to ring of places
-DIRECTIONS = ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1))
-ACROSS, UP = {-1: "right", 0: "center", 1: "left"}, {-1: "top", 0: "center", 1: "bottom"}
-MARKER, AIR = 6.0, 1.0  # points: half of what a marker takes, and what stays free around a label
-Array = NDArray[Any]
-Spot = tuple[int, int, float]
-"""A direction across and up, and a distance in points."""
-SPOTS: tuple[Spot, ...] = tuple((*way, NEAR + ring * RING) for ring in range(RINGS) for way in DIRECTIONS)
+NEAR, RING, RINGS = 17.0, 12.0, 9  # pixels from a point to the nearest labels, and from one ring of places to the next
+DIRECTIONS = ((0, -1), (0, 1), (1, 0), (-1, 0), (1, -1), (-1, -1), (1, 1), (-1, 1))
+ACROSS: dict[int, Anchor] = {-1: "end", 0: "middle", 1: "start"}
+MARKER, AIR = 8.0, 1.5  # pixels: half of what a marker takes, and what stays free around a label
+
+
+class Box(NamedTuple):
+    """A rectangle, from the top left."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @property
+    def area(self) -> float:
+        """Square pixels; 0 of one that is turned inside out."""
+        return max(self.right - self.left, 0.0) * max(self.bottom - self.top, 0.0)
+
+    def common(self, other: "Box") -> "Box":
+        """What two have in common."""
+        return Box(
+            max(self.left, other.left), max(self.top, other.top),
+            min(self.right, other.right), min(self.bottom, other.bottom),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Label:
-    """Words for a point in data coordinates; without words it is only in the way of others."""
+    """Words for a point; without words it is only in the way of others."""
 
     x: float
     y: float
     text: str = ""
 
 
-def place(figure: Figure, axes: Axes, labels: Sequence[Label], colour: str) -> list[Annotation]:
-    """Write labels into axes that are finished otherwise, off every point and off one another.
+@dataclass(frozen=True)
+class Placed:
+    """Where a label's words are, by their anchor and the middle of their line; `far` from its point it needs a line."""
 
-    Where all is full, a label goes where it covers least. One that is far from its point has a line to it.
-    """
-    figure.draw_without_rendering()  # only then it is known where things are
-    pixels = figure.dpi / 72
-    taken = [_around(axes.transData.transform((label.x, label.y)), MARKER * pixels) for label in labels]
-    placed = []
+    label: Label
+    x: float
+    y: float
+    anchor: Anchor
+    box: Box
+    far: bool
+
+    @property
+    def nearest(self) -> tuple[float, float]:
+        """The place of its edge that is nearest to its point."""
+        box, at = self.box, self.label
+        return min(max(at.x, box.left), box.right), min(max(at.y, box.top), box.bottom)
+
+
+def place(labels: Sequence[Label], inside: Box) -> list[Placed]:
+    """Find a place for each label, off every point and off one another; where all is full, where it covers least."""
+    taken = [Box(one.x - MARKER, one.y - MARKER, one.x + MARKER, one.y + MARKER) for one in labels]
+    found = []
     for label in filter(lambda label: label.text, labels):
-        note = axes.annotate(label.text, (label.x, label.y), (0, 0), textcoords="offset points", color=colour)
-        size = note.get_window_extent().padded(AIR)
-        boxes = {spot: _box(axes.transData.transform(note.xy), spot, size, pixels) for spot in SPOTS}
-        across, up, distance = spot = min(SPOTS, key=lambda spot: _covered(axes.bbox, boxes[spot], taken))
-        note.set(position=(across * distance, up * distance), ha=ACROSS[across], va=UP[up])
-        taken.append(boxes[spot])
-        placed.append(note)
-        if distance > NEAR:
-            _tie(axes, note, colour)
-    return placed
+        spots = [_spot(label, way, NEAR + ring * RING) for ring in range(RINGS) for way in DIRECTIONS]
+        best = min(spots, key=lambda spot: _covered(inside, spot.box, taken))
+        taken.append(best.box)
+        found.append(best)
+    return found
 
 
-def _around(middle: Array, half: float) -> Bbox:
-    return Bbox([[value - half for value in middle], [value + half for value in middle]])
+def _spot(label: Label, way: tuple[int, int], distance: float) -> Placed:
+    across, down = way
+    x, y = label.x + across * distance, label.y + down * distance
+    wide, high = width_of(label.text) + 2 * AIR, LETTER + 2 * AIR
+    left = x + (across - 1) * wide / 2
+    return Placed(label, x, y, ACROSS[across], Box(left, y - high / 2, left + wide, y + high / 2), distance > NEAR)
 
 
-def _box(point: Array, spot: Spot, size: Bbox, pixels: float) -> Bbox:
-    """Where a label of this size ends up: `ACROSS` and `UP` in numbers."""
-    across, up, distance = spot
-    x, y = point[0] + across * distance * pixels, point[1] + up * distance * pixels
-    left, bottom = x + (across - 1) * size.width / 2, y + (up - 1) * size.height / 2
-    return Bbox.from_bounds(left, bottom, size.width, size.height)
-
-
-def _covered(inside: Bbox, box: Bbox, taken: Sequence[Bbox]) -> float:
-    """Area in square pixels that a label would hide, or lose beyond the axes."""
-    common = [Bbox.intersection(box, other) for other in (inside, *taken)]
-    seen, *hidden = (each.width * each.height if each else 0.0 for each in common)
-    return float(box.width * box.height - seen + sum(hidden))
-
-
-def _tie(axes: Axes, note: Annotation, colour: str) -> None:
-    line = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 0, "shrinkB": MARKER}
-    axes.annotate("", note.xy, note.get_position(), textcoords="offset points", arrowprops=line)
+def _covered(inside: Box, box: Box, taken: Sequence[Box]) -> float:
+    """Area in square pixels that a label would hide, or lose beyond the plot."""
+    return box.area - box.common(inside).area + sum(box.common(other).area for other in taken)

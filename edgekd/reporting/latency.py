@@ -1,17 +1,28 @@
 """Size against latency, one point per executed variant."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-from edgekd.reporting.labels import Label, place
-from edgekd.reporting.svg import ACCENT, INK, MUTED, PAPER, Plot, plot
+from edgekd.reporting.labels import Box, Label, place
+from edgekd.reporting.svg import (
+    ACCENT,
+    INK,
+    MUTED,
+    NARROW,
+    PAPER,
+    SHAPES,
+    Axis,
+    Drawing,
+    Entry,
+    Plot,
+    legend,
+    level,
+    plot,
+    upright,
+)  # fmt: skip
 from edgekd.reporting.verdict import DELIVERED
 from edgekd.reporting.words import Run, latency, milliseconds, size, three_digits
-
-_SHAPES = "osD^vPX*"
 
 
 @dataclass(frozen=True)
@@ -24,6 +35,15 @@ class Point:
     p50: float
     low: float
     high: float
+
+    @property
+    def kilobytes(self) -> float:
+        """Its size as it is drawn."""
+        return self.bytes / 1000
+
+    def __str__(self) -> str:
+        interval = f"{three_digits(self.low)}–{milliseconds(self.high)}"
+        return f"{self.target} {self.variant}: {milliseconds(self.p50)} ({interval}), {size(self.bytes)}"
 
 
 def points(run: Run) -> list[Point]:
@@ -40,17 +60,25 @@ def points(run: Run) -> list[Point]:
     return found
 
 
+def best_of(measured: Sequence[Point]) -> list[Point]:
+    """Those that no other one beats in both size and latency (the Pareto front), the fastest first."""
+    front: list[Point] = []
+    for point in sorted(measured, key=lambda p: (p.p50, p.bytes)):
+        if not front or point.bytes < front[-1].bytes:
+            front.append(point)
+    return front
+
+
 def trade_off(run: Run) -> Plot | None:
-    """Latency with its interval across, size upwards; int8 is filled."""
+    """Latency with its interval across, size upwards; int8 is filled, a line joins what nothing else beats in both."""
     measured = points(run)
     if not measured:
         return None
     words = "; ".join(f"{p.target} {p.variant}: {milliseconds(p.p50)}, {size(p.bytes)}" for p in measured)
-    extra = 0.22 * len({p.target for p in measured})
+    extra = 19.0 * len({p.target for p in measured})
     return plot(
-        "trade-off",
-        lambda figure, narrow: paint(figure, measured, narrow),
-        (3.3, 3.0 + extra),
+        lambda drawing, _: _paint(drawing, measured),
+        (320.0, 290.0 + extra),
         f"Model size against median latency with its interval. {words}.",
         _takeaway(measured),
     )
@@ -62,48 +90,55 @@ def _takeaway(measured: list[Point]) -> str:
     return f"Fastest is {best.variant} on {best.target}: {milliseconds(best.p50)} ({interval}) in {size(best.bytes)}."
 
 
-def paint(figure: Figure, measured: list[Point], narrow: bool) -> None:
+def _paint(drawing: Drawing, measured: list[Point]) -> None:
     """Draw the points; a legend names targets and int8, a label any other variant but float."""
-    axes = figure.subplots()
-    targets = list(dict.fromkeys(p.target for p in measured))
-    for index, target in enumerate(targets):
-        _paint_target(axes, [p for p in measured if p.target == target], _SHAPES[index % len(_SHAPES)])
-    axes.grid(True)
-    axes.tick_params(which="both", length=0, pad=6)
-    axes.set_xlabel("median latency, ms")
-    axes.set_ylabel("model, kB")
-    _scale(axes, "x", [v for p in measured for v in (p.low, p.high)])
-    _scale(axes, "y", [p.bytes / 1000 for p in measured])
-    columns = 1 if narrow else min(len(targets) + 1, 5)
-    axes.plot([], [], "o", color=INK, markerfacecolor=PAPER, label="hollow: not int8")
-    figure.legend(loc="outside upper left", ncols=columns, labelcolor=INK, handletextpad=0.3, borderpad=0)
-    place(figure, axes, [label for p in measured for label in _labels(p)], MUTED)
+    shapes = dict(zip(dict.fromkeys(p.target for p in measured), [*SHAPES] * len(measured), strict=False))
+    top = legend(drawing, _entries(shapes)) + 8
+    inside = Box(58, top, drawing.width - 8, drawing.height - 44)
+    x = _axis([v for p in measured for v in (p.low, p.high)], inside.left, inside.right)
+    y = _axis([p.kilobytes for p in measured], inside.bottom, inside.top)
+    upright(drawing, x, x.ticks(4 if drawing.width == NARROW else 8), inside.top, inside.bottom)
+    level(drawing, y, y.ticks(5), inside.left, inside.right)
+    drawing.text((inside.left + inside.right) / 2, drawing.height - 10, "median latency, ms", MUTED, "middle")
+    drawing.text(2, inside.top - 2, "kB", MUTED)
+    drawing.line(*((x(p.p50), y(p.kilobytes)) for p in best_of(measured)), colour=MUTED, width=1, dash="3 3")
+    for p in measured:
+        drawing.link(anchor_of(p.target), str(p), partial(_point, p=p, x=x, y=y, shape=shapes[p.target]))
+    for spot in place([label for p in measured for label in _labels(p, x, y)], inside):
+        drawing.text(spot.x, spot.y, spot.label.text, MUTED, spot.anchor)
+        if spot.far:
+            drawing.line((spot.label.x, spot.label.y), spot.nearest, colour=MUTED, width=0.7)
 
 
-def _labels(p: Point) -> tuple[Label, ...]:
+def anchor_of(target: str) -> str:
+    """The id of a target's rows in the page."""
+    return "target-" + "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in target)
+
+
+def _entries(shapes: dict[str, str]) -> list[Entry]:
+    def sign(shape: str, fill: str, colour: str) -> Callable[[Drawing, float, float], None]:
+        return lambda drawing, x, y: drawing.marker(shape, x + 11, y, 5.5, fill, colour)
+
+    named: list[Entry] = [(target, sign(shape, ACCENT, ACCENT)) for target, shape in shapes.items()]
+    return [*named, ("hollow: not int8", sign("circle", PAPER, INK))]
+
+
+def _labels(p: Point, x: Axis, y: Axis) -> tuple[Label, ...]:
     """The variant's name at its point; the ends of the interval are to stay free, too."""
     name = "" if p.variant in ("int8", "float") else p.variant
-    return tuple(Label(at, p.bytes / 1000, text) for at, text in ((p.p50, name), (p.low, ""), (p.high, "")))
+    return tuple(Label(x(at), y(p.kilobytes), text) for at, text in ((p.p50, name), (p.low, ""), (p.high, "")))
 
 
-def _paint_target(axes: Axes, variants: list[Point], shape: str) -> None:
-    axes.plot([p.p50 for p in variants], [p.bytes / 1000 for p in variants], color=MUTED, linewidth=0.8, zorder=1)
-    axes.plot([], [], shape, color=ACCENT, label=variants[0].target)
-    for p in variants:
-        fill = ACCENT if p.variant.startswith("int8") else PAPER
-        axes.plot([p.low, p.high], [p.bytes / 1000] * 2, "|-", color=INK, linewidth=1.2, markersize=6, zorder=4)
-        axes.plot(p.p50, p.bytes / 1000, shape, markersize=8, color=ACCENT, markerfacecolor=fill, zorder=3)
+def _point(drawing: Drawing, p: Point, x: Axis, y: Axis, shape: str) -> None:
+    height = y(p.kilobytes)
+    drawing.line((x(p.low), height), (x(p.high), height))
+    for end in (p.low, p.high):
+        drawing.line((x(end), height - 3), (x(end), height + 3))
+    drawing.marker(shape, x(p.p50), height, 5.5, ACCENT if p.variant.startswith("int8") else PAPER)
 
 
-def _scale(axes: Axes, which: str, values: list[float]) -> None:
+def _axis(values: list[float], start: float, end: float) -> Axis:
     """From zero, or logarithmic where the values span more than a factor of eight."""
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    setter = axes.set_xlim if which == "x" else axes.set_ylim
     if max(values) <= 8 * min(values):
-        setter(0, 1.15 * max(values))
-        return
-    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
-    setter(min(values) / 1.6, 1.6 * max(values))
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
+        return Axis(0.0, 1.15 * max(values), start, end)
+    return Axis(min(values) / 1.6, 1.6 * max(values), start, end, log=True)

@@ -6,11 +6,7 @@ from collections import Counter
 from itertools import pairwise
 from typing import Any
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-
-from edgekd.reporting.svg import ACCENT, INK, MUTED, Plot, bare, plot
+from edgekd.reporting.svg import ACCENT, LETTER, LINE, MUTED, Axis, Drawing, Plot, level, plot
 from edgekd.reporting.words import Run, percent
 
 _TITLE = 76  # characters of all titles side by side
@@ -32,9 +28,8 @@ def histogram(run: Run) -> Plot | None:
     columns = len(counts) if len(counts) <= 4 else 3
     lines = math.ceil(len(counts) / columns)
     return plot(
-        "parity",
-        lambda figure, narrow: _paint(figure, counts, 1 if narrow else columns),
-        (0.3 + 2.0 * lines, 0.3 + 1.45 * len(counts)),
+        lambda drawing, narrow: _paint(drawing, counts, 1 if narrow else columns),
+        (190.0 * lines + 26, 165.0 * len(counts) + 26),
         f"Share of outputs by distance from the reference. {'; '.join(told)}.",
         _takeaway(counts),
     )
@@ -65,37 +60,45 @@ def _takeaway(counts: dict[str, Counter[float]]) -> str:
     return f"{share}; the furthest is {max(steps):g} {unit} away ({name})."
 
 
-def _paint(figure: Figure, counts: dict[str, Counter[float]], columns: int) -> None:
+def _paint(drawing: Drawing, counts: dict[str, Counter[float]], columns: int) -> None:
     lines = math.ceil(len(counts) / columns)
-    panels = figure.subplots(lines, columns, squeeze=False, sharey=True).ravel()
-    for axes, (name, steps) in zip(panels, counts.items(), strict=False):
-        _panel(axes, steps)
-        axes.set_title(_broken(name, _TITLE // columns))
-    for axes in panels[len(counts) :]:
-        axes.set_visible(False)
-    figure.supxlabel("steps from the reference", color=MUTED, fontsize=9.5)
+    wide, high = drawing.width / columns, (drawing.height - 26) / lines
+    for number, (name, steps) in enumerate(counts.items()):
+        line, column = divmod(number, columns)
+        titles = _broken(name, _TITLE // columns)
+        for place, title in enumerate(titles):
+            drawing.text(column * wide + 2, line * high + 8 + 15 * place, title, bold=True)
+        top = line * high + 15 * len(titles) + 10
+        _panel(drawing, steps, (column * wide + 46, top, (column + 1) * wide - 12, (line + 1) * high - 22))
+    drawing.text(drawing.width / 2, drawing.height - 10, "steps from the reference", MUTED, "middle")
 
 
-def _broken(name: str, width: int) -> str:
+def _broken(name: str, width: int) -> list[str]:
     """A name in lines of at most `width` characters, where its hyphens allow that."""
     lines = [""]
     for part in re.findall(r"[^-]*-|[^-]+$", name):
         if lines[-1] and len(lines[-1]) + len(part) > width:
             lines.append("")
         lines[-1] += part
-    return "\n".join(lines)
+    return lines
 
 
-def _panel(axes: Axes, steps: Counter[float]) -> None:
+def _panel(drawing: Drawing, steps: Counter[float], edges: tuple[float, float, float, float]) -> None:
+    left, top, right, bottom = edges
     places = sorted(steps)
-    shares = [100 * steps[place] / steps.total() for place in places]
     gap = min((b - a for a, b in pairwise(places)), default=1)
-    bars = axes.bar(places, shares, width=0.7 * gap, color=ACCENT)
-    axes.set_xlim(places[0] - gap, max(places[-1], places[0] + 2 * gap) + gap)
-    axes.set_ylim(0, 118)
-    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    if len(places) <= 5:
-        axes.bar_label(bars, [f"{share:.1f}" if share >= 0.1 else "<0.1" for share in shares], color=INK, padding=2)
-        axes.set_xticks(places)
-    bare(axes, "y")
-    axes.set_yticks([0, 50, 100], ["0", "50", "100 %"])
+    x = Axis(places[0] - gap, max(places[-1], places[0] + 2 * gap) + gap, left, right)
+    y = Axis(0, 118, bottom, top)
+    level(drawing, y, (0, 50), left, right)
+    drawing.text(left - 7, y(100), "100\u00a0%", MUTED, "end")
+    drawing.line((left, y(100)), (right, y(100)), colour=LINE, width=0.8)
+    few = len(places) <= 5
+    for place in places:
+        share = 100 * steps[place] / steps.total()
+        wide = x(0.7 * gap) - x(0)
+        drawing.bar(x(place) - wide / 2, y(0), wide, y(share) - y(0), ACCENT)
+        if few:
+            told = f"{share:.1f}" if share >= 0.1 else "<0.1"
+            drawing.text(x(place), y(share) - LETTER / 2 - 3, told, anchor="middle")
+    for tick in places if few else x.ticks(4, whole=True):
+        drawing.text(x(tick), bottom + 13, f"{tick:g}", MUTED, "middle")

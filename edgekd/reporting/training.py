@@ -1,22 +1,32 @@
 """Training curves, from the `history.json` that each stage leaves in the run folder."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-
 from edgekd.errors import BadInputError
 from edgekd.reading import read_json
-from edgekd.reporting.svg import ACCENT, INK, MUTED, Plot, bare, plot
+from edgekd.reporting.svg import (
+    ACCENT,
+    INK,
+    MUTED,
+    Axis,
+    Drawing,
+    Entry,
+    Plot,
+    legend,
+    level,
+    plot,
+    width_of,
+)  # fmt: skip
 from edgekd.reporting.words import Run, listed, metric_name, scale_of, worth
 
 History = list[dict[str, Any]]
 
 _LABELS = {"teacher": "Teacher", "scratch": "Scratch student", "student": "Distilled student"}
 _SPOKEN = {"teacher": "the teacher", "scratch": "the scratch student", "student": "the distilled student"}
-_LINES = {"teacher": (INK, "-"), "scratch": (MUTED, "--"), "student": (ACCENT, "-")}
-_FINE_TUNING = (":", "-.")
+_LINES = {"teacher": (INK, ""), "scratch": (MUTED, "6 4"), "student": (ACCENT, "")}
+_FINE_TUNING = ("1 4", "7 3 1 3")
 
 
 def histories(folder: Path) -> dict[str, History]:
@@ -34,9 +44,8 @@ def curves(run: Run, folder: Path) -> Plot | None:
     metric = metric_name(run)
     ends = [f"{_label(stage)} {worth(run, history[-1].get('val'))}" for stage, history in stages.items()]
     return plot(
-        "curves",
-        lambda figure, narrow: _paint(figure, stages, run, narrow),
-        (3.1, 5.2),
+        lambda drawing, narrow: _paint(drawing, stages, run, narrow),
+        (300.0, 510.0 + 19 * (len(stages) // 2)),
         f"Validation {metric} and training loss by epoch. At the end: {'; '.join(ends)}.",
         _takeaway(stages, run),
     )
@@ -60,29 +69,53 @@ def _takeaway(stages: dict[str, History], run: Run) -> str:
     return f"Training ends with {listed(told)} on validation data." if told else "Loss by epoch."
 
 
-def _paint(figure: Figure, stages: dict[str, History], run: Run, narrow: bool) -> None:
-    value, loss = figure.subplots(2, 1) if narrow else figure.subplots(1, 2)
-    scale = scale_of(run)
-    value.set_title(f"validation {metric_name(run)}, {scale.unit}".rstrip(", "))
-    loss.set_title("training loss")
-    fine = iter(_FINE_TUNING * len(stages))
-    for stage, history in stages.items():
-        colour, style = _LINES.get(stage) or (ACCENT, next(fine))
-        for axes, key, unit in ((value, "val", scale.factor), (loss, "loss", 1)):
-            rows = [row for row in history if row.get(key) is not None]
-            epochs, heights = [row["epoch"] for row in rows], [unit * row[key] for row in rows]
-            axes.plot(
-                epochs,
-                heights,
-                style,
-                color=colour,
-                label=_label(stage),
-                marker="o" if len(rows) < 3 else "",
-                markersize=4,
-            )
-    for axes in (value, loss):
-        bare(axes, "y")
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    handles, labels = value.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper left", ncols=2 if narrow else 5, labelcolor=INK, borderpad=0)
+@dataclass(frozen=True)
+class _Curve:
+    """One stage's line in one of the two panels."""
+
+    points: list[tuple[float, float]]
+    colour: str
+    dash: str
+
+
+def _paint(drawing: Drawing, stages: dict[str, History], run: Run, narrow: bool) -> None:
+    scale, fine = scale_of(run), iter(_FINE_TUNING * len(stages))
+    styles = {stage: _LINES.get(stage) or (ACCENT, next(fine)) for stage in stages}
+    top = legend(drawing, [_entry(stage, *style) for stage, style in styles.items()]) + 6
+    titles = (f"validation {metric_name(run)}, {scale.unit}".rstrip(", "), "training loss")
+    for place, (title, key, unit) in enumerate(zip(titles, ("val", "loss"), (scale.factor, 1), strict=True)):
+        found = [
+            _Curve([(row["epoch"], unit * row[key]) for row in rows if row.get(key) is not None], *styles[stage])
+            for stage, rows in stages.items()
+        ]
+        high, wide = (drawing.height - top) / (2 if narrow else 1), drawing.width / (1 if narrow else 2)
+        left, above = (0.0, top + place * high) if narrow else (place * wide, top)
+        _panel(
+            drawing, title, [curve for curve in found if curve.points], (left, above, left + wide - 12, above + high)
+        )
+
+
+def _entry(stage: str, colour: str, dash: str) -> Entry:
+    return _label(stage), lambda drawing, x, y: drawing.line((x, y), (x + 22, y), colour=colour, width=2.2, dash=dash)
+
+
+def _panel(drawing: Drawing, title: str, curves: list[_Curve], edges: tuple[float, float, float, float]) -> None:
+    left, top, right, bottom = edges
+    drawing.text(left + 2, top + 8, title, bold=True)
+    if not curves:
+        return
+    epochs, values = zip(*(point for curve in curves for point in curve.points), strict=True)
+    air = 0.06 * (max(values) - min(values)) or 0.05 * abs(max(values)) or 1.0
+    y = Axis(min(values) - air, max(values) + air, bottom - 40, top + 24)
+    inside = left + max(width_of(f"{tick:g}") for tick in y.ticks(5)) + 12
+    x = Axis(min(epochs), max(max(epochs), min(epochs) + 1), inside + 6, right - 6)
+    level(drawing, y, y.ticks(5), inside, right)
+    for tick in x.ticks(6, whole=True):
+        drawing.text(x(tick), bottom - 26, f"{tick:g}", MUTED, "middle")
+    drawing.text((inside + right) / 2, bottom - 8, "epoch", MUTED, "middle")
+    for curve in curves:
+        places = [(x(epoch), y(value)) for epoch, value in curve.points]
+        drawing.line(*places, colour=curve.colour, width=2.2, dash=curve.dash)
+        if len(places) < 3:
+            for place in places:
+                drawing.marker("circle", *place, 2.4, curve.colour, curve.colour)

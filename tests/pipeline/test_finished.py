@@ -25,7 +25,7 @@ from edgekd.cli import app
 try:
     app(sys.argv[1:])
 finally:
-    print(sorted({"torch", "matplotlib", "onnxruntime", "openvino"} & sys.modules.keys()), file=sys.stderr)
+    print(sorted({"torch", "onnxruntime", "openvino"} & sys.modules.keys()), file=sys.stderr)
 """
 
 

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ SECTIONS = [
     "learning",
     "targets",
     "trade-off",
+    "layers",
     "training",
     "parity",
     "not-executed",
@@ -94,6 +96,25 @@ def test_the_page_is_not_blank_and_follows_the_theme(chromium: str, report: Path
     inked = np.abs(pixels - paper) > 0.3
     assert 0.01 < inked.mean() < 0.4  # words and plots, with white space around them
     assert all(part.any() for part in np.array_split(inked, 4))
+
+
+AXE = """<script>AXE</script><script>
+axe.run().then((found) => {
+  const told = found.violations.map((one) => [one.id, one.nodes.map((node) => node.html)]);
+  document.title = "axe: " + JSON.stringify(told);
+});
+</script></body>"""
+
+
+@pytest.mark.parametrize("flag", ["preferredColorScheme=1", "preferredColorScheme=0"], ids=["light", "dark"])
+def test_axe_finds_nothing_that_some_reader_cannot_read(chromium: str, report: Path, flag: str) -> None:
+    """Contrast, names, order, keyboard: all rules of axe-core, with all sections open."""
+    package = find_spec("axe_playwright_python") or miss("data", "axe-core is not installed")
+    axe = Path(package.origin).with_name("axe.min.js")
+    script = AXE.replace("AXE", axe.read_text(encoding="utf-8").replace("</script", "<\\/script"))
+    report.write_text(POLICY.sub("", report.read_text(encoding="utf-8")).replace("</body>", script), encoding="utf-8")
+    dom, _ = browse(chromium, report, "--dump-dom", "--virtual-time-budget=60000", f"--blink-settings={flag}")
+    assert re.search(r"<title>(.*?)</title>", dom).group(1) == "axe: []"
 
 
 @pytest.mark.parametrize("width", [390, 800, 1280])

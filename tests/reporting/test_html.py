@@ -20,6 +20,7 @@ SECTIONS = [
     "learning",
     "targets",
     "trade-off",
+    "layers",
     "training",
     "parity",
     "not-executed",
@@ -91,7 +92,8 @@ def test_every_plot_has_words_and_ids_are_unique(sample: str) -> None:
     page = Page(sample)
     plots = [attributes for tag, attributes in page.elements if tag == "svg"]
     assert len(plots) == 8  # four plots in two widths
-    assert all(attributes["role"] == "img" and len(attributes["aria-label"] or "") > 40 for attributes in plots)
+    assert {attributes["role"] for attributes in plots} == {"img", "group"}  # one holds links
+    assert all(len(attributes["aria-label"] or "") > 40 for attributes in plots)
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
 
@@ -102,7 +104,7 @@ def test_the_same_run_gives_the_same_bytes(run: dict[str, Any], folder: Path, sa
 
 def test_sections_without_data_vanish(run: dict[str, Any], tmp_path: Path) -> None:
     del run["targets"]
-    assert Page(render(run, tmp_path)).sections == ["promises", "accuracy", "learning", "provenance"]
+    assert Page(render(run, tmp_path)).sections == ["promises", "accuracy", "learning", "layers", "provenance"]
     del run["student"], run["student_scratch"], run["quantized"], run["distillation"], run["float"]
     assert Page(render(run, tmp_path)).sections == ["learning", "provenance"]
     del run["teacher"], run["stages"]

@@ -1,69 +1,61 @@
-"""Labels of plots: where they come to lie, by the renderer's own boxes."""
+"""Labels of plots: where they come to lie, by their boxes; and what a plot tells whoever points at it."""
 
+import re
 from itertools import combinations
 from typing import Any
 
 import pytest
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
-from matplotlib.text import Annotation
 
 from edgekd.reporting import latency
-from edgekd.reporting.labels import Label, place
-from edgekd.reporting.latency import Point
-from edgekd.reporting.svg import MUTED
+from edgekd.reporting.labels import NEAR, Box, Label, place
+from edgekd.reporting.latency import Point, best_of
 
-WIDE, NARROW = (7.6, 3.3), (3.65, 3.5)
-VARIANTS = ("int8", "float", "float16", "dynamic-range", "bf16", "int8, 2 layers in float")
-
-
-def drawn(points: list[Point], size: tuple[float, float]) -> tuple[Figure, list[Annotation]]:
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasSVG(figure)
-    latency.paint(figure, points, narrow=size == NARROW)
-    figure.draw_without_rendering()
-    notes = [child for child in figure.axes[0].get_children() if isinstance(child, Annotation) and child.get_text()]
-    return figure, notes
+INSIDE = Box(60, 20, 720, 280)
+VARIANTS = ("int8", "float", "float16", "dynamic-range", "bf16")
 
 
-@pytest.mark.parametrize("size", [WIDE, NARROW])
-@pytest.mark.parametrize("apart", [0.0, 0.02])
-def test_labels_of_variants_that_lie_close_together_do_not_overlap(apart: float, size: tuple[float, float]) -> None:
-    """Three runtimes with six variants each, `apart` of a point's own size and time from one to the next."""
-    points = [
-        Point(target, variant, 1e5 * factor, factor, 0.99 * factor, 1.01 * factor)
-        for step, target in enumerate(("x86-tflite", "x86-openvino", "x86-onnxruntime"))
-        for number, variant in enumerate(VARIANTS[:5])
-        for factor in (1 + apart * (5 * step + number),)
+@pytest.mark.parametrize("wide", [350, 730])
+@pytest.mark.parametrize("apart", [0, 1.5])
+def test_labels_of_variants_that_lie_close_together_do_not_overlap(apart: float, wide: int) -> None:
+    """Three runtimes with three labelled variants each, `apart` pixels from one to the next."""
+    inside = INSIDE._replace(right=wide)
+    labels = [
+        Label(wide / 2 + apart * (5 * step + number), 150 - apart * (5 * step + number), variant if number > 1 else "")
+        for step in range(3)
+        for number, variant in enumerate(VARIANTS)
     ]
-    figure, notes = drawn(points, size)
-    assert len(notes) == 9  # int8 and float are in the legend
-    boxes = [note.get_window_extent() for note in notes]
-    assert [a for a, b in combinations(boxes, 2) if a.overlaps(b)] == []
-    edges = figure.axes[0].bbox
-    slack = 1.0  # pixels: a second layout may move the axes by less than that
-    assert all(
-        edges.x0 - slack <= box.x0 and box.x1 <= edges.x1 + slack and edges.y0 - slack <= box.y0 for box in boxes
-    )
+    boxes = [spot.box for spot in place(labels, inside)]
+    assert len(boxes) == 9
+    assert [pair for pair in combinations(boxes, 2) if pair[0].common(pair[1]).area] == []
+    assert all(box.common(inside) == box for box in boxes)
 
 
 def test_a_label_with_room_stays_above_its_point() -> None:
-    _, (note,) = drawn([Point("pi", "int8", 1e5, 1.0, 0.9, 1.1), Point("pi", "float16", 2e5, 2.0, 1.9, 2.1)], WIDE)
-    assert note.get_position() == (0, 8)
+    (spot,) = place([Label(300, 100), Label(500, 150, "float16")], INSIDE)
+    assert (spot.x, spot.y, spot.anchor, spot.far) == (500, 150 - NEAR, "middle", False)
 
 
 def test_no_label_hides_a_point_and_what_is_far_away_is_tied_to_its_own() -> None:
-    figure = Figure(figsize=(3, 3))
-    FigureCanvasSVG(figure)
-    axes = figure.subplots()
-    axes.set(xlim=(0, 10), ylim=(0, 10))
-    crowd = [Label(x / 4, y / 4) for x in range(16, 25) for y in range(16, 25)]
-    (note,) = place(figure, axes, [*crowd, Label(5, 5, "in the middle")], MUTED)
-    box = note.get_window_extent()
-    inside = [label for label in crowd if box.contains(*axes.transData.transform((label.x, label.y)))]
-    assert inside == []
-    ties = [child for child in axes.get_children() if isinstance(child, Annotation) and child.arrow_patch]
-    assert [tie.xy for tie in ties] == [(5, 5)]
+    crowd = [Label(300 + 8 * x, 100 + 8 * y) for x in range(9) for y in range(9)]
+    (spot,) = place([*crowd, Label(332, 132, "in the middle")], INSIDE)
+    assert [one for one in crowd if spot.box.common(Box(one.x, one.y, one.x + 1, one.y + 1)).area] == []
+    assert spot.far
+    x, y = spot.nearest
+    assert spot.box.left <= x <= spot.box.right
+    assert spot.box.top <= y <= spot.box.bottom
+
+
+def test_the_front_is_what_nothing_beats_in_both() -> None:
+    fast, small, slow, fat = (Point("t", "int8", size, ms, ms, ms) for size, ms in ((9, 1), (3, 2), (3, 3), (9, 2)))
+    assert best_of([fat, slow, small, fast]) == [fast, small]
+
+
+def test_each_point_tells_its_numbers_and_leads_to_its_row(run: dict[str, Any]) -> None:
+    plot = latency.trade_off(run)
+    assert plot is not None
+    links = re.findall(r'<a href="#([^"]+)" aria-label="([^"]+)"', plot.wide)
+    assert len(links) == len(latency.points(run))
+    assert links[0] == ("target-x86-tflite", "x86-tflite int8: 0.318\u00a0ms (0.311–0.327\u00a0ms), 96.5\u00a0kB")
 
 
 def test_the_same_run_gives_the_same_drawing(run: dict[str, Any]) -> None:

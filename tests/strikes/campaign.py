@@ -224,7 +224,6 @@ def _become_a_run(recipe: Path, folder: Path, said: Path, log: Path | None, numb
 
 def warm_up() -> None:
     """Import all that a run imports, so that forks need not."""
-    import matplotlib.backends.backend_svg
     import onnxruntime
     import onnxscript
     import torch._dynamo
@@ -234,7 +233,7 @@ def warm_up() -> None:
     import edgekd.pipeline.seeds as seeds
     import edgekd.reporting.tables  # noqa: F401
 
-    del matplotlib, onnxruntime, onnxscript
+    del onnxruntime, onnxscript
     torch.set_num_threads(1)
     seeds.rehearse = lambda *_: None  # it touches no file
     reach(["edgekd.pipeline.quantise", "edgekd.pipeline.deploy", "edgekd.pipeline.timing", *BY_NAME])
