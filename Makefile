@@ -3,7 +3,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo runner test examples promises docs test-docs test-devices test-gpu perf explore mutants check lint lock lock-check fuzz campaign accuracy fashion-mnist fashion-scenes watch-har methods minilm-sts networks side-by-side calibration distillation-speed devices fidelity instructions guards foreign data install clean
+.PHONY: demo runner test examples promises docs test-docs test-devices test-gpu perf explore mutants check lint lock lock-check fuzz campaign accuracy fashion-mnist fashion-scenes watch-har methods minilm-sts networks side-by-side calibration distillation-speed devices fidelity instructions guards foreign runtimes data install clean
 
 demo: install                     ## a teacher becomes three proven int8 bundles, in six minutes
 	$(BIN)/edgekd run quickstart
@@ -141,6 +141,11 @@ guards: install                   ## benchmarks/results/guards.json: what hashin
 
 foreign: install                  ## benchmarks/results/foreign.json: twenty published networks on three runtimes, beside two peers; resumable
 	$(BIN)/python -m benchmarks.foreign
+
+runtimes: $(VENV)/.installed-test ## benchmarks/results/runtimes.json: five networks in browsers and on other runtimes than the usual, resumable
+	$(BIN)/edgekd web install
+	$(BIN)/python -m pytest -m slow tests/runtimes
+	$(BIN)/python benchmarks/runtimes.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -145,7 +145,7 @@ class BrowserJob(Job):
         """As everywhere; the page hears the verdict."""
         holds = super().verify()
         self.page.door.tell(
-            row="Outputs", text="equal to the reference" if holds else "not the reference's", good=holds
+            row="Outputs", text="as the reference, within its tolerance" if holds else "not the reference's", good=holds
         )
         return holds
 
@@ -156,7 +156,8 @@ class BrowserJob(Job):
         for begin in range(0, count, step):
             part = [array[begin : begin + step] for array in inputs]
             parts.append(self._infer(part, len(part[0])))
-        self.page.door.tell(row="Predictions", text=f"{count:,} samples")
+        if self.arguments.verb == "predict":
+            self.page.door.tell(row="Predictions", text=f"{count:,} samples")
         return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
     def _infer(self, inputs: Arrays, count: int) -> Arrays:

@@ -5,6 +5,7 @@ import json
 import struct
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -57,6 +58,10 @@ class Robot:
         return self.ask("POST", "answer", message(header, content)).status
 
     def _live(self) -> None:
+        with suppress(OSError, http.client.HTTPException):  # the door may close while it asks
+            self._work()
+
+    def _work(self) -> None:
         assert self.post(HELLO) == 204
         while True:
             work = json.loads(self.ask("GET", "work").read())

@@ -51,7 +51,7 @@ def test_the_reference_s_own_outputs_hold_and_are_told_to_the_page(folder: Path,
     assert row.max_steps == 0
     device.close()
     robot.thread.join(10)
-    assert {"row": "Outputs", "text": "equal to the reference", "good": True} in robot.notes
+    assert {"row": "Outputs", "text": "as the reference, within its tolerance", "good": True} in robot.notes
 
 
 @pytest.mark.parametrize(

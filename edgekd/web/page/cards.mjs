@@ -37,7 +37,7 @@ export class Cards {
     this.card.medians.push(middle(samples));
     const [low, high] = [Math.min(...this.card.medians), Math.max(...this.card.medians)];
     const runs = this.card.medians.length;
-    const range = runs > 1 ? ` (${number(low)} to ${number(high)} in ${runs} runs)` : "";
+    const range = runs > 1 ? ` (${milliseconds(low)} to ${milliseconds(high)} in ${runs} runs)` : "";
     const shown = this.row("One inference", milliseconds(middle(this.card.medians)));
     shown.append(element("span", "range", range));
   }

@@ -1,0 +1,183 @@
+"""Runtimes beyond those of the big table: networks that people deploy, in int8, each to a proven result there.
+
+A section of `results/runtimes.json` is a runtime: places, each a target and a device. A cell is a network in a place:
+whether parity holds, how many of its values are the host's own bit for bit, and how long an inference takes. It is
+written as soon as it is done; one whose graph, target and code have not changed is not run again.
+
+    python benchmarks/runtimes.py [RUNTIME …]
+
+What a place needs and is not here skips its cells, with the reason.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from architectures import NETWORKS, Network
+from architectures.network import blobs
+from networks import BACKENDS, BATCH, Graphs, sha256_of, yardstick
+from rich.console import Console
+from rich.table import Table
+
+from edgekd.backends.assemble import write_bundle
+from edgekd.backends.conversion import to_bundle
+from edgekd.backends.reference import Reference
+from edgekd.bundle import Manifest
+from edgekd.devices import Device, open_device, transport_of
+from edgekd.errors import EdgekdError, MissingExtraError
+from edgekd.files import digest, sha256, write_json
+from edgekd.measure import MissingRuntimeError, measure, predict
+from edgekd.measure.facts import machine_facts
+from edgekd.pipeline.origin import origin, versions
+from edgekd.pipeline.parity_evidence import Expected, gather_evidence
+from edgekd.runtimes import find_needs
+from edgekd.students import resnet
+from edgekd.target import load_target
+
+RESULTS = Path(__file__).parent / "results" / "runtimes.json"
+STUDENT = Network("ResNet-8, quickstart's student", lambda: resnet.build(10, 1), blobs(1, 28, 28), ("head.2",))
+ROWS = {"resnet8": STUDENT} | {name: NETWORKS[name] for name in ("ds-cnn", "mobilenet-v2", "u-net", "vit-tiny")}
+WAY = "calibrated"
+FEW: dict[str, Any] = {"replicates": 5, "seconds": 0.5, "count": 20}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A target, and the device that runs what is compiled for it."""
+
+    target: str
+    device: str = "local:"
+
+
+RUNTIMES: Mapping[str, tuple[Place, ...]] = {
+    "web": (
+        Place("web-onnxruntime", "web:chromium"),
+        Place("web-onnxruntime", "web:firefox"),
+        Place("web-litert", "web:chromium"),
+        Place("web-litert", "web:firefox"),
+    ),
+}
+
+
+def cell(graphs: Graphs, place: Place) -> dict[str, Any]:
+    """One network in one place."""
+    try:
+        with TemporaryDirectory(prefix="edgekd-") as scratch, closing(open_device(place.device)) as device:
+            return deployed(graphs, place, device, Path(scratch) / "bundle")
+    except (MissingExtraError, MissingRuntimeError) as error:
+        return {"status": "skipped", "reason": str(error)}
+    except EdgekdError as error:
+        return {"status": "refused", "reason": str(error)}
+
+
+def deployed(graphs: Graphs, place: Place, device: Device, bundle: Path) -> dict[str, Any]:
+    """The bundle, its parity on the device, its values beside the host's, and its latency."""
+    target = load_target(place.target)
+    graph, inputs = graphs.graph(WAY, target.scheme), {"input": graphs.samples.numpy()}
+    truth = Reference(graph).run(inputs, batch=BATCH)
+    plain = Reference(yardstick(graphs, WAY, graph)).run(inputs, batch=BATCH)
+    manifest = write_bundle(
+        graph, target, bundle, "int8", name="network", inputs=inputs, outputs=truth, unquantized=plain
+    )
+    evidence = gather_evidence(device, bundle, target, Expected(graph, inputs, truth, plain))
+    rows = [row.model_dump(mode="json", exclude={"histogram"}) for row in evidence.rows]
+    found = {"bytes": manifest.model_bytes, "kernels": [evidence.kernels.int8, evidence.kernels.total], "parity": rows}
+    if evidence.broken or evidence.weak:
+        return found | {"status": "failed" if evidence.broken else "weak", "reason": evidence.broken or evidence.weak}
+    found |= {"status": "ok", "equal_to_host": equal_to_host(device, bundle, manifest, inputs)}
+    return found | ({} if find_needs(target.backend).stand_in else timed(device, bundle))
+
+
+def equal_to_host(device: Device, bundle: Path, manifest: Manifest, inputs: Mapping[str, Any]) -> float | None:
+    """The share of values that the host's own runtime gives bit for bit; None where the device is the host."""
+    if device.uri == "local:":
+        return None
+    stored = {spec.name: to_bundle(spec, inputs[spec.name]) for spec in manifest.inputs}
+    there = predict(device, bundle, stored, manifest.batch)
+    with closing(open_device("local:")) as host:
+        here = predict(host, bundle, stored, manifest.batch)
+    return float(np.mean(np.concatenate([(there[name] == here[name]).ravel() for name in here])))
+
+
+def timed(device: Device, bundle: Path) -> dict[str, Any]:
+    """Latency and first load, in ms, and what measured."""
+    found = measure(device, {"int8": (bundle, {})}, **FEW)["int8"]
+    first = found.replicates[0]
+    shown = found.latency.model_dump(mode="json", include={"p50", "low", "high", "load_ms", "first_ms", "flags"})
+    return shown | {"runtime": f"{first.start.runtime} {first.start.runtime_version}", "details": first.load.details}
+
+
+def key_of(graphs: Graphs, place: Place) -> str:
+    """What a cell depends on: its graph, its target, the code of backend and transport."""
+    target = load_target(place.target)
+    graph = sha256_of(graphs.graph(WAY, target.scheme))
+    web = BACKENDS.parent / "web"
+    sources = sorted(
+        path for folder in (BACKENDS / target.backend, web) for path in folder.rglob("*") if path.is_file()
+    )
+    code = [sha256(path) for path in sources if path.suffix != ".pyc"]
+    return digest([graph, target.model_dump(mode="json"), place.device, code, transport_of(place.device)])
+
+
+def run(document: dict[str, Any], runtime: str, name: str) -> None:
+    """Every missing cell of one network on one runtime."""
+    graphs, section = Graphs(ROWS[name]), document["runtimes"].setdefault(runtime, {})
+    row = section.setdefault(name, {"title": ROWS[name].title, "cells": {}})
+    for place in RUNTIMES[runtime]:
+        label, key = f"{place.target} on {place.device}", key_of(graphs, place)
+        if row["cells"].get(label, {}).get("key") == key:
+            continue
+        started = time.monotonic()
+        found = cell(graphs, place)
+        seconds = round(time.monotonic() - started, 1)
+        row["cells"][label] = found | {"key": key, "seconds": seconds, "commit": origin().commit}
+        write_json(RESULTS, document)
+        Console().print(f"{name}, {label}: {found['status']} {found.get('reason') or ''}"[:300])
+
+
+def table(section: Mapping[str, Any]) -> Table:
+    """A row per network, a column per place."""
+    columns = list(dict.fromkeys(label for row in section.values() for label in row["cells"]))
+    shown = Table("network", *columns, box=None)
+    for name, row in section.items():
+        shown.add_row(name, *(summary(row["cells"].get(column)) for column in columns))
+    return shown
+
+
+def summary(found: Mapping[str, Any] | None) -> str:
+    """One cell in a few words."""
+    if found is None:
+        return "–"
+    equal = found.get("equal_to_host")
+    words = [found["status"], *([] if equal is None else [f"{equal:.2%} equal"])]
+    return ", ".join([*words, *([f"{found['p50']:.3g} ms"] if "p50" in found else [])])
+
+
+def main() -> int:
+    """Run what is missing, print all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runtimes", nargs="*", metavar="RUNTIME", help=", ".join(RUNTIMES))
+    parser.add_argument("--only", nargs="+", choices=list(ROWS), default=list(ROWS), metavar="NET")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    document: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {"runtimes": {}}
+    with closing(open_device("local:")) as device:
+        document |= {"machine": machine_facts(device).model_dump(mode="json"), "versions": versions()}
+    for runtime in arguments.runtimes or RUNTIMES:
+        for name in arguments.only:
+            run(document, runtime, name)
+        Console(width=200).print(table(document["runtimes"][runtime]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
