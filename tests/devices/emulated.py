@@ -94,7 +94,7 @@ class Emulated:
 
 
 class Pi(Emulated):
-    """A 64-bit Raspberry Pi 5 with LiteRT and ONNX Runtime."""
+    """A 64-bit Raspberry Pi 5 with LiteRT, ONNX Runtime and ncnn."""
 
     uri, architecture, machine, cpu = "ssh://pi", "arm64", "aarch64", "cortex-a76"
     model, max_mhz = "Raspberry Pi 5 Model B Rev 1.0 (emulated)", 2400

@@ -24,7 +24,7 @@ from tests.devices.student import write_student
 
 DEVICES = Path(__file__).parents[2] / "docs" / "devices.md"
 SAMPLES = 200
-TARGETS = {"tflite": "raspberry-pi-5", "onnxruntime": "raspberry-pi-5-onnxruntime"}
+TARGETS = {"tflite": "raspberry-pi-5", "onnxruntime": "raspberry-pi-5-onnxruntime", "ncnn": "raspberry-pi-5-ncnn"}
 QUICK = ["--replicates", "1", "--seconds", "0.02", "--count", "3"]
 Boards = dict[type[Emulated], Emulated]
 
@@ -99,6 +99,15 @@ def test_onnx_runtime_answers_on_arm64_as_it_does_here(pi: Emulated, student: Pa
     _verify_with_the_host(pi, student / "onnxruntime")
 
 
+def test_ncnn_answers_on_arm64_bit_for_bit_as_it_does_here(pi: Emulated, student: Path, tmp_path: Path) -> None:
+    """Its int8 sums are exact, and its float operations the same ones on both."""
+    logits = _verify_with_the_host(pi, student / "ncnn")
+    assert logits["max_steps"] == 0
+    edgekd("bench", student / "ncnn", "--device", pi.uri, *QUICK, "--out", tmp_path / "results.jsonl")
+    row = _assert_of(pi, tmp_path / "results.jsonl", "aarch64", "0xd0b")
+    assert (row.runtime, row.precision) == ("Ncnn", "f32")
+
+
 def test_tensorflow_lite_answers_on_armv7_as_it_does_here(old_pi: Emulated, student: Path, tmp_path: Path) -> None:
     _verify_with_the_host(old_pi, student / "tflite")
     edgekd("bench", student / "tflite", "--device", old_pi.uri, *QUICK, "--out", tmp_path / "results.jsonl")
@@ -113,17 +122,17 @@ def test_doctor_sees_what_an_old_board_cannot_have(old_pi: Emulated) -> None:
     assert (found["tflite"], found["onnxruntime"], found["openvino"]) == ("tflite_runtime", "missing", "missing")
 
 
-def _verify_with_the_host(board: Emulated, bundle: Path) -> None:
-    """Two devices at once, one verdict each."""
+def _verify_with_the_host(board: Emulated, bundle: Path) -> dict[str, Any]:
+    """Two devices at once, one verdict each; how the board's outputs differ."""
     devices = ["--device", board.uri, "--device", "local:"]
     there, here = edgekd("verify", bundle, "--data", bundle.parent / "test.npz", *devices)
     assert here["accuracy"] > 0.7
     assert there["difference"]["points"] == pytest.approx(100 * (there["accuracy"] - here["accuracy"]))
-    _assert_as_here(there)
     _assert_idle(board)
+    return _assert_as_here(there)
 
 
-def _assert_as_here(verdict: dict[str, Any]) -> None:
+def _assert_as_here(verdict: dict[str, Any]) -> dict[str, Any]:
     """Another processor's kernels, or an older runtime's, may round otherwise.
 
     Measured: on arm64 no output differs, on armv7 (TFLite 2.14) a tenth of them by one step, and one class in 200.
@@ -135,6 +144,7 @@ def _assert_as_here(verdict: dict[str, Any]) -> None:
     (logits,) = verdict["difference"]["outputs"]
     assert logits["max_steps"] <= 2.001
     assert logits["argmax_changes"] <= 4
+    return dict(logits)
 
 
 def _assert_of(board: Emulated, results: Path, arch: str, part: str) -> Row:
