@@ -18,6 +18,7 @@ from edgekd.bundle import GOLDEN, MANIFEST, Manifest, Preprocessing, Range, Tens
 from edgekd.errors import BadInputError
 from edgekd.files import write_json
 from edgekd.onnx_vocabulary import vocabulary
+from edgekd.quantization.qdq import declared_scheme
 from edgekd.runner.bundle import write_arrays
 from edgekd.runner.judge import float_step, rms
 from edgekd.runner_source import RUNNER, write_runner
@@ -80,7 +81,8 @@ def write_bundle(
             footprint=dict(compiled.footprint),
             notes=(*notes, *compiled.notes),
             profile=target.profile,
-            **target.model_dump(include={"backend", "scheme", "batch", "threads", "affinity", "runtime"}),
+            scheme=declared_scheme(model) or target.scheme,
+            **target.model_dump(include={"backend", "batch", "threads", "affinity", "runtime"}),
         )
         write_golden(scratch / GOLDEN, manifest, inputs, outputs)
         return _sealed(scratch, manifest, compiled.files)

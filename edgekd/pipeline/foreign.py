@@ -17,7 +17,7 @@ from edgekd.pipeline.calibrated import batches_of, lost_by_layer
 from edgekd.pipeline.export import export_and_verify
 from edgekd.pipeline.fallback import fall_back
 from edgekd.pipeline.imported import Arrays, Imported, Wishes, import_file
-from edgekd.pipeline.refined import described, refine_where_far, rows_of
+from edgekd.pipeline.refined import Widened, described, refine_where_far, rows_of, widen_where_far
 from edgekd.quantization.calibrate import Calibration, Calibrator
 from edgekd.quantization.float_fallback import asked_layers
 from edgekd.quantization.qdq import is_quantized, strip_activations
@@ -37,6 +37,13 @@ class Quantized:
     model: onnx.ModelProto
     original: onnx.ModelProto
     refined: Refined | None = None
+    widened: Widened | None = None
+
+    @property
+    def about(self) -> list[str]:
+        """What was done, in lines."""
+        told = [described(self.refined)] if self.refined else []
+        return [*told, str(self.widened)] if self.widened else told
 
 
 def export_file(
@@ -116,6 +123,9 @@ def _quantized(
 def _in_scheme(scheme: Scheme, imported: Imported, calibrator: Calibrator, wishes: Wishes) -> Quantized:
     original, keep = imported.model, wishes.keep_float
     found = Quantized(calibrator.quantized(scheme, keep), original)
+    widened = widen_where_far(calibrator, scheme, imported.inputs, found.model, keep)
+    if widened is not None:
+        return Quantized(widened.model, original, widened=widened)
     if not _may_fall_back(scheme, wishes):
         return found
     refined = refine_where_far(calibrator, scheme, imported.inputs, found.model, keep, wishes.refine_seconds)
@@ -129,8 +139,8 @@ def _delivered(
     inputs, refined, built_in = imported.inputs, quantized.refined, static_batch(quantized.model)
     may_fall_back = _may_fall_back(schemes_of([target])[0], wishes)
     target = target.at_batch(built_in) if built_in else target
-    folder, about = out / f"{name}-{target.name}", [described(refined)] if refined else []
-    named: dict[str, Any] = {"name": name, "provenance": origin, "notes": (*imported.notes, *about)}
+    folder = out / f"{name}-{target.name}"
+    named: dict[str, Any] = {"name": name, "provenance": origin, "notes": (*imported.notes, *quantized.about)}
     report: Report = {"refined": rows_of(refined)} if refined else {}
     try:
         _require_int8(quantized)

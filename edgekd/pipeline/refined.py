@@ -1,6 +1,10 @@
-"""Whether int8 is far from float, what is done about it, and how that is told."""
+"""Whether int8 is far from float, what is done about it, and how that is told.
+
+Tensors are kept in float where a target computes in float beside integers; elsewhere activations get more bits.
+"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from glob import escape
 from typing import Any
 
@@ -12,11 +16,41 @@ from edgekd.pipeline.calibrated import BATCH, batches_of
 from edgekd.quantization.calibrate import Calibrator
 from edgekd.quantization.parts import parts_of
 from edgekd.quantization.refine import ENOUGH_DB, Refined, refine
-from edgekd.quantization.scheme import Scheme
-from edgekd.quantization.sensitivity import nearness
+from edgekd.quantization.scheme import Scheme, find_scheme
+from edgekd.quantization.sensitivity import Nearness, nearness
 
 Arrays = dict[str, NDArray[Any]]
 NAMED = 3  # tensors in a line
+
+
+@dataclass(frozen=True)
+class Widened:
+    """A model in the wider scheme, and how near float it was before and is now."""
+
+    model: onnx.ModelProto
+    scheme: Scheme
+    before: Nearness
+    after: Nearness
+
+    def __str__(self) -> str:
+        far = f"int8 is {self.before.db:.1f} dB from float at {self.before.part}"
+        return f"{far}; activations of 16 bits ({self.scheme.name}) give {self.after.db:.1f} dB, and are used"
+
+
+def widen_where_far(
+    calibrator: Calibrator, scheme: Scheme, inputs: Arrays, quantized: onnx.ModelProto, keep_float: Sequence[str]
+) -> Widened | None:
+    """Return the form of a float model in the wider scheme where its int8 form is too far from it; None else."""
+    if scheme.wider is None:
+        return None
+    batch, parts = next(batches_of(inputs)), parts_of(calibrator.plain)
+    exact = Reference(calibrator.plain).run(batch, BATCH)
+    before = nearness(exact, Reference(quantized).run(batch, BATCH), parts)
+    if before.db >= ENOUGH_DB:
+        return None
+    wider = find_scheme(scheme.wider)
+    model = calibrator.quantized(wider, keep_float)
+    return Widened(model, wider, before, nearness(exact, Reference(model).run(batch, BATCH), parts))
 
 
 def refine_where_far(

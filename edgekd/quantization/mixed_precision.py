@@ -1,4 +1,7 @@
-"""Mixed precision: the layers that int8 hurts most stay in float, as few as a budget demands."""
+"""Mixed precision: the layers that int8 hurts most stay in float, as few as a budget demands.
+
+Where a target computes no layer in float, all activations get more bits instead.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -9,7 +12,7 @@ import onnx
 from edgekd.onnx_graph import Array
 from edgekd.quantization.calibrate import DEFAULT, Calibration, Calibrator
 from edgekd.quantization.placement import kernel_edges
-from edgekd.quantization.scheme import Scheme
+from edgekd.quantization.scheme import Scheme, find_scheme
 from edgekd.quantization.sensitivity import Switched, ranked, tensor_switch, weight_switch
 
 Arrays = dict[str, Array]
@@ -50,18 +53,21 @@ def mix(
     """Keep the fewest of the most sensitive layers in float that make a calibrated model acceptable.
 
     `acceptable` is the budget, asked log2(layers) times: a metric on the validation split, say. Where not even all
-    layers in float are enough, all are kept and `met` is False. The first samples decide who is sensitive.
+    layers in float are enough, all are kept and `met` is False. The first samples decide who is sensitive. A
+    scheme that has a wider one keeps none: that takes its place.
     """
     samples, always = list(batches), tuple(keep_float)
     calibrator = Calibrator(model, samples, how)
 
-    def attempt(kept: tuple[str, ...]) -> Mixed:
+    def attempt(kept: tuple[str, ...], scheme: Scheme = scheme) -> Mixed:
         quantized = calibrator.quantized(scheme, (*always, *map(escape, kept)))
         return Mixed(quantized, kept, acceptable(quantized))
 
     best = attempt(())
     if best.met:
         return best
+    if scheme.wider is not None:
+        return attempt((), find_scheme(scheme.wider))
     order = tuple(sensitivities(calibrator, scheme, samples[0], always))
     least, best = 0, attempt(order)
     while best.met and len(best.kept) - least > 1:

@@ -226,10 +226,16 @@ def is_quantized(model: onnx.ModelProto) -> bool:
     return any(node.op_type in QUANTIZERS for node in model.graph.node)
 
 
+def declared_scheme(model: onnx.ModelProto) -> str | None:
+    """The name of the scheme that a model was quantised in, as its metadata says; None where it knows none."""
+    declared = {entry.key: entry.value for entry in model.metadata_props}.get(METADATA)
+    return declared if declared in SCHEMES else None
+
+
 def scheme_of(model: onnx.ModelProto) -> Scheme | None:
     """The scheme that a model was quantised for, as its metadata says, else as its activations show; or None."""
-    declared = {entry.key: entry.value for entry in model.metadata_props}.get(METADATA)
-    if declared in SCHEMES:
+    declared = declared_scheme(model)
+    if declared is not None:
         return SCHEMES[declared]
     graph = Graph(model)
     quantizers = [node for node in graph.nodes if node.op_type == "QuantizeLinear"]

@@ -24,6 +24,7 @@ class Scheme:
         integers: what its targets compute in integers although others have no kernel for it, or none that pays.
         residual: which inputs of a residual Add carry a quantiser of their own: `both`, or only the `skip`
             (the kernel fuses the other branch).
+        wider: the scheme of the same targets that takes its place where it is far from float.
         float_tail: what follows the last layers stays in float; not for targets that know int8 alone.
     """
 
@@ -35,6 +36,7 @@ class Scheme:
     residual: Literal["both", "skip"]
     floats: frozenset[str] = frozenset()
     integers: frozenset[str] = frozenset()
+    wider: str | None = None
     float_tail: bool = True
 
     @property
@@ -54,10 +56,10 @@ _HTP_INTEGERS = frozenset(
 )
 
 
-def _htp(name: str, activation: Literal["uint8", "uint16"]) -> Scheme:
+def _htp(name: str, activation: Literal["uint8", "uint16"], wider: str | None = None) -> Scheme:
     return Scheme(
         name, activation, symmetric=False, weight_max=127, bias="int32", residual="both", integers=_HTP_INTEGERS,
-        float_tail=False,
+        wider=wider, float_tail=False,
     )  # fmt: skip
 
 
@@ -76,7 +78,7 @@ SCHEMES = {
             residual="skip",
             floats=frozenset({"ConvTranspose", "Mul"}),
         ),
-        _htp("htp-w8a8", "uint8"),
+        _htp("htp-w8a8", "uint8", wider="htp-w8a16"),
         _htp("htp-w8a16", "uint16"),
     )
 }

@@ -5,6 +5,7 @@ from onnx import helper
 from edgekd.backends.reference import Reference
 from edgekd.quantization.calibrate import Calibrator, calibrate
 from edgekd.quantization.mixed_precision import mix, sensitivities
+from edgekd.quantization.qdq import declared_scheme
 from edgekd.quantization.scheme import SCHEMES
 from tests.quantization.onnx_models import constants, model, random
 
@@ -49,6 +50,14 @@ def test_only_what_the_budget_demands_stays_in_float() -> None:
     values = constants(mixed.model)
     assert values["fragile.weight"].dtype == np.float32
     assert values["last.weight_quantized"].dtype == np.int8
+
+
+def test_where_no_layer_is_computed_in_float_activations_get_more_bits() -> None:
+    narrow = SCHEMES["htp-w8a8"]
+    budget = noise(calibrate(chain(), narrow, [{"x": X}])) * 0.999
+    mixed = mix(chain(), narrow, [{"x": X}], lambda quantized: noise(quantized) < budget)
+    assert (mixed.kept, mixed.met, declared_scheme(mixed.model)) == ((), True, "htp-w8a16")
+    assert mix(chain(), narrow, [{"x": X}], lambda quantized: False).met is False
 
 
 def test_a_generous_budget_keeps_nothing_and_an_impossible_one_says_so() -> None:
