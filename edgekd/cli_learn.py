@@ -115,10 +115,29 @@ def _asked(question: str) -> str:
     return str(typer.prompt(f"{question} (empty: an example)", default="", show_default=False))
 
 
-@command("Train and distil", "edgekd report runs/quickstart")
-def report(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
-    """Write the report of a finished run again."""
+@command(
+    "Train and distil",
+    "edgekd report runs/quickstart --tables tables",
+    "edgekd report runs/kd --compare runs/dkd --compare runs/hint --out methods.html",
+)
+def report(
+    folder: Annotated[Path, typer.Argument(help="A run folder.")],
+    compare: Annotated[
+        list[Path] | None, typer.Option(help="Another run: write one page that compares them; repeat it for several.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="That page.")] = Path("comparison.html"),
+    tables: Annotated[
+        Path | None, typer.Option(help="Write the report's tables into this folder, as CSV and Markdown.")
+    ] = None,
+) -> None:
+    """Write the report of a finished run again, or one page for several runs."""
+    from edgekd.reporting.export_tables import write_tables
     from edgekd.reporting.html import write_report
+    from edgekd.reporting.runs import write_comparison
 
-    write_report(folder)
-    say(f"report: {folder / 'report.html'}")
+    if compare:
+        say(f"comparison: {write_comparison([folder, *compare], out)}")
+    else:
+        say(f"report: {write_report(folder)}")
+    if tables is not None:
+        say(f"tables: {', '.join(map(str, write_tables(folder, tables)))}")

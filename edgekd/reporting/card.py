@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from edgekd.bundle import Manifest
+from edgekd.reporting.markdown import markdown_table
 from edgekd.reporting.run_record import Network, RunRecord, Scores, TargetRecord, Variant
 from edgekd.reporting.words import NONE, count, listed, metric_name, milliseconds, percent, sentence, size
 from edgekd.schema import Schema
@@ -148,6 +149,4 @@ def _words(run: RunRecord) -> dict[str, Any]:
 
 
 def _table(title: str, titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    cells = [titles, ("---",) * len(titles), *rows]
-    lines = ["| " + " | ".join(visible(cell).replace("|", "\\|") for cell in row) + " |" for row in cells]
-    return "\n".join([f"## {title}", "", *lines])
+    return f"## {title}\n\n{markdown_table(titles, rows)}"

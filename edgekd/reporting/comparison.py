@@ -5,8 +5,8 @@ from typing import Any
 
 from edgekd.measure.comparison import FAILURES
 from edgekd.reporting.layout import Cell, Grid, Section
+from edgekd.reporting.markdown import markdown_table
 from edgekd.reporting.words import NONE, milliseconds, percent, signed, worth
-from edgekd.screen import visible
 
 MOST_ROWS = 1000
 _STYLES = {"regression": "bold red", "metric drop": "bold red", "missing": "bold red", "faster": "green"}
@@ -60,14 +60,13 @@ def compare_markdown(rows: Iterable[Row], title: str) -> str:
     failed = sum(row["verdict"] in FAILURES for row in found)
     told = f"{failed} of {len(found)} got worse" if failed else f"none of {len(found)} got worse"
     titles = ("target", "variant", "before", "after", "change", "metric", "verdict")
-    table = [titles, ("---",) * len(titles), *((row["target"], *_plain(row)) for row in found[:MOST_ROWS])]
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in table]
+    table = markdown_table(titles, ([row["target"], *_plain(row)] for row in found[:MOST_ROWS]))
     notes = [f"- {row['target']} {note}" for row in found[:MOST_ROWS] for note in _notes(row)]
-    return "\n".join([f"### {title}: {told}", "", *lines, *([""] if notes else []), *notes, ""])
+    return "\n".join([f"### {title}: {told}", "", table, *([""] if notes else []), *notes, ""])
 
 
 def _plain(row: Row) -> list[str]:
-    return [visible(cell[0] if isinstance(cell, tuple) else str(cell)) for cell in _cells(row)]
+    return [cell[0] if isinstance(cell, tuple) else str(cell) for cell in _cells(row)]
 
 
 def _cells(row: Row) -> Sequence[Cell]:

@@ -6,7 +6,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from edgekd.errors import BadInputError
@@ -39,7 +39,7 @@ def render(run: Run, folder: Path) -> str:
     run = visible_document(run)
     title = str(run.get("title") or run.get("name") or folder.name or "run")
     targets = [list(rows) for _, rows in groupby(tables.target_rows(run), key=lambda row: row["target"])]
-    return _template().render(
+    return template("report.html.j2").render(
         title=title,
         metric=words.metric_name(run),
         headline=verdict.headline(run, title),
@@ -90,12 +90,16 @@ def _facts(facts: Any) -> list[tuple[str, str]]:
 
 
 @cache
-def _template() -> Template:
+def template(name: str) -> Template:
+    """A page of this folder; it knows how numbers are written."""
     package = files("edgekd.reporting")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=FunctionLoader(lambda wanted: package.joinpath(wanted).read_text(encoding="utf-8")),
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
     environment.filters |= {name: getattr(words, name) for name in _WORDS}
     environment.filters |= {name: getattr(tables, name) for name in ("interval", "kernels", "pays")}
     environment.filters["anchor_of"] = latency.anchor_of
     environment.globals |= {"spoken_metric": words.spoken_metric, "other_metric": teaching.other_metric}
     environment.globals["style"] = Markup(package.joinpath("report.css").read_text(encoding="utf-8"))
-    return environment.from_string(package.joinpath("report.html.j2").read_text(encoding="utf-8"))
+    return environment.get_template(name)

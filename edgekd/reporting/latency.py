@@ -1,8 +1,8 @@
 """Size against latency, one point per executed variant."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from edgekd.reporting.labels import Box, Label, place
 from edgekd.reporting.svg import (
@@ -25,8 +25,7 @@ from edgekd.reporting.verdict import DELIVERED
 from edgekd.reporting.words import Run, latency, milliseconds, size, three_digits
 
 
-@dataclass(frozen=True)
-class Point:
+class Point(NamedTuple):
     """One measured variant; milliseconds, with the interval over replicate medians."""
 
     target: str
@@ -72,8 +71,11 @@ def best_of(measured: Sequence[Point]) -> list[Point]:
 def trade_off(run: Run) -> Plot | None:
     """Latency with its interval across, size upwards; int8 is filled, a line joins what nothing else beats in both."""
     measured = points(run)
-    if not measured:
-        return None
+    return drawn(measured) if measured else None
+
+
+def drawn(measured: list[Point]) -> Plot:
+    """The plot of some points, at least one."""
     words = "; ".join(f"{p.target} {p.variant}: {milliseconds(p.p50)}, {size(p.bytes)}" for p in measured)
     extra = 19.0 * len({p.target for p in measured})
     return plot(

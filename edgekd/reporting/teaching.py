@@ -144,12 +144,16 @@ def _bought(run: Run) -> list[Fact]:
     return told
 
 
-def _taught(run: Run) -> list[Fact]:
+def taught_by(run: Run) -> str:
+    """The methods and their weights."""
     found = run.get("distillation") or {}
     methods, labels = [_method(entry) for entry in found.get("methods") or ()], found.get("cross_entropy")
-    if labels:
-        methods.append(f"cross-entropy × {_value(labels)}")
-    told = [Fact("Methods", listed(methods), "each with its weight in the loss")] if methods else []
+    return listed([*methods, f"cross-entropy × {_value(labels)}"] if labels else methods)
+
+
+def _taught(run: Run) -> list[Fact]:
+    methods = taught_by(run)
+    told = [Fact("Methods", methods, "each with its weight in the loss")] if methods else []
     teachers = [
         f"{teacher.get('name')} ({worth(run, mean(teacher.get('metric')))})" for teacher in run.get("teachers") or ()
     ]
