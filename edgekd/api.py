@@ -16,7 +16,7 @@ from edgekd.errors import BadInputError
 from edgekd.files import digest
 from edgekd.networks import bare
 from edgekd.pipeline.calibrated import calibrated, calibration_of, lost_by_layer
-from edgekd.pipeline.fine_tune import calibration, freeze_halfway, recalibrate_if_better, simulated
+from edgekd.pipeline.fine_tune import arrays_of, calibration, freeze_halfway, recalibrate_if_better, simulated, two
 from edgekd.pipeline.score import agree, doubt_teacher, score, try_out
 from edgekd.pipeline.summary import bought, scales
 from edgekd.progress import Reporter
@@ -176,8 +176,8 @@ def quantize(
     samples, original, module = calibration(dataset, seed), None, None
     kept: tuple[str, ...] = ()
     if training is None or max_drop is not None:
-        original = qat.export_float(student, samples[0][:2], fixed_length=True)
-        mixed = calibrated(original, found, [{"input": batch.numpy()} for batch in samples], dataset, settings)
+        original = qat.export_float(student, two(samples), fixed_length=True)
+        mixed = calibrated(original, found, [arrays_of(batch) for batch in samples], dataset, settings)
         graph, kept = mixed.model, mixed.kept
     if training is not None:
         module = simulated(student, found, samples, settings, map(escape, kept))
@@ -185,8 +185,8 @@ def quantize(
         job = _TrainingJob(dataset, tuple(augmentation), seed, training)
         job.learn(module, teacher, plain, cross_entropy, folder, freeze_halfway)
         recalibrate_if_better(module, dataset, samples)
-        original, graph = None, qat.export_qdq(module, samples[0][:2], found, fixed_length=True)
-    layers = lost_by_layer(graph, {"input": samples[0].numpy()}, original, calibration_of(settings))
+        original, graph = None, qat.export_qdq(module, two(samples), found, fixed_length=True)
+    layers = lost_by_layer(graph, arrays_of(samples[0]), original, calibration_of(settings))
     return Quantized(graph, student, found, dataset, kept, layers, module)
 
 

@@ -15,7 +15,8 @@ from edgekd.api import Quantized
 from edgekd.backends.compiled import Precision
 from edgekd.backends.conversion import from_bundle, to_bundle
 from edgekd.bundle import Manifest, load_bundle
-from edgekd.data import prepare as model_inputs
+from edgekd.data import prepare as as_taken
+from edgekd.data.dataset import model_inputs
 from edgekd.data.ranges import range_of
 from edgekd.devices import open_device
 from edgekd.errors import BadInputError
@@ -165,10 +166,10 @@ def _export_quantized(quantized: Quantized, target: str, out: Path, name: str) -
         quantized.graph,
         chip,
         out / f"{name}-{chip.name}",
-        {"input": inputs},
+        inputs,
         name=name,
         provenance={"student_sha256": weights_digest(quantized.student)},
-        preprocessing=data.preprocessing,
+        preprocessing=data.told_preprocessing,
         labels=data.classes if data.task.by_class else (),
         ranges={} if data.input_range is None else {"input": data.input_range},
         task=spec_of(data.task),
@@ -241,7 +242,7 @@ def _stored(manifest: Manifest, inputs: Any) -> Arrays:
         raise BadInputError(f"{manifest.name} takes {', '.join(names)}; data has no {', '.join(missing)}")
     arrays = {spec: np.asarray(given[spec.name]) for spec in manifest.inputs}
     return {
-        spec.name: to_bundle(spec, model_inputs(array, spec.preprocessing) if spec.preprocessing else array)
+        spec.name: to_bundle(spec, as_taken(array, spec.preprocessing) if spec.preprocessing else array)
         for spec, array in arrays.items()
     }
 

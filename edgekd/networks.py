@@ -43,6 +43,13 @@ def tensors_of(inputs: Inputs) -> list[Tensor]:
     return list(inputs.values() if isinstance(inputs, Mapping) else inputs)
 
 
+def named(inputs: Inputs) -> dict[str, Tensor]:
+    """Return inputs by name, as files call them: a single tensor is `input`, those in a row `input_0` and so on."""
+    if isinstance(inputs, Tensor):
+        return {"input": inputs}
+    return dict(inputs) if isinstance(inputs, Mapping) else {f"input_{n}": value for n, value in enumerate(inputs)}
+
+
 def each(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
     """Return inputs of the same form, each of them changed."""
     if isinstance(inputs, Tensor):
@@ -61,6 +68,14 @@ def parameter_names(model: nn.Module) -> list[str]:
     """Return what a network's forward calls the inputs that it takes in their order."""
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return [name for name, known in inspect.signature(model.forward).parameters.items() if known.kind in kinds]
+
+
+def takes(model: nn.Module) -> tuple[list[str] | None, list[str]]:
+    """Return what a network's forward takes by name, None for anything, and which of it cannot be left out."""
+    known = inspect.signature(model.forward).parameters.values()
+    free = any(one.kind is one.VAR_KEYWORD for one in known)
+    named = [one for one in known if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
+    return None if free else [one.name for one in named], [one.name for one in named if one.default is one.empty]
 
 
 def input_names(model: nn.Module, inputs: Inputs) -> list[str]:

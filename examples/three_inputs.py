@@ -1,11 +1,8 @@
-"""A transformer of one's own, three inputs and a dictionary of outputs, fed by a DataLoader: to a proven bundle."""
-
-from collections.abc import Callable
+"""A transformer of one's own, three inputs by name and a dictionary of outputs, from a large one to a proven bundle."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, TensorDataset
 
 import edgekd
 
@@ -27,34 +24,26 @@ class Encoder(nn.Module):
         return {"logits": self.head(pooled), "pooled": pooled}
 
 
-def sentences(count: int, seed: int) -> list[Tensor]:
+def sentences(count: int, seed: int) -> tuple[dict[str, Tensor], Tensor]:
     """Tokens, mask and types of pairs of sentences; the label is the kind of word that the second has most of."""
     random = torch.Generator().manual_seed(seed)
     tokens = torch.randint(24, (count, 12), generator=random)
     mask = (torch.arange(12) < torch.randint(6, 13, (count, 1), generator=random)).long()
     types = (torch.arange(12) >= 4).long().expand(count, -1)
-    return [tokens, mask, types, (F.one_hot(tokens % 4, 4) * (mask * types)[..., None]).sum(1).argmax(1)]
-
-
-def fit(network: nn.Module, loader: DataLoader, epochs: int, loss_of: Callable) -> None:
-    """A loop as everybody has one."""
-    optimizer = torch.optim.AdamW(network.parameters(), 0.005)
-    for *inputs, labels in (batch for _ in range(epochs) for batch in loader):
-        optimizer.zero_grad()
-        loss_of(inputs, F.cross_entropy(network(*inputs)["logits"], labels)).backward()
-        optimizer.step()
+    labels = (F.one_hot(tokens % 4, 4) * (mask * types)[..., None]).sum(1).argmax(1)
+    return {"tokens": tokens, "mask": mask, "types": types}, labels
 
 
 def main(epochs: int = 12, out: str = "bundles", count: int = 4000) -> float:
     """Return the accuracy of the proven int8 bundle."""
     torch.manual_seed(0)
-    loader, teacher, student = DataLoader(TensorDataset(*sentences(count, 0)), 64), Encoder(48), Encoder(12)
-    fit(teacher, loader, epochs, lambda _, own_loss: own_loss)
-    with edgekd.Distiller(teacher, student, [edgekd.KD()]) as distiller:
-        fit(student, loader, epochs, distiller)
-    bundle = edgekd.export(student, "x86-onnxruntime", out, samples=loader, name="three-inputs")
-    *inputs, labels = sentences(2000, seed=1)
-    return edgekd.evaluate(bundle, (inputs, labels), "accuracy").value
+    data = sentences(count, 0), sentences(2000, 1)
+    training = edgekd.Training(epochs=epochs, batch=64, optimizer="adamw", learning_rate=0.005)
+    teacher = edgekd.train(Encoder(48), data, training=training)
+    student = edgekd.distill(teacher, Encoder(12), data, [edgekd.KD()], training=training)
+    quantized = edgekd.quantize(student, "int8-asymmetric", data, training=None)
+    bundle = edgekd.export(quantized, "x86-onnxruntime", out, name="three-inputs")
+    return edgekd.evaluate(bundle, data[1]).value
 
 
 if __name__ == "__main__":

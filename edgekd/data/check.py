@@ -10,6 +10,10 @@ from edgekd.errors import BadInputError
 
 def numbers(inputs: Array, where: str) -> Array:
     """Return inputs (N, …) of finite numbers, uint8 and integers as they are, others float32; raise BadInputError."""
+    if inputs.dtype.names is not None:
+        for name in inputs.dtype.names:
+            numbers(inputs[name].reshape(len(inputs), -1), f"{where}[{name!r}]")
+        return inputs
     if inputs.ndim < 2 or inputs.dtype.kind not in "biuf":
         raise BadInputError(f"{where} must hold numbers (N, …), not {inputs.dtype} {inputs.shape}")
     if not inputs.size:

@@ -26,7 +26,7 @@ class Split:
 
     Attributes:
         inputs: (N, …), in memory or read when asked for; images are uint8 (N, C, H, W), tokens int32 or int64 (N, L),
-            filled up with `PADDING`.
+            filled up with `PADDING`. Several inputs are one structured array (N,), a field each.
         labels: (N, …), as the task has them: int64 classes (N,), float32 scores (N,) …
     """
 
@@ -81,8 +81,14 @@ class Dataset:
 
     @cached_property
     def input_range(self) -> Range | None:
-        """Which values the raw training inputs take; None of tokens, which are names and no quantities."""
-        return None if is_tokens(self.train.inputs) else range_of(shown(self.train.inputs))
+        """Which values the raw training inputs take; None of tokens, which are no quantities, and of several inputs."""
+        plain = not (is_tokens(self.train.inputs) or is_several(self.train.inputs))
+        return range_of(shown(self.train.inputs)) if plain else None
+
+    @property
+    def told_preprocessing(self) -> Preprocessing | None:
+        """What a bundle says of it; nothing where there are several inputs, which have none."""
+        return None if is_several(self.train.inputs) else self.preprocessing
 
     @property
     def labelled(self) -> "Dataset":
@@ -115,17 +121,24 @@ def is_tokens(raw: Array | Rows) -> bool:
     return raw.ndim == 2 and raw.dtype.kind == "i"
 
 
+def is_several(raw: Array | Rows) -> bool:
+    """Whether a sample has several inputs, by name: they go into the model as they come."""
+    return raw.dtype.names is not None
+
+
 def resized(tokens: Array, length: int) -> Array:
     """Tokens (N, L) cut, or filled up with `PADDING`, to (N, length)."""
     cut = tokens[:, :length]
     return np.pad(cut, ((0, 0), (0, length - cut.shape[1])), constant_values=PADDING)
 
 
-def prepare(raw: Array, preprocessing: Preprocessing) -> Array:
+def prepare(raw: Array, preprocessing: Preprocessing) -> Any:
     """Model inputs of `raw`'s shape: tokens int64, else float32 `(raw * scale - mean) / std` per channel (axis 1).
 
-    Floats that stay as they are, are no copy.
+    Floats that stay as they are, are no copy. Several inputs are a dictionary, integers int64 but for uint8.
     """
+    if raw.dtype.names is not None:
+        return {name: _as_it_comes(raw[name]) for name in raw.dtype.names}
     if is_tokens(raw):
         return raw.astype(np.int64)
     if preprocessing == Preprocessing() and raw.dtype == np.float32:
@@ -140,12 +153,24 @@ def prepare(raw: Array, preprocessing: Preprocessing) -> Array:
     return inputs
 
 
+def model_inputs(raw: Array, preprocessing: Preprocessing, name: str = "input") -> dict[str, Array]:
+    """The same by name; a single one has the `name`."""
+    inputs = prepare(raw, preprocessing)
+    return inputs if isinstance(inputs, dict) else {name: inputs}
+
+
+def _as_it_comes(values: Array) -> Array:
+    """One of several inputs: integers that count or name things are int64, as embeddings want them."""
+    kept = values.dtype.kind in "bf" or values.dtype == np.uint8
+    return np.ascontiguousarray(values, None if kept else np.int64)
+
+
 def normalisation(inputs: Array | Rows) -> Preprocessing:
     """The preprocessing that gives `inputs` zero mean and unit variance per channel; uint8 is first scaled to 0…1.
 
     Tokens have none, nor have floats that a data set makes when asked: they go into the model as they come.
     """
-    if is_tokens(inputs) or (isinstance(inputs, Rows) and inputs.dtype != np.uint8):
+    if is_tokens(inputs) or is_several(inputs) or (isinstance(inputs, Rows) and inputs.dtype != np.uint8):
         return Preprocessing()
     inputs = shown(inputs)
     scale = 1 / 255 if inputs.dtype == np.uint8 else 1.0

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from edgekd.data._named import apart, packed, shapes
 from edgekd.data.check import numbers, same_count
-from edgekd.data.dataset import Array, Dataset, Split, is_tokens
+from edgekd.data.dataset import Array, Dataset, Split, is_several, is_tokens
 from edgekd.data.sources import Rows, as_rows
 from edgekd.data.streams import as_stream
 from edgekd.errors import BadInputError
@@ -16,8 +17,8 @@ from edgekd.recipe import Data
 from edgekd.tasks import DEFAULT, Task, find_task
 
 PROMISE = (
-    "an edgekd.data.Dataset or ((x_train, y_train), (x_test, y_test)), perhaps with (x_val, y_val) between; "
-    "in the place of a pair there may be a torch Dataset or DataLoader"
+    "an edgekd.data.Dataset or ((x_train, y_train), (x_test, y_test)), perhaps with (x_val, y_val) between; several "
+    "inputs by name are a dictionary; in the place of a pair there may be a torch Dataset or DataLoader"
 )
 
 _PARTS = {2: ("train", "test"), 3: ("train", "val", "test")}
@@ -55,9 +56,9 @@ def from_arrays(arrays: Mapping[str, Array | Rows], source: str, task: Task = DE
             f"{source}: no {' and no '.join(missing)} (there is: {', '.join(sorted(arrays)) or 'nothing'})"
         )
     splits = {part: _split(arrays[f"x_{part}"], np.asarray(arrays[f"y_{part}"]), part, source, task) for part in parts}
-    shapes = {part: split.inputs.shape[1:] for part, split in splits.items()}
-    if len(set(shapes.values())) > 1:
-        raise BadInputError(f"{source}: samples differ in shape: {', '.join(f'{k} {v}' for k, v in shapes.items())}")
+    found = {part: str(shapes(split.inputs)) for part, split in splits.items()}
+    if len(set(found.values())) > 1:
+        raise BadInputError(f"{source}: samples differ in shape: {', '.join(f'{k} {v}' for k, v in found.items())}")
     given = [str(name) for name in np.asarray(arrays["classes"])] if "classes" in arrays else None
     classes = task.names(splits["train"].labels, given, source)
     width = task.width(splits["train"].labels, classes)
@@ -97,12 +98,16 @@ def from_result(result: Any, source: str, task: Task | None = None) -> Raw | Dat
 
 
 def _read(value: Any, where: str, kept: bool) -> tuple[Array | Rows, Array] | None:
+    if isinstance(value, Mapping):
+        return apart(value, where)
     return as_stream(value, where, kept=kept) or as_rows(value, where)
 
 
 def _array(value: Any, where: str) -> Array | Rows:
     if isinstance(value, Rows):
         return value[:] if is_tokens(value) else value  # batches of tokens are formed by their lengths
+    if isinstance(value, Mapping):
+        return packed(value, where)
     try:
         return np.asarray(value)
     except Exception as error:  # ragged lists, tensors with gradients or on a GPU: whatever their own code raises
@@ -131,6 +136,8 @@ def _inputs(inputs: Array | Rows, where: str) -> Array | Rows:
         numbers(inputs.some(), f"{where} (some of its samples)")
         return inputs
     inputs = numbers(inputs, where)
+    if is_several(inputs):
+        return inputs
     if inputs.ndim == 4 and inputs.shape[3] in (1, 3) and inputs.shape[1] not in (1, 3):
         raise BadInputError(f"{where} looks channels-last {inputs.shape}: images are (N, channels, height, width)")
     if inputs.dtype == np.uint8:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekd.data._named import apart, packed, shapes
 from edgekd.errors import BadInputError
 from edgekd.plugins import told
 
@@ -20,7 +21,6 @@ Pair = tuple[Array, Array]  # of one sample, or of several
 
 SPREAD, DRAWN, CHUNK = 64, 512, 256  # samples that identify a set, that ranges come from, that are read at once
 DRAWN_BYTES = 64 << 20
-LABELS = ("label", "labels", "target", "targets")
 
 
 class MapStyle(Protocol):
@@ -92,10 +92,9 @@ class Rows:
         inputs = np.empty((len(places), *self.sample_shape), self.dtype)
         for row, place in enumerate(places.tolist()):
             found = sample(self.data, place)[0]
-            if found.shape != self.sample_shape:
-                raise BadInputError(
-                    f"sample {place} is {found.shape}, the first one {self.sample_shape}: bring all to one shape"
-                )
+            if found.shape != self.sample_shape or found.dtype.fields != self.dtype.fields:
+                shape, first = (shapes(row) for row in (found[None], np.empty((1, *self.sample_shape), self.dtype)))
+                raise BadInputError(f"sample {place} is {shape}, the first one {first}: bring all to one shape")
             inputs[row] = found
         return inputs
 
@@ -136,11 +135,14 @@ def sample(data: MapStyle, place: int) -> Pair:
     except Exception as error:  # the user's own code: anything may come out of it
         raise BadInputError(f"sample {place} cannot be read: {told(error)}") from error
     if isinstance(found, Mapping):
-        labels = [name for name in found if name in LABELS]
-        found = [value for name, value in found.items() if name not in LABELS] + [found[name] for name in labels]
+        found = apart(found, f"sample {place}")
     if not isinstance(found, tuple | list) or len(found) != 2:
-        raise BadInputError(f"sample {place} is a {type(found).__name__}, not a pair of inputs and a label")
-    return _inputs(found[0]), np.asarray(found[1])
+        raise BadInputError(
+            f"sample {place} is a {type(found).__name__}, not a pair of inputs and a label; "
+            "several inputs are a dictionary by the names of the model's parameters"
+        )
+    inputs = packed(found[0], f"sample {place}", axes=0) if isinstance(found[0], Mapping) else _inputs(found[0])
+    return inputs, np.asarray(found[1])
 
 
 def _rows(data: MapStyle, workers: int) -> tuple[Rows, Array]:

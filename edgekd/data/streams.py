@@ -1,14 +1,15 @@
 """Loaders that bring an order of their own (a stream, a sampler of the user's): taken as they come."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekd.data.sources import DRAWN, LABELS, Array, Pair, Rows, is_loader, is_map_style
+from edgekd.data._named import apart, packed, shapes
+from edgekd.data.sources import DRAWN, Array, Pair, Rows, is_loader, is_map_style
 from edgekd.errors import BadInputError
 from edgekd.plugins import told
 
@@ -50,8 +51,8 @@ class Stream(Rows):
     def batches(self) -> Iterator[Pair]:
         """One epoch of whole batches; BadInputError, naming the batch, where one fails or has another shape."""
         for inputs, labels in _pairs(self.data):
-            if inputs.shape[1:] != self.sample_shape:
-                raise BadInputError(f"a batch has samples {inputs.shape[1:]}, the first one {self.sample_shape}")
+            if inputs.shape[1:] != self.sample_shape or inputs.dtype.fields != self.dtype.fields:
+                raise BadInputError(f"a batch has samples {shapes(inputs)}, the first one {shapes(self.kept)}")
             if len(inputs) == self.batch:
                 yield inputs, labels
 
@@ -101,12 +102,19 @@ def _pairs(loader: Any) -> Iterator[Pair]:
             return
         except Exception as error:  # the user's own code: anything may come out of it
             raise BadInputError(f"batch {number} cannot be read: {told(error)}") from error
-        if isinstance(batch, dict):
-            batch = [value for name, value in batch.items() if name not in LABELS] + [
-                value for name, value in batch.items() if name in LABELS
-            ]
+        if isinstance(batch, Mapping):
+            batch = apart(batch, f"batch {number}")
         if not isinstance(batch, tuple | list) or len(batch) != 2:
-            raise BadInputError(f"batch {number} is a {type(batch).__name__}, not a pair of inputs and labels")
-        inputs: NDArray[Any] = np.asarray(batch[0])
-        yield inputs.astype(np.float32) if inputs.dtype.kind == "f" else inputs, np.asarray(batch[1])
+            raise BadInputError(
+                f"batch {number} is a {type(batch).__name__}, not a pair of inputs and labels; "
+                "several inputs are a dictionary by the names of the model's parameters"
+            )
+        yield _inputs(batch[0], f"batch {number}"), np.asarray(batch[1])
         number += 1
+
+
+def _inputs(value: Any, where: str) -> Array:
+    if isinstance(value, Mapping):
+        return packed(value, where)
+    inputs: NDArray[Any] = np.asarray(value)
+    return inputs.astype(np.float32) if inputs.dtype.kind == "f" else inputs

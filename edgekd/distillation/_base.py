@@ -6,6 +6,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from edgekd.networks import Inputs
 from edgekd.outputs import one
 from edgekd.recipe import Ramp, Weight
 
@@ -47,7 +48,7 @@ class Context:
         step: steps done, of `total_steps`.
         indices: (N,) int64 positions of the samples in the training set.
         labels: (N, …), as the task has them: int64 classes (N,), a class for each pixel …
-        inputs: (N, …) what the student saw.
+        inputs: (N, …) what the student saw; several by name.
         mask: (N, L) bool, the tokens that are not padding; None where the input is not a sequence of tokens.
         module: what the method's own `build` returned.
         known: (N, …) bool, the positions of dense logits (N, C, …) that have a label; None where all have.
@@ -57,7 +58,7 @@ class Context:
     total_steps: int
     indices: Tensor
     labels: Tensor
-    inputs: Tensor
+    inputs: Inputs
     mask: Tensor | None = None
     module: nn.Module | None = None
     known: Tensor | None = None

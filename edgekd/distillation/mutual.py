@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from edgekd.distillation._base import Context, Example, Output, ReadsOutput
 from edgekd.errors import BadInputError
-from edgekd.networks import named_outputs
+from edgekd.networks import call, named_outputs
 from edgekd.outputs import one
 from edgekd.recipe import Weight
 
@@ -37,7 +37,7 @@ class Mutual(ReadsOutput):
         """Scalar loss, of which the peers' share trains them."""
         assert isinstance(context.module, nn.ModuleList)
         peers = [
-            one(named_outputs(peer(context.inputs)), self.output, "mutual", "the student").float()
+            one(named_outputs(call(peer, context.inputs)), self.output, "mutual", "the student").float()
             for peer in context.module
         ]
         return mutual_loss([student.logits, *peers], context.labels)

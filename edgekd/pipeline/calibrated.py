@@ -7,7 +7,7 @@ import onnx
 from numpy.typing import NDArray
 
 from edgekd.backends.reference import Reference
-from edgekd.data.dataset import Dataset, Split, prepare
+from edgekd.data.dataset import Dataset, Split, model_inputs
 from edgekd.outputs import chosen, joined
 from edgekd.quantization.calibrate import Calibration, calibrate, plain
 from edgekd.quantization.errors_by_layer import layer_errors
@@ -49,10 +49,11 @@ def calibration_of(settings: Quantization) -> Calibration:
 
 def metric(graph: onnx.ModelProto, data: Dataset, split: Split) -> float:
     """The data set's metric on a split, by the reference."""
-    reference, name, answers = Reference(graph), graph.graph.input[0].name, []
+    reference, answers = Reference(graph), []
     for start in range(0, len(split), METRIC_BATCH):
-        inputs = prepare(split.inputs[start : start + METRIC_BATCH], data.preprocessing)
-        outputs = reference.run({name: inputs}, batch=METRIC_BATCH)
+        raw = split.inputs[start : start + METRIC_BATCH]
+        inputs = model_inputs(raw, data.preprocessing, graph.graph.input[0].name)
+        outputs = reference.run(inputs, batch=METRIC_BATCH)
         answers.append(chosen(outputs, data.task.reads, type(data.task).__name__))
     return data.metric(joined(answers), split.labels)
 

@@ -16,7 +16,7 @@ from edgekd.backends.assemble import write_bundle
 from edgekd.backends.compiled import PLAIN, Precision
 from edgekd.backends.reference import Reference
 from edgekd.bundle import MANIFEST, Range, load_bundle
-from edgekd.data.dataset import Dataset, prepare
+from edgekd.data.dataset import Dataset, model_inputs
 from edgekd.devices import Device, open_device, transport_of
 from edgekd.errors import BadInputError, DeviceError, MissingExtraError, NothingToGainError
 from edgekd.files import sha256
@@ -56,8 +56,8 @@ class DeployContext:
 
     def parity_inputs(self, graph: str) -> dict[str, Array]:
         """Validation samples as the model takes them, by the graph's input name."""
-        inputs = prepare(self.data.val.inputs[:PARITY_INPUTS], self.data.preprocessing)
-        return {self.model(graph).graph.input[0].name: inputs}
+        raw = self.data.val.inputs[:PARITY_INPUTS]
+        return model_inputs(raw, self.data.preprocessing, self.model(graph).graph.input[0].name)
 
     def ranges(self, graph: str) -> dict[str, Range]:
         """That of the raw training inputs, by the graph's input name; tokens have none."""
@@ -131,7 +131,7 @@ def _bundle(context: DeployContext, target: Target, precision: Precision, refere
         write_bundle(
             context.model(graph), target, folder, precision, name=context.recipe.name,
             inputs=context.parity_inputs(graph), outputs=context.answers(graph), unquantized=beside,
-            provenance=context.provenance, preprocessing=context.data.preprocessing,
+            provenance=context.provenance, preprocessing=context.data.told_preprocessing,
             labels=context.data.classes if context.data.task.by_class else (),
             metrics={context.data.metric.name: references[graph]} if precision in PLAIN else {},
             ranges=context.ranges(graph), task=spec_of(context.data.task),

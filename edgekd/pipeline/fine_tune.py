@@ -1,25 +1,27 @@
 """What recipes and scripts share of training in a scheme's arithmetic: how it begins, goes on and ends."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import nn
 
 from edgekd.data.dataset import Dataset
-from edgekd.data.dataset import prepare as model_inputs
+from edgekd.networks import Inputs, each, named
 from edgekd.pipeline.calibrated import BATCH
 from edgekd.quantization import qat
 from edgekd.quantization.scheme import Scheme
 from edgekd.recipe import Quantization
 from edgekd.training import evaluate
+from edgekd.training.batches import tensors
 
 
 def simulated(
-    student: nn.Module, scheme: Scheme, samples: Sequence[Tensor], settings: Quantization, kept: Iterable[str] = ()
+    student: nn.Module, scheme: Scheme, samples: Sequence[Inputs], settings: Quantization, kept: Iterable[str] = ()
 ) -> qat.Simulated:
     """A trainable copy of `student` in the scheme's arithmetic, its ranges as `samples` show; `kept` stay in float."""
-    prepared = qat.prepare(student, scheme, samples[0][:2], (*settings.keep_float, *kept))
+    prepared = qat.prepare(student, scheme, two(samples), (*settings.keep_float, *kept))
     qat.calibrate(prepared, samples)
     if settings.ranges == "lsq":
         qat.learn_steps(prepared)
@@ -31,7 +33,7 @@ def freeze_halfway(model: nn.Module, fraction: float) -> None:
     qat.enable_observers(model, fraction < 0.5)
 
 
-def recalibrate_if_better(prepared: nn.Module, data: Dataset, samples: Sequence[Tensor]) -> bool:
+def recalibrate_if_better(prepared: nn.Module, data: Dataset, samples: Sequence[Inputs]) -> bool:
     """Estimate batch norms anew for the trained weights; whether that was kept, as validation was no worse for it.
 
     Their running statistics lag behind the weights, and saw augmented samples.
@@ -47,8 +49,18 @@ def recalibrate_if_better(prepared: nn.Module, data: Dataset, samples: Sequence[
     return better
 
 
-def calibration(data: Dataset, seed: int, count: int = 512, batch: int = BATCH) -> list[Tensor]:
+def calibration(data: Dataset, seed: int, count: int = 512, batch: int = BATCH) -> list[Inputs]:
     """Batches of `count` training samples, drawn by `seed`, as the model takes them."""
     chosen = np.random.default_rng(seed).permutation(len(data.train))[:count]
-    inputs = torch.from_numpy(model_inputs(data.train.inputs[chosen], data.preprocessing))
-    return [inputs[start : start + batch] for start in range(0, len(inputs), batch)]
+    raw = data.train.inputs[chosen]
+    return [tensors(raw[start : start + batch], data.preprocessing) for start in range(0, len(raw), batch)]
+
+
+def two(samples: Sequence[Inputs]) -> Inputs:
+    """The first two of some samples, to look at a network with."""
+    return each(samples[0], lambda value: value[:2])
+
+
+def arrays_of(batch: Inputs) -> dict[str, NDArray[Any]]:
+    """A batch by the names of a graph's inputs."""
+    return {name: value.numpy() for name, value in named(batch).items()}

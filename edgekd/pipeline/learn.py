@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from edgekd.data.dataset import Dataset, prepare
+from edgekd.data.dataset import Dataset
 from edgekd.distillation import Generational, Method, load_methods
+from edgekd.networks import Inputs
 from edgekd.pipeline.score import agree, doubt_teacher, score, try_out
 from edgekd.pipeline.stages import Stages
 from edgekd.plugins import module_of
@@ -19,7 +20,7 @@ from edgekd.recipe import Model, Recipe
 from edgekd.students import build_model, takes_teacher
 from edgekd.tasks import spec_of
 from edgekd.training import CachedTeacher, Distill, LabelLoss, Teacher, Teachers, train
-from edgekd.training.batches import Batches
+from edgekd.training.batches import Batches, tensors
 from edgekd.training.loop import HISTORY, WEIGHTS
 from edgekd.training.objectives import Objective
 from edgekd.training.precision import place_model, runner
@@ -43,9 +44,9 @@ class StageContext:
         return self.stages.folder
 
     @property
-    def example(self) -> torch.Tensor:
+    def example(self) -> Inputs:
         """Two model inputs."""
-        return torch.from_numpy(prepare(self.data.val.inputs[:2], self.data.preprocessing))
+        return tensors(self.data.val.inputs[:2], self.data.preprocessing)
 
     @property
     def identity(self) -> dict[str, Any]:

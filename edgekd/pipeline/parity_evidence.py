@@ -13,7 +13,7 @@ from edgekd.backends.layers import prove_layers
 from edgekd.backends.parity import Parity
 from edgekd.backends.parity_outputs import prove
 from edgekd.bundle import Preprocessing, load_bundle
-from edgekd.data.dataset import prepare
+from edgekd.data.dataset import model_inputs
 from edgekd.devices import Device
 from edgekd.measure import Kernels, operator_coverage, predict, verify
 from edgekd.measure.protocol import Options
@@ -125,9 +125,9 @@ def _vouched(row: Parity, layers: LayerProof | None) -> Parity:
 def outputs_on(
     device: Device, bundle: Path, raw: Array, preprocessing: Preprocessing, options: Options | None = None
 ) -> Arrays:
-    """A one-input model's outputs by name, as the model sees them, for raw samples at the bundle's own batch."""
+    """A model's outputs by name, as the model sees them, for raw samples at the bundle's own batch."""
     manifest = load_bundle(bundle)
-    source = manifest.inputs[0]
-    stored = {source.name: to_bundle(source, prepare(raw, preprocessing))}
+    inputs = model_inputs(raw, preprocessing, manifest.inputs[0].name)
+    stored = {spec.name: to_bundle(spec, inputs[spec.name]) for spec in manifest.inputs}
     outputs = predict(device, bundle, stored, manifest.batch, options)
     return {spec.name: from_bundle(spec, outputs[spec.name]) for spec in manifest.outputs}

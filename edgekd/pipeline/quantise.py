@@ -12,7 +12,7 @@ from edgekd.distillation import Builds, Method, default_methods, load_methods
 from edgekd.files import write_bytes
 from edgekd.networks import bare
 from edgekd.pipeline.calibrated import BATCH, calibrated, calibration_of, lost_by_layer, metric
-from edgekd.pipeline.fine_tune import calibration, freeze_halfway, recalibrate_if_better, simulated
+from edgekd.pipeline.fine_tune import arrays_of, calibration, freeze_halfway, recalibrate_if_better, simulated
 from edgekd.pipeline.learn import Learned, StageContext, build_objective, first_step
 from edgekd.pipeline.summary import FLOAT_GRAPH
 from edgekd.quantization.calibrate import calibrate
@@ -47,7 +47,7 @@ def _rehearse(context: StageContext, schemes: Sequence[Scheme]) -> None:
         for scheme in schemes:
             prepare(student, scheme, context.example, settings.keep_float, tags)
     else:
-        graph, batch = export_float(student, context.example, fixed_length=True), {"input": context.example.numpy()}
+        graph, batch = export_float(student, context.example, fixed_length=True), arrays_of(context.example)
         for scheme in schemes:
             calibrate(graph, scheme, [batch], settings.keep_float)
 
@@ -101,7 +101,7 @@ def _calibrated(context: StageContext, student: Learned, scheme: Scheme) -> tupl
     """The student's float graph, and what calibration makes of it."""
     settings, graph = context.recipe.quantization, export_float(student.model, context.example, fixed_length=True)
     samples = calibration(context.data, context.seed, settings.calibration)
-    return graph, calibrated(graph, scheme, [{"input": batch.numpy()} for batch in samples], context.data, settings)
+    return graph, calibrated(graph, scheme, [arrays_of(batch) for batch in samples], context.data, settings)
 
 
 def _fine_tuned(
@@ -150,7 +150,7 @@ def _record(
 ) -> dict[str, Any]:
     """Save a quantised graph: its metric, what was kept in float for it, and what each layer loses."""
     settings = context.recipe.quantization
-    batch = {"input": calibration(context.data, context.seed, BATCH)[0].numpy()}
+    batch = arrays_of(calibration(context.data, context.seed, BATCH)[0])
     layers = lost_by_layer(graph, batch, original, calibration_of(settings))
     return _write_graph(context, graph, name) | {"kept": list(kept), "layers": layers}
 

@@ -1,5 +1,6 @@
 """What a network is worth on a data set, and whether it can be tried on it at all."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,29 +8,47 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgekd import plugins
-from edgekd.data.dataset import PADDING, Dataset, Split, is_tokens
+from edgekd.data._named import shapes
+from edgekd.data.dataset import PADDING, Dataset, Split, is_several, is_tokens
 from edgekd.errors import BadInputError, EdgekdError
+from edgekd.networks import bare, takes
 from edgekd.outputs import each
 from edgekd.pipeline.tax import may_be_chance
 from edgekd.progress import Reporter
 from edgekd.reporting.teaching import doubt_of_teacher
 from edgekd.students import count
 from edgekd.training import predict
+from edgekd.training.batches import tensors
 
 
 def try_out(model: nn.Module, data: Dataset, who: str) -> None:
     """Let a network answer a few samples; raise BadInputError, in one line about `who`, where it cannot, or not so."""
     few = _few(data)
+    if is_several(few.inputs):
+        _require_names(model, few.inputs.dtype.names or (), who)
     try:
         answers = predict(model, data, few)
     except EdgekdError:
         raise
     except Exception as error:  # the user's own code: anything may come out of it
         tokens = f" with tokens up to {np.max(np.asarray(few.inputs))}" if is_tokens(few.inputs) else ""
-        raise BadInputError(
-            f"the {who} cannot take inputs {few.inputs.shape}{tokens}: {plugins.told(error)}"
-        ) from error
+        raise BadInputError(f"the {who} cannot take inputs {_shown(few)}{tokens}: {plugins.told(error)}") from error
     data.task.check_outputs(each(answers, np.shape), few.labels, data.classes, f"the {who}")
+
+
+def _require_names(model: nn.Module, given: Sequence[str], who: str) -> None:
+    """Raise BadInputError for an input that the model does not take, and for one that it needs and is not given."""
+    known, needed = takes(bare(model))
+    if known is not None and (strange := [name for name in given if name not in known]):
+        near = plugins.nearest(strange[0], known)
+        raise BadInputError(f"the {who} takes {', '.join(known)}; data has {strange[0]!r} too{near}: leave it out")
+    if missing := [name for name in needed if name not in given]:
+        raise BadInputError(f"the {who} needs {missing[0]!r}; data has {', '.join(given)}")
+
+
+def _shown(split: Split) -> str:
+    found = shapes(split.inputs)
+    return str((len(split), *found)) if isinstance(found, tuple) else ", ".join(f"{k} {v}" for k, v in found.items())
 
 
 def _few(data: Dataset) -> Split:
@@ -58,9 +77,16 @@ def is_doubtful(value: float, data: Dataset, split: Split) -> bool:
     return may_be_chance(data.metric, value, *data.task.chance(split.labels))
 
 
+def size(model: nn.Module, data: Dataset) -> tuple[int, int]:
+    """Parameters, and multiply-accumulates of one sample."""
+    several = is_several(data.train.inputs)
+    example = tensors(data.train.inputs[:1], data.preprocessing) if several else None
+    return count(model, data.train.inputs.shape[1:], example=example)
+
+
 def score(model: nn.Module, data: Dataset) -> dict[str, Any]:
     """The task's metrics on the test split, the deciding one with its standard error; size and work."""
-    parameters, macs = count(model, data.train.inputs.shape[1:])
+    parameters, macs = size(model, data)
     answers = predict(model, data, data.test)
     rows = data.metric.rows(answers, data.test.labels)
     record = {"test": data.metric.score(rows), "error": data.metric.standard_error(rows)}

@@ -20,14 +20,14 @@ from edgekd.pipeline.faults import Faults
 from edgekd.pipeline.learn import Learned, StageContext, control, distil, teach, try_losses
 from edgekd.pipeline.parity_evidence import outputs_on
 from edgekd.pipeline.quantise import float_graph, quantise
-from edgekd.pipeline.score import try_out
+from edgekd.pipeline.score import size, try_out
 from edgekd.pipeline.stages import Stages
 from edgekd.pipeline.stopwatch import Stopwatch
 from edgekd.pipeline.summary import FLOAT_GRAPH
 from edgekd.pipeline.variants import FLOAT, INT8
 from edgekd.quantization.scheme import Scheme, schemes_of
 from edgekd.recipe import Model, Recipe
-from edgekd.students import check_model, count
+from edgekd.students import check_model
 from edgekd.target import Target
 
 STEPS, FEW, CALIBRATION = 3, 64, 32  # of each training; samples that validate and test; that calibrate
@@ -119,7 +119,7 @@ def _network(context: StageContext, model: Model, who: str, teacher: nn.Module |
 
 def _size_of(context: StageContext) -> Any:
     def told(network: nn.Module) -> str:
-        parameters, macs = count(network, context.data.train.inputs.shape[1:])
+        parameters, macs = size(network, context.data)
         return f"{parameters:,} parameters, {macs / 1e6:,.1f} M multiply-accumulates"
 
     return told

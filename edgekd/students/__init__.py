@@ -28,7 +28,12 @@ def build_model(
     Raises BadInputError for an unknown name or option, and for whatever the user's own code raises.
     """
     factory = _factory(model.model)
-    facts = {"classes": classes, "channels": input_shape[0], "input_shape": input_shape, "teacher": teacher}
+    facts = {
+        "classes": classes,
+        "channels": input_shape[0] if input_shape else 0,
+        "input_shape": input_shape,
+        "teacher": teacher,
+    }
     arguments = _arguments(factory, facts, model.options, model.model)
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -5,14 +5,16 @@ import math
 import torch
 from torch import Tensor, nn
 
-from edgekd.networks import evaluating
+from edgekd.networks import Inputs, call, device_of, evaluating, to_device
 
 
-def count(model: nn.Module, input_shape: tuple[int, ...], dtype: torch.dtype | None = None) -> tuple[int, int]:
+def count(
+    model: nn.Module, input_shape: tuple[int, ...], dtype: torch.dtype | None = None, example: Inputs | None = None
+) -> tuple[int, int]:
     """(parameters, multiply-accumulates of one sample in convolutions and linear layers; looking up costs none).
 
-    `input_shape` is without the batch, `dtype` that of the inputs, as in `example_input`; the model's mode, weights and
-    statistics are left as they were.
+    `input_shape` is without the batch, `dtype` that of the inputs, as in `example_input`, unless an `example` of one
+    sample is given; the model's mode, weights and statistics are left as they were.
     """
     macs = 0
 
@@ -23,7 +25,8 @@ def count(model: nn.Module, input_shape: tuple[int, ...], dtype: torch.dtype | N
     hooks = [layer.register_forward_hook(add) for layer in model.modules() if _macs_per_value(layer)]
     try:
         with evaluating(model), torch.no_grad():
-            model(example_input(model, input_shape, dtype))
+            given = example_input(model, input_shape, dtype) if example is None else example
+            call(model, to_device(given, device_of(model)))
     finally:
         for hook in hooks:
             hook.remove()

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
+from edgekd.networks import each
 from edgekd.training.batches import Batch
 
 Losses = dict[str, Tensor]
@@ -37,4 +38,5 @@ def accumulate_gradients(
 
 
 def _rows(batch: Batch, rows: slice) -> Batch:
-    return replace(batch, inputs=batch.inputs[rows], labels=batch.labels[rows], indices=batch.indices[rows])
+    inputs = each(batch.inputs, lambda value: value[rows])
+    return replace(batch, inputs=inputs, labels=batch.labels[rows], indices=batch.indices[rows])

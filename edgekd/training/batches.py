@@ -8,11 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from edgekd.bundle import Preprocessing
 from edgekd.data.augment import Augmented
 from edgekd.data.dataset import PADDING, Array, Dataset, is_tokens, prepare
 from edgekd.data.sources import Rows
 from edgekd.data.streams import Stream
 from edgekd.errors import BadInputError
+from edgekd.networks import Inputs, named
+from edgekd.outputs import each
 from edgekd.recipe import Data
 from edgekd.tasks import DEFAULT, Task
 from edgekd.training.precision import place
@@ -22,6 +25,7 @@ from edgekd.training.seeding import derive
 # So many batches are drawn together and sorted by length, so that short sentences do not carry long ones' padding.
 POOL = 32
 NOWHERE = -1
+MASKS = frozenset({"mask", "attention_mask"})
 
 
 @dataclass(frozen=True)
@@ -29,14 +33,14 @@ class Batch:
     """What one step sees.
 
     Attributes:
-        inputs: (N, …) float32, or (N, L) int64 tokens, cut to the longest of the batch.
+        inputs: (N, …) float32, or (N, L) int64 tokens, cut to the longest of the batch; several by name.
         labels: (N, …), as the task has them.
         indices: (N,) int64 positions in the training set, `NOWHERE` of what a loader brings in an order of its own.
         view: which of the fixed augmentations was applied.
         task: what the labels are, as the data set says.
     """
 
-    inputs: Tensor
+    inputs: Inputs
     labels: Tensor
     indices: Tensor
     view: int
@@ -44,8 +48,21 @@ class Batch:
 
     @property
     def mask(self) -> Tensor | None:
-        """(N, L) bool, the tokens that are not padding; None where the inputs are not tokens."""
-        return None if self.inputs.is_floating_point() else self.inputs != PADDING
+        """(N, L) bool, the tokens that are not padding; None where the inputs are no tokens and have no mask."""
+        if isinstance(self.inputs, Tensor):
+            return None if self.inputs.is_floating_point() else self.inputs != PADDING
+        found = [value for name, value in named(self.inputs).items() if name in MASKS]
+        return found[0].bool() if found else None
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return self.labels.device
+
+    @property
+    def axes(self) -> int:
+        """How many axes its inputs have; 0 of several."""
+        return self.inputs.ndim if isinstance(self.inputs, Tensor) else 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +130,7 @@ class Batches:
     def _batch(self, raw: Array, labels: Array, indices: Array, view: int) -> Batch:
         move = Augmented(self.recipe.augmentation, self.seed, indices, view, raw.shape[2:])
         moved = self.data.task.moved(labels, move) if self.recipe.augmentation else labels
-        inputs = torch.from_numpy(prepare(cut(move(raw)), self.data.preprocessing))
+        inputs = tensors(cut(move(raw)), self.data.preprocessing)
         targets, positions = torch.from_numpy(moved).to(self.device), torch.from_numpy(indices).to(self.device)
         return Batch(place(inputs, self.device), targets, positions, view, self.data.task)
 
@@ -121,6 +138,12 @@ class Batches:
         tokens = (np.asarray(self.data.train.inputs) != PADDING).sum(1).reshape(-1, self.data.group_size).max(1)
         pools = [order[start : start + POOL * per_batch] for start in range(0, len(order), POOL * per_batch)]
         return np.concatenate([pool[np.argsort(tokens[pool], kind="stable")] for pool in pools])
+
+
+def tensors(raw: Array, preprocessing: Preprocessing) -> Inputs:
+    """Raw samples as a network takes them: a tensor, or several by name."""
+    inputs: Inputs = each(prepare(raw, preprocessing), torch.from_numpy)
+    return inputs
 
 
 def by_length(inputs: Array | Rows) -> Array:

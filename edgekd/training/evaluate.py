@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from edgekd.data.dataset import Dataset, Split, prepare
+from edgekd.data.dataset import Dataset, Split
 from edgekd.networks import device_of, evaluating
 from edgekd.outputs import chosen, each, joined
-from edgekd.training.batches import by_length, cut
+from edgekd.training.batches import by_length, cut, tensors
 from edgekd.training.precision import Precision, place, place_model, runner
 from edgekd.training.read_ahead import read_ahead
 
@@ -32,7 +32,7 @@ def predict(
     batches, answers = [order[start : start + batch] for start in range(0, len(split), batch)], []
     with evaluating(model), torch.inference_mode():
         for raw in read_ahead(split.inputs, batches):
-            inputs = torch.from_numpy(prepare(cut(raw), data.preprocessing))
+            inputs = tensors(cut(raw), data.preprocessing)
             outputs = chosen(run(place(inputs, device)), data.task.reads, type(data.task).__name__)
             answers.append(each(outputs, lambda value: value.cpu().numpy()))
     places = np.argsort(order)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from edgekd.distillation import Builds, Context, Deploys, Example, Method, Output, ReadsOutput, Weight, weight_at
 from edgekd.errors import BadInputError
-from edgekd.networks import evaluating, named_outputs
+from edgekd.networks import call, evaluating, named_outputs
 from edgekd.outputs import chosen, first, one
 from edgekd.plugins import told
 from edgekd.tasks import Task
@@ -118,7 +118,7 @@ class Distill:
     @torch.no_grad()
     def _look(self, batch: Batch) -> Output:
         with evaluating(self._student), Taps(self._student, self._taps) as taps:
-            outputs = named_outputs(self._student(batch.inputs))
+            outputs = named_outputs(call(self._student, batch.inputs))
         return _output(outputs, batch, taps.features)
 
 

@@ -6,10 +6,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from edgekd.networks import named_outputs
+from edgekd.networks import Inputs, call, each, named_outputs
 
 Precision = Literal["auto", "float32", "bf16"]
-Run = Callable[[Tensor], dict[str, Tensor]]
+Run = Callable[[Inputs], dict[str, Tensor]]
 
 
 def native_bf16(device: torch.device) -> bool:
@@ -28,17 +28,17 @@ def runner(model: nn.Module, precision: Precision, device: torch.device) -> Run:
     """The model as a function from inputs to float32 outputs by name, run in `precision`."""
     enabled = casts(precision, device)
 
-    def run(inputs: Tensor) -> dict[str, Tensor]:
+    def run(inputs: Inputs) -> dict[str, Tensor]:
         with torch.autocast(device.type, torch.bfloat16, enabled=enabled):
-            answer = model(inputs)
+            answer = call(model, inputs)
         return {name: value.float() for name, value in named_outputs(answer).items()}
 
     return run
 
 
-def place(inputs: Tensor, device: torch.device) -> Tensor:
+def place(inputs: Inputs, device: torch.device) -> Inputs:
     """Inputs on the device, images in the order that its convolutions are fastest in."""
-    return inputs.to(device, memory_format=_memory_format(inputs.ndim))
+    return each(inputs, lambda value: value.to(device, memory_format=_memory_format(value.ndim)))
 
 
 def place_model(model: nn.Module, device: torch.device, axes: int) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -29,7 +30,7 @@ def read_ahead(rows: Array | Rows, batches: Sequence[Array]) -> Iterator[Array]:
     for found in loader:
         if isinstance(found, _Failure):
             raise BadInputError(found.reason)
-        yield found.numpy()
+        yield found.numpy() if rows.dtype.names is None else found.numpy().view(rows.dtype).ravel()
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,15 @@ class _Reader(torch.utils.data.Dataset[Tensor | _Failure]):
 
     def __getitem__(self, batch: NDArray[int]) -> Tensor | _Failure:  # type: ignore[type-var]
         try:
-            return torch.from_numpy(self.rows[batch])
+            found = self.rows[batch]
+            return torch.from_numpy(found if found.dtype.names is None else _as_bytes(found))
         except BadInputError as error:
             return _Failure(str(error))
+
+
+def _as_bytes(samples: Array) -> Array:
+    """Samples of several inputs (N,) as bytes (N, …): torch knows no structured arrays."""
+    return samples.view(np.uint8).reshape(len(samples), samples.dtype.itemsize)
 
 
 def _itself(found: Any) -> Any:

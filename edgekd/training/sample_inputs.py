@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from edgekd.data._named import LABELS
 from edgekd.data.npz import read_npz
 from edgekd.errors import BadInputError
 from edgekd.networks import Inputs, bare, call, device_of, each, evaluating, input_names, tensors_of, to_device
 from edgekd.plugins import told
 
 BATCH = 64
-LABELS = frozenset({"label", "labels", "target", "targets"})  # what is no input, though a forward may take it
 
 
 def sample_inputs(samples: Any, model: nn.Module, count: int = 512) -> list[Inputs]:

@@ -49,7 +49,7 @@ class Teacher:
 
     def ask(self, batch: Batch) -> Output:
         """Move to the batch's device and answer."""
-        place_model(self.model, batch.inputs.device, batch.inputs.ndim)
+        place_model(self.model, batch.device, batch.axes)
         return self.outputs(batch)
 
     @torch.no_grad()
@@ -57,7 +57,7 @@ class Teacher:
         """Float32 logits and features of one forward pass."""
         self.model.eval()
         with Taps(self.model, self.taps) as taps:
-            outputs = runner(self.model, self.precision, batch.inputs.device)(batch.inputs)
+            outputs = runner(self.model, self.precision, batch.device)(batch.inputs)
         logits = one(outputs, first(batch.task.reads), "the task", "the teacher")
         named = {name: one(outputs, name, "a method", "the teacher") for name in self.names}
         return Output(logits, {name: feature.float() for name, feature in taps.features.items()}, named=named)

@@ -38,7 +38,7 @@ class Answers:
         """The answers to a batch."""
         rows = self.row_of[batch.indices.cpu().numpy()]
         arrays = self.arrays[batch.view if self.distinct else 0]
-        return self.encoding.decode({name: array[rows] for name, array in arrays.items()}, batch.inputs.device)
+        return self.encoding.decode({name: array[rows] for name, array in arrays.items()}, batch.device)
 
 
 @dataclass(frozen=True, eq=False)
