@@ -8,6 +8,7 @@ to: the distance is one rounding where the layer is right, however deep it lies,
 import math
 import tempfile
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from edgekd.backends.layer_proof import Layer, LayerProof
 from edgekd.backends.onnx_file import at_batch
 from edgekd.backends.parity_outputs import Predict
 from edgekd.backends.reference import Reference, output_steps
+from edgekd.bundle import Manifest
 from edgekd.distance import steps_apart
 from edgekd.onnx_graph import Graph, inferred, label
 from edgekd.runner.judge import STEP_SLACK, float_step
@@ -29,7 +31,8 @@ from edgekd.target import Limits, Target
 Array = NDArray[Any]
 Arrays = dict[str, Array]
 ALLOWED_STEPS = 1.0
-SAMPLES, MOST_BYTES, BATCH = 32, 1 << 28, 8
+SAMPLES, BATCH = 32, 8
+MOST_BYTES, MOST_AT_ONCE = 1 << 28, 1 << 26  # of all tensors, and of those that are held together
 WATCHED, GIVEN = ".watched", ".given"
 FARTHEST = 1e9  # steps
 
@@ -49,20 +52,28 @@ def prove_layers(
     shown, makers = expose_activations(model)
     if not makers:
         return None
-    few = {name: array[: _affordable(shown)] for name, array in inputs.items()}
-    truth = Reference(shown).run(few, batch=BATCH)
-    plain = _run(
-        deployed or model, target, few, {output.name: truth[output.name] for output in model.graph.output}, predict
-    )
-    seen = _run(expose_activations(deployed)[0] if deployed else shown, target, few, truth, predict)
-    del truth  # every tensor of some samples is much
-    layers = _judged(shown, makers, few, seen)
+    sample = _bytes_per_sample(shown)
+    few = _first(inputs, max(2, min(SAMPLES, MOST_BYTES // sample)))
+    truth, first = Reference(model).run(few, batch=BATCH), _first(few, max(1, MOST_AT_ONCE // sample))
+    watching = expose_activations(deployed)[0] if deployed else shown
+    with tempfile.TemporaryDirectory(prefix="edgekd-") as scratch:
+        plain = _Built.of(deployed or model, target, Path(scratch) / "plain", few, truth, predict).run(few)
+        build = _Built.of(watching, target, Path(scratch) / "shown", first, Reference(shown).run(first, BATCH), predict)
+        judge, same = _Judge(shown, makers, truth), True
+        for start in range(0, _count(few), _count(first)):
+            part = {name: array[start : start + _count(first)] for name, array in few.items()}
+            seen = build.run(part)
+            judge.add(part, seen)
+            same &= all(
+                np.array_equal(array[start : start + _count(part)], seen[name]) for name, array in plain.items()
+            )
+    layers = judge.layers()
     return LayerProof(
         tensors=len(layers),
-        samples=len(next(iter(few.values()))),
+        samples=_count(few),
         exact=float(np.mean([layer.exact for layer in layers])),
         worst=max(layers, key=lambda layer: layer.max),
-        same=all(np.array_equal(plain[name], seen[name]) for name in plain),
+        same=same,
         fault=next((layer for layer in layers if layer.max > ALLOWED_STEPS + STEP_SLACK), None),
     )
 
@@ -115,40 +126,78 @@ def _rows_per_sample(model: onnx.ModelProto) -> dict[str, int]:
     return found
 
 
-def _judged(shown: onnx.ModelProto, makers: Mapping[str, str], inputs: Arrays, seen: Arrays) -> list[Layer]:
+class _Judge:
     """Every tensor against the reference of its own inputs; an output that stays float counts in parts of its range."""
-    cut, steps = cut_at(shown, makers), output_steps(shown)
-    needed = {value.name for value in cut.graph.input}
-    given = {tensor + GIVEN: seen[tensor + WATCHED] for tensor in makers}
-    expected = Reference(cut).run({n: a for n, a in (inputs | given).items() if n in needed}, batch=BATCH)
-    names = {tensor + WATCHED: (tensor, node) for tensor, node in makers.items()}
-    floats = [name for name in steps if name not in names and steps[name] is None and expected[name].dtype.kind == "f"]
-    names |= {name: (name, "the network's output") for name in floats}
-    return [_layer(*names[key], seen[key], expected[key], steps[key]) for key in names]
+
+    def __init__(self, shown: onnx.ModelProto, makers: Mapping[str, str], truth: Arrays) -> None:
+        cut, steps = cut_at(shown, makers), output_steps(shown)
+        self._reference = Reference(cut)
+        self._needed = {value.name for value in cut.graph.input}
+        self._makers = makers
+        names = {tensor + WATCHED: (tensor, node) for tensor, node in makers.items()}
+        floats = [
+            name for name, step in steps.items() if step is None and name in truth and truth[name].dtype.kind == "f"
+        ]
+        self._names = names | {name: (name, "the network's output") for name in floats}
+        self._steps = {name: steps[name] or float_step(truth[name]) for name in self._names}
+        self._furthest, self._exact, self._samples = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0), 0
+
+    def add(self, inputs: Arrays, seen: Arrays) -> None:
+        """Judge some samples, by all tensors that a runtime gives of them."""
+        given = {tensor + GIVEN: seen[tensor + WATCHED] for tensor in self._makers}
+        expected = self._reference.run({n: a for n, a in (inputs | given).items() if n in self._needed}, batch=BATCH)
+        self._samples += _count(inputs)
+        for name in self._names:
+            distance = steps_apart(seen[name], expected.pop(name), self._steps[name])
+            distance = np.nan_to_num(distance, nan=FARTHEST, posinf=FARTHEST)  # what is no number is not near
+            self._furthest[name] = max(self._furthest.get(name, 0.0), float(distance.max()))
+            self._exact[name] = self._exact.get(name, 0.0) + float(np.mean(distance < 0.5)) * _count(inputs)
+
+    def layers(self) -> list[Layer]:
+        """What was found, in the order of the graph."""
+        return [
+            Layer(tensor=tensor, node=node, max=self._furthest[name], exact=self._exact[name] / self._samples)
+            for name, (tensor, node) in self._names.items()
+        ]
 
 
-def _layer(tensor: str, node: str, seen: Array, expected: Array, step: float | None) -> Layer:
-    distance = steps_apart(seen, expected, step or float_step(expected))
-    distance = np.nan_to_num(distance, nan=FARTHEST, posinf=FARTHEST)  # what is no number is not near
-    return Layer(tensor=tensor, node=node, max=float(distance.max()), exact=float(np.mean(distance < 0.5)))
+@dataclass(frozen=True)
+class _Built:
+    """A graph as the target's runtime has it."""
 
+    bundle: Path
+    manifest: Manifest
+    batch: int
+    predict: Predict
 
-def _run(graph: onnx.ModelProto, target: Target, inputs: Arrays, truth: Arrays, predict: Predict) -> Arrays:
-    """What the target's runtime answers, as the model sees it."""
-    with tempfile.TemporaryDirectory(prefix="edgekd-") as scratch:
-        bundle = Path(scratch) / "bundle"
+    @classmethod
+    def of(
+        cls, graph: onnx.ModelProto, target: Target, bundle: Path, inputs: Arrays, truth: Arrays, predict: Predict
+    ) -> "_Built":
+        """Compile it; `truth` is what the reference makes of the inputs."""
         roomy = target.model_copy(update={"limits": Limits()})  # all tensors at once need more than the model does
         manifest = write_bundle(graph, roomy, bundle, "int8", name="layers", inputs=inputs, outputs=truth)
-        stored = {spec.name: to_bundle(spec, inputs[spec.name]) for spec in manifest.inputs}
-        answers = predict(bundle, stored, target.batch)
-    return {spec.name: from_bundle(spec, answers[spec.name]) for spec in manifest.outputs}
+        return cls(bundle, manifest, target.batch, predict)
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """What the runtime answers, as the model sees it."""
+        stored = {spec.name: to_bundle(spec, inputs[spec.name]) for spec in self.manifest.inputs}
+        answers = self.predict(self.bundle, stored, self.batch)
+        return {spec.name: from_bundle(spec, answers.pop(spec.name)) for spec in self.manifest.outputs}
 
 
-def _affordable(shown: onnx.ModelProto) -> int:
-    """As many samples as all tensors together may take memory for."""
+def _bytes_per_sample(shown: onnx.ModelProto) -> int:
+    """What all tensors of a sample take."""
     shapes = Graph(shown).shapes
-    sample = sum(4 * math.prod(size or 1 for size in shapes[output.name][1:]) for output in shown.graph.output)
-    return max(2, min(SAMPLES, MOST_BYTES // sample))
+    return sum(4 * math.prod(size or 1 for size in shapes[output.name][1:]) for output in shown.graph.output)
+
+
+def _first(inputs: Mapping[str, Array], count: int) -> Arrays:
+    return {name: array[:count] for name, array in inputs.items()}
+
+
+def _count(inputs: Mapping[str, Array]) -> int:
+    return len(next(iter(inputs.values())))
 
 
 def _leaves(graph: Graph, edge: str) -> bool:

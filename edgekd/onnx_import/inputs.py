@@ -89,7 +89,7 @@ def _typed(array: Array, value: onnx.ValueInfoProto) -> Array:
         if array.dtype.kind != "f":
             raise BadInputError(f"{name} is {array.dtype}; model inputs are {dtype}, already preprocessed")
         with np.errstate(over="ignore"):
-            array = array.astype(dtype)
+            array = array.astype(dtype, copy=False)
         if not np.isfinite(array).all():
             raise BadInputError(f"{name} holds values that are not finite")
         return array
@@ -97,7 +97,7 @@ def _typed(array: Array, value: onnx.ValueInfoProto) -> Array:
         raise BadInputError(f"{name} is {array.dtype}; the model takes {dtype}")
     if not (array.astype(dtype) == array).all():
         raise BadInputError(f"{name} holds values that {dtype} cannot")
-    return array.astype(dtype)
+    return array.astype(dtype, copy=False)
 
 
 def input_dtype(value: onnx.ValueInfoProto) -> np.dtype:

@@ -14,7 +14,7 @@ CLOSE = 0.25  # steps: what float rounding may add up to, and eight bits will no
 ONE = 1.001  # a step, which integer arithmetic may round away
 ROUNDING = 1e-5  # of its magnitude, where an output does not move
 TINY = 1e-30
-SAMPLES = 32
+SAMPLES = 8
 
 
 def require_same(

@@ -17,7 +17,7 @@ from edgekd.bundle import Preprocessing, Range
 from edgekd.devices import open_device
 from edgekd.errors import BadInputError, PromiseBrokenError
 from edgekd.measure import MissingRuntimeError
-from edgekd.pipeline.parity_evidence import Expected, gather_evidence
+from edgekd.pipeline.parity_evidence import Expected, affordable, gather_evidence
 from edgekd.pipeline.verify import executed
 from edgekd.quantization.float_fallback import asked_layers
 from edgekd.quantization.parts import parts_of
@@ -52,6 +52,7 @@ def export_and_verify(
     lies beside `folder`, whose earlier bundle stays if this one is refused; what could not be proven is kept.
     Raises PromiseBrokenError, naming the layer at fault, when parity does not hold.
     """
+    inputs = affordable(model, inputs)
     outputs = Reference(model).run(inputs, batch=BATCH)
     yardstick = strip_activations(model)[0] if original is None else original
     unquantized = Reference(yardstick).run(inputs, batch=BATCH)

@@ -18,7 +18,8 @@ from edgekd.backends.replaced_folder import replaced_folder
 from edgekd.bundle import Manifest
 from edgekd.devices import open_device
 from edgekd.errors import BadInputError, PromiseBrokenError
-from edgekd.measure import predict
+from edgekd.measure import MissingRuntimeError, predict
+from edgekd.pipeline.parity_evidence import affordable
 from edgekd.pipeline.variants import LEAST_SQNR_DB
 from edgekd.quantization.parts import parts_of
 from edgekd.quantization.sensitivity import nearness
@@ -42,8 +43,8 @@ def fall_back(
 ) -> dict[str, Any]:
     """Write the smallest precision of a float model that is proven here, and report it with the status `fallback`.
 
-    `why` is what was wrong with int8. Raises PromiseBrokenError where nothing is proven, BadInputError where the
-    backend does not take even the float model, MissingRuntimeError.
+    `why` is what was wrong with int8. Where the runtime is not here, the smallest one that compiles is written. Raises
+    PromiseBrokenError where nothing is proven, BadInputError where the backend does not take even the float model.
     """
     refused = [why]
     last: type[BadInputError | PromiseBrokenError] = PromiseBrokenError
@@ -58,7 +59,7 @@ def fall_back(
             refused.append(f"{precision}: {error}")
             last = type(error)
             continue
-        return report | {"status": "fallback", "reason": why}
+        return report | {"status": "fallback", "reason": "; ".join(filter(None, (why, report["reason"])))}
     raise last("nothing is proven: " + "; ".join(refused))
 
 
@@ -75,18 +76,23 @@ def write_precision(
 ) -> dict[str, Any]:
     """Write a float model in another precision than int8, and prove it here by how near to float its answers are.
 
-    Raises BadInputError where the target's backend has no such precision, PromiseBrokenError, MissingRuntimeError.
+    It is `unverified` where the runtime is not here. Raises BadInputError where the target's backend has no such
+    precision, PromiseBrokenError.
     """
+    inputs = affordable(model, inputs)
     exact = Reference(model).run(inputs, batch=BATCH)
     with replaced_folder(folder) as scratch:
         manifest = write_bundle(
             model, target, scratch, precision, name=name, inputs=inputs, outputs=exact,
             provenance={**provenance, "edgekd": edgekd.__version__}, notes=notes,
         )  # fmt: skip
-        found = _proven(scratch, manifest, model, inputs, exact)
+        try:
+            proof: dict[str, Any] = {"db_from_float": _proven(scratch, manifest, model, inputs, exact)}
+        except MissingRuntimeError as error:
+            proof = {"status": "unverified", "reason": str(error), "db_from_float": None}
     return {
         "bundle": str(folder), "target": target.name, "bytes": manifest.model_bytes, "precision": precision,
-        "notes": list(manifest.notes), "status": "ok", "reason": None, "db_from_float": found,
+        "notes": list(manifest.notes), "status": "ok", "reason": None, **proof,
     }  # fmt: skip
 
 

@@ -159,9 +159,9 @@ def _delivered(
 
 def _require_int8(quantized: Quantized) -> None:
     """Raise PromiseBrokenError where there is nothing that int8 could take, or all of it had to stay in float."""
-    if not is_quantized(quantized.model):
-        raise PromiseBrokenError("nothing in it gains by int8: it has no layer with weights")
     int8, floats = asked_layers(quantized.model)
+    if not floats and not is_quantized(quantized.model):
+        raise PromiseBrokenError("nothing in it gains by int8: it has no layer with weights")
     if quantized.refined is not None and floats and not int8:
         before = quantized.refined.before
         raise PromiseBrokenError(

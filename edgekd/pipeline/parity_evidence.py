@@ -1,5 +1,6 @@
 """What a device makes of a bundle: its own golden outputs, the parity set, kernel coverage, and accuracy."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from edgekd.data.dataset import model_inputs
 from edgekd.devices import Device
 from edgekd.measure import Kernels, operator_coverage, predict, verify
 from edgekd.measure.protocol import Options
+from edgekd.onnx_graph import Graph, inferred
 from edgekd.progress import SILENT, Reporter
 from edgekd.quantization.float_fallback import asked_layers
 from edgekd.quantization.parts import parts_of
@@ -25,6 +27,7 @@ from edgekd.target import Target
 Array = NDArray[Any]
 Arrays = dict[str, Array]
 PARITY_INPUTS, PARITY_BATCHES = 512, (1, 8)
+FEW_INPUTS, MOST_BYTES = 16, 1 << 28  # what large samples are proven on, together with what is made of them
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,16 @@ class Evidence:
     def weak(self) -> str | None:
         """Why a case proves nothing, if one does not."""
         return next((row.reason for row in self.rows if not row.counts), None)
+
+
+def affordable(model: onnx.ModelProto, inputs: Arrays) -> Arrays:
+    """Return the first samples, as many as memory may be taken for together with the outputs, but no fewer than 16."""
+    graph = Graph(inferred(model))
+    shapes = [graph.shapes.get(name) or () for name in graph.outputs]
+    sample = sum(4 * math.prod(size or 1 for size in shape[1:]) for shape in shapes)
+    sample += sum(array[:1].nbytes for array in inputs.values())
+    count = max(FEW_INPUTS, MOST_BYTES // sample)
+    return {name: array[:count] for name, array in inputs.items()}
 
 
 def gather_evidence(

@@ -12,6 +12,7 @@ from edgekd.quantization.fold import layer_name
 from edgekd.quantization.reference import Reference
 
 SPOTLESS = 120.0  # dB: more than float32 can tell apart
+BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,11 @@ def layer_errors(
     exact, rounded = Reference(plain, list(edges)), Reference(quantized, list(edges.values()))
     signal, noise = dict.fromkeys(edges, 0.0), dict.fromkeys(edges, 0.0)
     for batch in batches:
-        real, ours = {**batch, **exact.run(batch)}, rounded.run(batch)
-        for edge, result in edges.items():
-            signal[edge] += float(np.sum(real[edge].astype(np.float64) ** 2))
-            noise[edge] += float(np.sum((real[edge].astype(np.float64) - ours[result]) ** 2))
+        for given, made in exact.parts(batch, BATCH):
+            real, ours = given | made, rounded.run(given)
+            for edge, result in edges.items():
+                signal[edge] += float(np.sum(real[edge].astype(np.float64) ** 2))
+                noise[edge] += float(np.sum((real[edge].astype(np.float64) - ours[result]) ** 2))
     ratios = {edge: _decibel(signal[edge], noise[edge]) for edge in edges}
     return tuple(sorted(_attributed(Graph(plain), ratios), key=lambda error: -error.lost))
 

@@ -37,7 +37,8 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
     if "layers_int8" in report and "precision" not in report:
         int8, floats = report["layers_int8"]
         yield "layers", f"{int8} of {int8 + floats} in int8"
-    yield "from float", f"{report['db_from_float']:.1f} dB at the worst part of the outputs"
+    if report["db_from_float"] is not None:
+        yield "from float", f"{report['db_from_float']:.1f} dB at the worst part of the outputs"
     yield from _outputs(report.get("outputs_db", {}))
     yield from _parity(report)
     if "executed" in report:

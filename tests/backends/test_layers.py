@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import pytest
 
+from edgekd.backends import layers as proving
 from edgekd.backends.layers import GIVEN, WATCHED, cut_at, expose_activations, prove_layers
 from edgekd.backends.reference import Reference
 from edgekd.quantization.calibrate import calibrate
@@ -55,6 +56,19 @@ def test_every_layer_of_a_faithful_bundle_is_within_one_step(backend: str, resne
     assert found.tensors == len(expose_activations(resnet.int8)[1])
     assert found.worst.max <= 1 + 1e-3
     assert found.exact > 0.99
+
+
+def test_a_few_samples_at_a_time_show_what_all_together_do(resnet: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = load_target("x86-onnxruntime")
+    broken = resnet.mutated(lambda model: scale_weights(model, "Conv", 2, 1.02))
+    whole = prove_layers(resnet.int8, target, resnet.inputs, predict, broken)
+    monkeypatch.setattr(proving, "MOST_AT_ONCE", 12 * proving._bytes_per_sample(expose_activations(resnet.int8)[0]))
+    parts = prove_layers(resnet.int8, target, resnet.inputs, predict, broken)
+    assert whole is not None
+    assert parts is not None
+    assert whole.fault is not None
+    assert parts.exact == pytest.approx(whole.exact, rel=1e-12)  # shares are added in another order
+    assert parts.model_copy(update={"exact": whole.exact}) == whole
 
 
 def test_what_is_no_number_is_a_fault(resnet: Case) -> None:

@@ -61,6 +61,14 @@ def test_one_of_several_targets_that_refuses_a_model_does_not_keep_the_others_fr
     assert done.stderr.startswith("error: x86-tflite: ")
 
 
+def test_what_has_nothing_for_int8_is_written_where_nothing_can_run_it(folder: Path) -> None:
+    onnx.save(model([helper.make_node("Relu", ["x"], ["y"])], {}, ("N", 3, 4, 4)), folder / "m.onnx")
+    done = export(folder, "--random", 32, targets=("jetson-orin-nano",))
+    assert done.exit_code == 4, done.stderr
+    assert "it has no layer with weights" in done.stdout
+    assert (folder / "out" / "m-jetson-orin-nano" / "model.onnx").is_file()
+
+
 def test_what_a_backend_refuses_it_refuses_before_anything_is_calibrated(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
