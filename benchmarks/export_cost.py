@@ -120,7 +120,7 @@ def ways(place: Path, out: Path, runtimes: list[str]) -> Iterator[tuple[str, lis
     yield "calibrated", [sys.executable, "-c", CALIBRATED, model, npz, str(out)]
     for runtime in runtimes:
         command = [sys.executable, "-m", "edgekd", "export", model, "--target", f"x86-{runtime}"]
-        yield runtime, [*command, "--calibration", npz, "--out", str(out), "--json"]
+        yield runtime, [*command, "--calibration", npz, "--out", str(out), "--json", "--no-bench"]
         peer = PEERS[RUNTIMES[runtime]]
         yield RUNTIMES[runtime], [str(peer._python()), str(peer.source), str(place), str(out)]
 

@@ -71,6 +71,9 @@ def export(
     layers: Annotated[
         bool, typer.Option("--layers", help="Show the quantisation error of each layer, the largest first.")
     ] = False,
+    bench: Annotated[
+        bool, typer.Option(help="Time the bundle beside the float model, where its runtime is here.")
+    ] = True,
     as_json: Json = False,
 ) -> None:
     """Quantise and compile an ONNX model, and verify it here; exit 4 if its runtime is not on this machine."""
@@ -90,7 +93,7 @@ def export(
     pictures = image_samples(images, size, scale, mean or (0.0,), std or (1.0,), bgr) if images else None
     noise = RandomSamples(random, wishes.shapes) if random else None
     samples = only_samples(NpzSamples(calibration) if calibration else None, pictures, noise)
-    reports = export_file(model, target, out, samples, wishes, layers=layers)
+    reports = export_file(model, target, out, samples, wishes, layers=layers, timed=bench)
     show(reports[0] if len(reports) == 1 else reports, as_json, export_table, last_line.of_export)
     raise_worst(reports)
 

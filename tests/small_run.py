@@ -100,8 +100,10 @@ def arrays() -> dict[str, np.ndarray[Any, Any]]:
 
 
 def edgekd(*arguments: Any) -> Result:
-    """The command line in this process: what it printed and how it ended."""
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+    """The command line in this process: what it printed and how it ended; exports are timed where asked."""
+    words = [str(argument) for argument in arguments]
+    quick = ["--no-bench"] if words[:1] == ["export"] and "--bench" not in words else []
+    return CliRunner().invoke(app, words + quick)
 
 
 def start(*arguments: Any, folder: Path | None = None, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:

@@ -94,7 +94,7 @@ def test_a_clone_is_found_from_the_folder_above_it(editable, clone, small_run, t
 
 def export(edgekd, small_run, out):
     graph = small_run.folder / "onnx" / "int8-asymmetric.onnx"
-    return (edgekd, "export", graph, "--target", "x86-onnxruntime", "--out", out, "--json")
+    return (edgekd, "export", graph, "--target", "x86-onnxruntime", "--out", out, "--json", "--no-bench")
 
 
 def test_torch_and_the_checkout_are_out_of_reach(bare):

@@ -62,7 +62,17 @@ def _export(network: Network, runtime: str, draw: int, out: Path) -> tuple[int, 
         arrays = {name: np.moveaxis(file[name], 0, network.batch_axes.get(name, 0)) for name in file}
     write_arrays(calibration, arrays)
     baked = [text for name, value in network.settings.items() for text in ("--set", f"{name}={value}")]
-    command = [sys.executable, "-m", "edgekd", "export", str(network.model()), "--target", f"x86-{runtime}", "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "edgekd",
+        "export",
+        str(network.model()),
+        "--target",
+        f"x86-{runtime}",
+        "--json",
+        "--no-bench",
+    ]
     command += ["--calibration", str(calibration), "--out", str(out), *baked]
     with (out.with_suffix(".out")).open("w+") as printed, (out.with_suffix(".err")).open("w+") as said:
         started = time.monotonic()

@@ -17,6 +17,7 @@ from edgekd.pipeline.calibrated import batches_of, lost_by_layer
 from edgekd.pipeline.export import export_and_verify
 from edgekd.pipeline.fallback import fall_back
 from edgekd.pipeline.imported import Arrays, Imported, Wishes, import_file
+from edgekd.pipeline.pays import speed_here
 from edgekd.pipeline.refined import Widened, described, refine_where_far, rows_of, widen_where_far
 from edgekd.quantization.calibrate import Calibration, Calibrator
 from edgekd.quantization.float_fallback import asked_layers
@@ -54,13 +55,14 @@ def export_file(
     wishes: Wishes | None = None,
     *,
     layers: bool = False,
+    timed: bool = False,
 ) -> list[Report]:
     """Write `out/<model>-<target>` for each target and prove it on this machine; `unverified` where it cannot run.
 
     Where int8 is far from a float model, its costliest tensors stay in float. Where that is not enough another
     precision is written: the status is `fallback`. `layers` adds what each layer loses. The samples are looked at once
     for all targets, and each scheme is settled once; one of several that refuses the model says so in its report
-    (`refused`, `failed`).
+    (`refused`, `failed`). `timed` adds how what was written compares with float on this machine (`speed`).
     Raises BadInputError for a model or data that cannot be used, PromiseBrokenError when parity does not hold.
     """
     targets, wishes = [load_target(name) for name in target_names], wishes or Wishes()
@@ -81,6 +83,7 @@ def export_file(
             report = {"target": target.name, "status": _STATES[type(error)], "reason": str(error)}
         else:
             report |= _lost(imported, quantized, how) if layers else {}
+            report |= _timed(report, quantized, target, imported.inputs) if timed else {}
         reports.append(report)
     return reports
 
@@ -105,6 +108,15 @@ def _may_fall_back(scheme: Scheme, wishes: Wishes) -> bool:
 def _lost(imported: Imported, quantized: Quantized, how: Calibration) -> Report:
     original = None if imported.quantized else quantized.original
     return {"layers": lost_by_layer(quantized.model, next(batches_of(imported.inputs)), original, how)}
+
+
+def _timed(report: Report, quantized: Quantized, target: Target, inputs: Arrays) -> Report:
+    """What runs here beside the float model; of that itself there is nothing to say."""
+    ran = report["status"] != "unverified" or report.get("parity")
+    if not ran or report.get("precision") == "float":
+        return {}
+    speed = speed_here(Path(report["bundle"]), quantized.original, target, inputs)
+    return {} if speed is None else {"speed": speed.model_dump(mode="json") | {"ratio": round(speed.ratio, 2)}}
 
 
 def _quantized(

@@ -8,7 +8,7 @@ from rich.console import Group
 
 from edgekd.reporting.layout import Beside
 from edgekd.reporting.tables import rows_table
-from edgekd.reporting.words import size
+from edgekd.reporting.words import milliseconds, size
 
 ISLAND = "float island: "
 SHOWN = 3  # outputs
@@ -34,6 +34,8 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
         return
     yield "ship", _ship(report)
     yield "size", size(report["bytes"])
+    if report.get("speed"):
+        yield "speed", _speed(report.get("precision", "int8"), report["speed"])
     if "layers_int8" in report and "precision" not in report:
         int8, floats = report["layers_int8"]
         yield "layers", f"{int8} of {int8 + floats} in int8"
@@ -52,6 +54,17 @@ def _ship(report: Report) -> str:
     if "precision" in report:
         return f"{report['precision']}: int8 does not hold"
     return f"int8, with {kept} tensor{'s' if kept > 1 else ''} in float" if kept else "int8"
+
+
+def _speed(precision: str, speed: Report) -> str:
+    """How it compares with float, and what follows from that."""
+    times = f"{milliseconds(speed['ours_ms'])} beside {milliseconds(speed['float_ms'])}"
+    if speed["pays"] is None:
+        return f"{precision} is as fast as float here: {times}"
+    ratio = speed["float_ms"] / speed["ours_ms"]
+    if speed["pays"]:
+        return f"{precision} is {ratio:.2g} × as fast as float here: {times}"
+    return f"{precision} is slower than float here: {times}; it is for its size, or for another machine"
 
 
 def _outputs(parts: Mapping[str, float]) -> Iterator[tuple[str, str]]:

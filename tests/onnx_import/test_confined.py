@@ -39,6 +39,7 @@ def arguments(model):
         "--target=x86-onnxruntime",
         f"--calibration={folder / 'x.npz'}",
         f"--out={folder / 'o'}",
+        "--no-bench",
     ]
 
 
