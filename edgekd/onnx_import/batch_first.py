@@ -27,7 +27,8 @@ def batch_axis(model: onnx.ModelProto, value: onnx.ValueInfoProto) -> int:
     elif batch.dim_param and any(dim.dim_param == batch.dim_param for dim in dims):
         return next(index for index, dim in enumerate(dims) if dim.dim_param == batch.dim_param)
     else:
-        alike = [index for index, size in enumerate(sizes_of(value)) if size is None]
+        others = _other_names(model)
+        alike = [index for index, dim in enumerate(dims) if dim.dim_value <= 0 and dim.dim_param not in others]
     return alike[0] if alike and dims[0].dim_value > 0 else 0
 
 
@@ -83,6 +84,13 @@ def _place(model: onnx.ModelProto, value: onnx.ValueInfoProto) -> Place:
 def _batch(model: onnx.ModelProto) -> onnx.TensorShapeProto.Dimension | None:
     first = next((value for value in model_inputs(model) if value.type.tensor_type.shape.dim), None)
     return None if first is None else first.type.tensor_type.shape.dim[0]
+
+
+def _other_names(model: onnx.ModelProto) -> set[str]:
+    """Dimensions of the first input that are called something, and are not its batch."""
+    first = next(value for value in model_inputs(model) if value.type.tensor_type.shape.dim)
+    batch, *others = (dim.dim_param for dim in first.type.tensor_type.shape.dim)
+    return {name for name in others if name != batch} - {""}
 
 
 def _says(value: onnx.ValueInfoProto, batch: onnx.TensorShapeProto.Dimension | None) -> bool:

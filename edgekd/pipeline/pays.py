@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from edgekd.backends.assemble import write_bundle
 from edgekd.backends.reference import Reference
 from edgekd.errors import BadInputError, DeviceError
+from edgekd.measure.stand_in import may_be_timed
 from edgekd.pipeline.bench import bench_bundles
-from edgekd.runtimes import find_needs
 from edgekd.schema import Schema
 from edgekd.target import Limits, Target
 
@@ -40,7 +40,7 @@ def speed_here(
 
     That is where the runtime only stands in for the device, or does not take the float model.
     """
-    if find_needs(target.backend).stand_in:
+    if not may_be_timed(target.backend):
         return None
     few = {name: array[:FEW] for name, array in inputs.items()}
     with TemporaryDirectory(prefix="edgekd-") as scratch:
@@ -52,6 +52,8 @@ def speed_here(
         except (BadInputError, DeviceError):
             return None
     ours, floats = rows
+    if ours.get("p50") is None or floats.get("p50") is None:
+        return None
     return Speed(ours_ms=ours["p50"], float_ms=floats["p50"], pays=_faster(ours, floats))
 
 

@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgekd.errors import BadInputError
-from edgekd.onnx_import.batch_first import outputs_batch_first
+from edgekd.onnx_import.batch_first import batch_axis, outputs_batch_first
 from edgekd.onnx_import.inputs import sizes_of
 from edgekd.onnx_import.settings import parse_settings
 from edgekd.onnx_import.uniform import uniform
@@ -55,6 +55,14 @@ def test_beside_a_state_of_one_sample_the_batch_is_one():
         Reference(plain.model).run({"x": x, "h": h.swapaxes(0, 1).copy()})["y"],
         Reference(original).run({"x": x, "h": h})["y"],
     )
+
+
+def test_a_length_that_an_input_names_is_nobodys_batch():
+    """An exporter that was given one sample writes (1, length, 2) beside inputs of (batch, length)."""
+    original = scaled(TensorProto.FLOAT)
+    original.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "length"
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, "length", 2])
+    assert batch_axis(original, y) == 0
 
 
 def test_what_is_batch_first_stays_as_it_is():
