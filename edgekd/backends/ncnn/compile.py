@@ -22,7 +22,7 @@ def compile(model: onnx.ModelProto, target: Target, folder: Path, precision: Pre
     """Write both files, for one sample at a time; raise BadInputError naming the node that has no form in ncnn."""
     require_float_io(target)
     inputs, outputs = tensor_specs(model)
-    lowering = Lowering(Source(model), half=precision == "float16")
+    lowering = Lowering(Source(model), precision)
     text, content = lowering.run()
     (folder / MODEL).write_text(text, encoding="ascii")
     (folder / WEIGHTS).write_bytes(content)

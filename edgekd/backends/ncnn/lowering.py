@@ -14,13 +14,19 @@ import numpy as np
 import onnx
 from onnx import NodeProto
 
+from edgekd.backends.compiled import Precision
 from edgekd.backends.ncnn.format import Array, Layer, Network, Parameter, plain, weights
 from edgekd.backends.ncnn.rules import RULES
 from edgekd.backends.ncnn.source import Shape, Source, refuse
 from edgekd.onnx_graph import QUANTIZERS
 
-FLOAT32 = 1 | 2 | 4 | 64  # a layer's features that are off: fp16 arithmetic, fp16 and bf16 storage, winograd
-FLOAT16 = 4 | 64  # winograd stays off: the sums of F(4,3) overflow int32, and its float form is no better than fp16
+FP16_ARITHMETIC, FP16_STORAGE, BF16_STORAGE, WINOGRAD = 1, 2, 4, 64  # what a layer may be kept from
+FLOAT32 = FP16_ARITHMETIC | FP16_STORAGE | BF16_STORAGE
+FEATURES_OFF: Mapping[Precision, int] = {
+    "float": FLOAT32,
+    "int8": FLOAT32 | WINOGRAD,  # whose sums, F(4,3), overflow int32
+    "float16": BF16_STORAGE | WINOGRAD,  # which loses five times as much there as fp16 itself
+}
 INT8 = {"Conv", "ConvTranspose", "Gemm", "MatMul"}  # that are noted one by one
 SHAPING = {"Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
 SIZES = {1: (0,), 2: (1, 0), 3: (2, 1, 0), 4: (2, 11, 1, 0)}  # keys of a shape's sizes by rank, outermost first
@@ -36,11 +42,11 @@ class Value:
 
 
 class Lowering:
-    """Walks a source. `half` stores weights as float16, and lets CPUs that have it compute in it."""
+    """Walks a source. In float16 weights are stored as such, and CPUs that have it compute in it."""
 
-    def __init__(self, source: Source, half: bool = False) -> None:
-        self.source, self.half = source, half
-        self.network = Network(FLOAT16 if half else FLOAT32)
+    def __init__(self, source: Source, precision: Precision) -> None:
+        self.source, self.precision = source, precision
+        self.network = Network(FEATURES_OFF[precision])
         self.values: dict[str, Value] = {}
         self.notes: list[str] = []
         self._done: set[int] = set()
@@ -121,7 +127,7 @@ class Lowering:
 
     def weights(self, values: Array) -> bytes:
         """Float weights in the precision of the file."""
-        return weights(values.astype(np.float16 if self.half else np.float32))
+        return weights(values.astype(np.float16 if self.precision == "float16" else np.float32))
 
     def set(self, edge: str, real: str, scale: float | None = None) -> None:
         """Say which float blob holds a tensor."""

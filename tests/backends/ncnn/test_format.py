@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
+from edgekd.backends.compiled import Precision
 from edgekd.backends.ncnn.format import Layer, Network, plain, weights
 from tests import factories
 from tests.backends.ncnn.harness import Built, build, network
@@ -39,8 +40,12 @@ def test_every_blob_has_one_maker_and_one_reader(net: Built) -> None:
     assert net.text.splitlines()[1] == f"{len(net.layers)} {len(made)}"
 
 
-def test_every_layer_but_inputs_computes_in_float32_and_without_winograd(net: Built) -> None:
-    assert {layer.number(31) for layer in net.layers if layer.kind != "Input"} == {71}
+@pytest.mark.parametrize(("precision", "off"), [("int8", 71), ("float", 7), ("float16", 68)])
+def test_every_layer_but_inputs_says_what_it_may_not_use(precision: Precision, off: int) -> None:
+    """Bits: 1 and 2 are float16, 4 is bfloat16, 64 is winograd, which overflows in int8 and is coarse in float16."""
+    plain, calibration = factories.dscnn(0)
+    built = build(factories.quantize(plain, calibration, symmetric=True) if precision == "int8" else plain, precision)
+    assert {layer.number(31) for layer in built.layers if layer.kind != "Input"} == {off}
 
 
 @pytest.mark.parametrize("model", [unet(), network("resnet")], ids=["u-net", "resnet"])
