@@ -134,7 +134,8 @@ class Golden(Schema):
 class Timing(Schema):
     """One process's latencies in ms: the first inference, then every timed one in order. Memory is in 10^6 bytes.
 
-    Offline, a sample is the time per batch while several may be under way, so that its inverse is the throughput.
+    Offline, a sample is the time per batch while several may be under way, so that its inverse is the throughput. Where
+    a clock is too coarse, as a browser's may be, a sample is the mean of a `block` of inferences.
 
     `warm_load_ms` is what loading the model a second time took, `model_rss_mb` by how much loading and the first
     inferences raised the process's memory above what it held with the runtime imported. `involuntary_switches` counts
@@ -144,6 +145,7 @@ class Timing(Schema):
 
     first_ms: Milliseconds
     samples_ms: tuple[Milliseconds, ...] = Field(min_length=1)
+    block: PositiveInt = 1
     cpu_ms_min: Amount | None
     load_average: Amount | None
     peak_rss_mb: Megabytes | None

@@ -37,14 +37,15 @@ class Median(NamedTuple):
 class Latency(Schema):
     """A latency in ms: percentiles of all samples, and an interval over the medians of fresh-process replicates.
 
-    `n` counts samples, `throughput` is in samples of the batch per second, memory in 10^6 bytes. `load_ms` is the first
-    load of a fresh process, from storage where the page cache can be emptied, `warm_load_ms` the second one.
-    `switches_per_s` counts how often other processes took the CPU.
+    `n` counts samples; means of several inferences hide the tail, and have no `p90` and `p99`. `throughput` is in
+    samples of the batch per second, memory in 10^6 bytes. `load_ms` is the first load of a fresh process, from storage
+    where the page cache can be emptied, `warm_load_ms` the second one. `switches_per_s` counts how often other
+    processes took the CPU.
     """
 
     p50: Milliseconds
-    p90: Milliseconds
-    p99: Milliseconds
+    p90: Milliseconds | None
+    p99: Milliseconds | None
     low: Milliseconds
     high: Milliseconds
     n: PositiveInt
@@ -135,8 +136,8 @@ class Percentiles(NamedTuple):
     """What a latency says that its samples alone decide, in ms; see `Latency`."""
 
     p50: float
-    p90: float
-    p99: float
+    p90: float | None
+    p99: float | None
     low: float
     high: float
     n: int
@@ -155,6 +156,8 @@ def summarise(timings: Sequence[Timing], load_ms: Sequence[float]) -> Latency:
     """One latency from its replicates: first and loads are medians, memory is the largest."""
     replicates = [timing.samples_ms for timing in timings]
     found = percentiles(replicates)
+    if any(timing.block > 1 for timing in timings):
+        found = found._replace(p90=None, p99=None)
     switches = _middle(_switches_per_second(timing) for timing in timings)
     return Latency(
         **found._asdict(),

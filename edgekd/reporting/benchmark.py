@@ -61,8 +61,7 @@ def _times(row: Row) -> Iterator[tuple[str, str]]:
         yield "time per batch", median
     else:
         yield "latency", median
-        yield "p90", milliseconds(row["p90"])
-        yield "p99", milliseconds(row["p99"])
+        yield from ((name, milliseconds(row[name])) for name in ("p90", "p99") if row[name] is not None)
         yield "throughput", f"{row['throughput']:,.0f} per s"
     yield "first inference", milliseconds(row["first_ms"])
     again = row["warm_load_ms"]

@@ -53,6 +53,10 @@ class Door:
         """Serve something by a name."""
         self._files[name] = content
 
+    def offers(self, name: str) -> bool:
+        """Whether something is served by a name."""
+        return name in self._files
+
     def withdraw(self, name: str) -> None:
         """Serve it no longer."""
         self._files.pop(name, None)
@@ -67,7 +71,8 @@ class Door:
         """The page that was opened; DeviceOfflineError if none was, DeviceLostError once `ended` says why."""
         self._wait(lambda: self._page is not None, seconds, ended)
         if self._page is None:
-            raise DeviceOfflineError(f"no browser opened {self.url} within {seconds:g} s")
+            told = f"no browser opened {self.url} within {seconds:g} s; ?wait=SECONDS waits longer"
+            raise DeviceOfflineError(told, hint="edgekd devices")
         return self._page
 
     def ask(self, request: Mapping[str, Any], seconds: float, ended: Callable[[], str | None]) -> tuple[Message, bytes]:

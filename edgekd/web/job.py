@@ -70,14 +70,14 @@ class BrowserRuntime(Runtime):
 
     def load(self, bundle: Bundle, batch: int, threads: int) -> None:
         """Serve the model, and let a fresh worker load it."""
-        door, served = self.page.door, f"{secrets.token_hex(4)}-{bundle.model.name}"
-        for name, content in self.web.files():
-            door.offer(name, content)
-        door.offer(f"{self.backend}.mjs", adapter(self.backend))
+        door, served, own = self.page.door, f"{secrets.token_hex(4)}-{bundle.model.name}", f"{self.backend}.mjs"
+        if not door.offers(own):
+            for name, content in [*self.web.files(), (own, adapter(self.backend))]:
+                door.offer(name, content)
         door.offer(served, self.web.served(_vouched(bundle), batch))
         try:
             self.loaded = self.page.ask(
-                Loaded, do="load", adapter=f"{self.backend}.mjs", model=served, threads=threads,
+                Loaded, do="load", adapter=own, model=served, threads=threads,
                 options=self.all_options, inputs=[_told(spec, batch) for spec in bundle.inputs],
                 shown=self._shown(bundle),
             )[0]  # fmt: skip
@@ -187,7 +187,7 @@ class BrowserJob(Job):
             raise RunnerError("failed", "the page was hidden while it was timed: browsers slow such pages; show it")
         self.emit(
             "latency", scenario="single-stream", batch=self.batch, threads=self.runtime.loaded.threads, affinity=None,
-            first_ms=timed.first_ms, samples_ms=timed.samples_ms, cpu_ms_min=None, load_average=None,
+            first_ms=timed.first_ms, samples_ms=timed.samples_ms, block=timed.block, cpu_ms_min=None, load_average=None,
             peak_rss_mb=None, model_rss_mb=None, warm_load_ms=timed.warm_load_ms, involuntary_switches=None,
             missing=self._missing(timed.block),
         )  # fmt: skip

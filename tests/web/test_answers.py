@@ -13,6 +13,7 @@ from edgekd.devices.web import WebDevice
 from edgekd.errors import BadInputError, DeviceError, DeviceLostError
 from edgekd.measure import MissingRuntimeError, Session
 from edgekd.measure.facts import machine_facts
+from edgekd.measure.statistics import summarise
 from edgekd.web.runtimes import find_web
 from tests.measure.bundles import MakeBundle, golden
 from tests.missing import miss
@@ -108,6 +109,8 @@ def test_times_that_make_no_sense_end_it(folder: Path, opened: Open, answer: Any
 def test_a_coarse_clock_and_fewer_threads_are_told(folder: Path, opened: Open) -> None:
     device, robot = opened(load=lambda _: loaded(clock_ms=0.1), time=lambda _: timed(block=7))
     timing = Session(device, folder, threads=2).bench(0.01, 1).timing
+    assert timing.block == 7
+    assert summarise([timing], [5.0]).p99 is None  # means hide the tail
     assert timing.threads == 1
     assert "7 inferences: the clock steps by 100 µs" in timing.missing["p99"]
     assert "2 were asked for" in timing.missing["threads"]
