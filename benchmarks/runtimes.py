@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from rich.table import Table
 
 from edgekd.backends.assemble import write_bundle
 from edgekd.backends.conversion import to_bundle
+from edgekd.backends.placement import PLACEMENT, Placement
 from edgekd.backends.reference import Reference
 from edgekd.bundle import Manifest
 from edgekd.devices import Device, open_device, transport_of
@@ -37,9 +39,10 @@ from edgekd.errors import EdgekdError, MissingExtraError
 from edgekd.files import digest, sha256, write_json
 from edgekd.measure import MissingRuntimeError, measure, predict
 from edgekd.measure.facts import machine_facts
+from edgekd.measure.stand_in import stand_in_on
 from edgekd.pipeline.origin import origin, versions
 from edgekd.pipeline.parity_evidence import Expected, gather_evidence
-from edgekd.runtimes import find_needs
+from edgekd.reading import read_json
 from edgekd.students import resnet
 from edgekd.target import load_target
 
@@ -59,6 +62,7 @@ class Place:
 
 
 RUNTIMES: Mapping[str, tuple[Place, ...]] = {
+    "qnn": (Place("snapdragon-8-gen3"), Place("snapdragon-8-elite"), Place("rb3-gen2")),
     "web": (
         Place("web-onnxruntime", "web:chromium"),
         Place("web-onnxruntime", "web:firefox"),
@@ -91,10 +95,22 @@ def deployed(graphs: Graphs, place: Place, device: Device, bundle: Path) -> dict
     evidence = gather_evidence(device, bundle, target, Expected(graph, inputs, truth, plain))
     rows = [row.model_dump(mode="json", exclude={"histogram"}) for row in evidence.rows]
     found = {"bytes": manifest.model_bytes, "kernels": [evidence.kernels.int8, evidence.kernels.total], "parity": rows}
+    found |= {"scheme": manifest.scheme, "executed": stand_in_on(device, target.backend)} | placed(bundle, manifest)
+    if evidence.layers is not None:
+        found["layers"] = evidence.layers.model_dump(mode="json")
     if evidence.broken or evidence.weak:
         return found | {"status": "failed" if evidence.broken else "weak", "reason": evidence.broken or evidence.weak}
     found |= {"status": "ok", "equal_to_host": equal_to_host(device, bundle, manifest, inputs)}
-    return found | ({} if find_needs(target.backend).stand_in else timed(device, bundle))
+    return found | ({} if found["executed"] else timed(device, bundle))
+
+
+def placed(bundle: Path, manifest: Manifest) -> dict[str, Any]:
+    """How many operations a compiler has put where, and in how many parts; nothing where it does not tell."""
+    if PLACEMENT not in manifest.files:
+        return {}
+    placement = Placement.parse(read_json(bundle / PLACEMENT), PLACEMENT)
+    counts = Counter(op.precision or op.unit if op.unit == "NPU" else "CPU" for op in placement.ops)
+    return {"placed": dict(counts), "islands": placement.islands}
 
 
 def equal_to_host(device: Device, bundle: Path, manifest: Manifest, inputs: Mapping[str, Any]) -> float | None:
@@ -120,10 +136,8 @@ def key_of(graphs: Graphs, place: Place) -> str:
     """What a cell depends on: its graph, its target, the code of backend and transport."""
     target = load_target(place.target)
     graph = sha256_of(graphs.graph(WAY, target.scheme))
-    web = BACKENDS.parent / "web"
-    sources = sorted(
-        path for folder in (BACKENDS / target.backend, web) for path in folder.rglob("*") if path.is_file()
-    )
+    folders = (BACKENDS / target.backend, *((BACKENDS.parent / "web",) if place.device.startswith("web:") else ()))
+    sources = sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
     code = [sha256(path) for path in sources if path.suffix != ".pyc"]
     return digest([graph, target.model_dump(mode="json"), place.device, code, transport_of(place.device)])
 

@@ -185,6 +185,25 @@ def microcontroller() -> str:
     return markdown(("network", "flash", "arena", "multiply-accumulates", "largest step", "accuracy"), [row])
 
 
+def hexagon() -> str:
+    """Networks on Qualcomm's HTP, in its emulator."""
+    titles = ("network", "target", "activations", "operations in integers", "parts", "largest distance", "proof")
+    rows = []
+    for row in read("runtimes.json")["runtimes"]["qnn"].values():
+        for label, cell in row["cells"].items():
+            target = label.partition(" on ")[0]
+            if cell["status"] != "ok":
+                rows.append((row["title"], target, *"––––", cell["status"]))
+                continue
+            placed, far = cell["placed"], max(each["max"] for each in cell["parity"] if each["max"] is not None)
+            worst = cell["layers"]["worst"]["max"] if "layers" in cell else None
+            layers = "outputs" if worst is None else f"each layer within {worst:.1f} steps"
+            whole = f"{placed['integer']} of {sum(placed.values())}"
+            bits = "16 bits" if cell["scheme"].endswith("a16") else "8 bits"
+            rows.append((row["title"], target, bits, whole, str(cell["islands"]), f"{far:.1f} steps", layers))
+    return markdown(titles, rows)
+
+
 def devices() -> str:
     """One student on this machine and on emulated boards."""
     rows = []
@@ -266,7 +285,7 @@ TABLES: dict[str, Callable[[], str]] = {
     function.__name__.replace("_", "-"): function
     for function in (
         *(deployment, variants, learning, methods, networks, quantisers, published, sentences, sentence_targets),
-        *(microcontroller, devices, instructions, distillation, tasks, metrics),
+        *(microcontroller, hexagon, devices, instructions, distillation, tasks, metrics),
     )
 }
 

@@ -11,6 +11,7 @@ from edgekd.quantization.scheme import Scheme
 from edgekd.quantization.selection import select
 
 Range = tuple[float, float]
+BOUNDED = frozenset({"HardSigmoid"})  # between 0 and 1, which is its range where it is integer
 UNLIKE = 4.0  # parts of a Concat whose ranges differ by more keep scales of their own: sharing one would cost two bits
 
 
@@ -133,7 +134,8 @@ def _share(
 ) -> tuple[dict[str, int], dict[str, Affine]]:
     order = [edge for edge in (*view.inputs, *(edge for op in view.ops for edge in op.outputs)) if edge in placed]
     groups = {edge: index for index, edge in enumerate(order)}
-    fixed = {op.outputs[0]: _fixed(op, scheme) for op in view.ops if op.kind in FIXED and op.outputs[0] in placed}
+    kinds = FIXED | (BOUNDED & scheme.integers)
+    fixed = {op.outputs[0]: _fixed(op, scheme) for op in view.ops if op.kind in kinds and op.outputs[0] in placed}
     for op in view.ops:
         edges = [edge for edge in _moved(op) if edge in placed]
         known = {fixed[edge] for edge in edges if edge in fixed}

@@ -56,9 +56,11 @@ _HTP_INTEGERS = frozenset(
 )
 
 
-def _htp(name: str, activation: Literal["uint8", "uint16"], wider: str | None = None) -> Scheme:
+def _htp(
+    name: str, activation: Literal["uint8", "uint16"], integers: frozenset[str], wider: str | None = None
+) -> Scheme:
     return Scheme(
-        name, activation, symmetric=False, weight_max=127, bias="int32", residual="both", integers=_HTP_INTEGERS,
+        name, activation, symmetric=False, weight_max=127, bias="int32", residual="both", integers=integers,
         wider=wider, float_tail=False,
     )  # fmt: skip
 
@@ -78,8 +80,9 @@ SCHEMES = {
             residual="skip",
             floats=frozenset({"ConvTranspose", "Mul"}),
         ),
-        _htp("htp-w8a8", "uint8", wider="htp-w8a16"),
-        _htp("htp-w8a16", "uint16"),
+        _htp("htp-w8a8", "uint8", _HTP_INTEGERS, wider="htp-w8a16"),
+        # QAIRT 2.51 computes logarithms of 16 bits wrongly: tests/runtimes asks each operation by itself.
+        _htp("htp-w8a16", "uint16", _HTP_INTEGERS - {"Log"}),
     )
 }
 

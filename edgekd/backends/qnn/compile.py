@@ -84,6 +84,8 @@ def _placed(model: onnx.ModelProto, work: Path, options: dict[str, str], name: s
     places = read_places(model, work / TOLD)
     if places.islands and compiled_for(work / TOLD) != arch:
         raise BadInputError(f"the HTP's compiler was asked for v{arch}, but did not compile for it")
+    if refusal and not places.islands:
+        raise BadInputError(refusal)
     if places.share < target.npu_share or (refusal and places.faults):
         taken = f"HTP v{arch} of {name} takes {places.share:.1%} of the model, {target.npu_share:.1%} required"
         leave = f"npu_share = {floor(100 * places.share) / 100} and runtime.cpu = 'allowed' in the target file allow it"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -18,6 +19,8 @@ from edgekd.runner.runtime import Options, Runtime, c_messages, counted, import_
 EMULATED = ("x86_64", "AMD64")
 CONTEXT = "context.onnx"
 TRACE = "qnn_op_trace.json"
+UNTAKEN = re.compile(r"Node '(.+?)(?:_token_\d+)?' OpType:(\w+).* was not selected by that EP")
+INTEGERS_ALONE = {"68"}
 FLOATS = {534, 562}  # float16 and float32, as QNN numbers its types
 WEIGHTED = {"Conv2d", "Conv3d", "DepthWiseConv2d", "FullyConnected", "MatMul", "TransposeConv2d", "TransposeConv3d"}
 
@@ -96,8 +99,16 @@ class Qnn(Runtime):
                 return self.module.InferenceSession(str(path), options)
             except Exception as error:  # ONNX Runtime's own exceptions share no public base class
                 lines = [line for line in messages() if "LIBNATIVE" not in line]
-                reason = "; ".join([first_line(error), *lines[-1:]])
-                raise RunnerError("bad-input", "the HTP v{} refuses the model: {}".format(self.arch, reason)) from None
+                raise RunnerError("bad-input", self._refusal("; ".join([first_line(error), *lines[-1:]]))) from None
+
+    def _refusal(self, reason: str) -> str:
+        """Why there is no session; a node that the provider wanted in its own layout ends all where it has none."""
+        told = "the HTP v{} refuses the model: ".format(self.arch)
+        node = UNTAKEN.search(reason)
+        if node is None:
+            return told + reason
+        integers = ": it computes in integers alone" if self.arch in INTEGERS_ALONE else ""
+        return told + "it has no {} of such tensors for {!r}{}".format(node.group(2), node.group(1), integers)
 
     def _told_provider(self, traced: Optional[Path]) -> Dict[str, str]:
         told = {

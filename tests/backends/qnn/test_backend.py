@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
@@ -143,6 +144,21 @@ def test_a_layer_that_would_compute_in_float_is_refused_by_name(tmp_path: Path) 
     told = refusal(graph, TARGET, tmp_path)
     assert "Conv" in told
     assert "float16" in told or "on the CPU" in told
+
+
+def with_instance_norm(net: Net, x: str) -> str:
+    gain, shift = net.constant(np.ones(8)), net.constant(np.zeros(8))
+    return net.op("InstanceNormalization", net.conv(x, 8, 8), gain, shift)
+
+
+@emulated
+def test_float_beside_integers_is_told_and_refused_by_a_chip_that_has_none(tmp_path: Path) -> None:
+    """A norm is no layer: in float16 it may stay on the NPU, where that has float16."""
+    model, _ = quantized(with_instance_norm)
+    told = refusal(model, load_target("rb3-gen2"), tmp_path)
+    assert "InstanceNormalization of such tensors for 'instancenormalization_1': it computes in integers alone" in told
+    notes = compile_qnn(model, TARGET, tmp_path, "int8").notes
+    assert any("InstanceNormalization 'instancenormalization_1' in float16" in note for note in notes)
 
 
 @pytest.mark.parametrize("options", [{"htp_arch": "99", "soc_model": "57"}, {"htp_arch": "79", "soc_model": "57"}, {}])
