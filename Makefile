@@ -3,7 +3,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo runner test examples promises docs test-docs test-devices test-gpu perf explore mutants check lint lock lock-check fuzz campaign accuracy fashion-mnist fashion-scenes watch-har methods minilm-sts networks side-by-side calibration distillation-speed devices fidelity instructions guards foreign runtimes data install clean
+.PHONY: demo runner test examples promises docs test-docs test-devices test-gpu perf explore mutants check lint lock lock-check fuzz campaign accuracy fashion-mnist fashion-scenes tree-crowns watch-har methods minilm-sts networks side-by-side calibration distillation-speed devices fidelity instructions guards foreign runtimes data install clean
 
 demo: install                     ## a teacher becomes three proven int8 bundles, in six minutes
 	$(BIN)/edgekd run quickstart
@@ -103,6 +103,9 @@ fashion-mnist: install            ## benchmarks/results/fashion-mnist.jsonl, res
 
 fashion-scenes: install           ## benchmarks/results/fashion-scenes.json: a class for each pixel, three seeds, resumable
 	$(BIN)/python benchmarks/recipes.py fashion-scenes
+
+tree-crowns: install data         ## benchmarks/results/tree-crowns.json: boxes of trees from the air, three seeds, resumable
+	$(BIN)/python benchmarks/recipes.py tree-crowns
 
 watch-har: install data           ## benchmarks/results/watch-har.json: five targets, one a microcontroller, resumable
 	$(BIN)/python benchmarks/recipes.py watch-har

@@ -58,8 +58,8 @@ def on_a_watch(run: Run) -> list[Promise]:
     ]
 
 
-def on_scenes(run: Run) -> list[Promise]:
-    """Of fashion-scenes: every bundle proven, each within a point of the float student, TensorRT checked."""
+def on_dense(run: Run) -> list[Promise]:
+    """Of dense outputs: every bundle proven, each within a point of the float student, TensorRT checked."""
     plain = run["float"]["metric"]["mean"]
     executed = {name: target for name, target in run["targets"].items() if name != "jetson-orin-nano"}
     drops = {name: plain - target["metric"]["mean"] for name, target in executed.items()}
@@ -74,7 +74,12 @@ def on_scenes(run: Run) -> list[Promise]:
     ]
 
 
-PROMISES = {"fashion-mnist": on_images, "fashion-scenes": on_scenes, "watch-har": on_a_watch}
+PROMISES = {
+    "fashion-mnist": on_images,
+    "fashion-scenes": on_dense,
+    "tree-crowns": on_dense,
+    "watch-har": on_a_watch,
+}
 
 
 def _ratio(variants: Run) -> float:
