@@ -3,7 +3,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo runner test examples promises docs test-docs test-devices test-gpu perf explore mutants check lint lock lock-check fuzz campaign accuracy fashion-mnist fashion-scenes tree-crowns watch-har methods minilm-sts networks side-by-side calibration distillation-speed devices fidelity instructions guards foreign runtimes data install clean
+.PHONY: demo runner runner-wheel test examples promises docs test-docs test-devices test-gpu perf explore mutants check lint lock lock-check fuzz campaign accuracy fashion-mnist fashion-scenes tree-crowns watch-har methods minilm-sts networks side-by-side calibration distillation-speed devices fidelity instructions guards foreign runtimes data install clean
 
 demo: install                     ## a teacher becomes three proven int8 bundles, in six minutes
 	$(BIN)/edgekd run quickstart
@@ -15,6 +15,9 @@ runner:                           ## build/runner/ARCH, for devices without Pyth
 	cmake -S export/c -B build/cmake/$(ARCH) $(CROSS) -DTFLITE_C=$(TFLITE_C)
 	cmake --build build/cmake/$(ARCH)
 	cmake --install build/cmake/$(ARCH) --prefix build/runner/$(ARCH) --strip
+
+runner-wheel:                     ## dist/edgekd_runner-*.whl: the same for arm64, armhf and x86-64, with all libraries (Debian 12, cross compilers)
+	$(PYTHON) export/c/ship.py
 
 install: $(VENV)/.installed
 

@@ -5,11 +5,12 @@ It offers `open_device(uri)`; a transport that can list devices without calling 
 
 import importlib
 
+from edgekd.devices._runner import start_command
 from edgekd.devices.transport import Device, Finished, Found
 from edgekd.errors import BadInputError, DeviceError
 from edgekd.plugins import modules, nearest
 
-__all__ = ["Device", "Finished", "Found", "discover", "open_device", "transport_of"]
+__all__ = ["Device", "Finished", "Found", "discover", "open_device", "start_command", "transport_of"]
 
 
 def open_device(uri: str) -> Device:

@@ -20,11 +20,15 @@ NEVER = set("'\"`$;&<>|{}")
 
 @dataclass(frozen=True)
 class Address:
-    """Named parts of an address, the interpreter to use there, and the runner here that takes its place, if any."""
+    """Named parts of an address, the interpreter to use there, and the runner here that takes its place, if any.
+
+    `settled`: one of the two is named.
+    """
 
     parts: dict[str, str | None]
     python: str
     runner: Path | None
+    settled: bool = False
 
 
 def parse(uri: str, pattern: str, form: str, python: str = "python3") -> Address:
@@ -39,7 +43,7 @@ def parse(uri: str, pattern: str, form: str, python: str = "python3") -> Address
     settings = {key: unquote(value) for key, value in pairs}
     if len(settings) < len(pairs) or not settings.keys() <= SETTINGS or not all(map(_plain, settings.values())):
         raise BadInputError(f"device {uri!r}: expected {form}?python=PATH or {form}?runner=FOLDER")
-    return Address(parts, settings.get("python", python), _runner(uri, settings.get("runner")))
+    return Address(parts, settings.get("python", python), _runner(uri, settings.get("runner")), bool(settings))
 
 
 def is_address(uri: str, pattern: str) -> bool:

@@ -28,6 +28,7 @@ from edgekd.errors import DeviceError, DeviceLostError, DeviceTimeoutError
 from edgekd.files import write_bytes
 
 OPENING, ASIDE = 30.0, 60.0  # seconds to open a device, and for what is not the command itself
+WITHOUT_PYTHON = "name another by ?python=PATH, or do without: install edgekd-runner, or ?runner=FOLDER"
 SLOWEST = 200_000  # bytes per second below which a link counts as hung
 
 
@@ -77,7 +78,7 @@ class RemoteDevice:
         """Run in the device's folder; a timeout, Ctrl-C or a lost connection also end the command's children."""
         answer, stdout, stderr = self._ask(self._script(argv, timeout), timeout)
         if answer == "missing":
-            hint = "; name another by ?python=PATH, or do without by ?runner=FOLDER" if argv[0] == self.python else ""
+            hint = f"; {WITHOUT_PYTHON}" if argv[0] == self.python else ""
             raise DeviceError(f"{self.uri} cannot run {argv[0]}: not found there{hint}")
         return Finished(int(answer), stdout.decode(errors="replace"), stderr)
 

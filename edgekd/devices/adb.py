@@ -1,17 +1,19 @@
 """A device behind Android's own `adb`: a phone, or whatever else runs adbd.
 
 `adb://serial` as `adb devices` lists it, blanks and all, or `adb://host:port`, which is connected to first; both take
-`?python=PATH` and, as stock Android has none, `?runner=FOLDER`.
+`?python=PATH` and `?runner=FOLDER`. Stock Android has no Python: the runner that ships takes its place.
 """
 
 import re
 import subprocess
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 from edgekd.devices._address import is_address, parse, spelled
 from edgekd.devices._remote import RemoteDevice
 from edgekd.devices._remote_process import environment, last_words
+from edgekd.devices._runner import shipped_runner
 from edgekd.devices.transport import Found
 from edgekd.errors import (
     DeviceError,
@@ -109,7 +111,20 @@ def open_device(uri: str) -> RemoteDevice:
     address = parse(uri, ADDRESS, "adb://serial or adb://host:port")
     client = AdbClient(uri, str(address.parts["serial"]))
     client.reach()
-    return RemoteDevice(uri, client, '"${TMPDIR:-/data/local/tmp}"', address)
+    device = RemoteDevice(uri, client, '"${TMPDIR:-/data/local/tmp}"', address)
+    if not address.settled:
+        device.runner = _without_python(device)
+    return device
+
+
+def _without_python(device: RemoteDevice) -> Path | None:
+    """The runner that ships for such a processor, where the device has no Python and the runner is installed here."""
+    try:
+        told = device.run(["sh", "-c", f"command -v {device.python} || uname -m"], PATIENCE).stdout.strip()
+    except BaseException:
+        device.close()
+        raise
+    return None if told.endswith(device.python) else shipped_runner(told)
 
 
 def discover() -> list[Found]:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from edgekd.bundle import read_manifest
-from edgekd.devices import Device, Finished, open_device
+from edgekd.devices import Device, Finished, open_device, start_command
 from edgekd.errors import BadInputError, DeviceError
 from edgekd.files import sha256
 from edgekd.measure.predictions import read_predictions
@@ -165,7 +165,7 @@ def describe(device: Device, backend: str, model: Path) -> Tensors:
 def runner_on(device: Device, backend: str) -> Iterator[list[str]]:
     """Yield how to call a backend's runner on a device, by its Python or, where it has a runner of its own, by that."""
     if device.runner is not None:
-        yield [f"{device.push(device.runner.parent)}/{device.runner.name}"]
+        yield start_command(device.runner, device.push(device.runner.parent))
     else:
         with closing(open_device("local:")) as here:  # whose folder goes with this process, however that ends
             yield [device.python, device.push(write_runner(backend, Path(here.workspace)))]

@@ -16,7 +16,7 @@ from edgekd.needs import Accelerator
 from edgekd.runtimes import backend_names, find_needs
 from edgekd.target import Target, load_target
 
-NO_PYTHON = "Python 3.8 or newer; name it by ?python=PATH, or do without by ?runner=FOLDER"
+NO_PYTHON = "Python 3.8 or newer; name it by ?python=PATH, or do without: install edgekd-runner, or ?runner=FOLDER"
 BUSY = 0.05  # of the time; an idle GPU does not compute
 SCRIPT = f"""
 echo; echo "{SECTION}inventory"; code=$1; nodes=$2; shift 2; "$0" -c "$code" "$@" 2>/dev/null

@@ -1,7 +1,6 @@
 """A phone without Python: the real adbd, mksh and toybox for arm64, and the C runner, from the command line."""
 
 import json
-import shlex
 import threading
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from tests.devices.processes import eventually, until
 from tests.devices.student import write_student
 from tests.export.c_runner import build
 
-DEVICES = Path(__file__).parents[2] / "docs" / "devices.md"
 SAMPLES = 200
 CHANGED = 2  # samples: TensorFlow Lite 2.17 there and LiteRT 2.3 here may round to neighbouring steps; so far none has
 SECONDS = "--seconds=71.09"  # an argument that no other process has
@@ -90,27 +88,6 @@ def test_a_row_says_which_phone_and_which_runner(phone: Phone, uri: str, runner:
     assert (row["runtime"], row["runner"]) == ("LiteRT C", sha256(runner / "edgekd-runner"))
     assert "emulated" in row["latency"]["flags"]
     assert phone.leftovers() == []
-
-
-def test_the_documented_commands_for_a_phone_hold(
-    phone: Phone, runner: Path, student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """To the letter, but for the phone's serial number, another processor's runner, and how long it measures."""
-    block = next(block for block in DEVICES.read_text(encoding="utf-8").split("```") if "adb://SERIAL" in block)
-    lines = block.replace("SERIAL", phone.uri.removeprefix("adb://")).splitlines()
-    commands = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("edgekd ")]
-    assert [command[0] for command in commands] == ["devices", "doctor", "verify", "bench"]
-    for name, there in (("bundles/pixel-9", student), ("build/runner/android", runner), ("test.npz", data_of(student))):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).symlink_to(there)
-    monkeypatch.chdir(tmp_path)
-    commands[-1] += ["--replicates", "1", "--seconds", "0.05", "--count", "5"]
-    for command in commands:
-        code, output = edgekd(*command)
-        assert code == 0, output
-    row = json.loads((tmp_path / "results.jsonl").read_text())
-    assert row["metric_name"] == "accuracy"
-    assert abs(row["difference"]["points"]) <= 100 * CHANGED / SAMPLES
 
 
 def test_a_phone_that_goes_while_it_measures_is_lost(phone: Phone, uri: str, student: Path) -> None:
