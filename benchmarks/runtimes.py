@@ -69,6 +69,7 @@ RUNTIMES: Mapping[str, tuple[Place, ...]] = {
         Place("web-litert", "web:chromium"),
         Place("web-litert", "web:firefox"),
     ),
+    "ethos-u": (Place("ethos-u55-128"), Place("ethos-u65-256"), Place("ethos-u85-256")),
 }
 
 
@@ -98,6 +99,7 @@ def deployed(graphs: Graphs, place: Place, device: Device, bundle: Path) -> dict
     found |= {"scheme": manifest.scheme, "executed": stand_in_on(device, target.backend)} | placed(bundle, manifest)
     if evidence.layers is not None:
         found["layers"] = evidence.layers.model_dump(mode="json")
+    found |= manifest.model_dump(mode="json", include={"footprint"}, exclude_defaults=True)
     if evidence.broken or evidence.weak:
         return found | {"status": "failed" if evidence.broken else "weak", "reason": evidence.broken or evidence.weak}
     found |= {"status": "ok", "equal_to_host": equal_to_host(device, bundle, manifest, inputs)}
