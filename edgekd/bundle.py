@@ -86,6 +86,15 @@ class File(Schema):
     bytes: Count
 
 
+class LayerLoss(Schema):
+    """What quantising has cost by a layer's output, and by that layer itself, in dB; of golden samples."""
+
+    layer: str
+    kind: str
+    sqnr_db: float | None
+    lost_db: float | None
+
+
 class Manifest(Schema):
     """All that MEASURE knows of a model. `precision` says which variant of the target it is; `as-is`: a file.
 
@@ -114,6 +123,7 @@ class Manifest(Schema):
     provenance: dict[str, Any] = Field(default_factory=dict)
     metrics: dict[str, float] = Field(default_factory=dict)
     footprint: dict[str, Count] = Field(default_factory=dict)
+    layers: tuple[LayerLoss, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property

@@ -175,6 +175,7 @@ def bench(
 @command(
     "Export and measure",
     "edgekd profile bundles/model-x86-openvino",
+    "edgekd profile bundles/model-x86-tflite --against bundles/model-x86-tflite-float",
     "edgekd profile model.onnx --shape input=1,3,224,224 --trace layers.json",
 )
 def profile(
@@ -191,10 +192,13 @@ def profile(
     ] = None,
     inputs: Inputs = None,
     shape: Shape = None,
+    against: Annotated[
+        Path | None, typer.Option(help="The same network in float: what each layer would cost and win as it is there.")
+    ] = None,
     trace: Annotated[Path | None, typer.Option(help="Write the layers as a Chrome trace, for Perfetto.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Say what each layer takes on a device, the longest first, beside the latency of the whole.
+    """Say what each layer takes on a device, the longest first, and what it loses in int8.
 
     Of a bundle for an NPU that is not here, its compiler's estimate is shown.
     """
@@ -216,7 +220,7 @@ def profile(
     found = profile_on_each(
         model, parse_devices(device or (), fleet), runs=runs, batch=batch, threads=threads,
         options=parse_options(option or []), shapes=parse_shapes(shape or []), inputs=inputs,
-        reporter=reporter_for(None, as_json),
+        against=against, reporter=reporter_for(None, as_json),
     )  # fmt: skip
     if trace is not None:
         write_json(trace, traced(found[0]))

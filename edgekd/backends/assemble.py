@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 from numpy.typing import NDArray
 
@@ -14,11 +15,12 @@ from edgekd.backends.conversion import to_bundle
 from edgekd.backends.pages import page
 from edgekd.backends.reference import output_steps
 from edgekd.backends.replaced_folder import replaced_folder
-from edgekd.bundle import GOLDEN, MANIFEST, Manifest, Preprocessing, Range, TensorSpec, identify
+from edgekd.bundle import GOLDEN, MANIFEST, LayerLoss, Manifest, Preprocessing, Range, TensorSpec, identify
 from edgekd.errors import BadInputError
 from edgekd.files import write_json
 from edgekd.onnx_vocabulary import vocabulary
-from edgekd.quantization.qdq import declared_scheme
+from edgekd.quantization.errors_by_layer import layer_errors
+from edgekd.quantization.qdq import declared_scheme, is_quantized, strip_activations
 from edgekd.runner.bundle import write_arrays
 from edgekd.runner.judge import float_step, rms
 from edgekd.runner_source import RUNNER, write_runner
@@ -30,6 +32,7 @@ Array = NDArray[Any]
 
 README = "README.md"
 GOLDEN_SAMPLES = 32
+LOSS_SAMPLES = 8  # enough for a decibel; every edge of each is looked at
 GOLDEN_BYTES = 4_000_000
 NPZ_OVERHEAD = 1_000  # headers of one array, bytes
 
@@ -79,6 +82,7 @@ def write_bundle(
             metrics=dict(metrics or {}),
             task=task,
             footprint=dict(compiled.footprint),
+            layers=_losses(model, inputs),
             notes=(*notes, *compiled.notes),
             profile=target.profile,
             scheme=declared_scheme(model) or target.scheme,
@@ -86,6 +90,17 @@ def write_bundle(
         )
         write_golden(scratch / GOLDEN, manifest, inputs, outputs)
         return _sealed(scratch, manifest, compiled.files)
+
+
+def _losses(model: onnx.ModelProto, inputs: Mapping[str, Array]) -> tuple[LayerLoss, ...]:
+    """What each quantised layer loses, beside the same weights with float activations; of a float model nothing."""
+    if not is_quantized(model):
+        return ()
+    few = {name: np.asarray(array[:LOSS_SAMPLES]) for name, array in inputs.items()}
+    return tuple(
+        LayerLoss(layer=one.layer, kind=one.kind, sqnr_db=round(one.sqnr, 1), lost_db=round(one.lost, 1))
+        for one in layer_errors(strip_activations(model)[0], model, [few])
+    )
 
 
 def _described_input(

@@ -1,9 +1,12 @@
 """What each layer of a model takes on a device, beside what the whole takes when nobody counts."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from edgekd.bundle import LayerLoss, load_bundle
+from edgekd.devices import Device
 from edgekd.measure import Session
 from edgekd.measure.model_file import Shapes, as_bundle, require_file_for
 from edgekd.measure.protocol import Options
@@ -18,7 +21,8 @@ COVERED = 0.1  # by how much the sum of the kernels may differ from the whole
 class LayerTime(Schema):
     """A layer, all its kernels together. `share` is of the sum of all, `us` that share of the latency of the whole.
 
-    `layer` is None for what the runtime added by itself; `below` says that the counter showed nothing.
+    `layer` is None for what the runtime added by itself; `below` says that the counter showed nothing. `sqnr_db` and
+    `lost_db` are what quantising has cost by its output and by itself, `other_us` what it takes in another file.
     """
 
     layer: str | None
@@ -28,10 +32,27 @@ class LayerTime(Schema):
     share: Share
     us: Amount
     below: bool
+    sqnr_db: float | None = None
+    lost_db: float | None = None
+    other_us: Amount | None = None
+
+    @property
+    def saved_us(self) -> float | None:
+        """What this file saves by it; negative where the other one is faster."""
+        return None if self.other_us is None else self.other_us - self.us
+
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """First what loses and saves nothing, then by decibels for a microsecond saved: what to keep in float first."""
+        lost, saved = self.lost_db or 0.0, self.saved_us or 0.0
+        return (lost > 0 and saved <= 0, lost if saved <= 0 else lost / saved)
 
 
 class Profile(Schema):
-    """Layers by what they take, the longest first; `coverage` is the kernels' sum by the latency of the whole."""
+    """Layers by what they take, the longest first; `coverage` is the kernels' sum by the latency of the whole.
+
+    Beside an `other` file, of `other_us`, they are in the order of what it would be worth to have them as there.
+    """
 
     model: str
     device: str
@@ -43,6 +64,8 @@ class Profile(Schema):
     coverage: Amount
     layers: tuple[LayerTime, ...]
     warning: str | None = None
+    other: str | None = None
+    other_us: Positive | None = None
 
 
 def profile_on_each(
@@ -55,21 +78,32 @@ def profile_on_each(
     options: Options | None = None,
     shapes: Shapes | None = None,
     inputs: Path | None = None,
+    against: Path | None = None,
     reporter: Reporter = SILENT,
 ) -> list[Profile]:
-    """Profile a bundle or a model file on several devices; raise what a device raises that fails."""
-    require_file_for([model], shapes, inputs)
-    with as_bundle(model, shapes, inputs) as folder:
-        outcomes = on_each(
-            members,
-            lambda device: (device.uri, Session(device, folder, options, batch, threads).profile(runs)),
-            reporter,
-            timed=True,
-        )
+    """Profile a bundle or a model file on several devices; raise what a device raises that fails.
+
+    `against` is another one of the same network, such as the float one: its layers are held beside these by name.
+    """
+    paths = [model, *([against] if against else [])]
+    require_file_for(paths, shapes, inputs)
+    with ExitStack() as held:
+        folders = [held.enter_context(as_bundle(path, shapes, inputs)) for path in paths]
+        losses = load_bundle(folders[0]).layers
+
+        def work(device: Device) -> Profile:
+            found = [
+                summed(str(path), device.uri, Session(device, folder, options, batch, threads).profile(runs))
+                for path, folder in zip(paths, folders, strict=True)
+            ]
+            own = with_losses(found[0], losses)
+            return beside(own, found[1]) if against else own
+
+        outcomes = on_each(members, work, reporter, timed=True)
     for outcome in raise_if_all_failed(outcomes):
         if outcome.error is not None:
             raise outcome.error
-    return [summed(str(model), *outcome.result) for outcome in outcomes if outcome.result is not None]
+    return [outcome.result for outcome in outcomes if outcome.result is not None]
 
 
 def summed(model: str, device: str, found: ProfileRecord) -> Profile:
@@ -84,6 +118,26 @@ def summed(model: str, device: str, found: ProfileRecord) -> Profile:
         model=model, device=device, layers=tuple(sorted(layers, key=lambda layer: -layer.us)), coverage=coverage,
         warning=_doubt(coverage), **found.model_dump(exclude={"kernels"}),
     )  # fmt: skip
+
+
+def with_losses(profile: Profile, losses: Sequence[LayerLoss]) -> Profile:
+    """Add what quantising has cost, by layer; a loss whose layer has no kernel of its own is left out."""
+    known = {loss.layer: loss for loss in losses}
+    layers = [
+        layer.model_copy(update=known[layer.layer].model_dump(include={"sqnr_db", "lost_db"}))
+        if layer.layer in known
+        else layer
+        for layer in profile.layers
+    ]
+    return profile.model_copy(update={"layers": tuple(layers)})
+
+
+def beside(profile: Profile, other: Profile) -> Profile:
+    """Add what each layer takes in another file, and bring first what it would be worth to have as there."""
+    times = {layer.layer: layer.us for layer in other.layers if layer.layer is not None}
+    layers = [layer.model_copy(update={"other_us": times.get(layer.layer or "")}) for layer in profile.layers]
+    ranked = sorted(layers, key=lambda layer: layer.rank, reverse=True)
+    return profile.model_copy(update={"layers": tuple(ranked), "other": other.model, "other_us": other.latency_us})
 
 
 def _layer(layer: str | None, kernels: Sequence[KernelTime], whole: float, latency: float) -> LayerTime:

@@ -11,6 +11,7 @@ from pydantic import Field, PositiveInt
 
 from edgekd.backends.layer_proof import LayerProof
 from edgekd.backends.parity import Parity
+from edgekd.bundle import LayerLoss
 from edgekd.errors import BadInputError
 from edgekd.measure.statistics import Latency
 from edgekd.measure.telemetry import Telemetry
@@ -68,15 +69,6 @@ class FloatGraph(Part):
     metric: Scores
     difference: float
     path: str
-
-
-class LayerLoss(Part):
-    """What quantising has cost by one layer, and by that layer itself, in dB."""
-
-    layer: str
-    kind: str
-    sqnr_db: float | None
-    lost_db: float | None
 
 
 class Quantized(Part):

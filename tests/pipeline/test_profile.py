@@ -10,9 +10,15 @@ from onnx import numpy_helper
 from onnx.helper import make_graph, make_model, make_node, make_opsetid, make_tensor_value_info
 
 from edgekd.backends import find_backend
+from edgekd.backends.assemble import write_bundle
+from edgekd.backends.reference import Reference
 from edgekd.backends.tflite.runtime import aligned, kernel_of
+from edgekd.bundle import load_bundle
 from edgekd.measure.records import KernelTime, ProfileRecord
-from edgekd.pipeline.profile import summed
+from edgekd.pipeline.profile import LayerTime, summed
+from edgekd.quantization.calibrate import calibrate
+from edgekd.quantization.qdq import insert_activations, strip_activations
+from edgekd.quantization.scheme import find_scheme
 from edgekd.runner.runtime import layer_of
 from edgekd.target import Target
 from tests.small_run import complaint, edgekd
@@ -62,6 +68,57 @@ def test_a_planted_slow_layer_is_the_first(model_file: Path, tmp_path: Path) -> 
     assert sum(layer["us"] for layer in found["layers"]) == pytest.approx(found["latency_us"])
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     assert [event["name"] for event in events][:1] == ["slow"]
+
+
+LOSSY = "last"  # nothing reads it whose bias would have to follow
+
+
+@pytest.fixture(scope="module", params=[name for name in RUNTIMES if name != "ncnn"])
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Bundles in int8, in which one layer's output has steps 16 times too coarse, and in float."""
+    folder, floating, scheme = tmp_path_factory.mktemp(request.param), three_layers(), find_scheme("int8-asymmetric")
+    x = {"x": np.random.default_rng(1).standard_normal((8, 4, 24, 24)).astype(np.float32)}
+    single = [{"x": x["x"][at : at + 1]} for at in range(8)]
+    bare, grids = strip_activations(calibrate(floating, scheme, single))
+    grids[f"{LOSSY}.out"] = grids[f"{LOSSY}.out"]._replace(scale=16 * grids[f"{LOSSY}.out"].scale)
+    target = Target(name="t", title="t", backend=request.param, scheme=scheme.name, batch=1)
+    for model, precision in ((insert_activations(bare, grids, scheme), "int8"), (floating, "float")):
+        write_bundle(
+            model, target, folder / precision, precision, name="net", inputs=x, outputs=Reference(model).run(x)
+        )
+    return folder / "int8", folder / "float"
+
+
+def test_a_planted_lossy_layer_is_the_first_beside_the_float_file(pair: tuple[Path, Path]) -> None:
+    """Its steps cost log2(16) bits, 24 dB less its share of what others lose; it is small and cheap in float, too."""
+    int8, floating = pair
+    (lost,) = (loss.lost_db for loss in load_bundle(int8).layers if loss.layer == LOSSY)
+    assert lost is not None
+    assert lost > 15
+    found = json.loads(edgekd("profile", int8, "--against", floating, "--runs", 20, "--json").stdout)
+    names = [layer["layer"] for layer in found["layers"]]
+    before, own = found["layers"][: names.index(LOSSY)], found["layers"][names.index(LOSSY)]
+    assert own["lost_db"] == lost
+    assert own["other_us"] is not None
+    assert all(layer["other_us"] <= layer["us"] for layer in before)  # such a layer is had in float for nothing
+    assert found["other"] == str(floating)
+    alone = json.loads(edgekd("profile", int8, "--runs", 20, "--json").stdout)
+    assert alone["layers"][0]["layer"] == "slow"
+
+
+def test_what_saves_nothing_and_loses_comes_first_then_decibels_for_time() -> None:
+    def layer(name: str, us: float, other: float, lost: float) -> LayerTime:
+        return LayerTime(
+            layer=name, kernels=("Conv",), precision="int8", placement="CPU", share=0.1, us=us, below=False,
+            lost_db=lost, other_us=other,
+        )  # fmt: skip
+
+    layers = [layer("dear", 1, 9, 4), layer("cheap", 1, 2, 4), layer("free", 2, 1, 1), layer("exact", 2, 1, 0)]
+    assert [one.layer for one in sorted(layers, key=lambda one: one.rank, reverse=True)][:3] == [
+        "free",
+        "cheap",
+        "dear",
+    ]
 
 
 def test_what_a_runtime_does_not_tell_is_one_line(tmp_path: Path) -> None:
