@@ -38,9 +38,8 @@ def run(arguments: Sequence[str]) -> int:
         return _ended(child, signal.SIGINT)
     except _Signalled as error:
         return _ended(child, error.number)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    for number, handler in before.items():
+        signal.signal(number, handler)
     return code if code >= 0 else _told(-code, arguments)
 
 
@@ -50,7 +49,11 @@ class _Signalled(BaseException):
 
 
 def _end(number: int, _: object) -> None:
-    raise _Signalled(number)
+    """Raise it once: `timeout` sends its signal to the process and to the group that it is in."""
+    if signal.getsignal(number) is not signal.SIG_IGN:
+        for other in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(other, signal.SIG_IGN)
+        raise _Signalled(number)
 
 
 def _ended(child: subprocess.Popen[bytes], number: int) -> int:

@@ -82,7 +82,7 @@ class Calibrator:
         kept = tuple(keep_float)
         first = place(self.view, scheme, kept)
         watched = dict.fromkeys((*first.observed, *first.joined))
-        averaged = averaged_axes(self.plain, first.weights) if self.how.correct_bias else {}
+        averaged = averaged_axes(self.plain, self._unknown(scheme, first)) if self.how.correct_bias else {}
         self._observation.look(watched, averaged)
         placement = place(self.view, scheme, kept, self._observation.ranges(watched, scheme))
         self._observation.look(placement.observed)
@@ -91,12 +91,16 @@ class Calibrator:
     def _corrected(self, scheme: Scheme, placement: Placement) -> onnx.ModelProto:
         """The plain model with the biases of the layers that are quantised corrected."""
         inputs = corrected_inputs(self.plain, placement.weights)
-        missing = {layer: edge for layer, edge in inputs.items() if (scheme, layer) not in self._shifts}
+        missing = {layer: inputs[layer] for layer in self._unknown(scheme, placement) if layer in inputs}
         self._observation.look((), averaged_axes(self.plain, missing))
-        means = {edge: self._observation.mean(edge) for edge in missing.values()}
+        means = self._observation.taken_means(missing.values())
         found = bias_shifts(self.plain, scheme, missing, means)
         self._shifts |= {(scheme, layer): shift for layer, shift in found.items()}
         return shift_biases(self.plain, {layer: self._shifts[scheme, layer] for layer in inputs})
+
+    def _unknown(self, scheme: Scheme, placement: Placement) -> list[str]:
+        """The layers of a placement whose shifts in a scheme are not known yet."""
+        return [layer for layer in placement.weights if (scheme, layer) not in self._shifts]
 
 
 def plain(model: onnx.ModelProto, how: Calibration) -> onnx.ModelProto:

@@ -32,6 +32,10 @@ class _Mean:
         self.total = self.total + values.sum(axis=axes, dtype=np.float64, keepdims=True)
         self.count += math.prod(values.shape[axis] for axis in axes)
 
+    def value(self) -> Array:
+        """What it is."""
+        return np.asarray(self.total / self.count, np.float32)
+
 
 class Observation:
     """Edges and how their values are spread; what is asked for later costs another pass."""
@@ -68,10 +72,10 @@ class Observation:
         """Return the range of each edge, which has to be watched; BadInputError where values are not finite."""
         return {edge: self._range(edge, scheme) for edge in edges}
 
-    def mean(self, edge: str) -> Array:
-        """Return the mean of an averaged edge."""
-        seen = self._means[edge]
-        return np.asarray(seen.total / seen.count, np.float32)
+    def taken_means(self, edges: Iterable[str]) -> dict[str, Array]:
+        """Return the means of averaged edges, and keep them no longer: they are large."""
+        wanted = dict.fromkeys(edges)
+        return {edge: self._means.pop(edge).value() for edge in wanted}
 
     def _range(self, edge: str, scheme: Scheme) -> Range:
         if (scheme, edge) not in self._ranges:

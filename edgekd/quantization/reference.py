@@ -12,7 +12,7 @@ from edgekd.errors import BadInputError
 from edgekd.onnx_graph import Array, Graph, inferred
 
 SMALL_INPUTS = 1 << 22  # bytes: fewer than these never make a batch that is too much for memory
-MOST_BYTES = 1 << 28  # that the tensors of a batch may take together
+MOST_BYTES = 1 << 26  # that the tensors of a batch may take together
 ALIVE = 3  # as many of its largest tensors as a model holds at once
 
 

@@ -119,7 +119,7 @@ class Switched:
         return float(10 ** (-nearness(self._exact, self._run(on), self._parts).db / 10))
 
     def _run(self, on: frozenset[str]) -> Arrays:
-        return self._reference.run(self._samples | {name: np.array(name in on) for name in self.names})
+        return self._reference.run(self._samples | {name: np.array(name in on) for name in self.names}, RANKED_ON)
 
 
 def tensor_switch(group: int) -> str:

@@ -85,7 +85,9 @@ def test_whatever_ends_the_command_ends_the_process_that_parses(number, code):
     assert parent.stdout is not None
     assert parent.stdout.readline() == b"up\n"
     (child,) = map(int, Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split())
-    os.kill(parent.pid, number)
+    for _ in range(2):  # as `timeout` does
+        os.kill(parent.pid, number)
+        time.sleep(0.05)
     assert parent.wait(30) == code
     parent.stdout.close()
     for _ in range(100):

@@ -30,9 +30,10 @@ def test_ranges_and_means_are_over_all_samples_alike() -> None:
     seen = watched()
     seen.look(["x", "n", "y"], {"x": 1, "y": 1})
     assert seen.ranges(["x", "n", "y"], ASYMMETRIC) == {"x": (-2.0, 4.0), "n": (-4.0, 2.0), "y": (0.0, 2.0)}
-    assert seen.mean("x").tolist() == [[1.0, pytest.approx(2.5 / 3)]]
-    assert seen.mean("y").tolist() == [[pytest.approx(1 / 3), pytest.approx(2 / 3)]]
-    assert seen.mean("x").dtype == np.float32
+    means = seen.taken_means(["x", "y"])
+    assert means["x"].tolist() == [[1.0, pytest.approx(2.5 / 3)]]
+    assert means["y"].tolist() == [[pytest.approx(1 / 3), pytest.approx(2 / 3)]]
+    assert means["x"].dtype == np.float32
 
 
 def test_what_was_watched_is_not_counted_twice() -> None:
@@ -40,7 +41,7 @@ def test_what_was_watched_is_not_counted_twice() -> None:
     for _ in range(2):
         seen.look(["x"], {"x": 1})
     seen.look(["n"])
-    assert seen.mean("x").tolist() == [[1.0, pytest.approx(2.5 / 3)]]
+    assert seen.taken_means(["x"])["x"].tolist() == [[1.0, pytest.approx(2.5 / 3)]]
     assert seen.ranges(["x", "n"], ASYMMETRIC)["x"] == pytest.approx((-2.5 / 3, 8 / 3))
 
 
@@ -49,7 +50,7 @@ def test_batches_may_be_larger_than_a_pass() -> None:
     seen = Observation(NET, [{"x": many}], "minmax")
     seen.look(["x"], {"x": 1})
     assert seen.ranges(["x"], ASYMMETRIC)["x"] == (many.min(), many.max())
-    np.testing.assert_allclose(seen.mean("x")[0], many.mean(0, dtype=np.float64), rtol=1e-5)
+    np.testing.assert_allclose(seen.taken_means(["x"])["x"][0], many.mean(0, dtype=np.float64), rtol=1e-5)
 
 
 def test_a_mean_is_over_as_many_leading_dimensions_as_are_asked() -> None:
@@ -58,7 +59,7 @@ def test_a_mean_is_over_as_many_leading_dimensions_as_are_asked() -> None:
     for leading, axes in ((1, 0), (2, (0, 1)), (-1, (0, 1))):
         seen = Observation(net, [{"x": values[:2]}, {"x": values[2:]}], "minmax")
         seen.look([], {"x": leading})
-        np.testing.assert_allclose(seen.mean("x"), values.mean(axes, keepdims=True), rtol=1e-5)
+        np.testing.assert_allclose(seen.taken_means(["x"])["x"], values.mean(axes, keepdims=True), rtol=1e-5)
 
 
 def test_no_samples_matter_only_where_something_is_asked() -> None:
