@@ -49,6 +49,7 @@ from edgekd.target import load_target
 RESULTS = Path(__file__).parent / "results" / "runtimes.json"
 STUDENT = Network("ResNet-8, quickstart's student", lambda: resnet.build(10, 1), blobs(1, 28, 28), ("head.2",))
 ROWS = {"resnet8": STUDENT} | {name: NETWORKS[name] for name in ("ds-cnn", "mobilenet-v2", "u-net", "vit-tiny")}
+MORE = {"qnn": ("convnext",)}  # what only some runtimes take whole
 WAY = "calibrated"
 FEW: dict[str, Any] = {"replicates": 5, "seconds": 0.5, "count": 20}
 
@@ -146,8 +147,9 @@ def key_of(graphs: Graphs, place: Place) -> str:
 
 def run(document: dict[str, Any], runtime: str, name: str) -> None:
     """Every missing cell of one network on one runtime."""
-    graphs, section = Graphs(ROWS[name]), document["runtimes"].setdefault(runtime, {})
-    row = section.setdefault(name, {"title": ROWS[name].title, "cells": {}})
+    network = (ROWS | NETWORKS)[name]
+    graphs, section = Graphs(network), document["runtimes"].setdefault(runtime, {})
+    row = section.setdefault(name, {"title": network.title, "cells": {}})
     for place in RUNTIMES[runtime]:
         label, key = f"{place.target} on {place.device}", key_of(graphs, place)
         if row["cells"].get(label, {}).get("key") == key:
@@ -182,14 +184,14 @@ def main() -> int:
     """Run what is missing, print all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runtimes", nargs="*", metavar="RUNTIME", help=", ".join(RUNTIMES))
-    parser.add_argument("--only", nargs="+", choices=list(ROWS), default=list(ROWS), metavar="NET")
+    parser.add_argument("--only", nargs="+", choices=[*ROWS, *NETWORKS], metavar="NET")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     document: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {"runtimes": {}}
     with closing(open_device("local:")) as device:
         document |= {"machine": machine_facts(device).model_dump(mode="json"), "versions": versions()}
     for runtime in arguments.runtimes or RUNTIMES:
-        for name in arguments.only:
+        for name in arguments.only or [*ROWS, *MORE.get(runtime, ())]:
             run(document, runtime, name)
         Console(width=200).print(table(document["runtimes"][runtime]))
     return 0

@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
 from math import floor
 from pathlib import Path
@@ -15,8 +16,8 @@ from edgekd.backends.placement import PLACEMENT, PlacedOp, Placement
 from edgekd.backends.qnn.compiler import SOURCE, TOLD, compiled
 from edgekd.backends.qnn.placement import Places, compiled_for, read_places, told
 from edgekd.backends.qnn.rewrites import integer_borders, part_activations
-from edgekd.backends.qnn.runtime import CONTEXT, Qnn, chip
-from edgekd.bundle import TensorSpec, identify
+from edgekd.backends.qnn.runtime import CONTEXT, Qnn, chip_name
+from edgekd.bundle import File, TensorSpec, identify
 from edgekd.errors import BadInputError, MissingExtraError
 from edgekd.files import write_json
 from edgekd.onnx_graph import inferred
@@ -36,7 +37,7 @@ def compile(model: onnx.ModelProto, target: Target, folder: Path, precision: Pre
     Raises BadInputError for a chip that there is not, and, naming nodes and reasons, for a graph of which more than the
     target allows would be left to the CPU, or layers to float16; MissingExtraError without the compiler.
     """
-    options, name = _options(target)
+    chip = _chip(target)
     if find_spec("onnxruntime_qnn") is None:
         raise MissingExtraError("qnn")
     bordered, borders = integer_borders(model) if target.io == "int8" else (model, {})
@@ -44,23 +45,35 @@ def compile(model: onnx.ModelProto, target: Target, folder: Path, precision: Pre
     with tempfile.TemporaryDirectory(prefix="edgekd-") as scratch:
         work = Path(scratch)
         write_onnx(static, work / SOURCE)
-        places = _placed(static, work, options, name, target)
-        shutil.copyfile(work / SOURCE, folder / SOURCE)
-        if options["htp_arch"] not in ON_DEVICE:
-            shutil.copyfile(work / CONTEXT, folder / CONTEXT)
-    context = identify(folder, [CONTEXT])[CONTEXT] if (folder / CONTEXT).exists() else None
-    placement = Placement(
-        source="the HTP's own compiler",
-        accelerator=f"HTP v{options['htp_arch']} of {name}",
-        model=identify(folder, [SOURCE])[SOURCE],
-        compiled=context,
-        islands=places.islands,
-        ops=places.ops,
-    )
-    write_json(folder / PLACEMENT, placement.model_dump(mode="json"))
+        places, qairt = _placed(static, work, chip, target.npu_share)
+        files = [SOURCE, *([] if chip.arch in ON_DEVICE else [CONTEXT])]
+        for name in files:
+            shutil.copyfile(work / name, folder / name)
+    written = identify(folder, files)
+    write_json(folder / PLACEMENT, _placement(chip, places, qairt, written).model_dump(mode="json"))
     inputs, outputs = (tuple(_spec(each, borders) for each in specs) for specs in tensor_specs(static))
-    files = (SOURCE, *([CONTEXT] if context else []), PLACEMENT)
-    return Compiled(SOURCE, files, inputs, outputs, _notes(places), {"context_bytes": context.bytes} if context else {})
+    footprint = {"context_bytes": written[CONTEXT].bytes} if CONTEXT in written else {}
+    return Compiled(SOURCE, (*files, PLACEMENT), inputs, outputs, _notes(places), footprint)
+
+
+@dataclass(frozen=True)
+class _Chip:
+    """What is compiled for, as the vendor's library is told; `cpu` may be allowed to compute the rest."""
+
+    name: str
+    arch: str
+    soc: str
+    cpu: str
+
+
+def _chip(target: Target) -> _Chip:
+    options = {key: plain(value) for key, value in target.runtime.items()}
+    arch, soc = options.get("htp_arch", ""), options.get("soc_model", "")
+    try:
+        check_options(target.backend, Qnn.OPTIONS, options)
+        return _Chip(chip_name(arch, soc), arch, soc, options.get("cpu", "refused"))
+    except RunnerError as error:
+        raise BadInputError(f"target {target.name}: {error}") from error
 
 
 def _spec(spec: TensorSpec, borders: Mapping[str, Affine]) -> TensorSpec:
@@ -68,31 +81,32 @@ def _spec(spec: TensorSpec, borders: Mapping[str, Affine]) -> TensorSpec:
     return spec.model_copy(update=borders[spec.name]._asdict()) if spec.name in borders else spec
 
 
-def _options(target: Target) -> tuple[dict[str, str], str]:
-    """What the runtime is told, and the chip that it names."""
-    options = {key: plain(value) for key, value in target.runtime.items()}
-    try:
-        check_options(target.backend, Qnn.OPTIONS, options)
-        return options, chip(options.get("htp_arch", ""), options.get("soc_model", ""))
-    except RunnerError as error:
-        raise BadInputError(f"target {target.name}: {error}") from error
+def _placement(chip: _Chip, places: Places, qairt: str, written: Mapping[str, File]) -> Placement:
+    return Placement(
+        source=f"the HTP's compiler of QAIRT {qairt}",
+        accelerator=f"HTP v{chip.arch} of {chip.name}",
+        model=written[SOURCE],
+        compiled=written.get(CONTEXT),
+        islands=places.islands,
+        ops=places.ops,
+    )
 
 
-def _placed(model: onnx.ModelProto, work: Path, options: dict[str, str], name: str, target: Target) -> Places:
-    arch = options["htp_arch"]
-    refusal = compiled(work, arch, options["soc_model"], options.get("cpu", "refused"))
+def _placed(model: onnx.ModelProto, work: Path, chip: _Chip, least: float) -> tuple[Places, str]:
+    """Where all of the model is, and the version of the compiler that put it there."""
+    refusal, qairt = compiled(work, chip.arch, chip.soc, chip.cpu)
     places = read_places(model, work / TOLD)
-    if places.islands and compiled_for(work / TOLD) != arch:
-        raise BadInputError(f"the HTP's compiler was asked for v{arch}, but did not compile for it")
     if refusal and not places.islands:
         raise BadInputError(refusal)
-    if places.share < target.npu_share or (refusal and places.faults):
-        taken = f"HTP v{arch} of {name} takes {places.share:.1%} of the model, {target.npu_share:.1%} required"
+    if places.islands and compiled_for(work / TOLD) != chip.arch:
+        raise BadInputError(f"the HTP's compiler was asked for v{chip.arch}, but did not compile for it")
+    if places.share < least or (refusal and places.faults):
+        taken = f"HTP v{chip.arch} of {chip.name} takes {places.share:.1%} of the model, {least:.1%} required"
         leave = f"npu_share = {floor(100 * places.share) / 100} and runtime.cpu = 'allowed' in the target file allow it"
         raise BadInputError(f"{taken}: {_named(places.faults)}; {leave}")
     if refusal:
         raise BadInputError(refusal)
-    return places
+    return places, qairt
 
 
 def _named(ops: tuple[PlacedOp, ...]) -> str:

@@ -1,7 +1,7 @@
 """A child process that compiles for the HTP: the vendor's compiler is native code, and knows one chip in a process.
 
 `python -m edgekd.backends.qnn.compiler FOLDER ARCH SOC CPU` makes `context.onnx` of the folder's `model.onnx`; what the
-compiler tells of its graphs lies in `told/`. The last line is what it refuses, in JSON.
+compiler tells of its graphs lies in `told/`. The last line is an `Answer` in JSON.
 """
 
 import json
@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from edgekd.backends.qnn.runtime import CONTEXT, Qnn
 from edgekd.errors import BadInputError
@@ -18,8 +19,15 @@ SOURCE, TOLD = "model.onnx", "told"
 SECONDS = 1800
 
 
-def compiled(folder: Path, arch: str, soc: str, cpu: str) -> str | None:
-    """Compile in a process of its own; what it refuses. Raises BadInputError where the compiler crashes or hangs."""
+class Answer(NamedTuple):
+    """What the compiler refuses, in one line, and the version of Qualcomm's tools."""
+
+    refusal: str | None
+    qairt: str
+
+
+def compiled(folder: Path, arch: str, soc: str, cpu: str) -> Answer:
+    """Compile in a process of its own; BadInputError where the compiler crashes or hangs."""
     (folder / TOLD).mkdir()
     command = [sys.executable, "-m", __name__, str(folder), arch, soc, cpu]
     try:
@@ -29,18 +37,17 @@ def compiled(folder: Path, arch: str, soc: str, cpu: str) -> str | None:
     if child.returncode:
         last = child.stderr.decode(errors="replace").strip().splitlines()[-1:]
         raise BadInputError(f"the HTP's compiler died (exit {child.returncode}) {''.join(last)}".rstrip())
-    refusal: str | None = json.loads(child.stdout.splitlines()[-1])
-    return refusal
+    return Answer(*json.loads(child.stdout.splitlines()[-1]))
 
 
-def main(folder: Path, arch: str, soc: str, cpu: str) -> str | None:
-    """Compile here; what is refused, in one line."""
+def main(folder: Path, arch: str, soc: str, cpu: str) -> Answer:
+    """Compile here."""
+    runtime = Qnn({"htp_arch": arch, "soc_model": soc, "cpu": cpu})
     try:
-        runtime = Qnn({"htp_arch": arch, "soc_model": soc, "cpu": cpu})
         runtime.prepare(folder / SOURCE, folder / TOLD, folder / CONTEXT)
     except RunnerError as error:
-        return str(error)
-    return None
+        return Answer(str(error), runtime.qairt)
+    return Answer(None, runtime.qairt)
 
 
 if __name__ == "__main__":

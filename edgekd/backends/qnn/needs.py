@@ -4,7 +4,7 @@ from edgekd.needs import Component, Needs, Way
 
 NEEDS = Needs(
     title="ONNX Runtime with Qualcomm's HTP",
-    package="onnxruntime and onnxruntime-qnn",
+    package="onnxruntime-qnn",
     modules=("onnxruntime_qnn",),
     ways=(
         Way("{pip} install onnxruntime onnxruntime-qnn", bits=64, since=(3, 11)),

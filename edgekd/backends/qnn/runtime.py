@@ -49,8 +49,10 @@ class Qnn(Runtime):
         self.provider = import_first(["onnxruntime_qnn"], advice)
         self.module = import_first(["onnxruntime"], advice)
         self.version = package_version("onnxruntime_qnn", self.provider)
+        told = getattr(self.provider, "build_and_package_info", None)
+        self.qairt = str(getattr(told, "qnn_version", "unknown"))  # Qualcomm's own libraries, within the package
         self.arch, self.model = self.option("htp_arch"), self.option("soc_model")
-        self.soc = chip(self.arch, self.model)
+        self.soc = chip_name(self.arch, self.model)
         self.emulated = platform.machine() in EMULATED
         self.context: Optional[Path] = None
 
@@ -154,11 +156,12 @@ class Qnn(Runtime):
         return counted(ops, weighted.count(False), len(weighted), "output types of the HTP compiler's graph")
 
     def details(self) -> Dict[str, str]:
-        """Which chip computed, whether it was emulated, and who prepared its graph."""
+        """Which chip computed, whether it was emulated, when its graph was prepared, by which of Qualcomm's tools."""
         where = "emulated" if self.emulated else "on silicon"
         return {
             "device": "HTP v{} of {}, {}".format(self.arch, self.soc, where),
             "prepared": "ahead of time" if self.context is not None else "at load",
+            "qairt": self.qairt,
         }
 
     def footprint(self) -> Optional[Dict[str, int]]:
@@ -168,7 +171,7 @@ class Qnn(Runtime):
         return {"context_bytes": self.context.stat().st_size} if self.context is not None else {}
 
 
-def chip(arch: str, model: str) -> str:
+def chip_name(arch: str, model: str) -> str:
     """The chip that an architecture and QNN's number of a model name together; RunnerError where they name none."""
     known = Qnn.SOCS.get(arch, {})
     if model not in known:

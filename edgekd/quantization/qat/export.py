@@ -11,13 +11,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from edgekd.errors import BadInputError
 from edgekd.networks import Inputs, bare
+from edgekd.onnx_graph import Graph
 from edgekd.quantization.clean import clean
 from edgekd.quantization.onnx_view import view_of
 from edgekd.quantization.placement import share_moved
 from edgekd.quantization.qat.exporter import to_onnx
 from edgekd.quantization.qat.fake_quant import ObservingQuantizer, Quantizer
 from edgekd.quantization.qat.simulated import QUANTIZERS, Simulated
-from edgekd.quantization.qdq import insert_activations, quantize_weights, strip_activations
+from edgekd.quantization.qdq import OPSETS, insert_activations, quantize_weights, strip_activations
 from edgekd.quantization.scheme import Scheme
 
 N = TypeVar("N", bound=nn.Module)
@@ -72,8 +73,9 @@ def export_qdq(prepared: Simulated, example: Inputs, scheme: Scheme, *, fixed_le
     twin.rounds_weights = False
     for name, quantizer in twin.edgekd_quantizers.items():
         twin.edgekd_quantizers[name] = Mark(_settled(f"{QUANTIZERS}.{name}", quantizer))
-    raw = to_onnx(twin, example, fixed_length=fixed_length, translations=_translations())
-    plain, parameters = strip_activations(clean(raw))
+    raw = Graph(to_onnx(twin, example, fixed_length=fixed_length, translations=_translations()))
+    raw.raise_opset(OPSETS.get(scheme.activation, 0))
+    plain, parameters = strip_activations(clean(raw.model()))
     parameters = share_moved(view_of(plain), parameters)  # what is one call in torch may be several nodes in ONNX
     return quantize_weights(insert_activations(plain, parameters, scheme), scheme, layers)
 

@@ -60,6 +60,7 @@ CASES = [
     (DSCNN, ASYMMETRIC),
     (ResNet, SYMMETRIC),
     (MobileNet, SYMMETRIC),
+    (DSCNN, SCHEMES["htp-w8a16"]),
 ]
 
 
