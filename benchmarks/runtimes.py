@@ -1,12 +1,14 @@
-"""Runtimes beyond those of the big table: networks that people deploy, in int8, each to a proven result there.
+"""Runtimes beyond those of the big table: networks that people deploy, each to a proven result there.
 
-A section of `results/runtimes.json` is a runtime: places, each a target and a device. A cell is a network in a place:
-whether parity holds, how many of its values are the host's own bit for bit, and how long an inference takes. It is
-written as soon as it is done; one whose graph, target and code have not changed is not run again.
+A section of `results/runtimes.json` is a runtime: places, each a target, a device and a precision. A cell is a network
+in a place: whether parity holds, how many of its values are the host's own bit for bit, and how long an inference
+takes, which an emulated board does not tell. It is written as soon as it is done; one whose graph, target and code have
+not changed is not run again.
 
     python benchmarks/runtimes.py [RUNTIME …]
+    python -m tests.devices.emulated pi -- python benchmarks/runtimes.py ncnn     # with an emulated board
 
-What a place needs and is not here skips its cells, with the reason.
+What a place needs and is not here skips its cells, with the reason; those that were filled before stay.
 """
 
 import argparse
@@ -22,6 +24,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from architectures import NETWORKS, Network
 from architectures.network import blobs
@@ -30,12 +33,13 @@ from rich.console import Console
 from rich.table import Table
 
 from edgekd.backends.assemble import write_bundle
+from edgekd.backends.compiled import Precision
 from edgekd.backends.conversion import to_bundle
 from edgekd.backends.placement import PLACEMENT, Placement
 from edgekd.backends.reference import Reference
 from edgekd.bundle import Manifest
 from edgekd.devices import Device, open_device, transport_of
-from edgekd.errors import EdgekdError, MissingExtraError
+from edgekd.errors import DeviceError, EdgekdError, MissingExtraError
 from edgekd.files import digest, sha256, write_json
 from edgekd.measure import MissingRuntimeError, measure, predict
 from edgekd.measure.facts import machine_facts
@@ -56,10 +60,20 @@ FEW: dict[str, Any] = {"replicates": 5, "seconds": 0.5, "count": 20}
 
 @dataclass(frozen=True)
 class Place:
-    """A target, and the device that runs what is compiled for it."""
+    """A target, the device that runs what is compiled for it, and in which precision."""
 
     target: str
     device: str = "local:"
+    precision: Precision = "int8"
+
+    def __str__(self) -> str:
+        """The name of a column."""
+        return f"{self.target} on {self.device}" + ("" if self.precision == "int8" else f", {self.precision}")
+
+    @property
+    def way(self) -> str:
+        """Which graph it takes."""
+        return WAY if self.precision == "int8" else "float"
 
 
 RUNTIMES: Mapping[str, tuple[Place, ...]] = {
@@ -71,13 +85,22 @@ RUNTIMES: Mapping[str, tuple[Place, ...]] = {
         Place("web-litert", "web:firefox"),
     ),
     "ethos-u": (Place("ethos-u55-128"), Place("ethos-u65-256"), Place("ethos-u85-256")),
+    "ncnn": tuple(
+        Place(target, device, precision)
+        for target, device in (("x86-ncnn", "local:"), ("raspberry-pi-5-ncnn", "ssh://pi"))
+        for precision in ("int8", "float", "float16")
+    ),
 }
 
 
 def cell(graphs: Graphs, place: Place) -> dict[str, Any]:
     """One network in one place."""
     try:
-        with TemporaryDirectory(prefix="edgekd-") as scratch, closing(open_device(place.device)) as device:
+        opened = open_device(place.device)
+    except DeviceError as error:
+        return {"status": "skipped", "reason": str(error)}
+    try:
+        with TemporaryDirectory(prefix="edgekd-") as scratch, closing(opened) as device:
             return deployed(graphs, place, device, Path(scratch) / "bundle")
     except (MissingExtraError, MissingRuntimeError) as error:
         return {"status": "skipped", "reason": str(error)}
@@ -87,14 +110,17 @@ def cell(graphs: Graphs, place: Place) -> dict[str, Any]:
 
 def deployed(graphs: Graphs, place: Place, device: Device, bundle: Path) -> dict[str, Any]:
     """The bundle, its parity on the device, its values beside the host's, and its latency."""
-    target = load_target(place.target)
-    graph, inputs = graphs.graph(WAY, target.scheme), {"input": graphs.samples.numpy()}
+    target, emulated = load_target(place.target), machine_facts(device).emulated
+    if emulated:
+        target = target.model_copy(update={"threads": 1})  # more would spin
+    graph, inputs = graphs.graph(place.way, target.scheme), {"input": graphs.samples.numpy()}
     truth = Reference(graph).run(inputs, batch=BATCH)
-    plain = Reference(yardstick(graphs, WAY, graph)).run(inputs, batch=BATCH)
+    other = beside(graphs, place.precision, graph, target.scheme)
+    unquantized = None if other is None else Reference(other).run(inputs, batch=BATCH)
     manifest = write_bundle(
-        graph, target, bundle, "int8", name="network", inputs=inputs, outputs=truth, unquantized=plain
+        graph, target, bundle, place.precision, name="network", inputs=inputs, outputs=truth, unquantized=unquantized
     )
-    evidence = gather_evidence(device, bundle, target, Expected(graph, inputs, truth, plain))
+    evidence = gather_evidence(device, bundle, target, Expected(graph, inputs, truth, unquantized))
     rows = [row.model_dump(mode="json", exclude={"histogram"}) for row in evidence.rows]
     found = {"bytes": manifest.model_bytes, "kernels": [evidence.kernels.int8, evidence.kernels.total], "parity": rows}
     found |= {"scheme": manifest.scheme, "executed": stand_in_on(device, target.backend)} | placed(bundle, manifest)
@@ -104,7 +130,7 @@ def deployed(graphs: Graphs, place: Place, device: Device, bundle: Path) -> dict
     if evidence.broken or evidence.weak:
         return found | {"status": "failed" if evidence.broken else "weak", "reason": evidence.broken or evidence.weak}
     found |= {"status": "ok", "equal_to_host": equal_to_host(device, bundle, manifest, inputs)}
-    return found | ({} if found["executed"] else timed(device, bundle))
+    return found | ({} if emulated or found["executed"] else timed(device, bundle))
 
 
 def placed(bundle: Path, manifest: Manifest) -> dict[str, Any]:
@@ -114,6 +140,13 @@ def placed(bundle: Path, manifest: Manifest) -> dict[str, Any]:
     placement = Placement.parse(read_json(bundle / PLACEMENT), PLACEMENT)
     counts = Counter(op.precision or op.unit if op.unit == "NPU" else "CPU" for op in placement.ops)
     return {"placed": dict(counts), "islands": placement.islands}
+
+
+def beside(graphs: Graphs, precision: Precision, graph: onnx.ModelProto, scheme: str) -> onnx.ModelProto | None:
+    """What says how far from its graph a runtime may be: of int8 its float network, of float16 the int8 one."""
+    if precision == "float":
+        return None
+    return yardstick(graphs, WAY, graph) if precision == "int8" else graphs.graph(WAY, scheme)
 
 
 def equal_to_host(device: Device, bundle: Path, manifest: Manifest, inputs: Mapping[str, Any]) -> float | None:
@@ -138,7 +171,7 @@ def timed(device: Device, bundle: Path) -> dict[str, Any]:
 def key_of(graphs: Graphs, place: Place) -> str:
     """What a cell depends on: its graph, its target, the code of backend and transport."""
     target = load_target(place.target)
-    graph = sha256_of(graphs.graph(WAY, target.scheme))
+    graph = sha256_of(graphs.graph(place.way, target.scheme))
     folders = (BACKENDS / target.backend, *((BACKENDS.parent / "web",) if place.device.startswith("web:") else ()))
     sources = sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
     code = [sha256(path) for path in sources if path.suffix != ".pyc"]
@@ -151,13 +184,16 @@ def run(document: dict[str, Any], runtime: str, name: str) -> None:
     graphs, section = Graphs(network), document["runtimes"].setdefault(runtime, {})
     row = section.setdefault(name, {"title": network.title, "cells": {}})
     for place in RUNTIMES[runtime]:
-        label, key = f"{place.target} on {place.device}", key_of(graphs, place)
+        label, key = str(place), key_of(graphs, place)
         if row["cells"].get(label, {}).get("key") == key:
             continue
         started = time.monotonic()
         found = cell(graphs, place)
         seconds = round(time.monotonic() - started, 1)
-        row["cells"][label] = found | {"key": key, "seconds": seconds, "commit": origin().commit}
+        if found["status"] == "skipped":
+            row["cells"].setdefault(label, found)
+        else:
+            row["cells"][label] = found | {"key": key, "seconds": seconds, "commit": origin().commit}
         write_json(RESULTS, document)
         Console().print(f"{name}, {label}: {found['status']} {found.get('reason') or ''}"[:300])
 
