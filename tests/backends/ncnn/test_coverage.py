@@ -26,6 +26,11 @@ def test_every_layer_of_the_usual_networks_is_int8(name: str, tmp_path: Path) ->
     assert kernels(model, tmp_path) == (layers, layers)
 
 
+def test_a_float_network_has_no_layer_in_int8(tmp_path: Path) -> None:
+    counted = build(factories.float_dscnn(), "float").loaded(tmp_path, 1).operator_coverage()
+    assert (counted["int8"], counted["total"]) == (0, 6)
+
+
 def test_a_group_of_several_channels_computes_in_float_and_is_told(tmp_path: Path) -> None:
     """ncnn has one weight scale for a whole group: the graph's would be lost."""
     net = Net(0, (4, 6, 6))

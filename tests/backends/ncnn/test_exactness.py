@@ -91,6 +91,44 @@ def test_large_sums_do_not_overflow() -> None:
     np.testing.assert_allclose(found, answers(model, x)["logits"], rtol=1e-5)
 
 
+@pytest.mark.parametrize("second", [0.1, 0.17])
+def test_what_is_quantised_again_is_rounded_again(second: float) -> None:
+    """Onto another grid, after a move as well; onto the same one nothing happens."""
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 18]>'
+        f"""net (float[n, 2, 4] input) => (float[n, 8] y)
+        <float s = {{0.1}}, float t = {{{second}}}, int8 z = {{0}}, int64[2] shape = {{-1, 8}}> {{
+            a = QuantizeLinear(input, s, z)
+            b = DequantizeLinear(a, s, z)
+            c = Reshape(b, shape)
+            d = QuantizeLinear(c, t, z)
+            y = DequantizeLinear(d, t, z)
+        }}"""
+    )
+    x = np.random.default_rng(0).uniform(-12, 12, (SAMPLES, 2, 4)).astype(np.float32)
+    built = build(model)
+    assert built.kinds.count("Quantize") == (1 if second == 0.1 else 2)
+    np.testing.assert_array_equal(built.run(x)["y"], answers(as_ncnn(model), x)["y"])
+
+
+def test_a_join_of_unlike_grids_is_on_neither() -> None:
+    net = Net(4, (2, 6, 6))
+    parts = [net.conv("input", 2, 3), net.op("Mul", net.conv("input", 2, 3), net.constant(0.1))]
+    model = quantised(net, net.op("Concat", *parts, axis=1))
+    x = net.inputs(SAMPLES, seed=1)
+    apart = steps_apart(model, build(model).run(x), answers(as_ncnn(model), x))
+    assert np.abs(apart - np.rint(apart)).max() < 1e-3  # every value is a multiple of the output's scale
+    assert apart.max() <= 1.01
+
+
+@pytest.mark.parametrize("kind", ["MaxPool", "AveragePool"])
+def test_pools_round_their_size_down(kind: str) -> None:
+    """As ncnn does when told to: by itself it rounds up."""
+    net = Net(6, (4, 7, 8))
+    model, x = net.model(net.op(kind, "input", kernel_shape=[2, 2], strides=[2, 2])), net.inputs(4)
+    np.testing.assert_allclose(build(model, "float").run(x)["logits"], answers(model, x)["logits"], atol=1e-6)
+
+
 def test_rows_of_a_matrix_are_exact() -> None:
     """Linear layers on tokens, of as many features as there are rows or not, with and without a bias."""
     net = Net(5, (6, 8))

@@ -62,6 +62,12 @@ def test_int8_blobs_reach_only_layers_that_take_them(model: onnx.ModelProto) -> 
     assert not {"Dequantize", "Requantize"} & set(built.kinds)
 
 
+def test_layers_make_int8_where_only_a_quantiser_reads_them() -> None:
+    """Of a residual network all but those that end in a sum, and the classifier, which ncnn cannot."""
+    terms = [layer.number(8) for layer in build(network("resnet")).layers if layer.number(8)]
+    assert (terms.count(102), terms.count(2)) == (6, 4)
+
+
 def test_a_join_of_unlike_widths_is_right() -> None:
     """Which ncnn's int8 Concat is not."""
     model = unet()
