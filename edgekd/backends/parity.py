@@ -26,6 +26,7 @@ Array = NDArray[Any]
 LEAST_SQNR_DB = 30.0  # of an output that classifies nothing
 LEAST_MOVEMENT_STEPS = 8.0  # a reference that hardly moves would agree with anything
 RARE = 4.0  # as many times further the farthest value has to be from its mean: eight times what a backend may be off
+MOST_LOST = 0.5  # of what rare values move: what ignores them is off by all of it
 LEAST_REFERENCE_SQNR_DB = 20.0  # int8 against float: a reference further off than this is noise itself
 HISTOGRAM_STEPS = 16
 DOES_NOT_COUNT = "inconclusive: "
@@ -100,6 +101,7 @@ def compare(
         _disagreement(row, tolerance),
         _distance(row, is_classifier(reference) and "agreement" in tolerance, tolerance),
     )
+    far = far or _unfollowed(output, reference.astype(np.float64), step)
     void = proves_nothing(reference, step, unquantized)
     drifts = far is not None and not (wrong or void) and is_rounding(row.drift)
     excess = wrong or far
@@ -126,6 +128,18 @@ def _movement(reference: NDArray[np.float64]) -> float:
     """
     apart = np.abs(reference - reference.mean(axis=0))
     return max(float(np.sqrt(np.mean(apart**2))), float(apart.max(initial=0.0)) / RARE)
+
+
+def _unfollowed(output: Array, reference: NDArray[np.float64], step: float) -> str | None:
+    """What is wrong where only rare values move, which percentiles and the whole's decibels pass over."""
+    apart = reference - reference.mean(axis=0)
+    moved = np.abs(apart) >= LEAST_MOVEMENT_STEPS * step
+    if np.sqrt(np.mean(apart**2)) >= LEAST_MOVEMENT_STEPS * step or not moved.any():
+        return None
+    off, moves = (float(np.sqrt(np.mean(values[moved] ** 2))) / step for values in (output - reference, apart))
+    if off <= MOST_LOST * moves:
+        return None
+    return f"where the reference moves, by {moves:.0f} steps, the output is off by {off:.0f}"
 
 
 def _disagreement(row: Parity, tolerance: Mapping[str, float]) -> str | None:

@@ -236,6 +236,18 @@ def test_a_reference_moves_by_eight_steps_or_a_rare_value_by_four_times_as_many(
         assert row(rare, rare, {}, step=1.0).counts is counts
 
 
+@pytest.mark.parametrize("shape", [(2000, 1), (500, 2, 2)])
+def test_a_runtime_that_ignores_the_rare_values_does_not_pass(shape: tuple[int, ...]) -> None:
+    """One value of 2000 moves: neither the 99.9th percentile nor decibels over a high level would see it."""
+    reference = np.full(shape, 100.0)
+    reference[7] += 40.0
+    ignores, follows = np.full(shape, 100.0), reference + np.random.default_rng(0).uniform(-3, 3, shape)
+    limits = {"p999_steps": 4.0}
+    found = row(ignores, reference, limits, step=1.0)
+    assert (found.counts, found.ok) == (True, False)
+    assert row(follows, reference, limits, step=1.0).ok
+
+
 def test_the_histogram_counts_whole_steps_up_to_sixteen() -> None:
     output = logits()
     output.flat[:7] += np.array([0.4, 0.6, 1.4, 15.4, 16.4, 17.0, 400.0], np.float32) * np.float32(STEP)
