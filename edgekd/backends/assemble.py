@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 from numpy.typing import NDArray
 
@@ -19,8 +18,7 @@ from edgekd.bundle import GOLDEN, MANIFEST, LayerLoss, Manifest, Preprocessing, 
 from edgekd.errors import BadInputError
 from edgekd.files import write_json
 from edgekd.onnx_vocabulary import vocabulary
-from edgekd.quantization.errors_by_layer import layer_errors
-from edgekd.quantization.qdq import declared_scheme, is_quantized, strip_activations
+from edgekd.quantization.qdq import declared_scheme
 from edgekd.runner.bundle import write_arrays
 from edgekd.runner.judge import float_step, rms
 from edgekd.runner_source import RUNNER, write_runner
@@ -32,7 +30,6 @@ Array = NDArray[Any]
 
 README = "README.md"
 GOLDEN_SAMPLES = 32
-LOSS_SAMPLES = 8  # enough for a decibel; every edge of each is looked at
 GOLDEN_BYTES = 4_000_000
 NPZ_OVERHEAD = 1_000  # headers of one array, bytes
 
@@ -53,6 +50,7 @@ def write_bundle(
     metrics: Mapping[str, float] | None = None,
     ranges: Mapping[str, Range] | None = None,
     task: TaskSpec | None = None,
+    layers: Sequence[LayerLoss] = (),
     notes: Sequence[str] = (),
 ) -> Manifest:
     """Compile `model` and write a whole bundle, which replaces the one in `folder`.
@@ -60,7 +58,8 @@ def write_bundle(
     `inputs` are samples as the model takes them (float, NCHW), `outputs` the reference's answers to them: the first
     few become golden, all of them set the steps of float outputs. `unquantized` is what the float model answers,
     `labels` are the names of the classes: empty where nothing is classified, None where nobody knows. `ranges` are
-    those of the raw inputs that the model was trained or calibrated on. `notes` come before those of the backend.
+    those of the raw inputs that the model was trained or calibrated on, `layers` what quantising has cost each. `notes`
+    come before those of the backend.
     Raises BadInputError, MissingExtraError.
     """
     backend = find_backend(target.backend)
@@ -82,7 +81,7 @@ def write_bundle(
             metrics=dict(metrics or {}),
             task=task,
             footprint=dict(compiled.footprint),
-            layers=_losses(model, inputs),
+            layers=tuple(layers),
             notes=(*notes, *compiled.notes),
             profile=target.profile,
             scheme=declared_scheme(model) or target.scheme,
@@ -90,17 +89,6 @@ def write_bundle(
         )
         write_golden(scratch / GOLDEN, manifest, inputs, outputs)
         return _sealed(scratch, manifest, compiled.files)
-
-
-def _losses(model: onnx.ModelProto, inputs: Mapping[str, Array]) -> tuple[LayerLoss, ...]:
-    """What each quantised layer loses, beside the same weights with float activations; of a float model nothing."""
-    if not is_quantized(model):
-        return ()
-    few = {name: np.asarray(array[:LOSS_SAMPLES]) for name, array in inputs.items()}
-    return tuple(
-        LayerLoss(layer=one.layer, kind=one.kind, sqnr_db=round(one.sqnr, 1), lost_db=round(one.lost, 1))
-        for one in layer_errors(strip_activations(model)[0], model, [few])
-    )
 
 
 def _described_input(

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from edgekd.backends import find_backend
 from edgekd.backends.assemble import write_bundle
 from edgekd.backends.compiled import PLAIN, Precision
+from edgekd.backends.losses import layer_losses
 from edgekd.backends.reference import Reference
-from edgekd.bundle import MANIFEST, Range, load_bundle
+from edgekd.bundle import MANIFEST, LayerLoss, Range, load_bundle
 from edgekd.data.dataset import Dataset, model_inputs
 from edgekd.devices import Device, open_device, transport_of
 from edgekd.errors import BadInputError, DeviceError, MissingExtraError, NothingToGainError
@@ -83,6 +84,10 @@ class DeployContext:
             self._answers[key] = Reference(plain).run(self.parity_inputs(graph), batch=256)
         return self._answers[key]
 
+    def losses(self, graph: str) -> tuple[LayerLoss, ...]:
+        """What quantising has cost the graph, layer by layer; of the float graph nothing."""
+        return () if graph == FLOAT else layer_losses(self.model(graph), self.parity_inputs(graph))
+
     def model(self, graph: str) -> onnx.ModelProto:
         """The ONNX graph."""
         return onnx.load(self.graphs[graph])
@@ -134,7 +139,7 @@ def _bundle(context: DeployContext, target: Target, precision: Precision, refere
             provenance=context.provenance, preprocessing=context.data.told_preprocessing,
             labels=context.data.classes if context.data.task.by_class else (),
             metrics={context.data.metric.name: references[graph]} if precision in PLAIN else {},
-            ranges=context.ranges(graph), task=spec_of(context.data.task),
+            ranges=context.ranges(graph), task=spec_of(context.data.task), layers=context.losses(graph),
         )  # fmt: skip
 
     inputs = {

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 import edgekd
 from edgekd.backends.assemble import write_bundle
+from edgekd.backends.losses import layer_losses
 from edgekd.backends.reference import Reference
 from edgekd.backends.replaced_folder import replaced_folder
 from edgekd.bundle import Preprocessing, Range
@@ -61,7 +62,7 @@ def export_and_verify(
         manifest = write_bundle(
             model, target, scratch, "int8", name=name, inputs=inputs, outputs=outputs, unquantized=unquantized,
             provenance={**provenance, "edgekd": edgekd.__version__}, preprocessing=preprocessing, labels=labels,
-            ranges=ranges, task=task, notes=notes,
+            ranges=ranges, task=task, layers=layer_losses(model, inputs), notes=notes,
         )  # fmt: skip
         proof = _proof(target, scratch, Expected(model, inputs, outputs, unquantized))
     return {

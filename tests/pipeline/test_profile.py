@@ -11,6 +11,7 @@ from onnx.helper import make_graph, make_model, make_node, make_opsetid, make_te
 
 from edgekd.backends import find_backend
 from edgekd.backends.assemble import write_bundle
+from edgekd.backends.losses import layer_losses
 from edgekd.backends.reference import Reference
 from edgekd.backends.tflite.runtime import aligned, kernel_of
 from edgekd.bundle import load_bundle
@@ -82,10 +83,10 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     bare, grids = strip_activations(calibrate(floating, scheme, single))
     grids[f"{LOSSY}.out"] = grids[f"{LOSSY}.out"]._replace(scale=16 * grids[f"{LOSSY}.out"].scale)
     target = Target(name="t", title="t", backend=request.param, scheme=scheme.name, batch=1)
-    for model, precision in ((insert_activations(bare, grids, scheme), "int8"), (floating, "float")):
-        write_bundle(
-            model, target, folder / precision, precision, name="net", inputs=x, outputs=Reference(model).run(x)
-        )
+    coarse = insert_activations(bare, grids, scheme)
+    for model, precision, layers in ((coarse, "int8", layer_losses(coarse, x)), (floating, "float", ())):
+        outputs = Reference(model).run(x)
+        write_bundle(model, target, folder / precision, precision, name="net", inputs=x, outputs=outputs, layers=layers)
     return folder / "int8", folder / "float"
 
 

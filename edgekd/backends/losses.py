@@ -1,0 +1,22 @@
+"""What quantising costs each layer of a model, for its bundle."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+
+from edgekd.bundle import LayerLoss
+from edgekd.onnx_graph import Array
+from edgekd.quantization.errors_by_layer import layer_errors
+from edgekd.quantization.qdq import strip_activations
+
+SAMPLES = 8  # enough for a decibel; every edge of each is looked at
+
+
+def layer_losses(model: onnx.ModelProto, inputs: Mapping[str, Array]) -> tuple[LayerLoss, ...]:
+    """Signal to noise of a QDQ model's layers on a few samples, beside the same weights with float activations."""
+    few = {name: np.asarray(array[:SAMPLES]) for name, array in inputs.items()}
+    return tuple(
+        LayerLoss(layer=one.layer, kind=one.kind, sqnr_db=round(one.sqnr, 1), lost_db=round(one.lost, 1))
+        for one in layer_errors(strip_activations(model)[0], model, [few])
+    )
