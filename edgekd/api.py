@@ -86,10 +86,14 @@ def train(
     seed: int = 0,
     folder: Path | None = None,
     any_range: bool = False,
+    skip_broken: int = 0,
 ) -> nn.Module:
     """Train `model`, in place, on labels alone, as `distill` does: a teacher, or the control that a student needs."""
     job = _TrainingJob(
-        as_dataset(data, seed, task=task, any_range=any_range), tuple(augmentation), seed, training or Training()
+        as_dataset(data, seed, task=task, any_range=any_range, skip_broken=skip_broken),
+        tuple(augmentation),
+        seed,
+        training or Training(),
     )
     job.learn(model, None, (), 1.0, folder)
     return model
@@ -108,19 +112,24 @@ def distill(
     seed: int = 0,
     folder: Path | None = None,
     any_range: bool = False,
+    skip_broken: int = 0,
 ) -> nn.Module:
     """Teach `student`, in place, and return it with the weights that were best on the validation split.
 
     `data` is an `edgekd.data.Dataset` or ((x_train, y_train), (x_test, y_test)): uint8 images or floats, (N, C, …), and
     labels as the `task` has them: a name (`edgekd tasks`), by default the data set's own or classification, or a Task.
     Without `losses` the task's own method teaches.
-    Splits in different number formats are refused unless `any_range`. With a `folder` the same call continues what was
+    Splits in different number formats are refused unless `any_range`; so is a sample that cannot be read, unless it is
+    one of `skip_broken`. With a `folder` the same call continues what was
     interrupted. Both networks stay on the device that accelerate
     chose, such as a GPU. Raises BadInputError for data or layers that do not fit, PromiseBrokenError when training
     diverges.
     """
     job = _TrainingJob(
-        as_dataset(data, seed, task=task, any_range=any_range), tuple(augmentation), seed, training or Training()
+        as_dataset(data, seed, task=task, any_range=any_range, skip_broken=skip_broken),
+        tuple(augmentation),
+        seed,
+        training or Training(),
     )
     job.learn(student, teacher, losses, cross_entropy, folder)
     return student
@@ -135,12 +144,13 @@ def compare(
     task: str | Task | None = None,
     seed: int = 0,
     any_range: bool = False,
+    skip_broken: int = 0,
 ) -> Comparison:
     """Metric, size, calibration, distillation tax and agreement on the test split; beside `scratch`, gap recovered.
 
     `scratch` is the same student, from the same weights, trained without the teacher.
     """
-    dataset = as_dataset(data, seed, task=task, any_range=any_range)
+    dataset = as_dataset(data, seed, task=task, any_range=any_range, skip_broken=skip_broken)
     taught = score(student, dataset) | {"agreement": agree(student, teacher, dataset)}
     alone = [] if scratch is None else [score(scratch, dataset)]
     return Comparison({**scales(dataset), **bought(dataset, score(teacher, dataset), alone, [taught])})
@@ -162,6 +172,7 @@ def quantize(
     seed: int = 0,
     folder: Path | None = None,
     any_range: bool = False,
+    skip_broken: int = 0,
     **options: Any,
 ) -> Quantized:
     """Fine-tune a copy of `student` for a scheme's arithmetic, under its teacher if given.
@@ -171,7 +182,10 @@ def quantize(
     calibration costs no more of the metric.
     Raises BadInputError for options that do not fit and, naming the line, for a model that cannot be exported.
     """
-    dataset, found = as_dataset(data, seed, task=task, any_range=any_range), find_scheme(scheme)
+    dataset, found = (
+        as_dataset(data, seed, task=task, any_range=any_range, skip_broken=skip_broken),
+        find_scheme(scheme),
+    )
     settings = _settings(training, keep_float, max_drop, options)
     samples, original, module = calibration(dataset, seed), None, None
     kept: tuple[str, ...] = ()

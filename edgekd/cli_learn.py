@@ -39,6 +39,9 @@ def run(
         ),
     ] = False,
     any_range: AnyRange = False,
+    skip_broken: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Leave out up to N samples that cannot be read.")
+    ] = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write TensorBoard curves of every training.")
     ] = False,
@@ -48,6 +51,7 @@ def run(
     from edgekd.recipe import load_recipe
 
     settings = [*(overrides or []), *([f"seeds={seeds}"] if seeds else [])]
+    settings += [] if skip_broken is None else [f"data.skip_broken={skip_broken}"]
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # two spinning threads make training five times slower
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
     if dry_run:

@@ -26,6 +26,7 @@ class Data(Schema):
     limit: PositiveInt | None = None
     augmentation: tuple[str, ...] = ()
     views: PositiveInt = 4
+    skip_broken: NonNegativeInt = 0  # so many samples that cannot be read are left out
 
 
 class Ramp(Schema):

@@ -51,11 +51,12 @@ def as_dataset(
     *,
     task: str | Task | None = None,
     any_range: bool = False,
+    skip_broken: int = 0,
     reporter: Reporter = SILENT,
 ) -> Dataset:
     """A Dataset from itself or from ((x_train, y_train), (x_test, y_test)), as `load`; raises BadInputError."""
     found = None if task is None else find_task(task)
-    return _checked(from_result(data, "data", found), Data(name="data"), seed, any_range, reporter)
+    return _checked(from_result(data, "data", found, skip_broken), Data(name="data"), seed, any_range, reporter)
 
 
 def _read(data: Data, task: Task | None) -> Raw | Dataset:
@@ -79,6 +80,8 @@ def _read(data: Data, task: Task | None) -> Raw | Dataset:
 
 
 def _checked(found: Raw | Dataset, data: Data, seed: int, any_range: bool, reporter: Reporter) -> Dataset:
+    for note in () if isinstance(found, Dataset) else found.notes:
+        reporter.warn(note)
     dataset = found if isinstance(found, Dataset) else _split(found, data, seed)
     _hold_together(dataset, f"data {data.name!r}", any_range, reporter)
     return dataset

@@ -49,6 +49,19 @@ class Pictures:
         return rows[:] if len(self) * int(np.prod(self.shape)) <= IN_MEMORY else rows
 
 
+@dataclass(frozen=True)
+class Decoded:
+    """Image files in their own sizes, to see which can be read."""
+
+    paths: Sequence[Path]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Pair:
+        return pixels(self.paths[index], (3, *size_of(self.paths[index]))), np.array(0)
+
+
 def common_shape(paths: Sequence[Path], size: Size | None = None) -> tuple[int, int, int]:
     """Return (C, H, W), one channel where all are grey; BadInputError where sizes differ and no `size` is asked for."""
     found = [_header(path) for path in paths]

@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 from pydantic import PositiveInt
 
-from edgekd.data._pictures import SUFFIXES, Pictures, common_shape
+from edgekd.data._pictures import SUFFIXES, Decoded, Pictures, common_shape
 from edgekd.data.dataset import Split
 from edgekd.data.raw import Raw
+from edgekd.data.sources import readable
 from edgekd.errors import BadInputError
 from edgekd.plugins import nearest
 from edgekd.recipe import Data
@@ -30,13 +31,16 @@ def read(data: Data) -> Raw:
     if len(classes) < 2:
         raise BadInputError(f"{root / 'train'}: needs one folder per class and at least two classes")
     parts = ("train", "test", "val") if (root / "val").is_dir() else ("train", "test")
-    listing = {part: _listing(root / part, classes) for part in parts}
+    found = {part: _listing(root / part, classes) for part in parts}
+    sound = {part: _readable(files, data.skip_broken, root / part) for part, files in found.items()}
+    listing = {part: files for part, (files, _) in sound.items()}
     shape = common_shape([path for files in listing.values() for path, _ in files], options.size)
     splits = {
         part: Split(Pictures([path for path, _ in files], shape).inputs(), np.array([label for _, label in files]))
         for part, files in listing.items()
     }
-    return Raw(splits["train"], splits["test"], classes, splits.get("val"))
+    notes = tuple(note for _, note in sound.values() if note)
+    return Raw(splits["train"], splits["test"], classes, splits.get("val"), notes=notes)
 
 
 def image_paths(root: Path) -> list[Path]:
@@ -47,6 +51,14 @@ def image_paths(root: Path) -> list[Path]:
     if not found:
         raise BadInputError(f"{root}: no images ({', '.join(sorted(SUFFIXES))})")
     return found
+
+
+def _readable(files: list[tuple[Path, int]], allowed: int, where: Path) -> tuple[list[tuple[Path, int]], str | None]:
+    """Files that can be decoded, and what to say of up to `allowed` others; where none may be, nobody looks."""
+    if not allowed:
+        return files, None
+    kept, left_out = readable(Decoded([path for path, _ in files]), allowed)
+    return [files[place] for place in kept], left_out and f"{where}: {left_out}"
 
 
 def _folders(root: Path) -> list[Path]:

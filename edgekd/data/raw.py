@@ -26,13 +26,14 @@ _PARTS = {2: ("train", "test"), 3: ("train", "val", "test")}
 
 @dataclass(frozen=True, eq=False)
 class Raw:
-    """What a source holds: two splits, perhaps a third, the names of the outputs, and a Dataset's `task`."""
+    """What a source holds: two splits, perhaps a third, the outputs' names, a Dataset's `task`, and what to warn of."""
 
     train: Split
     test: Split
     classes: tuple[str, ...]
     val: Split | None = None
     task: Task = DEFAULT
+    notes: tuple[str, ...] = ()
 
     def taught(self, task: Task, source: str) -> "Raw":
         """Return the same for a task of the same kind with other options; BadInputError where labels do not fit it."""
@@ -74,13 +75,14 @@ def from_user(function: Callable[..., Any], data: Data, task: Task | None = None
         result = function() if data.path is None else function(data.path)
     except Exception as error:  # the user's own code: anything may come out of it
         raise BadInputError(f"{source} raised {type(error).__name__}: {error}") from error
-    return from_result(result, source, task)
+    return from_result(result, source, task, data.skip_broken)
 
 
-def from_result(result: Any, source: str, task: Task | None = None) -> Raw | Dataset:
+def from_result(result: Any, source: str, task: Task | None = None, skip_broken: int = 0) -> Raw | Dataset:
     """A checked Dataset, or raw data from two or three (inputs, labels) pairs; BadInputError, naming `source`, else.
 
-    Without a `task` a Dataset keeps its own, and pairs are of classes.
+    Without a `task` a Dataset keeps its own, and pairs are of classes. Of a data set that is read sample by sample up
+    to `skip_broken` may be left out.
     """
     if isinstance(result, Dataset):
         return _checked(result, source, task)
@@ -88,19 +90,23 @@ def from_result(result: Any, source: str, task: Task | None = None) -> Raw | Dat
         if not isinstance(result, tuple | list):  # two batches of a loader would do, too
             raise TypeError
         named = dict(zip(_PARTS[len(result)], result, strict=True))
-        read = {part: _read(value, f"{source}: {part}", part != "train") or value for part, value in named.items()}
+        read = {
+            part: _read(value, f"{source}: {part}", part != "train", skip_broken) or value
+            for part, value in named.items()
+        }
         parts = {part: (x, y) for part, (x, y) in read.items()}
     except (KeyError, TypeError, ValueError) as error:
         raise BadInputError(f"{source} must be {PROMISE}, not {type(result).__name__}") from error
     arrays = {f"{axis}_{part}": value for part, pair in parts.items() for axis, value in zip("xy", pair, strict=True)}
     found = {key: _array(value, f"{source}: {key}") for key, value in arrays.items()}
-    return from_arrays(found, source, task or DEFAULT)
+    notes = tuple(rows.left_out for rows in arrays.values() if isinstance(rows, Rows) and rows.left_out)
+    return replace(from_arrays(found, source, task or DEFAULT), notes=notes)
 
 
-def _read(value: Any, where: str, kept: bool) -> tuple[Array | Rows, Array] | None:
+def _read(value: Any, where: str, kept: bool, skip_broken: int) -> tuple[Array | Rows, Array] | None:
     if isinstance(value, Mapping):
         return apart(value, where)
-    return as_stream(value, where, kept=kept) or as_rows(value, where)
+    return as_stream(value, where, kept=kept) or as_rows(value, where, skip_broken)
 
 
 def _array(value: Any, where: str) -> Array | Rows:

@@ -21,6 +21,8 @@ Pair = tuple[Array, Array]  # of one sample, or of several
 
 SPREAD, DRAWN, CHUNK = 64, 512, 256  # samples that identify a set, that ranges come from, that are read at once
 DRAWN_BYTES = 64 << 20
+SKIP = "; --skip-broken N (skip_broken=N) leaves up to N such samples out"
+TOLD = 3  # of those that were left out
 
 
 class MapStyle(Protocol):
@@ -41,6 +43,7 @@ class Rows:
         sample_shape: that of one sample's inputs, the same for all.
         workers: how many processes read ahead in training; 0: none.
         stable: whether a sample is the same whenever it is read; else a teacher answers live.
+        left_out: which samples are missing since they cannot be read, and why; None for none.
     """
 
     data: MapStyle
@@ -49,6 +52,7 @@ class Rows:
     dtype: np.dtype[Any]
     workers: int = 0
     stable: bool = True
+    left_out: str | None = None
 
     @property
     def unstable(self) -> str | None:
@@ -106,10 +110,11 @@ class Rows:
         return state.hexdigest()
 
 
-def as_rows(part: Any, where: str) -> tuple[Rows, Array] | None:
+def as_rows(part: Any, where: str, skip_broken: int = 0) -> tuple[Rows, Array] | None:
     """Inputs and labels (N, …) of a data set, or of a loader of one; None for anything else.
 
-    A loader says how many workers read; the order of the samples is edgekd's. Labels are read once, all of them.
+    A loader says how many workers read; the order of the samples is edgekd's. Labels are read once, all of them. With
+    `skip_broken` so are all samples, and as many that cannot be read are left out.
     Raises BadInputError for samples that are no pairs, that fail or differ in shape.
     """
     data, workers = (part.dataset, int(part.num_workers)) if is_loader(part) else (part, 0)
@@ -118,9 +123,35 @@ def as_rows(part: Any, where: str) -> tuple[Rows, Array] | None:
     if not len(data):
         raise BadInputError(f"{where} holds no samples")
     try:
-        return _rows(data, workers)
+        places, left_out = readable(data, skip_broken) if skip_broken else (np.arange(len(data)), None)
+        rows, labels = _rows(data, places, workers)
+        return replace(rows, left_out=left_out and f"{where}: {left_out}"), labels
     except BadInputError as error:
         raise BadInputError(f"{where}: {error}") from error
+
+
+def worker_lost(error: BaseException) -> BadInputError | None:
+    """Return what to say where a loader's worker ended before its time; None of any other error."""
+    if "DataLoader worker" not in str(error):
+        return None
+    why = str(error).strip().splitlines()[0].rstrip(". ")
+    return BadInputError(f"{why}; often memory ran out: fewer workers (num_workers), or smaller batches")
+
+
+def readable(data: MapStyle, allowed: int) -> tuple[Array, str | None]:
+    """Return which samples can be read, and what to say of those that cannot; BadInputError for more than `allowed`."""
+    kept, broken = list[int](), list[str]()
+    for place in range(len(data)):
+        try:
+            sample(data, place)
+        except BadInputError as error:
+            broken.append(str(error).removesuffix(SKIP))
+        else:
+            kept.append(place)
+        if len(broken) > allowed or (place == len(data) - 1 and not kept):
+            raise BadInputError(f"{len(broken)} samples cannot be read, {allowed} may be left out; {broken[-1]}")
+    told = f"{len(broken)} of {len(data):,} samples left out: {'; '.join(broken[:TOLD])}"
+    return np.array(kept), told if broken else None
 
 
 def shown(inputs: "Array | Rows") -> Array:
@@ -133,7 +164,7 @@ def sample(data: MapStyle, place: int) -> Pair:
     try:
         found = data[place]
     except Exception as error:  # the user's own code: anything may come out of it
-        raise BadInputError(f"sample {place} cannot be read: {told(error)}") from error
+        raise BadInputError(f"sample {place} cannot be read: {told(error)}{SKIP}") from error
     if isinstance(found, Mapping):
         found = apart(found, f"sample {place}")
     if not isinstance(found, tuple | list) or len(found) != 2:
@@ -145,28 +176,30 @@ def sample(data: MapStyle, place: int) -> Pair:
     return inputs, np.asarray(found[1])
 
 
-def _rows(data: MapStyle, workers: int) -> tuple[Rows, Array]:
-    first, again = sample(data, 0), sample(data, 0)
+def _rows(data: MapStyle, places: Array, workers: int) -> tuple[Rows, Array]:
+    first, again = sample(data, int(places[0])), sample(data, int(places[0]))
     stable = all(map(np.array_equal, first, again))
-    rows = Rows(data, np.arange(len(data)), first[0].shape, first[0].dtype, workers, stable)
-    return rows, _labels(data)
+    rows = Rows(data, places, first[0].shape, first[0].dtype, workers, stable)
+    return rows, _labels(data, places)
 
 
-def _labels(data: MapStyle) -> Array:
+def _labels(data: MapStyle, places: Array) -> Array:
     """As the data set lists them (`targets`), if those are what its samples have; else by reading all samples once."""
     listed = next((getattr(data, name) for name in ("targets", "labels") if hasattr(data, name)), None)
-    spread = np.unique(np.linspace(0, len(data) - 1, 8).astype(np.int64)).tolist()
+    spread = places[np.unique(np.linspace(0, len(places) - 1, 8).astype(np.int64))].tolist()
     if listed is not None and len(listed) == len(data):
         labels = np.asarray(listed)
         if all(np.array_equal(labels[place], sample(data, place)[1]) for place in spread):
-            return labels
-    return _stacked([sample(data, place)[1] for place in range(len(data))])
+            return labels[places]
+    return _stacked([sample(data, place)[1] for place in places.tolist()], places)
 
 
-def _stacked(labels: Sequence[Array]) -> Array:
-    for place, label in enumerate(labels):
+def _stacked(labels: Sequence[Array], places: Array) -> Array:
+    for place, label in zip(places, labels, strict=True):
         if label.shape != labels[0].shape:
-            raise BadInputError(f"the label of sample {place} is {label.shape}, that of sample 0 {labels[0].shape}")
+            raise BadInputError(
+                f"the label of sample {place} is {label.shape}, that of sample {places[0]} {labels[0].shape}"
+            )
     return np.stack(labels)
 
 

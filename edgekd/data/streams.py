@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekd.data._named import apart, packed, shapes
-from edgekd.data.sources import DRAWN, Array, Pair, Rows, is_loader, is_map_style
+from edgekd.data.sources import DRAWN, Array, Pair, Rows, is_loader, is_map_style, worker_lost
 from edgekd.errors import BadInputError
 from edgekd.plugins import told
 
@@ -101,7 +101,7 @@ def _pairs(loader: Any) -> Iterator[Pair]:
         except StopIteration:
             return
         except Exception as error:  # the user's own code: anything may come out of it
-            raise BadInputError(f"batch {number} cannot be read: {told(error)}") from error
+            raise worker_lost(error) or BadInputError(f"batch {number} cannot be read: {told(error)}") from error
         if isinstance(batch, Mapping):
             batch = apart(batch, f"batch {number}")
         if not isinstance(batch, tuple | list) or len(batch) != 2:

@@ -32,7 +32,9 @@ def try_out(model: nn.Module, data: Dataset, who: str) -> None:
         raise
     except Exception as error:  # the user's own code: anything may come out of it
         tokens = f" with tokens up to {np.max(np.asarray(few.inputs))}" if is_tokens(few.inputs) else ""
-        raise BadInputError(f"the {who} cannot take inputs {_shown(few)}{tokens}: {plugins.told(error)}") from error
+        raise BadInputError(
+            f"the {who} cannot take inputs {_shown(few)}{tokens}: {plugins.told(error)}{_resize(few, who)}"
+        ) from error
     data.task.check_outputs(each(answers, np.shape), few.labels, data.classes, f"the {who}")
 
 
@@ -44,6 +46,14 @@ def _require_names(model: nn.Module, given: Sequence[str], who: str) -> None:
         raise BadInputError(f"the {who} takes {', '.join(known)}; data has {strange[0]!r} too{near}: leave it out")
     if missing := [name for name in needed if name not in given]:
         raise BadInputError(f"the {who} needs {missing[0]!r}; data has {', '.join(given)}")
+
+
+def _resize(split: Split, who: str) -> str:
+    """How a network that wants images of another size gets them."""
+    called = "teacher" if who == "teacher" else "model"
+    return (
+        f"; for images of its own size, nn.Sequential(nn.Upsample((H, W)), {called})" if split.inputs.ndim == 4 else ""
+    )
 
 
 def _shown(split: Split) -> str:

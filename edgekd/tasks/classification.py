@@ -71,8 +71,12 @@ class Classification(Task):
         return classes
 
     def doubt(self, labels: Array) -> str | None:
-        """Return whether they seem to be counted from 1."""
-        return "no training sample has class 0; class indices start at 0" if labels.min() > 0 else None
+        """Return whether they seem to be counted from 1, or with gaps."""
+        missing = np.flatnonzero(np.bincount(labels) == 0)
+        if not len(missing):
+            return None
+        there = "class indices start at 0" if missing[0] == 0 else "class indices have no gaps"
+        return f"no training sample has class {missing[0]} of 0 to {labels.max()}; {there}"
 
     def strata(self, labels: Array) -> Array:
         """Return the classes."""

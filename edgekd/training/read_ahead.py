@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from edgekd.data.sources import Array, Rows
+from edgekd.data.sources import Array, Rows, worker_lost
 from edgekd.errors import BadInputError
 
 
@@ -27,7 +27,7 @@ def read_ahead(rows: Array | Rows, batches: Sequence[Array]) -> Iterator[Array]:
         _Reader(rows), batch_size=None, sampler=list(batches), num_workers=rows.workers, collate_fn=_itself,
         worker_init_fn=_leave_interrupts_to_main, generator=torch.Generator().manual_seed(0),
     )  # fmt: skip
-    for found in loader:
+    for found in _alive(loader):
         if isinstance(found, _Failure):
             raise BadInputError(found.reason)
         yield found.numpy() if rows.dtype.names is None else found.numpy().view(rows.dtype).ravel()
@@ -50,6 +50,14 @@ class _Reader(torch.utils.data.Dataset[Tensor | _Failure]):
             return torch.from_numpy(found if found.dtype.names is None else _as_bytes(found))
         except BadInputError as error:
             return _Failure(str(error))
+
+
+def _alive(loader: DataLoader[Any]) -> Iterator[Any]:
+    """What the workers read; BadInputError where one of them was killed."""
+    try:
+        yield from loader
+    except RuntimeError as error:
+        raise worker_lost(error) or error from error
 
 
 def _as_bytes(samples: Array) -> Array:

@@ -109,7 +109,12 @@ def test_a_rare_class_is_validated_too() -> None:
 
 def test_labels_that_start_at_one_are_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
     as_dataset(((X, Y + 1), (X, Y + 1)))
-    assert "no training sample has class 0" in capsys.readouterr().err
+    assert "no training sample has class 0 of 0 to 3; class indices start at 0" in capsys.readouterr().err
+
+
+def test_labels_with_gaps_are_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    as_dataset(((X, Y * 2), (X, Y * 2)))
+    assert "no training sample has class 1 of 0 to 4; class indices have no gaps" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

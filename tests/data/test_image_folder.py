@@ -80,3 +80,21 @@ def test_absent_folders_are_named(tmp_path: Path) -> None:
     (tmp_path / "test").mkdir()
     with pytest.raises(BadInputError, match="no images"):
         load(tmp_path)
+
+
+def test_up_to_so_many_broken_images_are_left_out_with_their_names(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = (folder / "train" / "cat" / "3.png").read_bytes()
+    (folder / "train" / "cat" / "3.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "train" / "dog" / "7.png").write_text("no image")
+    recipe = Data(name="image-folder", path=str(folder))
+    with pytest.raises(BadInputError, match=r"3\.png: not a readable image"):
+        data.load(recipe, seed=0)
+    with pytest.raises(BadInputError, match=r"2 samples cannot be read, 1 may be left out; .*7\.png"):
+        data.load(recipe.model_copy(update={"skip_broken": 1}), seed=0)
+    found = data.load(recipe.model_copy(update={"skip_broken": 2}), seed=0)
+    assert len(found.train) + len(found.val) == 18
+    said = capsys.readouterr().err
+    assert "train: 2 of 20 samples left out: " in said
+    assert "3.png" in said

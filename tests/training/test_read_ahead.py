@@ -1,5 +1,8 @@
 """Data sets and loaders in the place of arrays: the same weights to the bit, nothing in memory, errors of one line."""
 
+import os
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -230,3 +233,40 @@ def test_streams_that_cannot_be_taken_are_one_line():
     batches = Batches(data, Data(name="stream"), 16, 0, torch.device("cpu"))
     with pytest.raises(BadInputError, match="the loader gave 1 batches in epoch 3, 2 when it was read first"):
         list(batches.epoch(2, 0))
+
+
+def test_samples_that_cannot_be_read_are_left_out_if_asked(capsys):
+    def broken(*_):
+        raise OSError("photo-17.jpg is truncated")
+
+    pair, test = arrays(80, 0), arrays(40, 1)
+    images = Images(pair, {17: broken, 33: broken})
+    with pytest.raises(
+        BadInputError, match=r"sample 17 cannot be read: .*photo-17.jpg.*; --skip-broken N \(skip_broken=N\)"
+    ):
+        taught((images, test))
+    with pytest.raises(BadInputError, match="2 samples cannot be read, 1 may be left out; sample 33 cannot be read"):
+        taught((images, test), skip_broken=1)
+    capsys.readouterr()
+    without = np.delete(np.arange(80), [17, 33])
+    kept = as_dataset((images, test), skip_broken=2).train
+    assert (
+        "data: train: 2 of 80 samples left out: sample 17 cannot be read: OSError: photo-17.jpg"
+        in capsys.readouterr().err
+    )
+    wanted = as_dataset(((pair[0][without], pair[1][without]), test)).train
+    np.testing.assert_array_equal(kept.inputs[:], wanted.inputs)
+    np.testing.assert_array_equal(kept.labels, wanted.labels)
+
+
+def test_a_worker_that_is_killed_is_one_line():
+    def killed(*_):
+        if torch.utils.data.get_worker_info() is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return torch.zeros(1, 8, 8, dtype=torch.uint8), 0
+
+    images = Images(arrays(64, 0), {5: killed})
+    rows = as_dataset((DataLoader(images, 8, num_workers=1), arrays(20, 1))).train.inputs
+    places = [np.arange(start, start + 8) for start in range(0, len(rows), 8)]
+    with pytest.raises(BadInputError, match=r"^DataLoader worker .*; often memory ran out: fewer workers"):
+        list(read_ahead(rows, places))
