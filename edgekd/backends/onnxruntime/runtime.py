@@ -35,7 +35,7 @@ class OnnxRuntime(Runtime):
 
     OPTIONS: ClassVar[Options] = {"optimize": ("all", "none")}
     TOLERANCE: ClassVar[Dict[str, float]] = {"max_steps": 2.0, "agreement": 0.99}
-    SUFFIX = ".onnx"
+    SUFFIX: ClassVar[Optional[str]] = ".onnx"
     PROFILED = "ONNX Runtime's profiler: medians in whole µs, less what the cheapest kernel reads (2 at most)"
     OWN: ClassVar[Set[str]] = {"Transpose", "ReorderInput", "ReorderOutput", "QuantizeLinear", "DequantizeLinear"}
     SATURATES = True

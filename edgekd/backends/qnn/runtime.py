@@ -10,11 +10,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, ClassVar, Dict, Iterator, List, Optional, Set, Tuple
 
-import numpy as np
-
+from edgekd.backends.onnxruntime.runtime import OnnxRuntime
 from edgekd.runner.bundle import Arrays, Bundle
 from edgekd.runner.errors import RunnerError, first_line
-from edgekd.runner.runtime import Options, Runtime, c_messages, counted, import_first, package_version, same_count
+from edgekd.runner.runtime import Options, c_messages, counted, import_first, package_version
 
 EMULATED = ("x86_64", "AMD64")
 CONTEXT = "context.onnx"
@@ -25,8 +24,11 @@ FLOATS = {534, 562}  # float16 and float32, as QNN numbers its types
 WEIGHTED = {"Conv2d", "Conv3d", "DepthWiseConv2d", "FullyConnected", "MatMul", "TransposeConv2d", "TransposeConv3d"}
 
 
-class Qnn(Runtime):
+class Qnn(OnnxRuntime):
     """The HTP of one system on a chip. Nothing may fall back to the CPU unless `cpu=allowed`."""
+
+    SUFFIX: ClassVar[Optional[str]] = None  # a file without a bundle is ONNX Runtime's own
+    SATURATES = False
 
     OPTIONS: ClassVar[Options] = {
         "htp_arch": ("68", "73", "75", "79", "81"),
@@ -47,12 +49,11 @@ class Qnn(Runtime):
         super().__init__(options)
         advice = "Qualcomm's execution provider is not installed: pip install onnxruntime onnxruntime-qnn"
         self.provider = import_first(["onnxruntime_qnn"], advice)
-        self.module = import_first(["onnxruntime"], advice)
         self.version = package_version("onnxruntime_qnn", self.provider)
         told = getattr(self.provider, "build_and_package_info", None)
         self.qairt = str(getattr(told, "qnn_version", "unknown"))  # Qualcomm's own libraries, within the package
-        self.arch, self.model = self.option("htp_arch"), self.option("soc_model")
-        self.soc = chip_name(self.arch, self.model)
+        self.arch, self.soc = self.option("htp_arch"), self.option("soc_model")
+        self.chip = chip_name(self.arch, self.soc)
         self.emulated = platform.machine() in EMULATED
         self.context: Optional[Path] = None
 
@@ -60,26 +61,17 @@ class Qnn(Runtime):
         """Open the context that was prepared for this chip, else prepare the model here, which takes seconds."""
         if any(spec["shape"][0] != batch for spec in bundle.inputs):
             raise RunnerError("bad-input", "the HTP's model has one batch size, {} is another".format(batch))
-        self.source = bundle.model
         self.context = bundle.listed(CONTEXT) if CONTEXT in bundle.manifest["files"] else None
-        self.session = self._opened()
-        self.names = [entry.name for entry in self.session.get_inputs()]
-        self.outputs = [entry.name for entry in self.session.get_outputs()]
-        same_count(bundle, len(self.names), len(self.outputs))
-        self.binding = self.session.io_binding()
-        for name in self.outputs:
-            self.binding.bind_output(name, "cpu")
-        run, binding = self.session.run_with_iobinding, self.binding
-        self.step = lambda: run(binding)
+        super().load(bundle, batch, threads)
 
-    def _opened(self) -> Any:
+    def _session(self, optimized: Optional[str] = None, profile: Optional[str] = None) -> Any:
         """A session on the context; one of another version of QNN is left aside."""
         if self.context is not None:
             try:
                 return self.prepare(self.context)
             except RunnerError:
                 self.context = None
-        return self.prepare(self.source)
+        return self.prepare(self.model)
 
     def prepare(self, path: Path, traced: Optional[Path] = None, context: Optional[Path] = None) -> Any:
         """A session on the HTP alone; RunnerError where anything is left for the CPU.
@@ -116,7 +108,7 @@ class Qnn(Runtime):
         told = {
             "backend_path": self.provider.get_qnn_htp_path(),
             "htp_arch": self.arch,
-            "soc_model": self.model,
+            "soc_model": self.soc,
             "offload_graph_io_quantization": "0",
         }
         if not self.emulated:
@@ -137,29 +129,24 @@ class Qnn(Runtime):
             raise RunnerError("missing-runtime", "ONNX Runtime finds no HTP here: only its CPU would compute")
         return found
 
-    def feed(self, arrays: Arrays) -> None:
-        """Bind the inputs once, so that the timed call copies nothing."""
-        for name, array in zip(self.names, arrays):
-            self.binding.bind_ortvalue_input(name, self.module.OrtValue.ortvalue_from_numpy(array))
-
-    def fetch(self) -> Arrays:
-        """Outputs of the bound run."""
-        return [np.array(output) for output in self.binding.copy_outputs_to_cpu()]
-
     def operator_coverage(self) -> Dict[str, Any]:
         """Types of what each operation of the compiler's own graph writes; a context no longer tells."""
         with tempfile.TemporaryDirectory() as folder:
-            self.prepare(self.source, Path(folder))
+            self.prepare(self.model, Path(folder))
             kinds = [(kind, bool(FLOATS & types)) for _, kind, types in qnn_operations(Path(folder))]
         weighted = [in_float for kind, in_float in kinds if kind in WEIGHTED]
         ops = Counter(kind for kind, _ in kinds)
         return counted(ops, weighted.count(False), len(weighted), "output types of the HTP compiler's graph")
 
+    def profile(self, arrays: Arrays, runs: int) -> List[Dict[str, Any]]:
+        """Refused: ONNX Runtime sees one operation, and an emulator's cycles are no chip's."""
+        raise RunnerError("bad-input", "no layer is timed on an HTP: placement.json says where each one is")
+
     def details(self) -> Dict[str, str]:
         """Which chip computed, whether it was emulated, when its graph was prepared, by which of Qualcomm's tools."""
         where = "emulated" if self.emulated else "on silicon"
         return {
-            "device": "HTP v{} of {}, {}".format(self.arch, self.soc, where),
+            "device": "HTP v{} of {}, {}".format(self.arch, self.chip, where),
             "prepared": "ahead of time" if self.context is not None else "at load",
             "qairt": self.qairt,
         }
