@@ -13,6 +13,7 @@ from edgekd.quantization.qdq import scheme_of
 from edgekd.quantization.scheme import SCHEMES, Scheme
 from tests.quantization.nets import DSCNN, NETS, MobileNet, ResNet, images, lively
 from tests.quantization.onnx_models import constants, kinds
+from tests.quantization.qat.prepare_once import prepare_once
 
 ASYMMETRIC, SYMMETRIC = SCHEMES["int8-asymmetric"], SCHEMES["int8-symmetric"]
 GAMMAS = torch.tensor([0.0, 1e-8, -1e-8, 1e-3, -1e-3, 1.0, -1.0, 1.0])
@@ -20,10 +21,9 @@ GAMMAS = torch.tensor([0.0, 1e-8, -1e-8, 1e-3, -1e-3, 1.0, -1.0, 1.0])
 
 def trained(kind: type[nn.Module], scheme: Scheme) -> nn.Module:
     """A prepared network after a few steps, some of whose channels have a gamma of next to nothing."""
-    net = lively(kind)
-    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    prepared = prepare_once(kind, scheme).train()
+    norms = [module for module in prepared.modules() if isinstance(module, nn.BatchNorm2d)]
     norms[1].weight.data = GAMMAS.repeat(2)[: len(norms[1].weight)].clone()
-    prepared = prepare(net, scheme, images(2)).train()
     parameters = [value for name, value in prepared.named_parameters() if value.ndim > 1]
     optimizer = torch.optim.SGD(parameters, 0.01)
     for step in range(10):
@@ -132,7 +132,7 @@ def test_the_float_export_is_the_model(kind: type[nn.Module], capfd: pytest.Capt
 
 
 def test_a_model_without_ranges_is_refused() -> None:
-    prepared = prepare(lively(ResNet), ASYMMETRIC, images(2))
+    prepared = prepare_once(ResNet, ASYMMETRIC)
     with pytest.raises(BadInputError, match="no range was observed; train the prepared model or calibrate it first"):
         export_qdq(prepared, images(2), ASYMMETRIC)
     calibrate(prepared, [images(4) * float("nan")])

@@ -8,13 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from edgekd.quantization.qat import calibrate, enable_observers, export_qdq, learn_steps, prepare
+from edgekd.quantization.qat import calibrate, enable_observers, export_qdq, learn_steps
 from edgekd.quantization.qat.fake_quant import ObservingQuantizer
 from edgekd.quantization.qat.learned_step import LearnedQuantizer
 from edgekd.quantization.qdq import strip_activations
 from edgekd.quantization.scheme import SCHEMES, Scheme
 from tests.properties import few
-from tests.quantization.nets import MobileNet, ResNet, images, lively
+from tests.quantization.nets import MobileNet, ResNet, images
+from tests.quantization.qat.prepare_once import prepare_once
 
 ASYMMETRIC, SYMMETRIC = SCHEMES["int8-asymmetric"], SCHEMES["int8-symmetric"]
 schemes = st.sampled_from([ASYMMETRIC, SYMMETRIC])
@@ -82,35 +83,36 @@ def test_a_step_that_was_driven_below_zero_comes_back() -> None:
 
 
 def trained(kind: type[nn.Module], scheme: Scheme) -> nn.Module:
-    prepared = prepare(lively(kind), scheme, images(2))
-    calibrate(prepared, [images(32)])
-    learn_steps(prepared)
-    prepared.train()
-    optimizer = torch.optim.SGD(prepared.parameters(), 0.01)
+    net = prepare_once(kind, scheme)
+    calibrate(net, [images(32)])
+    learn_steps(net)
+    net.train()
+    optimizer = torch.optim.SGD(net.parameters(), 0.01)
     for seed in range(3):
         optimizer.zero_grad()
-        nn.functional.cross_entropy(prepared(images(16, seed)), torch.arange(16) % 10).backward()
+        nn.functional.cross_entropy(net(images(16, seed)), torch.arange(16) % 10).backward()
         optimizer.step()
-        enable_observers(prepared, seed < 1)
-    return prepared
+        enable_observers(net, seed < 1)
+    return net
 
 
 @pytest.mark.parametrize("scheme", [ASYMMETRIC, SYMMETRIC])
 def test_learned_steps_are_what_is_exported(scheme: Scheme) -> None:
-    prepared = trained(ResNet, scheme)
-    quantizers = [module for module in prepared.modules() if isinstance(module, LearnedQuantizer)]
-    exported = strip_activations(export_qdq(prepared, images(2), scheme))[1]
+    net = trained(ResNet, scheme)
+    quantizers = [module for module in net.modules() if isinstance(module, LearnedQuantizer)]
+    exported = strip_activations(export_qdq(net, images(2), scheme))[1]
     steps = {quantizer.affine()[0].item() for quantizer in quantizers}
     assert steps == {parameters.scale for parameters in exported.values()}
-    observed = prepare(lively(ResNet), scheme, images(2))
+    observed = prepare_once(ResNet, scheme)
     calibrate(observed, [images(32)])
-    before = strip_activations(export_qdq(observed, images(2), scheme))[1]
-    assert steps.isdisjoint({parameters.scale for parameters in before.values()})  # all were trained
+    before = [module for module in observed.modules() if isinstance(module, ObservingQuantizer)]
+    assert len(before) == len(quantizers)
+    assert steps.isdisjoint({quantizer.affine()[0].item() for quantizer in before})  # all were trained
 
 
 def test_a_learned_step_never_reaches_beyond_six_behind_a_relu6() -> None:
-    prepared = trained(MobileNet, ASYMMETRIC)
-    bounded = [m for m in prepared.modules() if isinstance(m, LearnedQuantizer) and m.limits[1] < math.inf]
+    net = trained(MobileNet, ASYMMETRIC)
+    bounded = [m for m in net.modules() if isinstance(m, LearnedQuantizer) and m.limits[1] < math.inf]
     assert len(bounded) == 7  # as many as there are ReLU6
     for quantizer in bounded:
         with torch.no_grad():

@@ -1,5 +1,4 @@
 import copy
-from functools import cache
 
 import pytest
 import torch
@@ -14,6 +13,7 @@ from edgekd.quantization.qat.simulated import QUANTIZERS
 from edgekd.quantization.qdq import strip_activations
 from edgekd.quantization.scheme import SCHEMES
 from tests.quantization.nets import MobileNet, ResNet, images, lively
+from tests.quantization.qat.prepare_once import prepare_once
 
 ASYMMETRIC = SCHEMES["int8-asymmetric"]
 
@@ -25,16 +25,6 @@ def train(model: nn.Module, steps: range, optimizer: torch.optim.Optimizer) -> N
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-
-
-@cache
-def _resnet() -> nn.Module:
-    return prepare(lively(ResNet), ASYMMETRIC, images(2))
-
-
-def prepared_resnet() -> nn.Module:
-    """A copy of one that is prepared once: torch takes seconds to export it."""
-    return copy.deepcopy(_resnet())
 
 
 def sgd(model: nn.Module) -> torch.optim.Optimizer:
@@ -54,7 +44,7 @@ def test_the_users_model_is_not_edited() -> None:
 
 def test_parameters_and_submodules_keep_their_names() -> None:
     net = lively(ResNet)
-    prepared = prepared_resnet()
+    prepared = prepare_once(ResNet, ASYMMETRIC)
     state = prepared.state_dict()
     assert set(net.state_dict()) <= set(state)
     assert all(isinstance(value, Tensor) for value in state.values())
@@ -64,7 +54,7 @@ def test_parameters_and_submodules_keep_their_names() -> None:
 @pytest.mark.parametrize("tap", ["stem", "stages", "stages.0", "stages.1.shortcut", "stages.1.conv1", "pool", "fc"])
 def test_hooks_see_what_they_saw_in_the_users_model(tap: str) -> None:
     net = lively(ResNet)
-    prepared = prepared_resnet()
+    prepared = prepare_once(ResNet, ASYMMETRIC)
     calibrate(prepared, [images(32)])
     seen: list[Tensor] = []
     for model in (net, prepared.eval()):
@@ -78,21 +68,22 @@ def test_hooks_see_what_they_saw_in_the_users_model(tap: str) -> None:
 
 
 def test_a_resumed_run_is_bit_equal() -> None:
-    unbroken = prepare(lively(MobileNet), ASYMMETRIC, images(2))
+    unbroken, resumed = (prepare_once(MobileNet, ASYMMETRIC) for _ in range(2))
     unbroken.dropout.p = 0.0
     train(unbroken, range(2), sgd(unbroken))
     enable_observers(unbroken, False)
     state = load(save(unbroken.state_dict()))  # nothing but tensors
     train(unbroken, range(2, 4), sgd(unbroken))
-    resumed = prepare(lively(MobileNet, seed=1), ASYMMETRIC, images(2))
     resumed.dropout.p = 0.0
+    for value in resumed.state_dict().values():
+        value.zero_()  # whatever is not in the state is lost
     resumed.load_state_dict(state)
     train(resumed, range(2, 4), sgd(resumed))
     assert all(torch.equal(value, resumed.state_dict()[name]) for name, value in unbroken.state_dict().items())
 
 
 def test_training_moves_weights_and_ranges_until_observers_rest() -> None:
-    prepared = prepared_resnet()
+    prepared = prepare_once(ResNet, ASYMMETRIC)
     weight = prepared.stem.get_submodule("0").weight.detach().clone()
     optimizer = sgd(prepared)
     train(prepared, range(1), optimizer)
@@ -105,7 +96,7 @@ def test_training_moves_weights_and_ranges_until_observers_rest() -> None:
 
 
 def test_calibration_leaves_weights_norms_and_modes_alone() -> None:
-    prepared = prepared_resnet().eval()
+    prepared = prepare_once(ResNet, ASYMMETRIC).eval()
     prepared.fc.train()
     before = {name: value.clone() for name, value in prepared.state_dict().items() if "edgekd" not in name}
     calibrate(prepared, [images(8)])
@@ -116,7 +107,7 @@ def test_calibration_leaves_weights_norms_and_modes_alone() -> None:
 
 def test_calibrated_in_torch_or_in_onnx_the_ranges_are_the_same() -> None:
     net, batches = lively(ResNet), [images(1, seed=seed) for seed in range(8)]  # ONNX counts samples, torch batches
-    prepared = prepared_resnet()
+    prepared = prepare_once(ResNet, ASYMMETRIC)
     calibrate(prepared, batches)
     from_torch = strip_activations(export_qdq(prepared, images(2), ASYMMETRIC))[1]
     exported = export_float(net, images(2))
@@ -132,7 +123,7 @@ def test_calibrated_in_torch_or_in_onnx_the_ranges_are_the_same() -> None:
 
 def test_kept_layers_are_left_alone() -> None:
     prepared = prepare(lively(ResNet), ASYMMETRIC, images(2), keep_float=["stages.1.*", "logits"])
-    whole = prepare(lively(ResNet), ASYMMETRIC, images(2))
+    whole = prepare_once(ResNet, ASYMMETRIC)
     assert whole.weights - prepared.weights == {f"stages.1.{name}.weight" for name in ("conv1", "conv2", "shortcut.0")}
     exported = export_qdq(calibrated(prepared), images(2), ASYMMETRIC)
     types = {tensor.name: tensor.data_type for tensor in exported.graph.initializer}
