@@ -223,7 +223,7 @@ def _become_a_run(recipe: Path, folder: Path, said: Path, log: Path | None, numb
 
 
 def warm_up() -> None:
-    """Import all that a run imports, so that forks need not."""
+    """Import all that a run imports, and export once: the first time torch lists its operators; forks need not."""
     import onnxruntime
     import onnxscript
     import torch._dynamo
@@ -232,9 +232,10 @@ def warm_up() -> None:
     import edgekd.backends.onnxruntime.compile
     import edgekd.pipeline.seeds as seeds
     import edgekd.reporting.tables  # noqa: F401
+    from edgekd.quantization.qat import export_float
 
     del onnxruntime, onnxscript
-    torch.set_num_threads(1)
+    export_float(torch.nn.Linear(2, 2).eval(), torch.zeros(2, 2))
     seeds.rehearse = lambda *_: None  # it touches no file
     reach(["edgekd.pipeline.quantise", "edgekd.pipeline.deploy", "edgekd.pipeline.timing", *BY_NAME])
 
