@@ -23,9 +23,9 @@ def network(width: int) -> nn.Module:
     return nn.Sequential(convolution, nn.Dropout(0.2), nn.Flatten(), nn.Linear(64 * width, 3))
 
 
-def main(folder: Path, pause: float) -> None:
-    torch.set_num_threads(1)
+def main(folder: Path, pause: float = 0.0) -> None:
     loop.CHECKPOINT_SECONDS = 0.0
+    torch.backends.cudnn.allow_tf32 = False  # on a GPU: as in the process of the tests
     random = np.random.default_rng(0)
     split = Split(random.integers(0, 256, (96, 1, 8, 8), np.uint8), np.arange(96, dtype=np.int64) % 3)
     data = Dataset("noise", split, split, split, ("a", "b", "c"), Preprocessing(scale=1 / 255))
