@@ -1,13 +1,21 @@
 import fcntl
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
+
+# Before numpy and torch are imported, and for what the tests start: small networks gain nothing by a second thread.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from tests import missing, properties
 from tests.small_run import SmallRun, finish, start, write_recipe
 
 properties.register()
+
+# What a shell starts in the background ignores Ctrl-C, and so would all that the tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # What takes longest comes first, so that no process is left with it while the others idle.
 LONGEST = ("test_strikes.py", "test_kill.py", "test_cli.py", "test_faults.py", "test_pairs.py", "test_prepare.py")

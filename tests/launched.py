@@ -8,11 +8,11 @@ from typing import Any
 
 
 def launch(*arguments: Any, size: int = 2) -> list[subprocess.Popen[str]]:
-    """`python ARGUMENTS…` in `size` processes of one thread each; they talk over a free port of this machine."""
+    """`python ARGUMENTS…` in `size` processes; they talk over a free port of this machine."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    common = {"OMP_NUM_THREADS": "1", "WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    common = {"WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     common |= {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": "", "LOCAL_WORLD_SIZE": size}
     group = []
     for number in range(size):

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,14 +106,11 @@ def edgekd(*arguments: Any) -> Result:
 
 
 def start(*arguments: Any, folder: Path | None = None, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-    """The command line in a process of its own, which heeds Ctrl-C even where this one was started to ignore it."""
+    """The command line in a process of its own."""
     argv = [sys.executable, "-m", "edgekd.cli", *map(str, arguments)]
     environment = {**os.environ, **(env or {})}
     pipe = subprocess.PIPE
-    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    return subprocess.Popen(
-        argv, cwd=folder, env=environment, stdout=pipe, stderr=pipe, text=True, preexec_fn=heed
-    )  # fmt: skip
+    return subprocess.Popen(argv, cwd=folder, env=environment, stdout=pipe, stderr=pipe, text=True)
 
 
 def finish(process: subprocess.Popen[str], seconds: float = 300) -> subprocess.CompletedProcess[str]:

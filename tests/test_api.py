@@ -43,7 +43,6 @@ def stripes(count, seed):
 
 @pytest.fixture(scope="module")
 def quantized():
-    torch.set_num_threads(1)
     torch.manual_seed(0)
     data = stripes(1200, 0), stripes(300, 1)
     teacher = edgekd.train(Own(8), data, training=Training(epochs=2))

@@ -99,7 +99,7 @@ def _with_the_rest(document):
 def test_blocks_run_in_their_order(page, tmp_path) -> None:
     """Python in a process of its own, the console's lines one by one, all of a page in one folder."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PATH": path}
+    environment = {**os.environ, "PATH": path}
     for snippet in snippets("python", "console"):
         if snippet.page == page.name:
             lines = [snippet.text] if snippet.language == "python" else commands(snippet)

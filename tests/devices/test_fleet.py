@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +18,7 @@ from tests.devices.conftest import Board, with_python
 from tests.devices.loopback import Loopback
 from tests.devices.processes import until
 from tests.measure.bundles import MakeBundle, bundle
+from tests.small_run import complaint, finish, start
 
 __all__ = ["bundle"]
 
@@ -104,23 +103,10 @@ def test_all_lost_is_one_line(bundle: MakeBundle) -> None:
 
 
 def test_an_interrupt_ends_what_runs_on_all_and_leaves_nothing(bundle: MakeBundle, own_board: Board) -> None:
-    command = [
-        "bench",
-        str(bundle("onnxruntime")),
-        "--device",
-        with_python(own_board),
-        "--device",
-        "local:",
-        "--seconds",
-        "71.07",
-    ]
-    host = subprocess.Popen(
-        [sys.executable, "-m", "edgekd.cli", *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+    devices = ("--device", with_python(own_board), "--device", "local:")
+    host = start("bench", bundle("onnxruntime"), *devices, "--seconds", 71.07)
     assert until(True, "--seconds=71.07", seconds=60)  # one word only in the runner's arguments
     host.send_signal(signal.SIGINT)
-    _, complaint = host.communicate(timeout=60)
-    assert host.returncode == 130, complaint
-    assert "interrupted" in complaint
+    assert "interrupted" in complaint(finish(host, 60), 130)
     assert own_board.leftovers() == []
     assert until(False, "--seconds=71.07")

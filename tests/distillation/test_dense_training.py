@@ -30,7 +30,6 @@ class Head(nn.Module):
 
 @pytest.mark.parametrize("name", TABLE)
 def test_its_own_term_falls_when_it_alone_is_trained(name):
-    torch.set_num_threads(1)
     teacher, student = Head(8), Head(4)
     optimizer, x = torch.optim.AdamW(student.parameters(), 0.01), torch.randn(16, 1, 12, 12)
     terms = []

@@ -58,7 +58,6 @@ def run(folder, data, breaks_at=None):
 
 
 def test_all_of_their_state_is_in_the_checkpoint(tmp_path, noise):
-    torch.set_num_threads(1)
     unbroken, modules = run(tmp_path / "unbroken", noise)
     with pytest.raises(LostPowerError):
         run(tmp_path / "broken", noise, breaks_at=0.6)  # in the third epoch of four

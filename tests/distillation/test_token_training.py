@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from edgekd.data import load
 from edgekd.data.dataset import Split
@@ -31,11 +30,6 @@ SHORTER = [
     *("data.limit=128", "student.training.epochs=4", "student.training.batch=32", "cross_entropy=0"),
     *("teacher.options.width=32", "teacher.options.hidden=32", "student.options.width=16", "student.options.hidden=16"),
 ]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import math
 
 import pytest
-import torch
 
 from edgekd.distillation import load_methods
 from edgekd.plugins import names
@@ -46,11 +45,6 @@ EXPECTED_ELSEWHERE = {
 DATA = Data(name="blobs")
 # AdamW takes steps of one size whatever a method's default weight is.
 FEW_STEPS = Training(epochs=4, batch=32, optimizer="adamw", learning_rate=0.01, precision="float32")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")

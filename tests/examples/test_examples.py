@@ -7,7 +7,6 @@ import warnings
 from pathlib import Path
 
 import pytest
-import torch
 
 from edgekd.bundle import load_bundle
 
@@ -48,7 +47,6 @@ def lines_of_code(source: str) -> int:
 
 @pytest.mark.parametrize("name", FEW)
 def test_it_ends_with_a_proven_bundle_better_than_chance(name, tmp_path):
-    torch.set_num_threads(1)
     spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)

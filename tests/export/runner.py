@@ -35,7 +35,7 @@ def runner_of(folder: Path) -> Path:
 
 def run(verb: str, folder: Path, *arguments: str, shadow: Path | None = None) -> tuple[int, list[dict[str, Any]]]:
     """Exit code and records; modules in `shadow` hide installed ones."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"} | ({"PYTHONPATH": str(shadow)} if shadow else {})
+    environment = os.environ | ({"PYTHONPATH": str(shadow)} if shadow else {})
     argv = [sys.executable, runner_of(folder), verb, folder, *arguments]
     finished = subprocess.run(argv, capture_output=True, text=True, env=environment, timeout=120)
     assert "Traceback" not in finished.stderr, finished.stderr

@@ -20,7 +20,6 @@ SCHEME = SCHEMES["int8-asymmetric"]
 @pytest.fixture(scope="module")
 def taught():
     """A network and data whose labels are its own answers."""
-    torch.set_num_threads(1)
     net, inputs = lively(ResNet), images(256, seed=5)
     with torch.no_grad():
         net.fc.bias -= net(inputs).mean(0)  # all classes are answered

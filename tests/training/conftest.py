@@ -9,8 +9,7 @@ from tests.blobs import blobs as make_blobs
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
+def exact_on_a_gpu():
     torch.backends.cudnn.allow_tf32 = False  # on a GPU too, float32 is float32
 
 

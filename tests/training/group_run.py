@@ -27,7 +27,6 @@ def network(width: int) -> nn.Module:
 
 
 def main(folder: Path, pause: float) -> None:
-    torch.set_num_threads(1)
     random = np.random.default_rng(0)
     split = Split(random.integers(0, 256, (80, 1, 8, 8), np.uint8), np.arange(80, dtype=np.int64) % 3)
     data = Dataset("noise", split, split, split, ("a", "b", "c"), Preprocessing(scale=1 / 255))

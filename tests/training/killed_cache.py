@@ -27,7 +27,6 @@ class Slow(nn.Module):
 
 
 def build(folder: Path, pause: float = 0.0) -> None:
-    torch.set_num_threads(1)
     teacher_cache_files.COMMIT_SECONDS = 0.0
     teacher_cache_files.CHUNK = 32
     random = np.random.default_rng(0)

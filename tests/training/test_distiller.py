@@ -16,11 +16,6 @@ from edgekd.quantization.qat import calibrate, prepare
 from edgekd.quantization.scheme import SCHEMES
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    torch.set_num_threads(1)
-
-
 def network(width):
     torch.manual_seed(width)
     first = [nn.Conv2d(1, width, 3, 2), nn.BatchNorm2d(width), nn.ReLU()]

@@ -21,11 +21,6 @@ from edgekd.training.read_ahead import read_ahead
 FEW = edgekd.Training(epochs=2, batch=32, precision="float32")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    torch.set_num_threads(1)
-
-
 def arrays(count, seed):
     random = np.random.default_rng(seed)
     labels = random.integers(0, 3, count)
