@@ -1,9 +1,11 @@
 """What the commands share: the application, options that several of them have, and how examples are shown."""
 
+import json
 import os
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -18,8 +20,26 @@ def _examples(title: str, lines: Iterable[str]) -> str:
     return "\n\n".join([title, *(f"[dim]$[/dim] {escape(line)}" for line in lines)])
 
 
+EXAMPLES: dict[str, tuple[str, ...]] = {}
+
+
+class Documented(Commands):
+    """Commands that tell programs about themselves: `--help` with `--json` prints a document."""
+
+    def make_context(self, *arguments: Any, **settings: Any) -> Any:
+        """Parse what stands before the command."""
+        words = settings["args"] if "args" in settings else arguments[1]
+        if {"--help", "--json"} <= set(words):
+            from edgekd.help_document import command_line
+
+            named = [word for word in words if word in self.commands]
+            typer.echo(json.dumps(command_line(self, EXAMPLES, *named[:1]), indent=2))
+            sys.exit()
+        return super().make_context(*arguments, **settings)
+
+
 app = typer.Typer(
-    cls=Commands,
+    cls=Documented,
     help=edgekd.__doc__,
     epilog=_examples("First steps:", FIRST_STEPS),
     no_args_is_help=True,
@@ -50,7 +70,6 @@ Metric = Annotated[
 Inputs = Annotated[Path | None, typer.Option(help="npz with a file's inputs by name.  \\[default: made up by shape]")]
 Shape = Annotated[list[str] | None, typer.Option(metavar="INPUT=1,3,…", help="Fix the dynamic dimensions of an input.")]
 Fleet = Annotated[Path | None, typer.Option(help="A TOML file of devices, each with a uri and optionally a host.")]
-EXAMPLES: dict[str, tuple[str, ...]] = {}
 
 
 def command(panel: str, *examples: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -18,6 +18,15 @@ from edgekd.next_step import next_step
 from edgekd.screen import Screen, visible
 
 BAD_INPUT, DEVICE_LOST, NOT_PROVEN, OUR_BUG, INTERRUPTED = 2, 3, 4, 70, 130
+EXIT_CODES = {
+    0: "done",
+    1: "a promise was not met: parity, a limit, a regression, a forged number",
+    BAD_INPUT: "bad input, in one line",
+    DEVICE_LOST: "a device or a runtime is lost or missing",
+    NOT_PROVEN: "done, but not proven here, or in another precision than int8",
+    OUR_BUG: "a bug of edgekd",
+    INTERRUPTED: "interrupted; `run` goes on where it stopped",
+}
 
 
 class Commands(TyperGroup):

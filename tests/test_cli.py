@@ -244,3 +244,19 @@ def test_two_seeds_are_averaged(small_run, tmp_path):
     assert len(target["variants"]) == 3  # what OpenVINO makes of float when it is left alone has a name of its own
     assert all(len(variant["metric"]["seeds"]) == 2 for variant in target["variants"].values())
     assert {row["name"]: row["state"] for row in run["stages"]}["student"] == "cached"
+
+
+def test_help_as_a_document_says_what_each_command_takes():
+    found = json.loads(edgekd("--help", "--json").stdout)
+    assert {command["command"] for command in found["commands"]} >= set(COMMANDS)
+    assert found["exit_codes"]["4"].startswith("done, but not proven")
+    export = json.loads(edgekd("export", "--help", "--json").stdout)
+    assert export == next(command for command in found["commands"] if command["command"] == "export")
+    (model,) = export["arguments"]
+    assert (model["name"], model["type"], model["required"]) == ("model", "path", True)
+    options = {option["name"]: option for option in export["options"]}
+    assert (options["target"]["flags"], options["target"]["several"]) == (["--target"], True)
+    assert (options["refine"]["type"], options["refine"]["default"]) == ("float", 60)
+    bench = json.loads(edgekd("bench", "--help", "--json").stdout)
+    scenario = next(option for option in bench["options"] if option["name"] == "scenario")
+    assert scenario["choices"] == ["single-stream", "offline"]
