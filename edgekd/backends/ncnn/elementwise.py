@@ -62,7 +62,7 @@ def clip(lowering: Lowering, node: NodeProto) -> None:
 def parametric_relu(lowering: Lowering, node: NodeProto) -> None:
     """PReLU with a slope for all or one for each channel."""
     slope, shape = lowering.source.operand(node, 1), lowering.source.shape(node, node.input[0])
-    if slope is None or slope.size not in (1, shape[0]) or (slope.size > 1 and slope.shape[0] != slope.size):
+    if slope is None or (slope.size > 1 and slope.shape != (shape[0], *[1] * (len(shape) - 1))):
         refuse(node, "its slope is not one number, or one for each channel")
     content = plain(slope)
     lowering.set(node.output[0], lowering.layer("PReLU", [lowering.real(node)], label(node), {0: slope.size}, content))

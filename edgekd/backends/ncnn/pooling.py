@@ -111,6 +111,9 @@ def resize(lowering: Lowering, node: NodeProto) -> None:
     where = attribute(node, "coordinate_transformation_mode", b"half_pixel")
     if len(before) != 3 or before[0] != after[0] or attribute(node, "antialias", 0):
         refuse(node, "the ncnn backend resizes maps of two axes, without antialias")
+    scales = source.operand(node, 2)
+    if scales is not None and scales.size and tuple(np.multiply(before[1:], scales[-2:])) != after[1:]:
+        refuse(node, "its scales make no whole number of rows and columns")
     if mode == b"nearest" and _by_floor(node, where, before, after):
         blob = lowering.layer("Interp", [lowering.real(node)], label(node), {0: 1, 3: after[1], 4: after[2]})
         moved(lowering, node, blob)

@@ -59,15 +59,15 @@ def test_another_scheme_is_refused() -> None:
     [
         ("InstanceNormalization", (1, 0), {}, "the ncnn backend has no such operation"),
         ("MaxPool", (), {"kernel_shape": [2, 2], "ceil_mode": 1}, "the ncnn backend pools without ceil_mode"),
-        ("Resize", (), {"mode": "cubic"}, "the ncnn backend has no cubic resizing"),
+        ("Resize", (1, 1, 2, 2), {"mode": "cubic"}, "the ncnn backend has no cubic resizing"),
+        ("Resize", (1, 1, 1.3, 1.3), {"mode": "linear"}, "its scales make no whole number of rows and columns"),
     ],
 )
 def test_a_refusal_comes_before_calibration_and_names_the_node(
-    op: str, operands: tuple[int, ...], attributes: dict[str, Any], reason: str
+    op: str, operands: tuple[float, ...], attributes: dict[str, Any], reason: str
 ) -> None:
     net = Net(0, (4, 6, 6))
-    more = [net.constant(np.full(4, value)) for value in operands]
-    more += ["", net.constant([1, 1, 2, 2])] if op == "Resize" else []
+    more = ["", net.constant(operands)] if op == "Resize" else [net.constant(np.full(4, value)) for value in operands]
     model = net.model(net.op(op, net.conv("input", 4, 4), *more, **attributes))
     with pytest.raises(BadInputError, match=rf"^node '{op.lower()}_1' \({op}\): {reason}"):
         require_taken(model, TARGET)
