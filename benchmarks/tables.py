@@ -21,6 +21,7 @@ METHODS = ROOT / "edgekd" / "distillation"
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 RUNTIMES = {"tflite": "LiteRT", "openvino": "OpenVINO", "onnxruntime": "ONNX Runtime", "tensorrt": "TensorRT"}
+NCNN_PLACES = ("x86-ncnn on local:", "raspberry-pi-5-ncnn on ssh://pi")
 X86 = ("x86-tflite", "x86-openvino", "x86-onnxruntime")
 Row = dict[str, Any]
 Cells = Sequence[str]
@@ -204,6 +205,46 @@ def hexagon() -> str:
     return markdown(titles, rows)
 
 
+def ncnn() -> str:
+    """Networks on ncnn: here, then on an emulated board."""
+    rows = []
+    for row in read("runtimes.json")["runtimes"]["ncnn"].values():
+        for precision in ("int8", "float", "float16"):
+            here, there = (row["cells"].get(place + _of(precision), {}) for place in NCNN_PLACES)
+            if here.get("status") == "ok":
+                counts = "{} of {}".format(*here["kernels"])
+                equal, time = _percent(there.get("equal_to_host")), _noisy_time(here)
+                rows.append((row["title"], precision, counts, _furthest(here), _furthest(there), equal, time))
+    titles = (
+        "network",
+        "precision",
+        "layers in int8",
+        "x86-64",
+        "Cortex-A76, emulated",
+        "same values",
+        "x86-64's median",
+    )
+    return markdown(titles, rows)
+
+
+def _of(precision: str) -> str:
+    """How a place of that precision ends."""
+    return "" if precision == "int8" else f", {precision}"
+
+
+def _furthest(cell: Row) -> str:
+    """The largest distance of any output, and how every layer by itself is beside what roundings add up to."""
+    if cell.get("status") != "ok":
+        return cell.get("status", "–")
+    far = max(each["max"] for each in cell["parity"])
+    alone = cell.get("layers")
+    return f"{far:.2g} steps" + (f"; by layer {alone['worst']['max']:.0f}, {alone['exact']:.2%} equal" if alone else "")
+
+
+def _noisy_time(cell: Row) -> str:
+    return f"{cell['p50']:.3f} ms" + (" (noisy)" if "noisy" in cell["flags"] else "")
+
+
 def devices() -> str:
     """One student on this machine and on emulated boards."""
     rows = []
@@ -285,7 +326,7 @@ TABLES: dict[str, Callable[[], str]] = {
     function.__name__.replace("_", "-"): function
     for function in (
         *(deployment, variants, learning, methods, networks, quantisers, published, sentences, sentence_targets),
-        *(microcontroller, hexagon, devices, instructions, distillation, tasks, metrics),
+        *(microcontroller, hexagon, ncnn, devices, instructions, distillation, tasks, metrics),
     )
 }
 
