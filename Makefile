@@ -3,7 +3,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo runner runner-wheel test examples promises docs test-docs test-devices test-gpu perf explore mutants check lint lock lock-check fuzz campaign accuracy fashion-mnist fashion-scenes tree-crowns watch-har methods minilm-sts networks side-by-side calibration distillation-speed devices fidelity instructions guards foreign runtimes data install clean
+.PHONY: demo runner runner-wheel test examples promises docs test-docs test-devices test-gpu perf explore mutants check lint lock lock-check fuzz campaign accuracy fashion-mnist fashion-scenes tree-crowns watch-har methods minilm-sts networks side-by-side calibration distillation-speed data-path devices fidelity instructions guards foreign runtimes data install clean
 
 demo: install                     ## a teacher becomes three proven int8 bundles, in six minutes
 	$(BIN)/edgekd run quickstart
@@ -127,6 +127,9 @@ calibration: install data         ## benchmarks/results/calibration.json: which 
 
 side-by-side: install data        ## benchmarks/results/side-by-side.json: us and other quantisers, after fashion-mnist; resumable
 	$(BIN)/python benchmarks/side_by_side.py
+
+data-path: install                ## benchmarks/results/data-path.json: a plain DataLoader loop beside ours, and memory
+	$(BIN)/python -m benchmarks.data_path
 
 distillation-speed: install       ## benchmarks/results/distillation-speed.json
 	$(BIN)/python benchmarks/distillation_speed.py

@@ -99,7 +99,7 @@ def steps(folder: Path, rounds: int, count: int) -> dict[str, Any]:
     batch = batches.at(np.arange(BATCH), 0)
 
     def forward() -> float:
-        return _timed(lambda: [live.outputs(batch) for _ in range(count)])
+        return timed(lambda: [live.outputs(batch) for _ in range(count)])
 
     seconds = take_turns(
         {
@@ -138,9 +138,9 @@ def building(folder: Path, rounds: int) -> dict[str, Any]:
     hint = Hint({"stages.2": "stages.2"})
     seconds = take_turns(
         {
-            "teacher forward": lambda: _timed(forward),
-            "logits": lambda: _timed(lambda: build(KD())),
-            "logits and stages.2": lambda: _timed(lambda: build(KD(), hint)),
+            "teacher forward": lambda: timed(forward),
+            "logits": lambda: timed(lambda: build(KD())),
+            "logits and stages.2": lambda: timed(lambda: build(KD(), hint)),
         },
         rounds,
     )
@@ -201,7 +201,8 @@ def ratio(
     return found if at_least is None else found | {"goal": f"≥ {at_least}", "holds": found["ratio"] >= at_least}
 
 
-def _timed(work: Callable[[], Any]) -> float:
+def timed(work: Callable[[], Any]) -> float:
+    """Seconds that some work takes."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
@@ -212,7 +213,8 @@ def _ratios(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: value for name, value in values.items() if isinstance(value, dict) and "ratio" in value}
 
 
-def _circumstances() -> dict[str, Any]:
+def circumstances() -> dict[str, Any]:
+    """Where and with what it was measured."""
     with closing(open_device("local:")) as device:
         machine = machine_facts(device).model_dump(mode="json")
     return {"machine": machine, "versions": versions(), "threads": 1}
@@ -238,7 +240,7 @@ def main() -> int:
     for part in arguments.parts:
         with TemporaryDirectory(dir=arguments.out) as folder:
             measured = PARTS[part](arguments.out.resolve(), Path(folder), arguments.rounds)
-        found[part] = _circumstances() | measured
+        found[part] = circumstances() | measured
         write_json(RESULTS, found)
     ratios = _ratios(found)
     table = Table("ratio", "found", "interval", "goal", box=None)

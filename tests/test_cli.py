@@ -108,7 +108,7 @@ def test_targets_methods_and_doctor():
 
 def test_methods_are_listed_with_their_parameters():
     rows = {row["method"]: row for row in document("methods")}
-    assert rows["kd"]["parameters"] == {"temperature": 4.0, "weight": 0.9, "standardize": False}
+    assert rows["kd"]["parameters"] == {"output": None, "temperature": 4.0, "weight": 0.9, "standardize": False}
     assert rows["hint"]["parameters"]["layers"] == "required"
     assert all("weight" in row["parameters"] for row in rows.values())
     assert "temperature 4, weight 0.9" in edgekd("methods").stdout.replace("\n", " ")

@@ -13,13 +13,14 @@ from edgekd.data.dataset import Array, Dataset, Split, is_tokens, limit, normali
 from edgekd.data.ranges import hold_against, range_of
 from edgekd.data.raw import Raw, from_arrays, from_result, from_user
 from edgekd.data.sources import shown
+from edgekd.data.streams import Sized
 from edgekd.errors import BadInputError
 from edgekd.progress import SILENT, Reporter
 from edgekd.reading import reading
 from edgekd.recipe import Data
 from edgekd.tasks import DEFAULT, Task, find_task, spec_of
 
-__all__ = ["Dataset", "Raw", "Split", "as_dataset", "load", "names", "prepare"]
+__all__ = ["Dataset", "Raw", "Sized", "Split", "as_dataset", "load", "names", "prepare"]
 
 _NOT_DATA = {"augment", "check", "dataset", "idx", "ranges", "raw", "sources", "streams"}
 

@@ -1,8 +1,9 @@
 """Loaders that bring an order of their own (a stream, a sampler of the user's): taken as they come."""
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -57,20 +58,40 @@ class Stream(Rows):
                 yield inputs, labels
 
 
+@dataclass(frozen=True, eq=False)
+class Sized:
+    """Batches of which `length` make an epoch, for a stream that does not say when it ends.
+
+    Attributes:
+        batches: is iterated anew for each epoch: a DataLoader, a WebLoader …
+        name: with one, an interrupted training of it resumes.
+    """
+
+    batches: Iterable[Any]
+    length: int
+    name: str | None = None
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[Any]:
+        return islice(iter(self.batches), self.length)
+
+
 def as_stream(part: Any, where: str, *, kept: bool) -> tuple[Array | Rows, Array] | None:
-    """Inputs and labels (N, …) of a loader with an order of its own, after one pass over it; None for anything else.
+    """Inputs and labels (N, …) of batches in an order of their own, after one pass over them; None for anything else.
 
     `kept` reads it into memory, as a split that is evaluated time and again. Raises BadInputError for a loader without
     length.
     """
-    if not is_loader(part) or (is_map_style(part.dataset) and type(part.sampler).__name__ in ORDERED):
+    if not _is_stream(part):
         return None
     try:
         length = len(part)
     except TypeError as error:
-        advice = "give its data set a __len__, or data of which sample i can be asked for"
+        advice = "edgekd.data.Sized(loader, batches) says it, or give data of which sample i can be asked for"
         raise BadInputError(
-            f"{where}: the loader has no length, so nobody knows when an epoch ends: {advice}"
+            f"{where}: the {type(part).__name__} has no length, so nobody knows when an epoch ends: {advice}"
         ) from error
     found, labels = list[Array](), list[Array]()
     for inputs, marks in _pairs(part):
@@ -85,11 +106,18 @@ def as_stream(part: Any, where: str, *, kept: bool) -> tuple[Array | Rows, Array
         return first, marks
     whole = [mark for mark in labels if len(mark) == len(labels[0])]
     count = sum(map(len, whole))
-    name = getattr(part.dataset, "name", None)
+    name = getattr(getattr(part, "dataset", part), "name", None)
     return Stream(
         part, np.arange(count), first.shape[1:], first.dtype, stable=False,
         batch=len(labels[0]), kept=first[:count], name=None if name is None else str(name),
     ), np.concatenate(whole)  # fmt: skip
+
+
+def _is_stream(part: Any) -> bool:
+    """Whether batches come in an order that edgekd does not choose."""
+    if is_loader(part):
+        return not (is_map_style(part.dataset) and type(part.sampler).__name__ in ORDERED)
+    return hasattr(part, "__iter__") and not is_map_style(part)
 
 
 def _pairs(loader: Any) -> Iterator[Pair]:

@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, WeightedRandomSampler
 
 import edgekd
-from edgekd.data import as_dataset
+from edgekd.data import Sized, as_dataset
 from edgekd.data.sources import Rows
 from edgekd.errors import BadInputError
 from edgekd.recipe import Data
@@ -217,9 +217,20 @@ def test_batches_of_a_stream_are_shared_and_whole():
     assert len(list(alone[0].epoch(0, 1))) == 1
 
 
+def test_a_stream_without_end_has_so_many_batches_as_are_said():
+    train, test = arrays(40, 0), arrays(30, 1)
+    endless = Sized(DataLoader(Shards(train, length=False), 8), 3)
+    data = as_dataset((endless, test, test))
+    assert len(data.train) == 24
+    batches = Batches(data, Data(name="stream"), 8, 0, torch.device("cpu"))
+    for epoch in (0, 1):
+        labels = torch.cat([batch.labels for batch in batches.epoch(epoch, 0)])
+        assert torch.equal(labels, torch.from_numpy(train[1][:24]))
+
+
 def test_streams_that_cannot_be_taken_are_one_line():
     train, test = arrays(40, 0), arrays(30, 1)
-    with pytest.raises(BadInputError, match="train: the loader has no length, so nobody knows when an epoch ends"):
+    with pytest.raises(BadInputError, match=r"train: the DataLoader has no length.*Sized\(loader"):
         as_dataset((DataLoader(Shards(train, length=False), 8), test, test))
     with pytest.raises(BadInputError, match=r"cannot be split: give \(train, val, test\)"):
         as_dataset((own_order(train), test))
