@@ -11,7 +11,7 @@ from edgekd.onnx_import.batch import first_batch, first_samples, free_batch, in_
 from edgekd.onnx_import.batch_first import rows_by_sample
 from edgekd.onnx_import.inputs import Arrays, Shapes
 from edgekd.onnx_import.read import opset_of
-from edgekd.onnx_import.same import independent, require_same
+from edgekd.onnx_import.same import independent, require_same, require_settled
 from edgekd.onnx_import.shapes import declare_outputs, fix_shapes
 from edgekd.onnx_import.simplify import simplify
 from edgekd.onnx_weightless import with_weights, without_weights
@@ -28,6 +28,7 @@ def import_float(model: onnx.ModelProto, inputs: Arrays, shapes: Shapes, *, slim
     depends on the others of its batch, the batch becomes 1. Outputs that hold their samples' rows one after the other
     get a dimension for the samples. Raises BadInputError for dimensions that stay free, and where outputs differ.
     """
+    require_settled(model, inputs)
     if static_batch(model) is None and not independent(model, inputs):
         model = in_batches_of_one(model)
     plain = _imported(model, inputs, shapes, slim)

@@ -37,6 +37,7 @@ def _parsed(path: Path) -> onnx.ModelProto:
     require_within_limits(model)
     opset = opset_of(model)
     _require_known_operators(model)
+    _require_tensors(model)
     if opset not in OPSETS:
         raise BadInputError(
             f"opset {opset} is not supported: export again with one from {OPSETS.start} to {OPSETS.stop - 1}"
@@ -53,6 +54,19 @@ def _require_known_operators(model: onnx.ModelProto) -> None:
                 f"{node.op_type} {label(node)!r} is an operator of {node.domain!r}, which no backend has: "
                 "export the model with standard operators"
             )
+
+
+def _require_tensors(model: onnx.ModelProto) -> None:
+    """Sequences and maps have no place in a bundle, and inside a network hardly a runtime has them."""
+    for kind, values in (("input", model.graph.input), ("output", model.graph.output)):
+        for value in values:
+            if value.type.WhichOneof("value") not in {"tensor_type", None}:
+                advice = "export it with tensors alone (skl2onnx: options={'zipmap': False})"
+                raise BadInputError(f"{kind} {value.name!r} is no tensor but a sequence or map: {advice}")
+    for node in model.graph.node:
+        if "Sequence" in node.op_type:
+            advice = "export it with Split, Gather and Concat"
+            raise BadInputError(f"{node.op_type} {label(node)!r}: sequences of tensors are not supported: {advice}")
 
 
 def _self_contained(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:

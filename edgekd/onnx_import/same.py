@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 
 from edgekd.errors import BadInputError
-from edgekd.onnx_graph import Array, Graph
+from edgekd.onnx_graph import Array, Graph, label
 from edgekd.onnx_import.inputs import Arrays
 from edgekd.quantization.qdq import scale_of
 from edgekd.quantization.reference import Reference
@@ -15,6 +15,9 @@ ONE = 1.001  # a step, which integer arithmetic may round away
 ROUNDING = 1e-5  # of its magnitude, where an output does not move
 TINY = 1e-30
 SAMPLES = 8
+DRAWING = frozenset(
+    {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
+)
 
 
 def require_same(
@@ -39,6 +42,20 @@ def require_same(
             raise BadInputError(
                 f"output {name!r} of the imported model is {distance:.2g} steps off the original: {advice}"
             )
+
+
+def require_settled(model: onnx.ModelProto, inputs: Arrays) -> None:
+    """Raise BadInputError where a model draws random numbers and they reach its outputs, which a --set may prevent."""
+    drawing = next((node for node in model.graph.node if node.op_type in DRAWING), None)
+    if drawing is None:
+        return
+    reference, one = Reference(model), {name: array[:1] for name, array in inputs.items()}
+    once, again = reference.run(one, batch=1), reference.run(one, batch=1)
+    if not all(np.array_equal(value, again[name]) for name, value in once.items()):
+        raise BadInputError(
+            f"{drawing.op_type} {label(drawing)!r} draws random numbers, so that no two answers agree: "
+            "export it with the noise as an input, or --set the input that scales it to 0"
+        )
 
 
 def independent(model: onnx.ModelProto, inputs: Arrays) -> bool:

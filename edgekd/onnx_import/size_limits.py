@@ -72,7 +72,8 @@ def _note(known: dict[str, Array], name: str, tensor: onnx.TensorProto) -> None:
 
 def _require_node(node: onnx.NodeProto, known: dict[str, Array]) -> None:
     if node.op_type in LOOPS:
-        raise BadInputError(f"{node.op_type} {label(node)!r}: models with control flow are not supported")
+        advice = "export it for a fixed number of steps"
+        raise BadInputError(f"{node.op_type} {label(node)!r}: models with control flow are not supported: {advice}")
     for entry in node.attribute:
         if entry.name in WINDOWS and max(map(abs, entry.ints), default=0) > FACTOR:
             raise BadInputError(f"{node.op_type} {label(node)!r} has {entry.name} of {_shown(list(entry.ints))}")

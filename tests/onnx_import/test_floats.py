@@ -184,6 +184,18 @@ def test_an_output_without_any_dimension_gets_one_for_the_samples():
     np.testing.assert_allclose(Reference(imported).run(inputs)["z"], one_by_one, rtol=1e-5)  # sums in another order
 
 
+def test_random_numbers_may_not_reach_an_output():
+    made, inputs = net(), feeds(3, 6, 6)
+    made.graph.node.extend([node("RandomNormalLike", ["y"], ["noise"]), node("Mul", ["noise", "scale"], ["m"])])
+    made.graph.node.extend([node("Add", ["y", "m"], ["z"])])
+    made.graph.initializer.append(numpy_helper.from_array(np.float32(0), "scale"))
+    made.graph.output[0].name = "z"
+    assert_same(made, import_float(made, inputs, {}), inputs, 1)
+    made.graph.initializer[-1].CopyFrom(numpy_helper.from_array(np.float32(1), "scale"))
+    with pytest.raises(BadInputError, match="RandomNormalLike 'noise' draws random numbers"):
+        import_float(made, inputs, {})
+
+
 def test_a_built_in_batch_needs_as_many_samples():
     with pytest.raises(BadInputError, match=r"the model's batch of 16 is built in"):
         import_float(declare(net(), 16, 3, 6, 6), feeds(3, 6, 6), {})

@@ -169,3 +169,37 @@ def test_more_than_two_gigabytes_are_refused_before_they_are_read(tmp_path):
     with (folder / "weights.bin").open("r+b") as file:
         file.truncate(2**31 + 8)
     assert "2.0 GB of model" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (
+            lambda: _ending("SplitToSequence"),
+            "output 'y' is no tensor but a sequence or map: export it with tensors alone",
+        ),
+        (
+            lambda: _ending("SplitToSequence", "ConcatFromSequence"),
+            "SplitToSequence 'n0': sequences of tensors are not",
+        ),
+        (
+            lambda: _ending("Scan"),
+            "Scan 'n0': models with control flow are not supported: export it for a fixed number",
+        ),
+    ],
+)
+def test_what_is_no_tensor_or_no_fixed_number_of_steps_is_refused_with_advice(tmp_path, made, words):
+    onnx.save(made(), tmp_path / "m.onnx")
+    with pytest.raises(BadInputError) as error:
+        read_model(tmp_path / "m.onnx")
+    assert words in str(error.value)
+
+
+def _ending(*kinds_of_node):
+    more = {"SplitToSequence": {"axis": 1}, "ConcatFromSequence": {"axis": 1}, "Scan": {"num_scan_inputs": 1}}
+    edges = ["x", *(f"e{i}" for i in range(len(kinds_of_node) - 1)), "y"]
+    nodes = [node(kind, [edges[i]], [edges[i + 1]], name=f"n{i}", **more[kind]) for i, kind in enumerate(kinds_of_node)]
+    made = model(nodes, {}, ("N", 4), output_rank=2)
+    if kinds_of_node[-1] == "SplitToSequence":
+        made.graph.output[0].CopyFrom(helper.make_tensor_sequence_value_info("y", TensorProto.FLOAT, None))
+    return made
