@@ -49,13 +49,18 @@ def calibration_of(settings: Quantization) -> Calibration:
 
 def metric(graph: onnx.ModelProto, data: Dataset, split: Split) -> float:
     """The data set's metric on a split, by the reference."""
+    return data.metric(answers_of(graph, data, split), split.labels)
+
+
+def answers_of(graph: onnx.ModelProto, data: Dataset, split: Split) -> Any:
+    """What the task reads of the reference's outputs (N, …) for a split."""
     reference, answers = Reference(graph), []
     for start in range(0, len(split), METRIC_BATCH):
         raw = split.inputs[start : start + METRIC_BATCH]
         inputs = model_inputs(raw, data.preprocessing, graph.graph.input[0].name)
         outputs = reference.run(inputs, batch=METRIC_BATCH)
         answers.append(chosen(outputs, data.task.reads, type(data.task).__name__))
-    return data.metric(joined(answers), split.labels)
+    return joined(answers)
 
 
 def batches_of(inputs: Mapping[str, NDArray[Any]]) -> Iterator[Arrays]:

@@ -31,6 +31,7 @@ FOLDERS = (
     "onnx",
     "bundles",
     "timings",
+    "pictures",
     "seeds",
 )
 RESULTS, EVENTS, FINISHED = "results.jsonl", "events.jsonl", "finished.json"

@@ -18,6 +18,7 @@ from edgekd.pipeline.finished import remember
 from edgekd.pipeline.learn import Learned, StageContext, control, distil, teach
 from edgekd.pipeline.methods import with_parameters
 from edgekd.pipeline.origin import versions
+from edgekd.pipeline.pictures import draw
 from edgekd.pipeline.plan import load_data
 from edgekd.pipeline.quantise import float_graph, quantise, rehearse
 from edgekd.pipeline.score import is_doubtful
@@ -130,4 +131,5 @@ def _run_seed(
     entries = stages.group.run_on_main(
         lambda: {target.name: deploy(shipping, target, references, timed=seed == recipe.seed) for target in targets}
     )
-    return SeedResult(seed, scratch.record, student.record, graph, quantized, entries)
+    drawn = draw(context, teachers[0], student, graphs) if seed == recipe.seed else []
+    return SeedResult(seed, scratch.record, student.record, graph, quantized, entries, drawn)

@@ -1,7 +1,7 @@
 """run.json: what a run found, over its seeds."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from edgekd.data.dataset import Dataset
@@ -26,6 +26,7 @@ class SeedResult:
     graph: dict[str, Any]
     quantized: dict[str, dict[str, Any]]
     targets: dict[str, TargetRecord]
+    pictures: list[dict[str, Any]] = field(default_factory=list)
 
 
 def summarise(
@@ -68,6 +69,7 @@ def summarise(
             for scheme, record in seeds[0].quantized.items()
         },
         "targets": {name: target_over(name, seeds).document() for name in seeds[0].targets},
+        "pictures": seeds[0].pictures,
         "stages": stages,
     }  # fmt: skip
     return RunRecord.of(document | ({"teachers": _teachers(recipe, teachers)} if len(teachers) > 1 else {}))

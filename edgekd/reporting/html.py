@@ -12,7 +12,20 @@ from markupsafe import Markup
 from edgekd.errors import BadInputError
 from edgekd.files import write_bytes
 from edgekd.reading import reading
-from edgekd.reporting import REPORT, RUN, accuracy, latency, layers, parity, tables, teaching, training, verdict, words
+from edgekd.reporting import (
+    REPORT,
+    RUN,
+    accuracy,
+    latency,
+    layers,
+    parity,
+    pictures,
+    tables,
+    teaching,
+    training,
+    verdict,
+    words,
+)
 from edgekd.reporting.run_record import read_run
 from edgekd.reporting.svg import Plot
 from edgekd.reporting.words import Run
@@ -58,6 +71,7 @@ def render(run: Run, folder: Path) -> str:
         layers=layers.rows(run),
         idle=[rows[0] for rows in targets if rows[0]["status"] not in verdict.EXECUTED],
         parity=parity.rows(run),
+        pictures=pictures.rows(run, folder),
         provenance=_provenance(run),
         longest=max([stage.get("seconds") or 0 for stage in run.get("stages") or ()], default=0),
     )

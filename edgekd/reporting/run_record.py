@@ -124,6 +124,13 @@ class TargetRecord(Part):
     telemetry: Telemetry | None = None
 
 
+class Picture(Part):
+    """A test sample whose labels and answers are drawn: its number, and what the answer in int8 is worth alone."""
+
+    sample: Count
+    metric: float
+
+
 class StageRecord(Part):
     """One stage: how long it took when it was computed, whether that was now, and by what."""
 
@@ -159,6 +166,7 @@ class RunRecord(Part):
     float: FloatGraph | None = None
     quantized: dict[str, Quantized] = Field(default_factory=dict)
     targets: dict[str, TargetRecord] = Field(default_factory=dict)
+    pictures: tuple[Picture, ...] = ()
     stages: tuple[StageRecord, ...] = ()
 
     @classmethod

@@ -96,6 +96,10 @@ class Task:
         """Return the labels (N, …) that outputs (N, …) amount to."""
         raise BadInputError(f"{type(self).__name__} has no decide(outputs), by which agreement is counted")
 
+    def draw(self, image: Array, labels: Array) -> Array | None:
+        """Return an image (H, W, 3) uint8 with a sample's labels (…) drawn in; None where they have no place there."""
+        return None
+
     def agreement(self, outputs: Outputs, reference: Outputs) -> float:
         """Return the metric where the labels are what other outputs amount to."""
         return self.metric(outputs, self.decide(reference))

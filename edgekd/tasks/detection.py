@@ -15,6 +15,7 @@ from edgekd.schema import Share
 from edgekd.tasks import _centers as centers
 from edgekd.tasks._base import Array, Move, Shape, Task, refuse
 from edgekd.tasks._centers import EDGES, UNUSED
+from edgekd.tasks._draw import with_boxes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -107,6 +108,10 @@ class Detection(Task):
         labels = np.delete(boxes, 4, axis=2)
         labels[..., 4][boxes[..., 4] < self.sure] = UNUSED
         return labels
+
+    def draw(self, image: Array, labels: Array) -> Array:
+        """Return the image with the boxes (M, 5)."""
+        return with_boxes(image, labels)
 
     def constant(self, labels: Array) -> Array:
         """Return how often a centre is in each cell, with the mean box there."""

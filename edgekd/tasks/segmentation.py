@@ -12,6 +12,7 @@ from pydantic import NonNegativeFloat
 from edgekd.errors import BadInputError
 from edgekd.metrics import Metric, miou, pixel_accuracy
 from edgekd.tasks._base import Array, Move, Shape, Task, refuse
+from edgekd.tasks._draw import with_classes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,6 +77,10 @@ class Segmentation(Task):
         """Return the class of each pixel."""
         classes: Array = outputs.argmax(axis=1)
         return classes
+
+    def draw(self, image: Array, labels: Array) -> Array:
+        """Return the image with the class of each pixel (H, W); class 0, often the ground, is left as it is."""
+        return with_classes(image, labels, (labels != self.ignore) & (labels > 0))
 
     def constant(self, labels: Array) -> Array:
         """Return logits for the commonest class everywhere."""
