@@ -14,6 +14,7 @@ from statistics import mean
 from typing import Any
 
 from benchmarks.foreign import tables as foreign
+from benchmarks.reference import reference
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -326,7 +327,7 @@ TABLES: dict[str, Callable[[], str]] = {
     function.__name__.replace("_", "-"): function
     for function in (
         *(deployment, variants, learning, methods, networks, quantisers, published, sentences, sentence_targets),
-        *(microcontroller, hexagon, ncnn, devices, instructions, distillation, tasks, metrics),
+        *(microcontroller, hexagon, ncnn, devices, instructions, distillation, tasks, metrics, reference),
     )
 }
 
