@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgekd.api import compare, distill, quantize, train
+    from edgekd.api import compare, distill, map_classes, quantize, train
     from edgekd.api_deploy import benchmark, evaluate, export, freeze_observers, prepare, recalibrate_batchnorm
     from edgekd.data import Dataset
     from edgekd.recipe import Ramp, Training
@@ -27,6 +27,7 @@ __all__ = [
     "evaluate",
     "export",
     "freeze_observers",
+    "map_classes",
     "prepare",
     "quantize",
     "recalibrate_batchnorm",

@@ -27,6 +27,7 @@ from edgekd.reporting.tables import learned, text
 from edgekd.tasks import Task
 from edgekd.training import CachedTeacher, Distill, LabelLoss, Teacher, evaluate
 from edgekd.training import train as learn
+from edgekd.training.class_order import in_order
 from edgekd.training.loop import OnProgress
 from edgekd.training.objectives import Objective
 from edgekd.training.weights import weights_digest
@@ -133,6 +134,17 @@ def distill(
     )
     job.learn(student, teacher, losses, cross_entropy, folder)
     return student
+
+
+def map_classes(teacher: nn.Module, names: Sequence[str], data: Any, *, task: str | Task | None = None) -> nn.Module:
+    """Return a teacher whose classes, called `names` in the order of its outputs, come in the order of the data's.
+
+    Classes that the data does not have are left out. `data` is as in `distill`, where classes without names are called
+    by their numbers, or the names themselves. The teacher's layers are then called `network.…`. Raises BadInputError
+    for a class that the teacher does not know.
+    """
+    by_name = isinstance(data, list | tuple) and all(isinstance(name, str) for name in data)
+    return in_order(teacher, names, data if by_name else as_dataset(data, task=task).classes)
 
 
 def compare(

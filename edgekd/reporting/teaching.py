@@ -61,7 +61,7 @@ def facts(run: Run) -> list[Fact]:
 def doubt_of_teacher(scale: Scale, value: float, level: float) -> str:
     """Why a teacher may have nothing to teach; `level` is what chance gets."""
     told = f"the teacher's {scale.name}, {scale.text(value)}, may be chance, which gets {scale.text(level)}"
-    order = ", or with classes in another order" if scale.unit == "%" else ""
+    order = ", or with classes in another order (edgekd.map_classes)" if scale.unit == "%" else ""
     return f"{told}: was it trained with other preprocessing{order}?".replace("\u00a0", " ")
 
 

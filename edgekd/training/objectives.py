@@ -223,7 +223,7 @@ def _check_classes(student: Tensor, teacher: Tensor) -> None:
         raise BadInputError(f"{shapes}: outputs of one size teach each other; let one network resize its own")
     raise BadInputError(
         f"the student puts out {student.shape[1]} values per sample, the teacher {teacher.shape[1]}: "
-        "both must know the same classes in the same order"
+        "both must know the same classes in the same order: edgekd.map_classes(teacher, its names, data) maps them"
     )
 
 
