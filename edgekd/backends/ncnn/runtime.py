@@ -27,6 +27,7 @@ WARM = 5
 SIZES = (2, 11, 1, 0)  # keys of an Input's shape, outermost first
 UNKNOWN = 3  # dimensions of an Input without a shape: channels and rows of a map
 INT8_TERM, FEATURES_OFF, FP16 = 8, 31, 3  # keys, and the features of fp16
+REQUANTISED = 100  # what the term of a layer that makes int8 exceeds
 RAW = 1  # extract a blob as it lies in memory
 
 
@@ -84,7 +85,7 @@ class Ncnn(Runtime):
         self.inputs = in_order(net.input_names(), "in", bundle.inputs)
         self.outputs = in_order(net.output_names(), "out", bundle.outputs)
         same_count(bundle, len(self.inputs), len(self.outputs))
-        self.shapes = [spec["shape"][1:] for spec in bundle.outputs]
+        self.fed, self.shapes = ([spec["shape"][1:] for spec in specs] for specs in (bundle.inputs, bundle.outputs))
         self.samples: List[List[Any]] = []
         self.results: List[List[Any]] = []
         self.step = self._one if batch == 1 else self._all
@@ -116,11 +117,20 @@ class Ncnn(Runtime):
         return [np.stack([shaped(array, shape) for array in arrays]) for arrays, shape in zip(made, self.shapes)]
 
     def operator_coverage(self) -> Dict[str, Any]:
-        """A layer is int8 by the term of its line, which says that the file has its integers and their scales."""
-        ops = Counter(layer.kind for layer in self.layers)
-        int8 = sum(self._is_int8(layer) for layer in self.layers)
+        """A layer is int8 by the term of its line and, if that says that it makes int8, by what it left in memory."""
+        ops, bits = Counter(layer.kind for layer in self.layers), self._bits()
+        asked = [layer for layer in self.layers if self._is_int8(layer)]
+        int8 = sum(layer.number(INT8_TERM) < REQUANTISED or bits[layer.outputs[0]] == 8 for layer in asked)
         total = sum(layer.kind in self.WEIGHTED for layer in self.layers)
-        return counted(ops, int8, total, "int8 terms of the .param file")
+        return counted(ops, int8, total, "int8 terms of the .param file, int8 outputs seen in memory")
+
+    def _bits(self) -> Dict[str, int]:
+        """How wide the elements of each blob are, in one inference of zeros."""
+        extractor, mat = self.net.create_extractor(), self.module.Mat
+        for name, shape in zip(self.inputs, self.fed):
+            extractor.input(name, mat(flat(np.zeros(shape))).clone())
+        blobs = [layer.outputs[0] for layer in self.layers if not is_input(layer)]
+        return {blob: int(extractor.extract(blob, RAW)[1].elembits()) for blob in blobs}
 
     def _is_int8(self, layer: Layer) -> bool:
         return layer.kind in self.INT8 and layer.number(INT8_TERM) > 0

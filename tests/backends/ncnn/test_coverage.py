@@ -26,6 +26,19 @@ def test_every_layer_of_the_usual_networks_is_int8(name: str, tmp_path: Path) ->
     assert kernels(model, tmp_path) == (layers, layers)
 
 
+def test_what_was_to_make_int8_and_did_not_is_not_counted(tmp_path: Path) -> None:
+    """As of a build of ncnn without int8: here the lines say of float layers that they were."""
+    plain, quantised = build(factories.float_resnet(), "float"), build(network("resnet"))
+    counted = quantised.loaded(tmp_path, 1).operator_coverage()
+    assert (counted["int8"], counted["total"]) == (10, 10)
+    runtime = plain.loaded(tmp_path, 1)
+    claimed = [layer._replace(parameters={**layer.parameters, 8: "102"}) for layer in runtime.layers]
+    runtime.layers = [
+        claim if layer.kind == "Convolution" else layer for layer, claim in zip(runtime.layers, claimed, strict=True)
+    ]
+    assert runtime.operator_coverage()["int8"] == 0
+
+
 def test_a_float_network_has_no_layer_in_int8(tmp_path: Path) -> None:
     counted = build(factories.float_dscnn(), "float").loaded(tmp_path, 1).operator_coverage()
     assert (counted["int8"], counted["total"]) == (0, 6)
