@@ -30,8 +30,15 @@ def export(
         list[str], typer.Option(help="A target's name or file; see `edgekd targets`. Repeat it for several.")
     ],
     calibration: Annotated[
-        Path | None,
-        typer.Option(help="Samples of the model's inputs, by name, in an npz file; a float model needs samples."),
+        str | None,
+        typer.Option(
+            metavar="X.npz|MODULE:FUNCTION",
+            help="Samples of the model's inputs, by name, in a file or from a function; a float model needs samples.",
+        ),
+    ] = None,
+    audio: Annotated[Path | None, typer.Option(help="Samples: a folder of .wav files, cut into windows.")] = None,
+    rate: Annotated[
+        int | None, typer.Option(min=1, metavar="HZ", help="What the files of --audio have to have.")
     ] = None,
     images: Annotated[Path | None, typer.Option(help="Samples: a folder of images, instead of --calibration.")] = None,
     size: Annotated[str | None, typer.Option(metavar="640|480x640", help="Height and width of --images.")] = None,
@@ -77,9 +84,10 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Quantise and compile an ONNX model, and verify it here; exit 4 if its runtime is not on this machine."""
+    from edgekd.onnx_import.audio import AudioSamples
     from edgekd.onnx_import.inputs import parse_shapes
-    from edgekd.onnx_import.sample_options import image_samples, only_samples
-    from edgekd.onnx_import.samples import NpzSamples, RandomSamples
+    from edgekd.onnx_import.sample_options import calibration_samples, image_samples, only_samples
+    from edgekd.onnx_import.samples import RandomSamples
     from edgekd.onnx_import.settings import parse_settings
     from edgekd.pipeline.foreign import export_file
     from edgekd.pipeline.imported import Wishes
@@ -92,7 +100,8 @@ def export(
     )  # fmt: skip
     pictures = image_samples(images, size, scale, mean or (0.0,), std or (1.0,), bgr) if images else None
     noise = RandomSamples(random, wishes.shapes) if random else None
-    samples = only_samples(NpzSamples(calibration) if calibration else None, pictures, noise)
+    sounds = AudioSamples(audio, wishes.shapes, rate) if audio else None
+    samples = only_samples(calibration_samples(calibration) if calibration else None, pictures, sounds, noise)
     reports = export_file(model, target, out, samples, wishes, layers=layers, timed=bench)
     show(reports[0] if len(reports) == 1 else reports, as_json, export_table, last_line.of_export)
     raise_worst(reports)

@@ -45,8 +45,18 @@ def read_inputs(model: onnx.ModelProto, path: Path, limit: int, batch_axes: Mapp
     `batch_axes` say where an array has its samples, if not in its first dimension, to which they are moved.
     Raises BadInputError for arrays whose names, type, shape or values do not fit.
     """
+    return fitted_inputs(model, read_npz(path), path, limit, batch_axes)
+
+
+def fitted_inputs(
+    model: onnx.ModelProto,
+    arrays: Mapping[str, Array],
+    path: Path,
+    limit: int,
+    batch_axes: Mapping[str, int] | None = None,
+) -> Arrays:
+    """The same of arrays that are there; `path` is what errors name."""
     wanted = {value.name: value for value in model_inputs(model)}
-    arrays = read_npz(path)
     if len(wanted) == len(arrays) == 1:
         arrays = dict(zip(wanted, arrays.values(), strict=True))
     if set(wanted) - set(arrays):

@@ -13,7 +13,16 @@ from edgekd.data._pictures import pillow
 from edgekd.data.image_folder import image_paths
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import Array
-from edgekd.onnx_import.inputs import Arrays, Shapes, input_dtype, model_inputs, read_inputs, shapes_in, sizes_of
+from edgekd.onnx_import.inputs import (
+    Arrays,
+    Shapes,
+    fitted_inputs,
+    input_dtype,
+    model_inputs,
+    read_inputs,
+    shapes_in,
+    sizes_of,
+)
 from edgekd.onnx_import.own_ranges import covered_inputs
 from edgekd.onnx_vocabulary import vocabulary
 from edgekd.reading import reading
@@ -54,6 +63,26 @@ class NpzSamples:
     def read(self, model: onnx.ModelProto, limit: int, batch_axes: Mapping[str, int]) -> Arrays:
         """As `inputs.read_inputs`."""
         return read_inputs(model, self.path, limit, batch_axes)
+
+
+@dataclass(frozen=True)
+class GivenSamples:
+    """Arrays by input name that code of the user's own has given; `source` is what it is called."""
+
+    source: str
+    arrays: Mapping[str, Array]
+    path: None = None
+    notes: tuple[str, ...] = ()
+
+    def shapes(self, model: onnx.ModelProto) -> Shapes:
+        """Those of the arrays."""
+        names = [value.name for value in model_inputs(model)]
+        found = {name: array.shape for name, array in self.arrays.items()}
+        return dict(zip(names, found.values(), strict=True)) if len(names) == len(found) == 1 else found
+
+    def read(self, model: onnx.ModelProto, limit: int, batch_axes: Mapping[str, int]) -> Arrays:
+        """As `inputs.fitted_inputs`."""
+        return fitted_inputs(model, self.arrays, Path(self.source), limit, batch_axes)
 
 
 @dataclass(frozen=True)
