@@ -1,6 +1,7 @@
 """What goes to Qualcomm's HTP: proven in the vendor's emulator, whole and in integers, or refused by name."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -13,6 +14,7 @@ import pytest
 from edgekd.backends.assemble import write_bundle
 from edgekd.backends.placement import Placement
 from edgekd.backends.qnn.compile import compile as compile_qnn
+from edgekd.backends.qnn.compiler import Answer
 from edgekd.backends.reference import Reference
 from edgekd.bundle import Manifest
 from edgekd.errors import BadInputError, MissingExtraError
@@ -130,14 +132,14 @@ def test_an_operation_that_only_the_cpu_has_is_refused_by_name_unless_allowed(tm
     assert any("Erf 'erf_1' on the CPU" in note for note in notes)
 
 
-def with_sigmoid_inside(net: Net, x: str) -> str:
+def with_hardswish(net: Net, x: str) -> str:
     return net.op("HardSwish", net.conv(x, 8, 8))
 
 
 @emulated
 def test_a_layer_that_would_compute_in_float_is_refused_by_name(tmp_path: Path) -> None:
     """Without the quantiser between them, HTP's compiler takes layer and activation for float16, and says nothing."""
-    model, _ = quantized(with_sigmoid_inside)
+    model, _ = quantized(with_hardswish)
     graph = onnx.shape_inference.infer_shapes(model)
     nodes = {node.op_type: node for node in graph.graph.node}
     nodes["HardSwish"].input[0] = nodes["Conv"].output[0]
@@ -167,6 +169,34 @@ def test_a_chip_that_there_is_not_is_refused(options: dict[str, str], tmp_path: 
     wrong = TARGET.model_copy(update={"runtime": options})
     with pytest.raises(BadInputError, match=r"htp_arch"):
         compile_qnn(onnx.ModelProto(), wrong, tmp_path, "int8")
+
+
+TRACE = {"soc_traces": [{"compilation_target": {"htp_arch": "", "soc_model": 57}}], "subgraph_traces": []}
+GRAPH: dict[str, object] = {"graph": {"nodes": {}, "tensors": {}}}
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        ({}, "takes 0.0% of the model.* the compiler has put nothing on the NPU"),
+        ({"qnn_op_trace.json": TRACE, "part.json": GRAPH}, "asked for v75, but did not compile for it"),
+    ],
+)
+def test_what_the_vendors_library_passes_over_is_refused(
+    told: dict[str, object], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends well and leaves all to the CPU, or names no architecture where it was asked for one it does not know."""
+
+    def compiled(folder: Path, *_: str) -> Answer:
+        (folder / "told").mkdir()
+        for name, content in told.items():
+            (folder / "told" / name).write_text(json.dumps(content))
+        return Answer(None, "2.51.0")
+
+    monkeypatch.setattr("edgekd.backends.qnn.compile.compiled", compiled)
+    monkeypatch.setattr("edgekd.backends.qnn.compile.find_spec", lambda name: name)
+    model, _ = quantized(with_hardswish)
+    assert re.search(reason, refusal(model, TARGET, tmp_path))
 
 
 def test_without_the_compiler_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
