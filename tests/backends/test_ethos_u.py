@@ -95,6 +95,7 @@ def test_what_the_cpu_may_have_is_told(tmp_path: Path) -> None:
     assert made.notes == ("node 'sin_1' (Sin) is not for ethos-u55-128: TFLite has no int8 Sin",)
     left = [op.op for op in found.on_cpu]
     assert left == ["DEQUANTIZE", "SIN", "QUANTIZE"]
+    assert found.islands == 2  # before and after it
     assert made.footprint["cpu_ops"] == len(left)
     assert {op.cycles for op in found.on_cpu} == {0}  # which is why totals of unequal placement do not compare
 

@@ -15,7 +15,7 @@ from edgekd.onnx_graph import label
 from edgekd.runner.runtime import layer_of
 
 KIB = 1024
-NPU = "CUSTOM"  # the one op that stands for all that the NPU does
+NPU = "CUSTOM"  # an op that stands for all that the NPU does in one go
 TYPES_ONLY = ("QUANTIZE", "DEQUANTIZE")
 
 
@@ -23,7 +23,8 @@ def placed(model: onnx.ModelProto, converted: Converted, answer: Answer, setting
     """Where each operator of a converted model went; BadInputError where Vela's reports and its file differ on that."""
     ops = ops_of(converted.content)
     names = {op.name for op in ops}
-    left = {op.name for op in ops_of(answer.content) if op.code != NPU}
+    compiled = ops_of(answer.content)
+    left = {op.name for op in compiled if op.code != NPU}
     figures = _by_tensor(answer.rows, names)
     told = {name for name, rows in figures.items() if any(row["Target"] == "CPU" for row in rows)}
     if told != left:
@@ -42,6 +43,7 @@ def placed(model: onnx.ModelProto, converted: Converted, answer: Answer, setting
         options={"system_config": setting.system_config, "memory_mode": setting.memory_mode},
         model=_identity(converted.content),
         compiled=_identity(answer.content),
+        islands=sum(op.code == NPU for op in compiled),
         clock_hz=float(total["core_clock"]),
         cycles=int(total["cycles_total"]),
         macs=int(total["nn_macs"]),
