@@ -246,6 +246,24 @@ def _noisy_time(cell: Row) -> str:
     return f"{cell['p50']:.3f} ms" + (" (noisy)" if "noisy" in cell["flags"] else "")
 
 
+def ethos_u() -> str:
+    """Networks compiled for Arm's Ethos-U, with what Vela expects of them."""
+    titles = ("network", "target", "operators on the NPU", "largest distance", "cycles by Vela's estimate", "SRAM")
+    rows = []
+    for row in read("runtimes.json")["runtimes"]["ethos-u"].values():
+        for label, cell in row["cells"].items():
+            target = label.partition(" on ")[0]
+            if cell["status"] != "ok":
+                rows.append((row["title"], target, cell["status"], *"–––"))
+                continue
+            placed, far = cell["placed"], max(each["max"] for each in cell["parity"] if each["max"] is not None)
+            whole = f"{placed['NPU']} of {sum(placed.values())}"
+            size = cell["footprint"]
+            figures = f"{size['npu_cycles_estimate']:,}", f"{size['sram_bytes'] / 1e3:.1f} kB"
+            rows.append((row["title"], target, whole, f"{far:.1f} steps", *figures))
+    return markdown(titles, rows)
+
+
 def devices() -> str:
     """One student on this machine and on emulated boards."""
     rows = []

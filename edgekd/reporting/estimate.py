@@ -42,7 +42,9 @@ def _notes(found: Document) -> list[str]:
     left = sum(op["unit"] == "CPU" for op in found["ops"])
     excluded = [f"the estimate excludes {left} operator{'s' if left > 1 else ''} on the CPU"] if left else []
     clock = f"a clock of {found['clock_hz'] / 1e6:.0f} MHz, {', '.join(found['options'].values())}"
-    return [f"{clock}; SRAM {size(found['sram_bytes'])}, flash {size(found['flash_bytes'])}", *excluded]
+    kinds = {"SRAM": "sram_bytes", "DRAM": "dram_bytes", "flash": "flash_bytes"}
+    memory = ", ".join(f"{kind} {size(found[key])}" for kind, key in kinds.items() if found[key])
+    return [f"{clock}; {memory}", *excluded]
 
 
 def _cells(op: Document, longest: int, whole: int) -> Sequence[Cell]:

@@ -112,6 +112,34 @@ def test_a_limit_of_the_npu_itself_is_told_in_velas_words(tmp_path: Path) -> Non
     assert compiled(net(wide), load_target("ethos-u85-256"), tmp_path)[1].on_cpu == ()
 
 
+def classifier(made: Net) -> str:
+    return made.gemm(made.op("Flatten", "input"), 768, 3)
+
+
+@pytest.mark.parametrize("end", [",a,b\"'", "_act_1::x/ü"])
+def test_names_may_hold_what_separates_velas_reports(end: str, tmp_path: Path) -> None:
+    _, found = compiled(renamed(net(classifier), end), U55, tmp_path)
+    assert [op.unit for op in found.ops] == ["NPU", "NPU"]  # the map is turned to ONNX's order first
+    assert found.ops[1].node == f"node {f'gemm_1{end}'!r} (Gemm)"
+
+
+def test_a_name_of_two_lines_is_bad_input(tmp_path: Path) -> None:
+    model = renamed(net(classifier), "\nx")
+    with pytest.raises(BadInputError, match="the reports of Vela .*: not as known"):
+        compile_ethos_u(model, U55, tmp_path, "int8")
+
+
+def renamed(model: onnx.ModelProto, end: str) -> onnx.ModelProto:
+    """With an ending to the name of each tensor and node."""
+    for node in model.graph.node:
+        node.name += end
+        node.input[:] = [name and name + end for name in node.input]
+        node.output[:] = [name + end for name in node.output]
+    for value in (*model.graph.initializer, *model.graph.input, *model.graph.output, *model.graph.value_info):
+        value.name += end
+    return model
+
+
 def test_the_same_graph_gives_the_same_files(tmp_path: Path) -> None:
     contents = []
     for name in "ab":

@@ -7,12 +7,13 @@ import onnx
 from edgekd.backends.compiled import Compiled
 from edgekd.backends.ethos_u.accelerators import SYSTEMS, systems_of
 from edgekd.backends.ethos_u.placed import TYPES_ONLY, placed
-from edgekd.backends.ethos_u.vela import Setting, compiled_by_vela
+from edgekd.backends.ethos_u.vela import Setting, compiled_by_vela, vela_version
 from edgekd.backends.placement import PLACEMENT, Placement
 from edgekd.backends.room import require_room
 from edgekd.backends.tflite.convert import convert
 from edgekd.errors import BadInputError
 from edgekd.files import write_json
+from edgekd.reading import reading
 from edgekd.target import Target
 
 MODEL, COMPILED = "model.tflite", "model_vela.tflite"
@@ -23,7 +24,8 @@ def build(model: onnx.ModelProto, target: Target, folder: Path) -> Compiled:
     setting = setting_of(target)
     converted = convert(model, target, "int8", fixed_batch=True)
     answer = compiled_by_vela(converted.content, setting)
-    placement = placed(model, converted, answer, setting)
+    with reading(f"the reports of {vela_version()}", "as known"):
+        placement = placed(model, converted, answer, setting)
     notes = _left_to_the_cpu(placement)
     if notes and not target.compiler_option("allow_cpu"):
         more = f" (and {len(notes) - 1} more)" if len(notes) > 1 else ""

@@ -29,7 +29,7 @@ def placed(model: onnx.ModelProto, converted: Converted, answer: Answer, setting
     told = {name for name, rows in figures.items() if any(row["Target"] == "CPU" for row in rows)}
     if told != left:
         odd = ", ".join(sorted(told ^ left))
-        raise BadInputError(f"{vela_version()} reports other operators on the CPU than its file has: {odd}")
+        raise BadInputError(f"they tell of other operators on the CPU than the file has: {odd}")
     reasons = {_original(name, names): reason for name, reason in answer.reasons.items()}
     seen = [
         _on_cpu(model, op, converted, reasons) if op.name in left else _on_npu(model, op, figures[op.name])

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from edgekd.errors import BadInputError
+from edgekd.reading import reading
 
 CONFIG = "Arm/vela.ini"
 SECONDS = 600
@@ -49,9 +50,10 @@ def compiled_by_vela(content: bytes, setting: Setting) -> Answer:
         folder = Path(name)
         (folder / f"{MODEL}.tflite").write_bytes(content)
         said = _run(folder, setting)
-        per_layer, summary = (
-            _table(folder / f"{MODEL}_{end}.csv") for end in ("per-layer", f"summary_{setting.system_config}")
-        )
+        with reading(f"the reports of {vela_version()}", "as known"):
+            per_layer, summary = (
+                _table(folder / f"{MODEL}_{end}.csv") for end in ("per-layer", f"summary_{setting.system_config}")
+            )
         return Answer((folder / f"{MODEL}_vela.tflite").read_bytes(), summary[0], per_layer, _reasons(said))
 
 
@@ -76,11 +78,9 @@ def _run(folder: Path, setting: Setting) -> str:
 
 def _table(path: Path) -> list[Row]:
     """A CSV file that quotes nothing; the last column may hold anything."""
-    if not path.is_file():
-        raise BadInputError(f"{vela_version()} wrote no {path.name}: its reports are not as known")
     head, *lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     columns = head.split(",")
-    return [dict(zip(columns, line.split(",", len(columns) - 1), strict=False)) for line in lines if line.strip()]
+    return [dict(zip(columns, line.split(",", len(columns) - 1), strict=True)) for line in lines if line.strip()]
 
 
 def _reasons(said: str) -> dict[str, str]:
