@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+import wave
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -224,6 +225,19 @@ def read_images(path: Path) -> None:
     assert load(Data(name="image-folder", path=str(folder))).train.inputs.dtype == np.uint8
 
 
+def make_recordings(folder: Path) -> Path:
+    for part, label in ((part, label) for part in ("train", "test") for label in "ab"):
+        (folder / part / label).mkdir(parents=True)
+        with wave.open(str(folder / part / label / "x.wav"), "wb") as file:
+            file.setparams((1, 2, 8000, 40, "NONE", ""))
+            file.writeframes(bytes(range(80)))
+    return folder / "train" / "a" / "x.wav"
+
+
+def read_recordings(path: Path) -> None:
+    assert np.isfinite(load(Data(name="audio-folder", path=str(path.parents[2]))).train.inputs).all()
+
+
 def drawn(kind: str, above: int) -> Reader:
     """Images with boxes; the mutated file is so many folders below the data set's."""
 
@@ -288,6 +302,7 @@ READERS = {
     "idx": Reader(make_idx, mutate_bytes, lambda path: discard(read_idx(path, 3))),
     "csv": Reader(make_csv, mutate_bytes, read_csv),
     "images": Reader(make_images, mutate_bytes, read_images),
+    "recordings": Reader(make_recordings, mutate_bytes, read_recordings),
     "coco": drawn("coco", 0),
     "voc": drawn("voc", 1),
     "yolo": drawn("yolo", 2),

@@ -136,6 +136,7 @@ def test_distiller_reads_named_outputs_too(teacher):
         assert distiller(x).item() == pytest.approx(F.mse_loss(ours, theirs).item(), rel=1e-6)  # float32 sums
 
 
+@pytest.mark.slow  # so is that of examples/two_heads.py, among the default tests
 def test_the_quantised_graph_is_scored_by_the_tasks_own_metrics(data, teacher):
     int8 = edgekd.quantize(teacher, "int8-asymmetric", data, training=None)
     outputs = Reference(int8.graph).run({"input": prepare(data.test.inputs, data.preprocessing)}, batch=60)

@@ -99,6 +99,7 @@ def test_a_batch_has_the_types_that_networks_take_and_the_mask_that_is_given(spl
     assert torch.equal(batch.mask, batch.inputs["mask"].bool())
 
 
+@pytest.mark.slow  # examples/three_inputs.py, a few steps of it, is among the default tests
 def test_it_is_fine_tuned_in_int8_and_its_file_takes_the_inputs_by_name(splits, teacher):
     data = as_dataset(splits)
     fine = edgekd.Training(epochs=1, batch=16, learning_rate=0.001, precision="float32")
