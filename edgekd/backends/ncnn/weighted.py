@@ -105,10 +105,11 @@ def multiply(lowering: Lowering, node: NodeProto) -> None:
         _product(lowering, node)
         return
     own, edge = weights_of(lowering, node, 1), node.output[0]
+    rank = len(lowering.source.full(edge) or ())
     reader = lowering.source.graph.only_consumer(edge)
     if reader is not None and reader.op_type == "Add":
         bias = lowering.source.constant(reader.input[1 if reader.input[0] == edge else 0])
-        if bias is not None and bias.size == bias.shape[-1] == own.outputs:
+        if bias is not None and bias.ndim and bias.size == bias.shape[-1] == own.outputs and bias.ndim <= rank:
             own, edge = replace(own, bias=bias.reshape(-1)), reader.output[0]
             lowering.skip(reader)
     _inner_product(lowering, node, own, edge)
@@ -186,23 +187,19 @@ def weights_of(lowering: Lowering, node: NodeProto, axis: int) -> Weights:
     source, edge = lowering.source, node.input[1]
     real, bias, stored = source.operand(node, 1), source.operand(node, 2), source.integers(edge)
     assert real is not None
-    scales, maker = None, source.graph.producer(edge)
-    if stored is not None and maker is not None:
-        scales = np.broadcast_to(np.asarray(source.operand(maker, 1)).reshape(-1), (real.shape[axis],))
-        stored = np.moveaxis(stored, axis, 0)
-    floats = _floats(stored, lowering.value(node, 0))
-    return Weights(np.moveaxis(real, axis, 0), bias, stored, scales, floats)
-
-
-def _floats(stored: Array | None, value: Value) -> str | None:
-    """Why a layer computes in float, its kernel aside."""
-    if stored is None:
-        return "its weight is not quantised"
-    if value.scale is None:
-        return "its input is not quantised"
-    if stored.dtype != np.int8 or stored.min() < -127:
-        return "ncnn's weights are int8 within ±127"
-    return None
+    whole, maker = np.moveaxis(real, axis, 0), source.graph.producer(edge)
+    if stored is None or maker is None:
+        return Weights(whole, bias, floats="its weight is not quantised")
+    scales, zero_point = source.operand(maker, 1), source.operand(maker, 2)
+    assert scales is not None
+    floats = None if lowering.value(node, 0).scale is not None else "its input is not quantised"
+    if stored.dtype != np.int8 or stored.min() < -127 or (zero_point is not None and zero_point.any()):
+        floats = "ncnn's weights are int8 within ±127, without a zero point"
+    elif scales.size > 1 and attribute(maker, "axis", 1) % stored.ndim != axis:
+        floats = "ncnn has a weight scale for each output"
+    else:
+        scales = np.broadcast_to(scales.reshape(-1), (len(whole),))
+    return Weights(whole, bias, np.moveaxis(stored, axis, 0), scales, floats)
 
 
 def _tail(lowering: Lowering, edge: str, requantised: bool) -> Tail:

@@ -57,6 +57,33 @@ def test_a_group_of_several_channels_computes_in_float_and_is_told(tmp_path: Pat
     assert np.abs(built.run(x)["logits"] - truth).max() <= 1.01 * np.abs(truth).max() / 127
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("axis", "ncnn has a weight scale for each output"),
+        ("zero point", "ncnn's weights are int8 within ±127, without a zero point"),
+        ("-128", "ncnn's weights are int8 within ±127, without a zero point"),
+    ],
+)
+def test_weights_that_ncnn_cannot_hold_are_float_and_told(change: str, reason: str) -> None:
+    """Scales along the inputs of a square matrix would fit, and be wrong without a word."""
+    net = Net(0, (6,))
+    model = factories.quantize(net.model(net.gemm("input", 6, 6)), net.inputs(64), symmetric=True)
+    node = next(node for node in model.graph.node if node.output[0] == "constant_0_dq")
+    held = {tensor.name: tensor for tensor in model.graph.initializer}
+    if change == "axis":
+        node.attribute[0].i = 1
+    else:
+        tensor = held[node.input[2 if change == "zero point" else 0]]
+        value = onnx.numpy_helper.to_array(tensor).copy()
+        value.ravel()[0] = 3 if change == "zero point" else -128
+        tensor.CopyFrom(onnx.numpy_helper.from_array(value, tensor.name))
+    built, x = build(model), net.inputs(8, seed=1)
+    assert built.compiled.notes == (f"layer 'gemm_0' (Gemm) computes in float: {reason}",)
+    truth = factories.reference(model, x)["logits"]
+    assert np.abs(built.run(x)["logits"] - truth).max() <= 1.01 * np.abs(truth).max() / 127
+
+
 def test_what_computes_in_float_between_quantisers_is_told() -> None:
     (note,) = build(network("mobilenet")).compiled.notes
     assert note == "ncnn computes in float between quantisers: 1 Add, 1 GlobalAveragePool"
