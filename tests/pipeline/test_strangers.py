@@ -12,7 +12,10 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 
 from edgekd.backends.reference import Reference
 from edgekd.distance import sqnr
+from edgekd.onnx_import.shapes import declare_outputs
+from edgekd.pipeline.fallback import write_precision
 from edgekd.quantization.refine import _foreseen
+from edgekd.target import load_target
 from tests.quantization.onnx_models import constants, model, random
 from tests.small_run import EXECUTED, edgekd
 
@@ -199,3 +202,18 @@ def test_how_many_tensors_to_keep_follows_from_what_each_costs() -> None:
     assert _foreseen([0.5, 0.1, 0.004, 0.003]) == 2
     assert _foreseen([0.5, 0.1, 0.006, 0.003]) == 3
     assert _foreseen([0.001, 0.001]) == 1
+
+
+def test_a_network_that_rounding_throws_about_is_not_called_broken(tmp_path: Path) -> None:
+    """Sines of large numbers: what fuses a product into a convolution answers something else, and is not wrong."""
+    net = model(
+        [helper.make_node("Conv", ["x", "w"], ["c"]), helper.make_node("Mul", ["c", "much"], ["m"]),
+         helper.make_node("Sin", ["m"], ["y"])],
+        {"w": random(4, 3, 3, 3), "much": np.float32(3e6)},
+    )  # fmt: skip
+    inputs, target = {"x": random(16, 3, 6, 6)}, load_target("x86-onnxruntime")
+    net = declare_outputs(net, inputs)
+    report = write_precision(net, target, tmp_path / "out", inputs, "float", name="net", provenance={})
+    assert report["status"] == "unverified"
+    assert report["reason"].startswith("inconclusive: inputs moved by a rounding give float answers ")
+    assert (tmp_path / "out" / "manifest.json").is_file()
