@@ -16,6 +16,7 @@ from edgekd.reporting.words import (
     other_scales,
     percent,
     scale_of,
+    spoken_metric,
     spread,
     worth,
 )
@@ -60,7 +61,8 @@ def facts(run: Run) -> list[Fact]:
 
 def doubt_of_teacher(scale: Scale, value: float, level: float) -> str:
     """Why a teacher may have nothing to teach; `level` is what chance gets."""
-    told = f"the teacher's {scale.name}, {scale.text(value)}, may be chance, which gets {scale.text(level)}"
+    found = f"the teacher's {spoken_metric(scale.name)}, {scale.text(value)}"
+    told = f"{found}, may be chance, which gets {scale.text(level)}"
     order = ", or with classes in another order (edgekd.map_classes)" if scale.unit == "%" else ""
     return f"{told}: was it trained with other preprocessing{order}?".replace("\u00a0", " ")
 
@@ -115,9 +117,10 @@ def _doubtful(run: Run) -> list[Fact]:
     ratio = _ratio(student.get("parameters"), teacher.get("parameters"))
     if ratio is not None and ratio > 1:
         told.append(Fact("Doubtful", f"{ratio:.1f} ×", "the student is larger than its teacher"))
-    if taught is not None and alone is not None and (lost := scale_of(run).gain(alone, taught)) > 0:
+    lost = NONE if taught is None or alone is None else cost(run, scale_of(run).gain(alone, taught))
+    if lost[0] not in (NONE, "−", "±"):  # more than its last digit
         words = "distillation cost points" if scale_of(run).unit == "%" else "distillation made it worse"
-        told.append(Fact("Doubtful", cost(run, lost), f"{words}: the student is better from scratch"))
+        told.append(Fact("Doubtful", lost, f"{words}: the student is better from scratch"))
     return told
 
 

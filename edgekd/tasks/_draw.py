@@ -6,7 +6,7 @@ from edgekd.tasks._base import Array
 
 # Okabe and Ito's, which people who see few colours tell apart.
 COLOURS = np.array([
-    (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167),
+    (213, 94, 0), (86, 180, 233), (240, 228, 66), (0, 158, 115), (204, 121, 167), (0, 114, 178), (230, 159, 0),
 ], np.uint8)  # fmt: skip
 
 

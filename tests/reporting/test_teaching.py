@@ -2,8 +2,9 @@ from typing import Any
 
 import pytest
 
+from edgekd.metrics import Scale
 from edgekd.reporting.tables import learned, text
-from edgekd.reporting.teaching import facts, models
+from edgekd.reporting.teaching import doubt_of_teacher, facts, models
 
 
 def told(run: dict[str, Any]) -> dict[str, tuple[str, str]]:
@@ -51,6 +52,15 @@ def test_what_is_doubtful_is_said_first(run: dict[str, Any]) -> None:
     printed = text(learned(run), width=200)
     for words in ("classes in another order", "larger than its teacher", "distillation cost points"):
         assert words in printed
+
+
+def test_a_difference_that_is_not_shown_is_not_doubtful(run: dict[str, Any]) -> None:
+    run["student"]["metric"], run["student_scratch"]["metric"] = {"mean": 0.89}, {"mean": 0.8901}
+    assert "Doubtful" not in told(run)
+
+
+def test_metrics_in_a_doubt_are_called_as_the_field_does() -> None:
+    assert doubt_of_teacher(Scale("ap50"), 0.04, 0.05).startswith("the teacher's AP50, 4.0 %, may be chance")
 
 
 def test_agreement_of_embeddings_is_one_of_ranks(run: dict[str, Any]) -> None:
