@@ -84,9 +84,10 @@ class Door:
         self._wait(lambda: self._answer is not None or self._page is None, seconds + GRACE, ended)
         with self._changed:
             answer, self._request, self._awaited = self._answer, None, ""
+            gone = self._page is None
+        if gone or (answer and isinstance(answer[0], Gone)):
+            raise DeviceLostError("the page was closed, or loaded again")
         if not answer:
-            if self._page is None:
-                raise DeviceLostError("the page was closed, or loaded again")
             raise DeviceTimeoutError(f"the page gave no answer within {seconds:g} s")
         message, content = answer
         if isinstance(message, Failed):
@@ -129,6 +130,8 @@ class Door:
             return self._seat(message)
         if isinstance(message, Gone):
             self._page = None
+            if self._awaited:
+                self._answer = (message, content)
             return True
         if not self._awaited or message.ask != self._awaited or self._answer:
             return False

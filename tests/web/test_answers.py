@@ -13,11 +13,13 @@ from edgekd.devices.web import WebDevice
 from edgekd.errors import BadInputError, DeviceError, DeviceLostError
 from edgekd.measure import MissingRuntimeError, Session
 from edgekd.measure.facts import machine_facts
+from edgekd.measure.readiness import examine
 from edgekd.measure.statistics import summarise
+from edgekd.target import load_target
 from edgekd.web.runtimes import find_web
 from tests.measure.bundles import MakeBundle, golden
 from tests.missing import miss
-from tests.web.robot import Answer, Request, Robot, loaded, message, outputs, timed
+from tests.web.robot import HELLO, Answer, Request, Robot, loaded, message, outputs, timed
 
 Open = Callable[..., tuple[WebDevice, Robot]]
 
@@ -130,10 +132,38 @@ def test_a_page_that_goes_ends_what_it_did(folder: Path, opened: Open) -> None:
         Session(device, folder).verify()
 
 
+def test_a_page_that_is_loaded_again_does_not_go_on(folder: Path, opened: Open) -> None:
+    """The new page may be there before anybody has noticed that the old one went."""
+    device, robot = opened(load=lambda _: again())
+
+    def again() -> Answer:
+        robot.post({"kind": "gone"})
+        robot.post(HELLO)
+        return loaded()
+
+    with pytest.raises(DeviceLostError, match="loaded again"):
+        Session(device, folder).verify()
+
+
 def test_the_machine_is_what_the_page_tells(opened: Open) -> None:
     machine = machine_facts(opened()[0])
     assert (machine.cpu, machine.arch, machine.cores) == ("a browser on nowhere", "wasm", 2)
     assert machine.missing["governor"] == "a browser does not tell"
+
+
+def test_a_browser_is_examined_without_a_shell(folder: Path, opened: Open) -> None:
+    device, _ = opened()
+    ready = examine(device, load_target("web-onnxruntime"))
+    assert ready["ready"]
+    assert {
+        "component": "onnxruntime",
+        "for": "onnxruntime bundles",
+        "found": "onnxruntime-web 1.30.0",
+        "get it": "",
+    } in (ready["components"])
+    other = examine(device, load_target("x86-openvino"))
+    assert not other["ready"]
+    assert other["components"][-1]["get it"] == "this device cannot run it"
 
 
 def test_nobody_who_opens_the_link_is_an_error_of_its_own(folder: Path) -> None:

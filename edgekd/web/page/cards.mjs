@@ -18,10 +18,11 @@ export class Cards {
 
   begin(request) {
     if (request.shown) this.card = this.open(request.shown);
-    show("busy", "This browser is the device", `${DOING[request.do]} ${this.card.name}`);
+    show("busy", "This browser is the device", `${DOING[request.do]} ${this.card?.name ?? "nothing yet"}`);
   }
 
   end(answer) {
+    if (!this.card) return;
     if (answer.kind === "loaded" && !this.card.rows.has("First load")) this.row("First load", milliseconds(answer.ms));
     if (answer.kind === "timed") this.times(answer.samples_ms);
     if (answer.kind === "failed") this.row("Failed", answer.error, false);

@@ -49,8 +49,10 @@ function work(request) {
   if (request.do === "load") fresh();
   return new Promise((resolve) => {
     const failed = (error) => resolve({ header: { kind: "failed", error: String(error).slice(0, 400) } });
+    if (!worker) { failed("this page has loaded no model yet"); return; }
     const late = setTimeout(() => {
       worker.terminate();
+      worker = null;
       failed(`no answer within ${request.seconds} s`);
     }, request.seconds * 1000);
     worker.onmessage = ({ data }) => { clearTimeout(late); resolve(data); };
