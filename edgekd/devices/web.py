@@ -77,8 +77,8 @@ class WebDevice(LocalDevice):
         program = browser.program
         if program is None:
             raise DeviceError(f"{self.uri}: no {browser.programs[0]} on the PATH: {browser.get}")
-        argv = [program, *browser.arguments(f"{self.workspace}/profile", self._accelerator), self._door.url]
-        Path(self.workspace, "profile").mkdir()
+        options = browser.arguments(Path(self.workspace, "profile"), self._accelerator)
+        argv = [program, *options, self._door.url]
         threading.Thread(target=self._drive, args=(argv,), daemon=True).start()
 
     def _drive(self, argv: Sequence[str]) -> None:
