@@ -307,6 +307,20 @@ def instructions() -> str:
     return markdown(("network", "core", "int8 instructions", "of float32's"), rows)
 
 
+def browsers() -> str:
+    """Networks in browsers: whether parity holds, and how many values are the host's bit for bit."""
+    section = read("runtimes.json")["runtimes"]["web"]
+    places = list(dict.fromkeys(place for row in section.values() for place in row["cells"]))
+    rows = [(row["title"], *(_in_browser(row["cells"].get(place)) for place in places)) for row in section.values()]
+    return markdown(("network, int8", *(place.replace(" on web:", ", ") for place in places)), rows)
+
+
+def _in_browser(cell: Row | None) -> str:
+    if cell is None or cell["status"] != "ok":
+        return "–" if cell is None else str(cell["status"])
+    return f"proven, {_percent(cell['equal_to_host'])} equal"
+
+
 def tasks() -> str:
     """Each task with what it takes and gives, from its docstring."""
     return _summaries("tasks")
