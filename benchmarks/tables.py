@@ -370,7 +370,8 @@ TABLES: dict[str, Callable[[], str]] = {
     function.__name__.replace("_", "-"): function
     for function in (
         *(deployment, variants, learning, methods, networks, quantisers, published, sentences, sentence_targets),
-        *(microcontroller, hexagon, ethos_u, ncnn, devices, instructions, distillation, tasks, metrics, reference),
+        *(microcontroller, hexagon, ethos_u, ncnn, browsers, devices, instructions, distillation, tasks, metrics),
+        reference,
     )
 }
 
