@@ -10,6 +10,7 @@ from edgekd.onnx_import.batch import first_batch, free_batch, static_batch
 from edgekd.onnx_import.biases import store_biases
 from edgekd.onnx_import.floats import BATCH, modern
 from edgekd.onnx_import.inputs import Arrays, Shapes, model_inputs, random_inputs, sizes_of
+from edgekd.onnx_import.moves import quantize_what_moves
 from edgekd.onnx_import.normalize_qdq import (
     FLOAT_ORIGINAL,
     fold_stored_constants,
@@ -68,6 +69,7 @@ def _rewritten(model: onnx.ModelProto, scheme: Scheme) -> onnx.ModelProto:
         make_explicit,
         fold_stored_constants,
         lift_integer_clips,
+        quantize_what_moves,
         lambda graph: shift_to(scheme, graph),
         lambda graph: store_biases(scheme, graph),
     )

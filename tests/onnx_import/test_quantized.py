@@ -269,3 +269,23 @@ def test_a_graph_whose_scale_is_computed_is_refused():
     model.graph.initializer.extend(kept)
     with pytest.raises(BadInputError, match="finds its scale at run time"):
         import_quantized(model, ASYMMETRIC, inputs(), {}, 64)
+
+
+@pytest.mark.parametrize("moves", [("Flatten",), ("Transpose", "Flatten")])
+def test_what_only_moves_before_a_layer_is_quantised_as_it_was(moves):
+    """NNCF leaves out a quantiser behind a Flatten, which would round nothing; a runtime computes in float then."""
+    net, edge = Net(0, (4, 3, 3)), "input"
+    constants = {"s": np.float32(0.02), "z": np.array(120, np.uint8)}
+    named = [net.constant(value, value.dtype) for value in constants.values()]
+    edge = net.op("DequantizeLinear", net.op("QuantizeLinear", edge, *named), *named)
+    for kind in moves:
+        edge = net.op(kind, edge, **({"perm": [0, 2, 3, 1]} if kind == "Transpose" else {"axis": 1}))
+    weight = net.constant(np.random.default_rng(0).integers(-127, 127, (36, 5)), np.int8)
+    scale, zero = net.constant(0.01, np.float32), net.constant(0, np.int8)
+    made = net.model(net.op("MatMul", edge, net.op("DequantizeLinear", weight, scale, zero)))
+    given = {"input": np.random.default_rng(1).normal(0, 1, (16, 4, 3, 3)).astype(np.float32)}
+    found, _ = import_quantized(made, ASYMMETRIC, given, {}, 16)
+    assert kinds(found).count("QuantizeLinear") == 1 + len(moves)
+    assert scales(found)[: 1 + len(moves)] == [np.float32(0.02).tobytes()] * (1 + len(moves))
+    (ours,), (theirs,) = (Reference(model).run(given).values() for model in (found, made))
+    np.testing.assert_array_equal(ours, theirs)
