@@ -9,7 +9,7 @@ import pytest
 # Before numpy and torch are imported, and for what the tests start: small networks gain nothing by a second thread.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from tests import missing, properties
+from tests import missing, properties, slowest
 from tests.small_run import SmallRun, finish, start, write_recipe
 
 properties.register()
@@ -18,7 +18,7 @@ properties.register()
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # What takes longest comes first, so that no process is left with it while the others idle.
-LONGEST = ("test_strikes.py", "test_kill.py", "test_cli.py", "test_faults.py", "test_pairs.py", "test_prepare.py")
+LONGEST = ("test_strikes.py", "test_kill.py", "test_cli.py", "test_processes.py", "test_faults.py", "test_export.py")
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +48,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say in a line what was skipped for want of something, and the command that brings it."""
+    """Say which files took longest, and in a line what was skipped for want of something and what brings it."""
+    told = [report for reports in terminalreporter.stats.values() for report in reports]
+    for line in slowest.summary(report for report in told if isinstance(report, pytest.TestReport)):
+        terminalreporter.write_line(line)
     skipped = terminalreporter.stats.get("skipped", [])
     for line in missing.summary(report.longrepr[2] for report in skipped if isinstance(report.longrepr, tuple)):
         terminalreporter.write_line(line, yellow=True)
