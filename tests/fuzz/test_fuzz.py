@@ -14,7 +14,7 @@ import pytest
 from tests.fuzz.mutate import mutate_bytes, mutate_json, mutate_model
 from tests.fuzz.readers import READERS
 
-COUNT = 24
+COUNT = 12
 ROOT = Path(__file__).parents[2]
 
 

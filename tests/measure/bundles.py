@@ -1,4 +1,4 @@
-"""Real bundles of a small random network, made once per test session."""
+"""Real bundles of a small random network, made once in a process."""
 
 import json
 import shutil
@@ -20,6 +20,7 @@ from tests import factories
 BACKENDS = ("onnxruntime", "openvino", "tflite")
 Array = np.ndarray[Any, Any]
 MakeBundle = Callable[..., Path]
+_MADE: dict[tuple[str, str], Path] = {}
 
 
 def make_bundle(folder: Path, backend: str, precision: str = "int8") -> Path:
@@ -86,14 +87,13 @@ def rehash(folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> MakeBundle:
-    """`bundle(backend, precision)`: a folder to read only."""
-    made: dict[tuple[str, str], Path] = {}
+    """`bundle(backend, precision)`: a folder to read only; whichever modules import this fixture share it."""
 
     def get(backend: str, precision: str = "int8") -> Path:
         key = backend, precision
-        if key not in made:
-            made[key] = make_bundle(tmp_path_factory.mktemp("bundles") / "-".join(key), backend, precision)
-        return made[key]
+        if key not in _MADE:
+            _MADE[key] = make_bundle(tmp_path_factory.mktemp("bundles") / "-".join(key), backend, precision)
+        return _MADE[key]
 
     return get
 

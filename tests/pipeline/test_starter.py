@@ -9,7 +9,7 @@ from edgekd import user_code
 from edgekd.pipeline.starter import tasks
 from edgekd.recipe import load_recipe
 from tests.pty_run import in_terminal
-from tests.small_run import complaint, edgekd, finish, start
+from tests.small_run import complaint, edgekd
 
 QUICK = (
     *("--set", "quantization.epochs=0", "--set", "teacher.training.epochs=2", "--set", "student.training.epochs=2"),
@@ -19,9 +19,11 @@ QUICK = (
 
 @pytest.fixture(autouse=True)
 def forgotten(monkeypatch):
-    """Of the folders that recipes were read from, none is searched by other tests."""
+    """Of the folders that recipes were read from, and of the module in each, nothing is left for other tests."""
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr(user_code, "_folders", [])
+    yield
+    sys.modules.pop("mine", None)
 
 
 def written(folder, *options):
@@ -92,8 +94,8 @@ def goes_through(folder, task):
     recipe, out = folder / "recipe.toml", folder / "out"
     written(folder, "--task", task)
     for words in (("--dry-run", "--json"), ("--json",)):
-        done = finish(start("run", recipe, "--out", out, *QUICK, *words))
-        assert done.returncode == 0, done.stdout + done.stderr
+        done = edgekd("run", recipe, "--out", out, *QUICK, *words)
+        assert done.exit_code == 0, done.stdout + done.stderr
         assert json.loads(done.stdout).get("faults", []) == []
     (entry,) = json.loads((out / "run.json").read_text())["targets"].values()
     assert entry["status"] == "ok"

@@ -71,7 +71,6 @@ def arrays(count, seed):
 
 @pytest.fixture(scope="module")
 def data():
-    torch.set_num_threads(1)
     return as_dataset((arrays(200, 0), arrays(60, 1)), task=Sizes())
 
 

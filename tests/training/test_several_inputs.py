@@ -19,11 +19,6 @@ QUICK = edgekd.Training(epochs=2, batch=16, optimizer="adamw", learning_rate=0.0
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    torch.set_num_threads(1)
-
-
 class Net(nn.Module):
     """Tokens (N, L) under a mask (N, L), and two numbers (N, 2), to logits (N, 3) and what they come from."""
 
