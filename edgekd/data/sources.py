@@ -76,7 +76,8 @@ class Rows:
         """Read rows, given by numbers or as a slice."""
         chosen = self.places[rows]
         starts = range(0, max(1, len(chosen)), CHUNK)
-        return np.concatenate([self.read(chosen[start : start + CHUNK]) for start in starts])
+        parts = [self.read(chosen[start : start + CHUNK]) for start in starts]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         """All of them, in memory."""
@@ -93,7 +94,10 @@ class Rows:
 
     def read(self, places: Array) -> Array:
         """Inputs of samples by their places in the data set; BadInputError that names the sample in the way."""
-        inputs = np.empty((len(places), *self.sample_shape), self.dtype)
+        return self.fill(np.empty((len(places), *self.sample_shape), self.dtype), places)
+
+    def fill(self, inputs: Array, places: Array) -> Array:
+        """Write those inputs into an array (N, …), such as one in memory that processes share; errors as in `read`."""
         for row, place in enumerate(places.tolist()):
             found = sample(self.data, place)[0]
             if found.shape != self.sample_shape or found.dtype.fields != self.dtype.fields:

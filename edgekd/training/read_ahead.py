@@ -1,11 +1,11 @@
 """Samples that are not in memory, read by torch's worker processes while the network trains."""
 
+import math
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -30,7 +30,7 @@ def read_ahead(rows: Array | Rows, batches: Sequence[Array]) -> Iterator[Array]:
     for found in _alive(loader):
         if isinstance(found, _Failure):
             raise BadInputError(found.reason)
-        yield found.numpy() if rows.dtype.names is None else found.numpy().view(rows.dtype).ravel()
+        yield _as_array(found, rows)
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,11 @@ class _Reader(torch.utils.data.Dataset[Tensor | _Failure]):
 
     def __getitem__(self, batch: NDArray[int]) -> Tensor | _Failure:  # type: ignore[type-var]
         try:
-            found = self.rows[batch]
-            return torch.from_numpy(found if found.dtype.names is None else _as_bytes(found))
+            size = self.rows.dtype.itemsize * math.prod(self.rows.sample_shape)
+            shared = torch.empty((len(batch), size), dtype=torch.uint8)
+            shared.share_memory_()  # type: ignore[no-untyped-call]  # or it would be copied there
+            self.rows.fill(_as_array(shared, self.rows), self.rows.places[batch])
+            return shared
         except BadInputError as error:
             return _Failure(str(error))
 
@@ -60,9 +63,10 @@ def _alive(loader: DataLoader[Any]) -> Iterator[Any]:
         raise worker_lost(error) or error from error
 
 
-def _as_bytes(samples: Array) -> Array:
-    """Samples of several inputs (N,) as bytes (N, …): torch knows no structured arrays."""
-    return samples.view(np.uint8).reshape(len(samples), samples.dtype.itemsize)
+def _as_array(stored: Tensor, rows: Rows) -> Array:
+    """Bytes (N, …) as the samples that they are: torch knows no structured arrays."""
+    samples: Array = stored.numpy().view(rows.dtype).reshape(len(stored), *rows.sample_shape)
+    return samples
 
 
 def _itself(found: Any) -> Any:
