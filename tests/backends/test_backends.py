@@ -72,7 +72,7 @@ def test_every_builtin_target_has_its_backend() -> None:
 def test_listing_backends_loads_no_sdk() -> None:
     code = "import sys, json, edgekd.runtimes as b; b.backend_names(); print(json.dumps(sorted(sys.modules)))"
     loaded = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
-    assert not {"openvino", "ai_edge_litert", "tensorrt_rtx", "tflite_micro", "torch"} & set(loaded)
+    assert not {"ncnn", "openvino", "ai_edge_litert", "tensorrt_rtx", "tflite_micro", "torch"} & set(loaded)
 
 
 @pytest.mark.parametrize("precision", ["int8", "float"])
