@@ -101,12 +101,13 @@ def main() -> int:
     recipe = load_recipe(name, ["seeds=3", *arguments.set])
     outcome = run_recipe(recipe, folder, Reporter(folder / "events.jsonl"))
     rows = [row.model_copy(update={"samples": ()}) for row in read_rows(folder / "results.jsonl")]
-    write_json(RESULTS / f"{name}.json", outcome.run)
+    run = outcome.run.document()
+    write_json(RESULTS / f"{name}.json", run)
     write_bytes(RESULTS / f"{name}.jsonl", "".join(f"{row.model_dump_json()}\n" for row in rows).encode())
-    table, promises = Table("promise", "found", "holds", box=None), PROMISES[name](outcome.run)
+    table, promises = Table("promise", "found", "holds", box=None), PROMISES[name](run)
     for promise, found, holds in promises:
         table.add_row(promise, found, "yes" if holds else "[red]no")
-    Console().print(summary(outcome.run), "", table)
+    Console().print(summary(run), "", table)
     outcome.raise_for_promises()
     return 0 if all(holds for *_, holds in promises) else 1
 
