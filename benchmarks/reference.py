@@ -6,11 +6,12 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "edgekd"
 PUBLIC = {
-    "api.py": ("train", "distill", "quantize", "compare", "Quantized", "Comparison"),
+    "api.py": ("train", "distill", "map_classes", "quantize", "compare", "Quantized", "Comparison"),
     "api_deploy.py": ("prepare", "freeze_observers", "recalibrate_batchnorm", "export", "evaluate", "benchmark"),
     "training/distiller.py": ("Distiller",),
     "recipe.py": ("Training", "Ramp"),
     "data/dataset.py": ("Dataset",),
+    "data/streams.py": ("Sized",),
     "tasks/_base.py": ("Task",),
     "metrics/_base.py": ("Metric",),
 }
