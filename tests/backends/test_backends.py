@@ -43,9 +43,9 @@ def target(backend: str, **more: object) -> Target:
 
 
 def test_a_folder_is_a_backend_and_a_module_is_none() -> None:
-    folder = Path(backends.__path__[0])
-    assert backend_names() == sorted(path.parent.name.replace("_", "-") for path in folder.glob("*/compile.py"))
-    assert all((folder / name / part).is_file() for name in backend_names() for part in ("runtime.py", "needs.py"))
+    folders = [path.parent for path in Path(backends.__path__[0]).glob("*/compile.py")]
+    assert backend_names() == sorted(folder.name.replace("_", "-") for folder in folders)
+    assert all((folder / part).is_file() for folder in folders for part in ("runtime.py", "needs.py"))
 
 
 @pytest.mark.parametrize("name", backend_names())
