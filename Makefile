@@ -3,7 +3,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo runner runner-wheel test examples promises docs test-docs test-devices test-gpu perf explore mutants check lint lock lock-check fuzz campaign accuracy fashion-mnist fashion-scenes tree-crowns watch-har methods minilm-sts networks side-by-side calibration distillation-speed data-path devices fidelity instructions guards foreign runtimes data install clean
+.PHONY: demo runner runner-wheel test examples promises docs test-docs test-devices test-gpu perf explore mutants check lint lock lock-check fuzz campaign accuracy fashion-mnist fashion-scenes tree-crowns watch-har methods minilm-sts networks side-by-side calibration distillation-speed data-path devices fidelity instructions guards foreign export-cost runtimes data install clean
 
 demo: install                     ## a teacher becomes three proven int8 bundles, in six minutes
 	$(BIN)/edgekd run quickstart
@@ -150,6 +150,9 @@ guards: install                   ## benchmarks/results/guards.json: what hashin
 
 foreign: install                  ## benchmarks/results/foreign.json: twenty published networks on three runtimes, beside two peers; resumable
 	$(BIN)/python -m benchmarks.foreign
+
+export-cost: install              ## benchmarks/results/export-cost.json: CPU seconds and memory of an export, beside two peers; resumable
+	$(BIN)/python -m benchmarks.export_cost
 
 runtimes: $(VENV)/.installed-test ## benchmarks/results/runtimes.json: five networks in browsers and on other runtimes than the usual, resumable
 	$(BIN)/edgekd web install
