@@ -36,7 +36,7 @@ REFUSED = {
     "stride": "MaxPool 'y' has strides of (2147483648, 1)",
 }
 CRASHING = ("regex", "segv-501804", "segv-501870", "split")  # what the command then says: test_confined.py
-PROVEN = ("esc", "slice1")
+PROVEN = {"esc": (0, "proven on this machine"), "slice1": (4, "proven, but not in int8")}  # one has nothing for int8
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +91,7 @@ def test_what_kills_native_code_kills_a_process_that_may_die(ended, name):
 @pytest.mark.parametrize("name", PROVEN)
 def test_what_is_right_is_proven_and_commands_no_terminal(ended, name):
     code, said = ended[name]
-    assert code == 0, said
-    assert "proven on this machine" in said
+    wanted, words = PROVEN[name]
+    assert code == wanted, said
+    assert words in said
     assert "\x1b" not in said

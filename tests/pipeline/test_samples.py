@@ -134,7 +134,7 @@ def test_an_older_bundle_says_nothing_of_ranges(bundle: Path, labels: Array, tmp
     ("outputs", "words"),
     [
         ([("boxes", [None, 20, 4]), ("scores", [None, 20, 10])], "boxes (N, 20, 4) of float32, scores (N, 20, 10)"),
-        ([("logits", [None, 10]), ("boxes", [None, 4])], "puts out logits (N, 10) of float32, boxes (N, 4)"),
+        ([("scores", [None, 10]), ("boxes", [None, 4])], "puts out scores (N, 10) of float32, boxes (N, 4)"),
         ([("map", [None, 3, 16, 16])], "puts out map (N, 3, 16, 16) of float32"),
         ([("logit", [None, 1])], "puts out logit (N, 1) of float32"),
         ([("value", [None])], "puts out value (N) of float32"),
