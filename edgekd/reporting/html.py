@@ -100,7 +100,14 @@ def _provenance(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
 def _facts(facts: Any) -> list[tuple[str, str]]:
     if not isinstance(facts, dict):
         return []
-    return [(str(key).replace("_", " "), str(value)) for key, value in facts.items() if value not in (None, "", [], {})]
+    return [
+        (str(key).replace("_", " "), _fact(value)) for key, value in facts.items() if value not in (None, "", [], {})
+    ]
+
+
+def _fact(value: Any) -> str:
+    """A value in words; of reasons only what they are for."""
+    return ", ".join(map(str, value)).replace("_", " ") if isinstance(value, list | tuple | dict) else str(value)
 
 
 @cache
