@@ -36,7 +36,7 @@ $(VENV)/.installed-data: data.txt $(VENV)/.installed
 
 data: $(VENV)/.installed-data     ## what the recipes beyond quickstart read, 200 MB
 
-test: $(VENV)/.installed-test     ## the test suite, two files at a time: some twelve minutes on two cores
+test: $(VENV)/.installed-test     ## the test suite, two files at a time: some ten minutes on two cores
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(COVERAGE)
 
 promises: $(VENV)/.installed-test ## `make demo`, and that its targets are proven, int8 keeps up, the student has learned
