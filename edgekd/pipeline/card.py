@@ -1,6 +1,5 @@
 """A run's proven bundles as a folder to publish, with a card whose every number `replay` derives again."""
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from edgekd.files import write_bytes, write_json
 from edgekd.measure.results import read_rows, write_rows
 from edgekd.pipeline.deploy import bundle_name
 from edgekd.pipeline.timing import RESULTS
+from edgekd.reading import read_json
 from edgekd.reporting import RUN
 from edgekd.reporting.card import CARD, Card, card_text, executed
 from edgekd.reporting.run_record import RunRecord, read_run
@@ -78,7 +78,7 @@ def read_card(folder: Path) -> tuple[Card, RunRecord]:
     """The two documents of a card's folder; BadInputError for another folder."""
     if not (folder / CARD).is_file():
         raise BadInputError(f"{folder}: no card (there is no {CARD})", hint="edgekd card RUN --out FOLDER")
-    return Card.parse(json.loads((folder / CARD).read_bytes()), str(folder / CARD)), read_run(folder / RUN)
+    return Card.parse(read_json(folder / CARD), str(folder / CARD)), read_run(folder / RUN)
 
 
 def text_of(folder: Path, card: Card, run: RunRecord, bundles: Mapping[str, Manifest]) -> bool:

@@ -106,6 +106,8 @@ def test_a_readme_that_says_more_than_its_numbers_is_found(card: Path) -> None:
 
 def test_what_is_no_card_or_no_proven_run_is_named(run: Path, tmp_path: Path) -> None:
     assert "edgekd card RUN" in complaint(edgekd("replay", tmp_path), 2)
+    (tmp_path / "card.json").write_text("[" * 100_000)
+    assert str(tmp_path / "card.json") in complaint(edgekd("replay", tmp_path), 2)
     shutil.copytree(run, tmp_path / "run")
     document = json.loads((run / "run.json").read_text())
     document["targets"][TARGET]["metric_source"] = "reference"
