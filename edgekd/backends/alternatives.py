@@ -33,7 +33,8 @@ def compile_for(model: onnx.ModelProto, target: Target, folder: Path, precision:
             if takers
             else "of its scheme no other backend installed here takes it"
         )
-        raise BadInputError(f"{error}; {advice}") from error
+        step = f"edgekd export MODEL --target {takers[0]}" if takers else error.hint
+        raise BadInputError(f"{error}; {advice}", hint=step) from error
 
 
 def require_taken(model: onnx.ModelProto, target: Target) -> None:

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,17 @@ import pytest
 
 from edgekd.backends.alternatives import compile_for
 from edgekd.backends.compiled import Compiled
+from edgekd.backends.ethos_u import build
 from edgekd.backends.ethos_u.accelerators import ACCELERATORS, SYSTEMS, systems_of
 from edgekd.backends.ethos_u.compile import compile as compile_ethos_u
 from edgekd.backends.placement import PLACEMENT, Placement
+from edgekd.backends.tflite.convert import Converted, convert
+from edgekd.backends.tflite.flatbuffer import pack, unpack
 from edgekd.backends.tflite.ops import ops_of
 from edgekd.errors import BadInputError, MissingExtraError
 from edgekd.files import sha256
+from edgekd.quantization.calibrate import calibrate
+from edgekd.quantization.scheme import find_scheme
 from edgekd.target import Limits, Target, load_target
 from tests import factories
 from tests.factories import Net
@@ -28,9 +34,15 @@ U55 = load_target(TARGETS[0])
 WITH_CPU = U55.model_copy(update={"compiler": {**U55.compiler, "allow_cpu": True}})
 
 
-def net(build: Callable[[Net], str]) -> onnx.ModelProto:
+def net(make: Callable[[Net], str]) -> onnx.ModelProto:
     made = Net(1, (3, 16, 16))
-    return factories.quantize(made.model(build(made)), made.inputs(8))
+    return factories.quantize(made.model(make(made)), made.inputs(8))
+
+
+def calibrated(make: Callable[[Net], str], scheme: str) -> onnx.ModelProto:
+    """As the product quantises, which leaves in float what a scheme does not have in integers."""
+    made = Net(1, (3, 16, 16))
+    return calibrate(made.model(make(made)), find_scheme(scheme), [{"input": made.inputs(8)}])
 
 
 def doubtful(made: Net) -> str:
@@ -44,6 +56,13 @@ def decoder(made: Net) -> str:
     up = made.op("ConvTranspose", x, made.constant(made.rng.normal(0, 0.3, (8, 4, 2, 2))), strides=[2, 2])
     pooled = made.op("AveragePool", made.conv(up, 4, 4), kernel_shape=[16, 16], strides=[16, 16])
     return made.op("Sigmoid", made.gemm(made.op("Flatten", pooled), 4, 3))
+
+
+def gated(made: Net) -> str:
+    """MobileNetV3's block: an activation, and channels weighted by what a small network makes of their means."""
+    x = made.op("HardSwish", made.conv("input", 3, 8))
+    gate = made.op("HardSigmoid", made.conv(made.op("GlobalAveragePool", x), 8, 8, kernel=1), alpha=1 / 6)
+    return made.conv(made.op("Mul", x, gate), 8, 4)
 
 
 def placement(folder: Path) -> Placement:
@@ -87,6 +106,7 @@ def test_what_the_npu_does_not_take_is_refused_by_name(tmp_path: Path) -> None:
     message = str(caught.value)
     assert message.startswith("node 'sin_1' (Sin) is not for ethos-u55-128: TFLite has no int8 Sin; compiler.allow_cpu")
     assert "these targets take it: " in message
+    assert caught.value.hint.startswith("edgekd export MODEL --target x86-")
     assert not list(tmp_path.iterdir())
 
 
@@ -98,6 +118,52 @@ def test_what_the_cpu_may_have_is_told(tmp_path: Path) -> None:
     assert found.islands == 2  # before and after it
     assert made.footprint["cpu_ops"] == len(left)
     assert {op.cycles for op in found.on_cpu} == {0}  # which is why totals of unequal placement do not compare
+
+
+def test_a_float_activation_that_vela_does_not_read_is_written_in_parts(tmp_path: Path) -> None:
+    model = calibrated(gated, "int8-asymmetric")
+    with pytest.raises(BadInputError, match=r"node 'hardswish_1' \(HardSwish\) is not for ethos-u55-128: its output"):
+        compile_ethos_u(model, U55, tmp_path, "int8")
+    _, found = compiled(model, WITH_CPU, tmp_path)
+    assert {"MUL", "ADD", "MINIMUM"} <= {op.op for op in found.on_cpu if "HardSwish" in op.node}
+
+
+def without_inputs(content: bytes) -> bytes:
+    """The third operator reads nothing, which Vela does not survive."""
+    model = unpack(content)
+    model.subgraphs[0].operators[2].inputs = []
+    return pack(model)
+
+
+def with_one_input(content: bytes) -> bytes:
+    """The third operator has no weights, which Vela says without naming it."""
+    model = unpack(content)
+    model.subgraphs[0].operators[2].inputs = model.subgraphs[0].operators[2].inputs[:1]
+    return pack(model)
+
+
+@pytest.mark.parametrize(("damage", "why"), [(without_inputs, "SIGSEGV"), (with_one_input, "Index out of bounds; ")])
+def test_whatever_vela_fails_over_is_named(
+    damage: Callable[[bytes], bytes], why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(*arguments: Any, **options: Any) -> Converted:
+        made = convert(*arguments, **options)
+        return replace(made, content=damage(made.content))
+
+    monkeypatch.setattr(build, "convert", damaged)
+    told = r"^node 'convtranspose_2' \(ConvTranspose\) is not for ethos-u55-128: Vela .* over its TRANSPOSE_CONV: "
+    with pytest.raises(BadInputError, match=f"{told}.*{why}"):
+        compile_ethos_u(net(decoder), U55, tmp_path, "int8")
+
+
+def test_an_operator_that_vela_names_is_not_searched_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def whole(*arguments: Any, fixed_batch: bool, **options: Any) -> Converted:
+        assert fixed_batch
+        return convert(*arguments, fixed_batch=False, **options)
+
+    monkeypatch.setattr(build, "convert", whole)
+    with pytest.raises(BadInputError, match=r"\(HardSwish\) is not .* over its HARD_SWISH: IFM has to be 8bit; IFM"):
+        compile_for(calibrated(gated, "int8-asymmetric"), WITH_CPU, tmp_path, "int8")
 
 
 def test_a_limit_of_the_npu_itself_is_told_in_velas_words(tmp_path: Path) -> None:

@@ -1,35 +1,41 @@
 """The steps in order: lower as for TFLite, let Vela compile, hold what it left to the CPU against the target."""
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
 
 from edgekd.backends.compiled import Compiled
 from edgekd.backends.ethos_u.accelerators import SYSTEMS, systems_of
+from edgekd.backends.ethos_u.failures import refusal
 from edgekd.backends.ethos_u.placed import TYPES_ONLY, placed
-from edgekd.backends.ethos_u.vela import Setting, compiled_by_vela, vela_version
+from edgekd.backends.ethos_u.vela import Setting, VelaError, compiled_by_vela, vela_version
 from edgekd.backends.placement import PLACEMENT, Placement
 from edgekd.backends.room import require_room
-from edgekd.backends.tflite.convert import convert
+from edgekd.backends.tflite.convert import Converted, convert
 from edgekd.errors import BadInputError
 from edgekd.files import write_json
 from edgekd.reading import reading
 from edgekd.target import Target
 
 MODEL, COMPILED = "model.tflite", "model_vela.tflite"
+ISLAND = re.compile(r"float island: (node .* \(\w+\)): (.*)")
 
 
 def build(model: onnx.ModelProto, target: Target, folder: Path) -> Compiled:
     """See `ethos_u.compile`."""
     setting = setting_of(target)
     converted = convert(model, target, "int8", fixed_batch=True)
-    answer = compiled_by_vela(converted.content, setting)
+    _require_npu(_in_float(converted, setting), target)
+    try:
+        answer = compiled_by_vela(converted.content, setting)
+    except VelaError as error:
+        raise refusal(model, converted.content, setting, error) from error
     with reading(f"the reports of {vela_version()}", "as known"):
         placement = placed(model, converted, answer, setting)
     notes = _left_to_the_cpu(placement)
-    if notes and not target.compiler_option("allow_cpu"):
-        more = f" (and {len(notes) - 1} more)" if len(notes) > 1 else ""
-        raise BadInputError(f"{notes[0]}{more}; compiler.allow_cpu = true in the target file leaves it to the CPU")
+    _require_npu(notes, target)
     footprint = {
         "sram_bytes": placement.sram_bytes,
         "flash_bytes": len(answer.content),
@@ -58,6 +64,19 @@ def setting_of(target: Target) -> Setting:
                 f"target {target.name}: {key} {value} does not go with {accelerator}: choose {' or '.join(fitting)}"
             )
     return Setting(accelerator, system, mode)
+
+
+def _require_npu(left: Sequence[str], target: Target) -> None:
+    """Raise BadInputError for what is left to a CPU that the target does not let have it."""
+    if left and not target.compiler_option("allow_cpu"):
+        more = f" (and {len(left) - 1} more)" if len(left) > 1 else ""
+        raise BadInputError(f"{left[0]}{more}; compiler.allow_cpu = true in the target file leaves it to the CPU")
+
+
+def _in_float(converted: Converted, setting: Setting) -> list[str]:
+    """What no int8 kernel computes, which Vela need not be asked about."""
+    islands = filter(None, map(ISLAND.fullmatch, converted.notes))
+    return [f"{island[1]} is not for {setting.accelerator}: {island[2]}" for island in islands]
 
 
 def _left_to_the_cpu(placement: Placement) -> tuple[str, ...]:

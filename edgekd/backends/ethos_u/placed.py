@@ -8,7 +8,7 @@ import onnx
 from edgekd.backends.ethos_u.vela import Answer, Row, Setting, vela_version
 from edgekd.backends.placement import PlacedOp, Placement
 from edgekd.backends.tflite.convert import Converted
-from edgekd.backends.tflite.ops import Op, maker, ops_of
+from edgekd.backends.tflite.ops import Op, maker, named_node, ops_of
 from edgekd.bundle import File
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import label
@@ -83,7 +83,7 @@ def _on_npu(model: onnx.ModelProto, op: Op, rows: list[Row]) -> PlacedOp:
 
     return PlacedOp(
         layer=_layer(model, op),
-        node=_node(model, op),
+        node=named_node(model, op),
         op=op.code,
         unit="NPU",
         cycles=cycles("Op Cycles"),
@@ -98,7 +98,7 @@ def _on_npu(model: onnx.ModelProto, op: Op, rows: list[Row]) -> PlacedOp:
 def _on_cpu(model: onnx.ModelProto, op: Op, converted: Converted, reasons: Mapping[str, str]) -> PlacedOp:
     """With the reason; the outer quantisers have none: they only change the type of what the model is given."""
     borders = {spec.name for spec in (*converted.inputs, *converted.outputs)}
-    node = _node(model, op)
+    node = named_node(model, op)
     island = f"float island: {node}: "
     floats = (note.removeprefix(island) for note in converted.notes if note.startswith(island))
     reason: str | None = next(floats, None) or reasons.get(op.name) or "Vela does not say why"
@@ -106,11 +106,6 @@ def _on_cpu(model: onnx.ModelProto, op: Op, converted: Converted, reasons: Mappi
         outer = {op.name, op.inputs[0].name.decode()} & borders
         reason = None if outer else "it stands beside what is computed in float"
     return PlacedOp(layer=_layer(model, op), node=node, op=op.code, unit="CPU", reason=reason)
-
-
-def _node(model: onnx.ModelProto, op: Op) -> str:
-    node = maker(model, op)
-    return f"node {label(node)!r} ({node.op_type})" if node else f"tensor {op.name!r}"
 
 
 def _layer(model: onnx.ModelProto, op: Op) -> str:

@@ -1,6 +1,7 @@
 """Vela, Arm's compiler for Ethos-U, in a process of its own: what it writes, and what it says of each operator."""
 
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -9,7 +10,6 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from edgekd.errors import BadInputError
 from edgekd.reading import reading
 
 CONFIG = "Arm/vela.ini"
@@ -39,17 +39,26 @@ class Answer:
     reasons: Mapping[str, str]
 
 
+class VelaError(Exception):
+    """Vela made no file: all that it said, and the last line of that."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__(said)
+        self.said = said
+        self.reason = (said.strip().splitlines() or ["it says nothing"])[-1].strip()
+
+
 def vela_version() -> str:
     """As its package says it."""
     return f"Vela {version('ethos-u-vela')}"
 
 
-def compiled_by_vela(content: bytes, setting: Setting) -> Answer:
-    """Compile a .tflite file; BadInputError in Vela's words where it fails, or does not end."""
+def compiled_by_vela(content: bytes, setting: Setting, seconds: float = SECONDS) -> Answer:
+    """Compile a .tflite file; VelaError in its own words where it fails, or does not end."""
     with tempfile.TemporaryDirectory(prefix="edgekd-") as name:
         folder = Path(name)
         (folder / f"{MODEL}.tflite").write_bytes(content)
-        said = _run(folder, setting)
+        said = _run(folder, setting, seconds)
         with reading(f"the reports of {vela_version()}", "as known"):
             per_layer, summary = (
                 _table(folder / f"{MODEL}_{end}.csv") for end in ("per-layer", f"summary_{setting.system_config}")
@@ -57,7 +66,7 @@ def compiled_by_vela(content: bytes, setting: Setting) -> Answer:
         return Answer((folder / f"{MODEL}_vela.tflite").read_bytes(), summary[0], per_layer, _reasons(said))
 
 
-def _run(folder: Path, setting: Setting) -> str:
+def _run(folder: Path, setting: Setting, seconds: float) -> str:
     argv = [
         sys.executable, "-P", "-m", "ethosu.vela", f"{MODEL}.tflite", "--config", CONFIG, "--output-dir", ".",
         "--accelerator-config", setting.accelerator, "--system-config", setting.system_config,
@@ -66,13 +75,14 @@ def _run(folder: Path, setting: Setting) -> str:
     try:
         finished = subprocess.run(
             argv, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
-            timeout=SECONDS, check=False,
+            timeout=seconds, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
-        raise BadInputError(f"{vela_version()} does not end within {SECONDS} s") from error
+        raise VelaError(f"it does not end within {seconds:g} s") from error
     if finished.returncode or not (folder / f"{MODEL}_vela.tflite").is_file():
-        lines = (finished.stderr.strip() or finished.stdout.strip()).splitlines() or ["it says nothing"]
-        raise BadInputError(f"{vela_version()} fails: {lines[-1][:LONGEST]}")
+        said = finished.stderr.strip() or finished.stdout.strip()
+        ended = f"\nit is ended by {signal.Signals(-finished.returncode).name}" if finished.returncode < 0 else ""
+        raise VelaError(said + ended)
     return finished.stdout
 
 

@@ -80,8 +80,11 @@ def softmax(writer: Writer, node: Node) -> None:
 
 @rule("HardSwish", layout=Layout.FOLLOW)
 def hard_swish(writer: Writer, node: Node) -> None:
-    """HARD_SWISH."""
-    writer.op("HARD_SWISH", node.inputs, node.output, schema.HardSwishOptionsT())
+    """HARD_SWISH; in float with a fixed batch its parts, for Vela does not read a file with the whole."""
+    if writer.tensor(node.inputs[0]).quantisation is not None or not writer.graph.fixed_batch:
+        return writer.op("HARD_SWISH", node.inputs, node.output, schema.HardSwishOptionsT())
+    gate = _risen(writer, node, 1 / 6, 0.5, writer.like(node.output, f"{node.output}:gate"))
+    return writer.op("MUL", [node.inputs[0], gate], node.output, schema.MulOptionsT())
 
 
 @rule("Gelu", layout=Layout.FOLLOW)
@@ -193,7 +196,12 @@ def hard_sigmoid(writer: Writer, node: Node) -> None:
     x = writer.tensor(node.inputs[0])
     if x.quantisation is not None:
         return _scaled_by_convolution(writer, node, x.quantisation, alpha, beta)
-    name = node.output
+    _risen(writer, node, alpha, beta, node.output)
+    return None
+
+
+def _risen(writer: Writer, node: Node, alpha: float, beta: float, name: str) -> str:
+    """max(0, min(1, alpha x + beta)) in float, called `name`."""
     slope = writer.constant(f"{name}:alpha", np.asarray(alpha, np.float32))
     shift = writer.constant(f"{name}:beta", np.asarray(beta, np.float32))
     line = writer.step("MUL", [node.inputs[0], slope], f"{name}:scaled", schema.MulOptionsT())
@@ -201,7 +209,8 @@ def hard_sigmoid(writer: Writer, node: Node) -> None:
     rising.fusedActivationFunction = schema.ActivationFunctionType.RELU
     line = writer.step("ADD", [line, shift], f"{name}:shifted", rising)
     one = writer.constant(f"{name}:one", np.asarray(1, np.float32))
-    return writer.op("MINIMUM", [line, one], name, schema.MaximumMinimumOptionsT())  # XNNPACK lacks RELU_0_TO_1
+    writer.op("MINIMUM", [line, one], name, schema.MaximumMinimumOptionsT())  # XNNPACK lacks RELU_0_TO_1
+    return name
 
 
 def _scaled_by_convolution(writer: Writer, node: Node, x: Quantisation, alpha: float, beta: float) -> None:

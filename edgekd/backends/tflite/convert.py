@@ -45,6 +45,7 @@ def convert(model: onnx.ModelProto, target: Target, precision: Precision, *, fix
     """Lower a model; raise BadInputError when it is not of `precision` or holds an op without a TFLite form."""
     graph = read(model, target.batch)
     if fixed_batch:
+        graph.fixed_batch = True
         graph.tensors = {name: replace(tensor, signature=tensor.shape) for name, tensor in graph.tensors.items()}
     simplify(graph)
     quantised = any(node.op in QUANTIZERS for node in graph.nodes)

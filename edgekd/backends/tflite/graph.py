@@ -86,13 +86,17 @@ class Node:
 
 @dataclass
 class Graph:
-    """Nodes in execution order over named tensors; a missing optional input is ""."""
+    """Nodes in execution order over named tensors; a missing optional input is "".
+
+    With a fixed batch no dimension follows it, as compilers for NPUs and microcontrollers have it.
+    """
 
     tensors: dict[str, Tensor]
     nodes: list[Node]
     inputs: list[str]
     outputs: list[str]
     notes: list[str] = field(default_factory=list)
+    fixed_batch: bool = False
 
     def producers(self) -> dict[str, Node]:
         """Who makes each tensor."""

@@ -9,7 +9,7 @@ import onnx
 from ai_edge_litert import schema_py_generated as schema
 
 from edgekd.backends.tflite.flatbuffer import unpack
-from edgekd.onnx_graph import QUANTIZERS
+from edgekd.onnx_graph import QUANTIZERS, label
 
 Shape = list[int]
 NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
@@ -79,3 +79,9 @@ def maker(model: onnx.ModelProto, op: Op) -> onnx.NodeProto | None:
     while name in nodes and nodes[name].op_type in (*QUANTIZERS, *taken_in):
         name = nodes[name].input[0]
     return nodes.get(name)
+
+
+def named_node(model: onnx.ModelProto, op: Op) -> str:
+    """The ONNX node behind an op in words, or the tensor that no node asked for."""
+    node = maker(model, op)
+    return f"node {label(node)!r} ({node.op_type})" if node else f"tensor {op.name!r}"

@@ -6,10 +6,13 @@ import numpy as np
 import onnx
 import pytest
 
+from edgekd.backends.compiled import Compiled
 from edgekd.backends.onnx_file import at_batch
+from edgekd.backends.tflite.convert import convert
 from edgekd.onnx_graph import inferred
+from edgekd.target import load_target
 from tests import factories
-from tests.backends.tflite.harness import build, distance
+from tests.backends.tflite.harness import Model, build, distance
 from tests.backends.tflm.harness import both
 from tests.factories import Net
 
@@ -55,6 +58,17 @@ def test_transposed_convolutions(kernel: int, stride: int, options: dict[str, An
         assert distance(built, factories.reference(quantised, x), x, kernels) <= 2.01
     expected = factories.reference(model, x)["logits"]
     np.testing.assert_allclose(build(fixed(model), "float").run(x)["logits"], expected, atol=1e-5)
+
+
+def test_a_hard_swish_in_parts_is_the_same() -> None:
+    """In float, of a file with a fixed batch: five roundings of float32."""
+    net = Net(2, (4, 5, 5))
+    model = fixed(net.model(net.op("HardSwish", "input")))
+    made = convert(model, load_target("x86-tflite"), "float", fixed_batch=True)
+    x = net.inputs(1, seed=3) * 4
+    shown = Model(made.content, Compiled("", (), made.inputs, made.outputs), {})
+    assert "HARD_SWISH" not in shown.ops
+    np.testing.assert_allclose(shown.run(x)["logits"], factories.reference(model, x)["logits"], atol=1e-6)
 
 
 def test_every_sample_of_the_batch_is_spread() -> None:
