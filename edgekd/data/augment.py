@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edgekd.data._colors import color_jitter
 from edgekd.data._counter import Words, below, random_words
 from edgekd.data._signals import rotate3d
 from edgekd.data.dataset import Array
@@ -108,7 +109,7 @@ def _chosen(words: Words) -> Array:
 
 Augmentation = Callable[[Array, Words], Array]
 
-IMAGES: dict[str, Augmentation] = {"crop": crop, "flip": flip}
-POINTS = {"crop": crop_points, "flip": flip_points}  # of those
+IMAGES: dict[str, Augmentation] = {"color-jitter": color_jitter, "crop": crop, "flip": flip}
+POINTS = {"crop": crop_points, "flip": flip_points}  # of those that move them
 SIGNALS: dict[str, Augmentation] = {"rotate3d": rotate3d}
 AUGMENTATIONS = IMAGES | SIGNALS

@@ -59,6 +59,26 @@ def test_shifts_are_uniform_and_axes_independent() -> None:
     assert statistic < 51.2  # chi-square, 24 degrees of freedom, p = 0.001
 
 
+def test_a_color_jitter_scales_light_contrast_and_channels_and_nothing_else() -> None:
+    images = np.random.default_rng(4).normal(100, 5, (200, 3, 8, 8))
+    changed = augment(images, ("color-jitter",), 0, np.arange(200), 0)
+    flat, new = images.reshape(600, -1), changed.reshape(600, -1)
+    slope = (new.max(1) - new.min(1)) / (flat.max(1) - flat.min(1))
+    shift = new[:, :1] - slope[:, None] * flat[:, :1]
+    np.testing.assert_allclose(new, slope[:, None] * flat + shift, rtol=1e-5)  # float32 factors: the same line each
+    light = new.mean(1) / flat.mean(1)
+    assert 0.69 < light.min() < 0.8  # e^-0.35, and channels differ a little in their mean
+    assert 1.25 < light.max() < 1.43
+    assert 0.51 < slope.min() < 0.7  # e^-0.65
+    pixels = np.full((200, 1, 2, 2), 250, np.uint8)
+    brighter = augment(pixels, ("color-jitter",), 0, np.arange(200), 0)
+    assert brighter.dtype == np.uint8
+    assert brighter.max() == 255  # not around to 0
+    assert brighter.min() > 170
+    one = augment(images[7:8], ("color-jitter",), 0, np.array([7]), 0)
+    np.testing.assert_array_equal(one, changed[7:8])
+
+
 def test_bits_are_balanced() -> None:
     words = random_words(0, np.arange(20_000), 0, "any")
     ones = [((words >> np.uint64(bit)) & np.uint64(1)).mean() for bit in range(64)]
