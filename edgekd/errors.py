@@ -69,6 +69,10 @@ class DeviceLostError(DeviceError):
     """The connection broke while the device was in use."""
 
 
+class MissingRuntimeError(DeviceError):
+    """The device has no runtime for this bundle; the message says how to get one."""
+
+
 class NotProvenError(EdgekdError):
     """What was asked for is there, but nothing could prove it here: no runtime, or no case that can tell."""
 

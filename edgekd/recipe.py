@@ -147,6 +147,7 @@ class Recipe(Schema):
     Layers of the first of the `co_teachers` are written `1/name`. `control` holds the weights of a student that was
     trained without a teacher; without it one is trained. Without targets a run ends with the float graph.
     Without a `task` the data set has its own: classification, but for pairs of sentences.
+    `optional` are targets that a run does without, in one line, where their device or its runtime is not there.
     `length` is how many tokens a deployed model takes; longer sequences are cut (default: the data's own length).
     """
 
@@ -156,6 +157,7 @@ class Recipe(Schema):
     seeds: PositiveInt = 1
     threads: PositiveInt = 1
     targets: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
     length: PositiveInt | None = None
     data: Data
     task: TaskSpec | None = None
@@ -196,9 +198,10 @@ class Recipe(Schema):
             raise ValueError("student.training.epochs: a student needs at least one epoch")
         if len(set(self.targets)) != len(self.targets):
             raise ValueError("targets: a target is named twice")
-        for name in self.devices:
-            if name not in self.targets:
-                raise ValueError(f"devices: {name!r} is not one of the targets{nearest(name, self.targets)}")
+        for key, names in {"optional": self.optional, "devices": self.devices}.items():
+            for name in names:
+                if name not in self.targets:
+                    raise ValueError(f"{key}: {name!r} is not one of the targets{nearest(name, self.targets)}")
         return self
 
 

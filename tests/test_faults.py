@@ -295,8 +295,30 @@ def test_a_missing_sdk_leaves_its_target_unproven_and_no_other(small_run, copied
     assert "pip install 'edgekd[openvino]'" in complaint(finish(exported), 3)
 
 
-def _first(folder):
-    return os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+def test_a_run_does_without_an_optional_target_whose_runtime_is_not_here(small_run, copied, tmp_path, monkeypatch):
+    browser = tmp_path / "chromium"  # it is never started: what it would run is not here
+    browser.write_text("#!/bin/sh\nexit 1\n")
+    browser.chmod(0o755)
+    monkeypatch.setenv("PATH", _first(browser.parent, "PATH"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    settings = (
+        "targets=['web-onnxruntime', 'x86-onnxruntime']",
+        "devices={web-onnxruntime='web:chromium', x86-onnxruntime='local:'}",
+    )
+    command = ("run", small_run.recipe, "--out", copied, *(f"--set={setting}" for setting in settings))
+    spared = edgekd(*command, "--set=optional=['web-onnxruntime']", "--json")
+    assert spared.exit_code == 0, spared.stderr
+    target = json.loads(spared.stdout)["targets"]["web-onnxruntime"]
+    assert (target["status"], target["device"]) == ("skipped", None)
+    assert target["reason"].endswith("are not here: edgekd web install")
+    assert not (copied / "finished.json").exists()
+    wanted = edgekd(*command)
+    assert wanted.exit_code == 4
+    assert wanted.stderr.splitlines()[-1].startswith("not proven: web-onnxruntime: ")
+
+
+def _first(folder, variable="PYTHONPATH"):
+    return os.pathsep.join(filter(None, [str(folder), os.environ.get(variable)]))
 
 
 def test_a_bundle_that_computes_something_else_fails_the_run(small_run, copied):

@@ -1,7 +1,8 @@
 """A browser as a device: a page that runs bundles by onnxruntime-web or LiteRT.js, and answers in a runner's words.
 
 `web:` waits for whatever browser opens its link, `web:lan` for one in the local network, a phone's too; `web:chromium`
-and `web:firefox` start that one here, headless. All take `?accelerator=webgpu` and `?wait=SECONDS`.
+and `web:firefox` start that one here, headless, `web:headless` the first of them that is here. All take
+`?accelerator=webgpu` and `?wait=SECONDS`.
 """
 
 import io
@@ -13,7 +14,7 @@ from typing import Any
 
 from edgekd.devices.local import LocalDevice
 from edgekd.devices.transport import Finished, Found
-from edgekd.errors import BadInputError, DeviceError
+from edgekd.errors import BadInputError, DeviceError, MissingRuntimeError
 from edgekd.runner.cli import parse_arguments, records_to
 from edgekd.runner.errors import EXIT_CODES, RunnerError
 from edgekd.web.browsers import BROWSERS, Browser
@@ -23,7 +24,8 @@ from edgekd.web.job import NOT_TOLD, BrowserJob, BrowserRuntime, Page
 from edgekd.web.messages import Hello
 from edgekd.web.runtimes import INSTALL, find_web, web_backends
 
-FORM = f"web:, web:lan, {' or '.join(f'web:{name}' for name in BROWSERS)}"
+HEADLESS = ("headless", *BROWSERS)  # places where a browser is started here
+FORM = f"web:, web:lan, {' or '.join(f'web:{place}' for place in HEADLESS)}"
 ADDRESS = re.compile(r"web:(?P<place>[a-z]*)(\?(?P<query>[\w=&.]+))?")
 LONGEST = 30 * 24 * 3600.0  # seconds that a browser which was started here may live
 WAIT = {"": 300.0, "lan": 300.0}  # seconds for somebody to open the link
@@ -40,15 +42,14 @@ class WebDevice(LocalDevice):
     """
 
     def __init__(self, uri: str, place: str, accelerator: str, wait: float) -> None:
-        super().__init__(uri, runner=PAGE / WORKER)
-        self._accelerator, self._wait, self._ended = accelerator, wait, ""
+        self._accelerator, self._wait = accelerator, wait
+        self._started, self._ended = False, ""
         self._program = str((PAGE / WORKER).resolve())
-        self._driven = place in BROWSERS
+        self._browser = browser_at(place) if place in HEADLESS else None
+        super().__init__(uri, runner=PAGE / WORKER)
         try:
             self._door = Door(lan=place == "lan")
-            if self._driven:
-                self._start(BROWSERS[place])
-            else:
+            if self._browser is None:
                 invite(self._door.url, lan=place == "lan", seconds=wait)
         except BaseException:
             super().close()
@@ -58,13 +59,13 @@ class WebDevice(LocalDevice):
         """A verb of the runner's in the page; anything else where the browser was started, or nowhere."""
         if argv[0] == self._program:
             return self._answer(argv[1:], timeout)
-        if self._driven:
+        if self._browser:
             return super().run(argv, timeout)
         return Finished(NO_SHELL, "", f"{self.uri}: a browser has no shell")
 
     def facts(self) -> dict[str, Any] | None:
         """What the page tells of its machine; None where the shell tells more."""
-        return None if self._driven else machine_of(self._page().hello)
+        return None if self._browser else machine_of(self._page().hello)
 
     def close(self) -> None:
         """End the listener, then the browser."""
@@ -74,11 +75,8 @@ class WebDevice(LocalDevice):
             super().close()
 
     def _start(self, browser: Browser) -> None:
-        program = browser.program
-        if program is None:
-            raise DeviceError(f"{self.uri}: no {browser.programs[0]} on the PATH: {browser.get}")
         options = browser.arguments(Path(self.workspace, "profile"), self._accelerator)
-        argv = [program, *options, self._door.url]
+        argv = [str(browser.program), *options, self._door.url]
         threading.Thread(target=self._drive, args=(argv,), daemon=True).start()
 
     def _drive(self, argv: Sequence[str]) -> None:
@@ -91,6 +89,10 @@ class WebDevice(LocalDevice):
             self._ended = str(error)
 
     def _page(self, seconds: float = LONGEST) -> Page:
+        """The page; a browser is started once it has something to do."""
+        if self._browser and not self._started:
+            self._started = True
+            self._start(self._browser)
         return Page(self._door, self._wait, seconds, lambda: self._ended)
 
     def _answer(self, argv: Sequence[str], timeout: float) -> Finished:
@@ -121,6 +123,16 @@ def _versions() -> Iterator[dict[str, Any]]:
         yield {"runtime": web.title, "runtime_version": version, "backend": backend, "get": get}
 
 
+def browser_at(place: str) -> Browser:
+    """The browser of a place here; MissingRuntimeError where it is not installed."""
+    wanted = [BROWSERS[place]] if place in BROWSERS else list(BROWSERS.values())
+    found = next((browser for browser in wanted if browser.program), None)
+    if found is None:
+        names = " and no ".join(browser.programs[0] for browser in wanted)
+        raise MissingRuntimeError(f"no {names} on the PATH: {wanted[0].get}")
+    return found
+
+
 def machine_of(hello: Hello) -> dict[str, Any]:
     """Fields of `measure.facts.Machine`, as far as a page knows them."""
     absent = ("python", "governor", "frequency_mhz", "max_frequency_mhz", "gpu_driver")
@@ -148,7 +160,7 @@ def open_device(uri: str) -> WebDevice:
     settings = dict(pair.partition("=")[::2] for pair in query.split("&")) if query else {}
     accelerators = BrowserRuntime.OPTIONS["accelerator"] or ()
     accelerator, wait = settings.pop("accelerator", accelerators[0]), settings.pop("wait", "")
-    known = place in ("", "lan", *BROWSERS) and accelerator in accelerators and not settings
+    known = place in ("", "lan", *HEADLESS) and accelerator in accelerators and not settings
     if place is None or not known or not re.fullmatch(r"(\d{1,5}(\.\d+)?)?", wait):
         raise BadInputError(f"device {uri!r}: expected {FORM}; with ?accelerator=webgpu or ?wait=SECONDS")
     return WebDevice(uri, place, accelerator, float(wait or WAIT.get(place, START)))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from edgekd.devices import Device
 from edgekd.measure.benchmark import Measurement, measure
-from edgekd.measure.protocol import Array, MissingRuntimeError, Options, Session
+from edgekd.measure.protocol import Array, Options, Session
 from edgekd.measure.records import Footprint, Golden, Kernels
 from edgekd.measure.statistics import Latency
 
@@ -15,7 +15,6 @@ __all__ = [
     "Kernels",
     "Latency",
     "Measurement",
-    "MissingRuntimeError",
     "Session",
     "footprint",
     "measure",

@@ -12,7 +12,7 @@ import numpy as np
 
 from edgekd.bundle import read_manifest
 from edgekd.devices import Device, Finished, open_device, start_command
-from edgekd.errors import BadInputError, DeviceError
+from edgekd.errors import BadInputError, DeviceError, MissingRuntimeError
 from edgekd.files import sha256
 from edgekd.measure.predictions import read_predictions
 from edgekd.measure.records import (
@@ -38,10 +38,6 @@ Options = Mapping[str, str | int | bool]
 SLOWEST = 1.0  # seconds per inference beyond which a device counts as hung
 KILLED = 128  # from here on exit codes are signals: whatever ended it, it was not the program itself
 Record = TypeVar("Record", bound=Schema)
-
-
-class MissingRuntimeError(DeviceError):
-    """The device has no runtime for this bundle; the message says how to get one."""
 
 
 @dataclass(frozen=True)

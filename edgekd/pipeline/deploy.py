@@ -19,14 +19,21 @@ from edgekd.backends.reference import Reference
 from edgekd.bundle import MANIFEST, LayerLoss, Range, load_bundle
 from edgekd.data.dataset import Dataset, model_inputs
 from edgekd.devices import Device, open_device, transport_of
-from edgekd.errors import BadInputError, DeviceError, MissingExtraError, NothingToGainError
+from edgekd.errors import (
+    BadInputError,
+    DeviceError,
+    EdgekdError,
+    MissingExtraError,
+    MissingRuntimeError,
+    NothingToGainError,
+)
 from edgekd.files import sha256
-from edgekd.measure import MissingRuntimeError
 from edgekd.measure.protocol import Options
 from edgekd.measure.stand_in import stand_in_on
 from edgekd.metrics import Scale
 from edgekd.outputs import chosen, each
 from edgekd.package_data import EXPORT
+from edgekd.pipeline.faults import forgiven
 from edgekd.pipeline.parity_evidence import PARITY_INPUTS, Expected, gather_evidence, outputs_on
 from edgekd.pipeline.stages import Stages
 from edgekd.pipeline.timing import Candidates, time_variants
@@ -111,10 +118,18 @@ def _deployed(context: DeployContext, target: Target, references: Mapping[str, f
             stand_in = stand_in_on(device, target.backend)
             found = _execute(context, target, bundles, device, timed and stand_in is None)
             return entry | found | {"reason": found["reason"] or stand_in}
-    except (MissingExtraError, MissingRuntimeError) as error:
-        return entry | {"status": "skipped", "reason": str(error), "again": True}
-    except (BadInputError, DeviceError) as error:
-        return entry | {"status": "failed", "reason": str(error), "again": True, "lost": isinstance(error, DeviceError)}
+    except (BadInputError, DeviceError, MissingExtraError) as error:
+        return entry | _without(context.recipe, target, error)
+
+
+def _without(recipe: Recipe, target: Target, error: EdgekdError) -> dict[str, Any]:
+    """What is left of a target that something was missing for; an optional one is as one without a device."""
+    found = {"reason": str(error), "again": True}
+    if isinstance(error, forgiven(recipe, target.name)):
+        return found | {"status": "skipped", "device": None}
+    if isinstance(error, MissingExtraError | MissingRuntimeError):
+        return found | {"status": "skipped"}
+    return found | {"status": "failed", "lost": isinstance(error, DeviceError)}
 
 
 def bundles_of(context: DeployContext, target: Target, references: Mapping[str, float]) -> dict[str, Path]:

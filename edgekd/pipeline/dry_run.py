@@ -16,7 +16,7 @@ from edgekd.data.dataset import Dataset
 from edgekd.devices import open_device
 from edgekd.errors import DeviceError, MissingExtraError
 from edgekd.measure.readiness import examine
-from edgekd.pipeline.faults import Faults
+from edgekd.pipeline.faults import Faults, forgiven
 from edgekd.pipeline.plan import describe, load_data
 from edgekd.pipeline.price import Price, amount, price_of
 from edgekd.pipeline.recipe_faults import read_leniently
@@ -94,10 +94,12 @@ def _target(name: str) -> Target:
 def _reachable(recipe: Recipe, targets: list[Target], faults: Faults) -> list[str]:
     """The devices that answer and have what their targets need."""
     pairs = [(target, recipe.devices[target.name]) for target in targets if target.name in recipe.devices]
-    states = [
-        (uri, faults.attempt(f"device {uri} for {target.name}", partial(_examined, uri, target)))
-        for target, uri in pairs
-    ]
+
+    def answers(uri: str, target: Target) -> bool | None:
+        part, spared = f"device {uri} for {target.name}", forgiven(recipe, target.name)
+        return faults.attempt(part, partial(_examined, uri, target), optional=spared)
+
+    states = [(uri, answers(uri, target)) for target, uri in pairs]
     return sorted({uri for uri, ready in states if ready} - {uri for uri, ready in states if not ready})
 
 

@@ -16,8 +16,7 @@ from edgekd.backends.reference import Reference
 from edgekd.backends.replaced_folder import replaced_folder
 from edgekd.bundle import Preprocessing, Range
 from edgekd.devices import open_device
-from edgekd.errors import BadInputError, PromiseBrokenError
-from edgekd.measure import MissingRuntimeError
+from edgekd.errors import BadInputError, MissingRuntimeError, PromiseBrokenError
 from edgekd.pipeline.parity_evidence import Expected, affordable, gather_evidence
 from edgekd.pipeline.verify import executed
 from edgekd.quantization.float_fallback import asked_layers

@@ -19,8 +19,8 @@ from edgekd.backends.reference import Reference
 from edgekd.backends.replaced_folder import replaced_folder
 from edgekd.bundle import Manifest
 from edgekd.devices import open_device
-from edgekd.errors import BadInputError, PromiseBrokenError
-from edgekd.measure import MissingRuntimeError, predict
+from edgekd.errors import BadInputError, MissingRuntimeError, PromiseBrokenError
+from edgekd.measure import predict
 from edgekd.pipeline.parity_evidence import affordable
 from edgekd.pipeline.variants import LEAST_SQNR_DB
 from edgekd.quantization.parts import parts_of

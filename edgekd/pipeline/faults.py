@@ -6,10 +6,18 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from edgekd import plugins
-from edgekd.errors import EdgekdError, MissingExtraError
+from edgekd.errors import DeviceError, EdgekdError, MissingExtraError
+from edgekd.recipe import Recipe
 
 T = TypeVar("T")
 WORKS = "works"
+
+
+def forgiven(recipe: Recipe, target: str) -> tuple[type[EdgekdError], ...]:
+    """What does not stop a run: a missing SDK without a device; of an optional target its device's absence, too."""
+    if target in recipe.optional:
+        return MissingExtraError, DeviceError
+    return () if target in recipe.devices else (MissingExtraError,)
 
 
 @dataclass
@@ -27,11 +35,16 @@ class Faults:
     _started: float = field(default_factory=time.monotonic)
 
     def attempt(
-        self, part: str, work: Callable[[], T], shown: Callable[[T], str] | None = None, *, optional: bool = False
+        self,
+        part: str,
+        work: Callable[[], T],
+        shown: Callable[[T], str] | None = None,
+        *,
+        optional: tuple[type[EdgekdError], ...] = (),
     ) -> T | None:
         """Return what `work` returns; where it fails, or time is up, nothing. What is `shown` as nothing is not listed.
 
-        `optional`: an SDK that is not installed does not stop a run.
+        `optional` are the failures that do not stop a run: warnings.
         """
         if time.monotonic() - self._started > self.seconds:
             self.warn(part, "not tried: the time for a dry run is up")
@@ -39,7 +52,7 @@ class Faults:
         try:
             result = work()
         except EdgekdError as error:
-            if optional and isinstance(error, MissingExtraError):
+            if isinstance(error, optional):
                 self.warn(part, str(error))
                 return None
             self.add(part, str(error), error.hint)

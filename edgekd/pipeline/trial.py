@@ -16,7 +16,7 @@ from edgekd.data.dataset import Dataset, Split
 from edgekd.devices import open_device
 from edgekd.distillation import load_methods
 from edgekd.pipeline.deploy import DeployContext, bundles_of
-from edgekd.pipeline.faults import Faults
+from edgekd.pipeline.faults import Faults, forgiven
 from edgekd.pipeline.learn import Learned, StageContext, control, distil, teach, try_losses
 from edgekd.pipeline.parity_evidence import outputs_on
 from edgekd.pipeline.quantise import float_graph, quantise
@@ -229,11 +229,14 @@ def _try_target(
     part, uri = f"target {target.name}", context.recipe.devices.get(target.name)
     shipping = DeployContext(context.recipe, context.data, context.stages, context.reporter, graphs, {})
     references = dict.fromkeys(graphs, 0.0)
+    spared = forgiven(context.recipe, target.name)
     bundles = faults.attempt(
-        part, lambda: bundles_of(shipping, target, references), lambda made: ", ".join(made), optional=uri is None
+        part, lambda: bundles_of(shipping, target, references), lambda made: ", ".join(made), optional=spared
     )
     if bundles is not None and uri is not None and uri in reachable:
-        faults.attempt(f"{target.name} on {uri}", lambda: _on_device(context, target, uri, bundles[INT8]))
+        faults.attempt(
+            f"{target.name} on {uri}", lambda: _on_device(context, target, uri, bundles[INT8]), optional=spared
+        )
 
 
 def _on_device(context: StageContext, target: Target, uri: str, bundle: Path) -> None:

@@ -71,12 +71,20 @@ def test_parity_and_times_are_records_like_any_other(browser: WebDevice, bundle:
     assert float(replicate.load.details["clock_step_us"]) <= 100  # isolated pages have 5 µs in Chromium, 20 in Firefox
 
 
-def test_killing_what_started_a_browser_ends_it(tmp_path: Path) -> None:
+SCRIPT = """
+import pathlib, sys
+from edgekd import measure
+from edgekd.devices import open_device
+device = open_device("web:headless")
+print(device.workspace, flush=True)
+measure.Session(device, pathlib.Path(sys.argv[1])).bench(seconds=60, count=1)
+"""
+
+
+def test_killing_what_started_a_browser_ends_it(bundle: MakeBundle) -> None:
     need("chromium")
-    script = (
-        "import time, edgekd.devices as d; print(d.open_device('web:chromium').workspace, flush=True); time.sleep(60)"
-    )
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    argv = [sys.executable, "-c", SCRIPT, str(bundle("onnxruntime"))]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     workspace = process.stdout.readline().strip()
     assert eventually(lambda: mentioned(f"{workspace}/profile"), 20)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from edgekd.devices import Device, open_device
-from edgekd.errors import BadInputError, DeviceError
+from edgekd.errors import BadInputError, DeviceError, MissingRuntimeError
 from edgekd.files import sha256
-from edgekd.measure import MissingRuntimeError, Session
+from edgekd.measure import Session
 from edgekd.measure.readiness import examine
 from edgekd.measure.results import read_rows
 from edgekd.target import load_target

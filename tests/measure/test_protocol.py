@@ -17,8 +17,8 @@ import pytest
 from edgekd import measure
 from edgekd.devices import Device, Finished, open_device
 from edgekd.devices.local import LocalDevice
-from edgekd.errors import BadInputError, DeviceError
-from edgekd.measure import MissingRuntimeError, Session
+from edgekd.errors import BadInputError, DeviceError, MissingRuntimeError
+from edgekd.measure import Session
 from edgekd.measure.protocol import parse
 from edgekd.measure.records import Golden
 from tests.measure.bundles import BACKENDS, MakeBundle, edit_manifest, golden, rehash

@@ -10,8 +10,8 @@ import pytest
 
 from edgekd.devices import open_device
 from edgekd.devices.web import WebDevice
-from edgekd.errors import BadInputError, DeviceError, DeviceLostError
-from edgekd.measure import MissingRuntimeError, Session
+from edgekd.errors import BadInputError, DeviceError, DeviceLostError, MissingRuntimeError
+from edgekd.measure import Session
 from edgekd.measure.facts import machine_facts
 from edgekd.measure.readiness import examine
 from edgekd.measure.statistics import summarise
