@@ -29,7 +29,7 @@ from torch import nn
 from edgekd.backends import find_backend
 from edgekd.backends.assemble import write_bundle
 from edgekd.backends.parity import LEAST_REFERENCE_SQNR_DB
-from edgekd.backends.reference import Reference
+from edgekd.backends.reference import Reference, reference_graph
 from edgekd.devices import open_device
 from edgekd.distance import is_classifier, sqnr
 from edgekd.errors import BadInputError, DeviceError, EdgekdError, MissingExtraError
@@ -172,7 +172,7 @@ def _in_float(way: str, found: dict[str, Any]) -> bool:
 def deployed(graphs: Graphs, way: str, target: Target, graph: onnx.ModelProto) -> dict[str, Any]:
     """The bundle's size and notes, its kernels, its parity where it can run here."""
     inputs = {"input": graphs.samples.numpy()}
-    truth = Reference(graph).run(inputs, batch=BATCH)
+    truth = Reference(reference_graph(graph, target.backend)).run(inputs, batch=BATCH)
     unquantized = None if way == "float" else Reference(yardstick(graphs, way, graph)).run(inputs, batch=BATCH)
     with TemporaryDirectory(prefix="edgekd-") as scratch:
         bundle = Path(scratch) / "bundle"

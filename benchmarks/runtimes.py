@@ -36,7 +36,7 @@ from edgekd.backends.assemble import write_bundle
 from edgekd.backends.compiled import Precision
 from edgekd.backends.conversion import to_bundle
 from edgekd.backends.placement import PLACEMENT, Placement
-from edgekd.backends.reference import Reference
+from edgekd.backends.reference import Reference, reference_graph
 from edgekd.bundle import Manifest
 from edgekd.devices import Device, open_device, transport_of
 from edgekd.errors import DeviceError, EdgekdError, MissingExtraError
@@ -114,7 +114,7 @@ def deployed(graphs: Graphs, place: Place, device: Device, bundle: Path) -> dict
     if emulated:
         target = target.model_copy(update={"threads": 1})  # more would spin
     graph, inputs = graphs.graph(place.way, target.scheme), {"input": graphs.samples.numpy()}
-    truth = Reference(graph).run(inputs, batch=BATCH)
+    truth = Reference(reference_graph(graph, target.backend)).run(inputs, batch=BATCH)
     other = beside(graphs, place.precision, graph, target.scheme)
     unquantized = None if other is None else Reference(other).run(inputs, batch=BATCH)
     manifest = write_bundle(

@@ -37,11 +37,12 @@ class Compiled:
 class Backend(Protocol):
     """What `compile.py` in a folder of `edgekd.backends` offers; the folder's name is the backend's.
 
-    It may have four more: PRECISIONS, if it compiles others than `PLAIN` (from the float model); LISTS_OPERATORS, if it
+    It may have five more: PRECISIONS, if it compiles others than `PLAIN` (from the float model); LISTS_OPERATORS, if it
     refuses in int8 what it refuses in float, so that calibrating can wait for its word; FLOAT_VARIANTS
     (label → runtime options), other arithmetic that its runtime offers for the float model, timed in rows of their
-    own; and `check(model)`, what can be said of a QDQ graph that no device has run: {"int8", "total": layers, "label":
-    what was checked, in one line}.
+    own; `as_computed(model)`, the QDQ graph that says in ONNX what its arithmetic does otherwise, which it is held
+    against; and `check(model)`, what can be said of a QDQ graph that no device has run: {"int8", "total": layers,
+    "label": what was checked, in one line}.
     """
 
     def compile(self, model: onnx.ModelProto, target: Target, folder: Path, precision: Precision) -> Compiled:

@@ -9,6 +9,7 @@ import math
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from edgekd.backends.conversion import from_bundle, to_bundle
 from edgekd.backends.layer_proof import Layer, LayerProof
 from edgekd.backends.onnx_file import at_batch
 from edgekd.backends.parity_outputs import Predict
-from edgekd.backends.reference import Reference, output_steps
+from edgekd.backends.reference import Reference, output_steps, reference_graph
 from edgekd.bundle import Manifest
 from edgekd.distance import steps_apart
 from edgekd.onnx_graph import Graph, inferred, label
@@ -54,12 +55,15 @@ def prove_layers(
         return None
     sample = _bytes_per_sample(shown)
     few = _first(inputs, max(2, min(SAMPLES, MOST_BYTES // sample)))
-    truth, first = Reference(model).run(few, batch=BATCH), _first(few, max(1, MOST_AT_ONCE // sample))
+    held = partial(reference_graph, backend=target.backend)
+    truth, first = Reference(held(model)).run(few, batch=BATCH), _first(few, max(1, MOST_AT_ONCE // sample))
     watching = expose_activations(deployed)[0] if deployed else shown
     with tempfile.TemporaryDirectory(prefix="edgekd-") as scratch:
         plain = _Built.of(deployed or model, target, Path(scratch) / "plain", few, truth, predict).run(few)
-        build = _Built.of(watching, target, Path(scratch) / "shown", first, Reference(shown).run(first, BATCH), predict)
-        judge, same = _Judge(shown, makers, truth), True
+        wanted = Reference(held(shown)).run(first, BATCH)
+        build = _Built.of(watching, target, Path(scratch) / "shown", first, wanted, predict)
+        cut = cut_at(shown, makers)
+        judge, same = _Judge(Reference(held(cut)), makers, truth, output_steps(shown)), True
         for start in range(0, _count(few), _count(first)):
             part = {name: array[start : start + _count(first)] for name, array in few.items()}
             seen = build.run(part)
@@ -129,10 +133,10 @@ def _rows_per_sample(model: onnx.ModelProto) -> dict[str, int]:
 class _Judge:
     """Every tensor against the reference of its own inputs; an output that stays float counts in parts of its range."""
 
-    def __init__(self, shown: onnx.ModelProto, makers: Mapping[str, str], truth: Arrays) -> None:
-        cut, steps = cut_at(shown, makers), output_steps(shown)
-        self._reference = Reference(cut)
-        self._needed = {value.name for value in cut.graph.input}
+    def __init__(
+        self, reference: Reference, makers: Mapping[str, str], truth: Arrays, steps: Mapping[str, float | None]
+    ) -> None:
+        self._reference = reference
         self._makers = makers
         names = {tensor + WATCHED: (tensor, node) for tensor, node in makers.items()}
         floats = [
@@ -145,7 +149,8 @@ class _Judge:
     def add(self, inputs: Arrays, seen: Arrays) -> None:
         """Judge some samples, by all tensors that a runtime gives of them."""
         given = {tensor + GIVEN: seen[tensor + WATCHED] for tensor in self._makers}
-        expected = self._reference.run({n: a for n, a in (inputs | given).items() if n in self._needed}, batch=BATCH)
+        all_inputs, needed = inputs | given, self._reference.inputs
+        expected = self._reference.run({name: all_inputs[name] for name in needed}, batch=BATCH)
         self._samples += _count(inputs)
         for name in self._names:
             distance = steps_apart(seen[name], expected.pop(name), self._steps[name])

@@ -15,7 +15,7 @@ from edgekd.backends import find_backend
 from edgekd.backends.assemble import write_bundle
 from edgekd.backends.compiled import PLAIN, Precision
 from edgekd.backends.losses import layer_losses
-from edgekd.backends.reference import Reference
+from edgekd.backends.reference import Reference, reference_graph
 from edgekd.bundle import MANIFEST, LayerLoss, Range, load_bundle
 from edgekd.data.dataset import Dataset, model_inputs
 from edgekd.devices import Device, open_device, transport_of
@@ -72,11 +72,14 @@ class DeployContext:
         found = self.data.input_range
         return {} if found is None else {self.model(graph).graph.input[0].name: found}
 
-    def answers(self, graph: str) -> dict[str, Array]:
-        """The reference's outputs for them."""
-        if graph not in self._answers:
-            self._answers[graph] = Reference(self.model(graph)).run(self.parity_inputs(graph), batch=256)
-        return self._answers[graph]
+    def answers(self, graph: str, backend: str | None = None) -> dict[str, Array]:
+        """The reference's outputs for them, as a backend is held against it."""
+        model = self.model(graph)
+        held = reference_graph(model, backend) if backend else model
+        key = graph if held is model else f"{graph}, {backend}"
+        if key not in self._answers:
+            self._answers[key] = Reference(held).run(self.parity_inputs(graph), batch=256)
+        return self._answers[key]
 
     def unquantized(self, graph: str) -> dict[str, Array] | None:
         """What the graph's own weights answer with float activations; None for the float graph.
@@ -145,12 +148,12 @@ def _bundle(context: DeployContext, target: Target, precision: Precision, refere
     name = bundle_name(target.name, precision)
     folder, graph = context.stages.folder / name, target.scheme if precision == INT8 else FLOAT
     # What approximates the float graph may stray from it as far as int8 does.
-    beside = context.unquantized(graph) if precision in PLAIN else context.answers(target.scheme)
+    beside = context.unquantized(graph) if precision in PLAIN else context.answers(target.scheme, target.backend)
 
     def work(_: str) -> None:
         write_bundle(
             context.model(graph), target, folder, precision, name=context.recipe.name,
-            inputs=context.parity_inputs(graph), outputs=context.answers(graph), unquantized=beside,
+            inputs=context.parity_inputs(graph), outputs=context.answers(graph, target.backend), unquantized=beside,
             provenance=context.provenance, preprocessing=context.data.told_preprocessing,
             labels=context.data.classes if context.data.task.by_class else (),
             metrics={context.data.metric.name: references[graph]} if precision in PLAIN else {},
@@ -248,7 +251,7 @@ def _parity(context: DeployContext, target: Target, bundle: Path, device: Device
     scheme = target.scheme
 
     def work(_: str) -> dict[str, Any]:
-        inputs, outputs = context.parity_inputs(scheme), context.answers(scheme)
+        inputs, outputs = context.parity_inputs(scheme), context.answers(scheme, target.backend)
         expected = Expected(context.model(scheme), inputs, outputs, context.unquantized(scheme))
         evidence = gather_evidence(device, bundle, target, expected, context.reporter)
         return {

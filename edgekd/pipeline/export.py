@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 import edgekd
 from edgekd.backends.assemble import write_bundle
 from edgekd.backends.losses import layer_losses
-from edgekd.backends.reference import Reference
+from edgekd.backends.reference import Reference, reference_graph
 from edgekd.backends.replaced_folder import replaced_folder
 from edgekd.bundle import Preprocessing, Range
 from edgekd.devices import open_device
@@ -53,7 +53,7 @@ def export_and_verify(
     Raises PromiseBrokenError, naming the layer at fault, when parity does not hold.
     """
     inputs = affordable(model, inputs)
-    outputs = Reference(model).run(inputs, batch=BATCH)
+    outputs = Reference(reference_graph(model, target.backend)).run(inputs, batch=BATCH)
     yardstick = strip_activations(model)[0] if original is None else original
     unquantized = Reference(yardstick).run(inputs, batch=BATCH)
     _require_finite(unquantized)

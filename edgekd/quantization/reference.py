@@ -17,13 +17,16 @@ ALIVE = 3  # as many of its largest tensors as a model holds at once
 
 
 class Reference:
-    """A float or QDQ model, run exactly as its ONNX file says; its inner `tensors` can be watched."""
+    """A float or QDQ model, run exactly as its ONNX file says; its inner `tensors` can be watched.
+
+    `inputs` are the names of what it takes.
+    """
 
     def __init__(self, model: onnx.ModelProto, tensors: Sequence[str] = ()) -> None:
         self._model = model
         self._outputs = list(dict.fromkeys([*(value.name for value in model.graph.output), *tensors]))
         self._session = _session(_with_outputs(model, self._outputs))
-        self._inputs = [value.name for value in self._session.get_inputs()]
+        self.inputs = [value.name for value in self._session.get_inputs()]
         self._built_in = _built_in_batch(self._session)
 
     def run(self, inputs: dict[str, Array], batch: int | None = None) -> dict[str, Array]:
@@ -54,9 +57,9 @@ class Reference:
             yield part, self._part(part)
 
     def _check(self, inputs: dict[str, Array]) -> None:
-        if set(inputs) != set(self._inputs):
+        if set(inputs) != set(self.inputs):
             given = ", ".join(sorted(inputs)) or "nothing"
-            raise BadInputError(f"the model takes {', '.join(self._inputs) or 'no inputs'}; got {given}")
+            raise BadInputError(f"the model takes {', '.join(self.inputs) or 'no inputs'}; got {given}")
 
     def _affordable(self, inputs: dict[str, Array], batch: int) -> int:
         """As many samples, at most `batch`, as the watched tensors and those alive take memory for."""

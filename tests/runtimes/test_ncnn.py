@@ -13,7 +13,7 @@ import pytest
 from edgekd.backends.assemble import write_bundle
 from edgekd.backends.compiled import Precision
 from edgekd.backends.layers import GIVEN, WATCHED, cut_at, expose_activations
-from edgekd.backends.reference import Reference, output_steps
+from edgekd.backends.reference import Reference, output_steps, reference_graph
 from edgekd.devices import open_device
 from edgekd.pipeline.parity_evidence import Evidence, Expected, gather_evidence
 from tests import factories
@@ -38,7 +38,7 @@ def graphs() -> Iterator[Any]:
 
 def evidence(model: onnx.ModelProto, plain: onnx.ModelProto, inputs: Arrays, folder: Path) -> Evidence:
     """What this machine makes of an int8 bundle."""
-    truth, unquantized = Reference(model).run(inputs), Reference(plain).run(inputs)
+    truth, unquantized = Reference(reference_graph(model, TARGET.backend)).run(inputs), Reference(plain).run(inputs)
     write_bundle(model, TARGET, folder, "int8", name="n", inputs=inputs, outputs=truth, unquantized=unquantized)
     with closing(open_device("local:")) as device:
         return gather_evidence(device, folder, TARGET, Expected(model, inputs, truth, unquantized))

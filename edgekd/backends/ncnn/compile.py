@@ -7,10 +7,13 @@ import onnx
 from edgekd.backends.compiled import PLAIN, Compiled, Precision
 from edgekd.backends.ncnn import elementwise, moves, pooling, quantisers, weighted  # noqa: F401 each registers its rules
 from edgekd.backends.ncnn.lowering import Lowering
+from edgekd.backends.ncnn.quantisers import as_computed
 from edgekd.backends.ncnn.source import Source
 from edgekd.backends.onnx_file import require_float_io, tensor_specs
 from edgekd.quantization.float_fallback import float_layers
 from edgekd.target import Target
+
+__all__ = ["LISTS_OPERATORS", "PRECISIONS", "as_computed", "compile"]
 
 PRECISIONS: tuple[Precision, ...] = (*PLAIN, "float16")
 LISTS_OPERATORS = True

@@ -1,11 +1,15 @@
 """QuantizeLinear and DequantizeLinear: symmetric, one scale a tensor; the float values are made when somebody asks."""
 
 import numpy as np
+import onnx
 from onnx import NodeProto
 
 from edgekd.backends.ncnn.lowering import Lowering, Value
 from edgekd.backends.ncnn.rules import rule
 from edgekd.backends.ncnn.source import refuse
+from edgekd.onnx_graph import Graph
+
+LARGEST = 127  # and the smallest is its negative: ncnn stores no -128
 
 
 @rule("QuantizeLinear")
@@ -38,3 +42,17 @@ def scale_of(lowering: Lowering, node: NodeProto) -> float:
     if zero_point is None or zero_point.dtype != np.int8 or zero_point.any():
         refuse(node, "ncnn has int8 without zero points: quantise for the scheme int8-symmetric")
     return float(scale.reshape(()))
+
+
+def as_computed(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same graph, what its quantisers store clipped at ±127 steps."""
+    graph = Graph(model)
+    quantisers = [node for node in graph.nodes if node.op_type == "QuantizeLinear"]
+    for node in quantisers:
+        edge, scale = node.input[0], graph.constants.get(node.input[1])
+        if scale is not None and scale.size == 1:
+            limit = np.float32(LARGEST) * scale.reshape(())
+            limits = [graph.add_constant(f"{edge}_limit", np.asarray(sign * limit, scale.dtype)) for sign in (-1, 1)]
+            clipped = graph.add("Clip", [edge, *limits], graph.fresh(f"{edge}_clipped")).output[0]
+            graph.set_inputs(node, [clipped, *node.input[1:]])
+    return graph.model() if quantisers else model

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from edgekd.backends.reference import Reference, output_steps
+from edgekd.backends.reference import Reference, output_steps, reference_graph
 from tests import factories
 from tests.backends.ncnn.arithmetic import as_ncnn
 from tests.backends.ncnn.harness import Array, build, network
@@ -36,7 +36,20 @@ def test_a_residual_network_is_exact() -> None:
     x = factories.inputs_for(model, SAMPLES)
     found = build(model).run(x)
     np.testing.assert_array_equal(found["logits"], answers(as_ncnn(model), x)["logits"])
-    assert steps_apart(model, found, answers(model, x)).max() <= 2.01  # inputs that saturate are -128 there
+
+
+def test_the_reference_ends_where_ncnn_does() -> None:
+    """Inputs that saturate are -128 in the graph as it stands, -127 in ncnn and in what its bundles are held against.
+
+    What is left are ties, which ncnn rounds away from zero: on 1 % of the outputs here, against 41 %.
+    """
+    model = network("resnet")
+    x = 4 * factories.inputs_for(model, SAMPLES)  # beyond what was calibrated
+    found, held = build(model).run(x), reference_graph(model, "ncnn")
+    apart, before = (steps_apart(model, found, answers(truth, x)) for truth in (held, model))
+    assert apart.max() <= 2.01 < before.max()
+    assert np.mean(apart > 0.5) < 0.03 < 0.3 < np.mean(before > 0.5)
+    assert reference_graph(model, "tensorrt") is model
 
 
 @pytest.mark.parametrize(
