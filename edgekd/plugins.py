@@ -32,14 +32,19 @@ def modules(package: str, *, folders: bool = False) -> dict[str, str]:
 
     `folders`: packages alone. Nothing is imported. A plug-in cannot take a built-in's name.
     """
+    return dict(sorted((plugged_in(package) | _own(package, folders)).items()))
+
+
+@cache
+def _own(package: str, folders: bool) -> dict[str, str]:
+    """A package's modules, or only those that are packages, by name."""
     spec = importlib.util.find_spec(package)
     places = (spec.submodule_search_locations or []) if spec else []
-    own = {
+    return {
         info.name.replace("_", "-"): f"{package}.{info.name}"
         for info in pkgutil.iter_modules(places)
         if info.name[0] != "_" and (info.ispkg or not folders)
     }
-    return dict(sorted((plugged_in(package) | own).items()))
 
 
 def plugged_in(package: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ import ast
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -102,14 +102,20 @@ def _file(name: str, own: frozenset[str]) -> Path | None:
     """Where a module's source is; None for a name in a module, and for installed packages but the `own` ones."""
     top, *rest = name.split(".")
     if top == PACKAGE:
-        return _within(FOLDER, rest)
+        return _ours(FOLDER, *rest)
     start = _start(top)
     if start is None or (top not in own and _INSTALLED & set(start.parts)):
         return None
     return _within(start.parent, rest) if start.name == "__init__.py" else start if not rest else None
 
 
-def _within(folder: Path, parts: list[str]) -> Path | None:
+@cache
+def _ours(folder: Path, *parts: str) -> Path | None:
+    """What is installed stays while we run; a user's files may not."""
+    return _within(folder, parts)
+
+
+def _within(folder: Path, parts: Sequence[str]) -> Path | None:
     place = folder.joinpath(*parts)
     candidates = ([place.with_suffix(".py")] if parts else []) + [place / "__init__.py"]
     return next((path for path in candidates if path.is_file()), None)
