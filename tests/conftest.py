@@ -1,4 +1,5 @@
 import fcntl
+import gc
 import json
 import os
 import signal
@@ -17,8 +18,13 @@ properties.register()
 # What a shell starts in the background ignores Ctrl-C, and so would all that the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# What takes longest comes first, so that no process is left with it while the others idle.
-LONGEST = ("test_strikes.py", "test_kill.py", "test_cli.py", "test_processes.py", "test_faults.py", "test_export.py")
+# What takes longest comes first, so that no process is left with it while the others idle; of the first three only
+# `test_kill` takes the small run, for which the others would wait.
+LONGEST = (
+    "pipeline/test_strikes.py", "pipeline/test_kill.py", "devices/test_emulated.py", "devices/test_remote.py",
+    "devices/test_shipped_runner.py", "test_faults.py", "training/test_processes.py", "pipeline/test_foreign.py",
+    "pipeline/test_pairs.py", "backends/test_layers.py", "test_cli.py", "pipeline/test_export.py",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +50,14 @@ def _take(folder: Path) -> str:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sort what takes longest to the front; with --dist loadfile, --no-loadscope-reorder keeps it there."""
-    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+def pytest_collection_finish() -> None:
+    """Keep what is imported by now, a million objects, from each pass of the collector: it stays to the end."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
