@@ -31,7 +31,7 @@ from edgekd.pipeline.export import export_and_verify
 from edgekd.pipeline.fallback import write_precision
 from edgekd.pipeline.foreign import export_file, export_graph
 from edgekd.pipeline.imported import Wishes, import_file
-from edgekd.pipeline.parity_evidence import PARITY_INPUTS
+from edgekd.pipeline.parity_evidence import PARITY_INPUTS, Expected
 from edgekd.pipeline.samples import asked_metric
 from edgekd.pipeline.verify import EvalResult
 from edgekd.quantization import qat
@@ -163,10 +163,9 @@ def _export_quantized(quantized: Quantized, target: str, out: Path, name: str) -
     _require_scheme(quantized.scheme, target, f"quantize(…, scheme={chip.scheme!r})")
     inputs = model_inputs(data.val.inputs[:PARITY_INPUTS], data.preprocessing)
     return export_and_verify(
-        quantized.graph,
+        Expected.of(quantized.graph, inputs),
         chip,
         out / f"{name}-{chip.name}",
-        inputs,
         name=name,
         provenance={"student_sha256": weights_digest(quantized.student)},
         preprocessing=data.told_preprocessing,
@@ -184,9 +183,13 @@ def _export_simulated(prepared: qat.Simulated, target: str, out: Path, name: str
     inputs = as_arrays(prepared.network, batches)
     ranges = {key: range_of(array) for key, array in inputs.items() if array.dtype.kind == "f"}
     return export_and_verify(
-        graph, chip, out / f"{name}-{chip.name}", inputs,
-        name=name, provenance={"student_sha256": weights_digest(prepared)}, ranges=ranges,
-    )  # fmt: skip
+        Expected.of(graph, inputs),
+        chip,
+        out / f"{name}-{chip.name}",
+        name=name,
+        provenance={"student_sha256": weights_digest(prepared)},
+        ranges=ranges,
+    )
 
 
 def _export_float(

@@ -17,6 +17,7 @@ from edgekd.pipeline.calibrated import batches_of, lost_by_layer
 from edgekd.pipeline.export import export_and_verify
 from edgekd.pipeline.fallback import fall_back
 from edgekd.pipeline.imported import Arrays, Imported, Wishes, import_file
+from edgekd.pipeline.parity_evidence import Expected, affordable, in_float
 from edgekd.pipeline.pays import speed_here
 from edgekd.pipeline.refined import Widened, described, refine_where_far, rows_of, widen_where_far
 from edgekd.quantization.calibrate import Calibration, Calibrator
@@ -33,9 +34,9 @@ Origin = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Quantized:
-    """A QDQ model, the float one that it must resemble, and what was done where int8 was far from it."""
+    """What is expected of a QDQ model, the float one it must resemble, and what was done where int8 was far from it."""
 
-    model: onnx.ModelProto
+    expected: Expected
     original: onnx.ModelProto
     refined: Refined | None = None
     widened: Widened | None = None
@@ -107,7 +108,7 @@ def _may_fall_back(scheme: Scheme, wishes: Wishes) -> bool:
 
 def _lost(imported: Imported, quantized: Quantized, how: Calibration) -> Report:
     original = None if imported.quantized else quantized.original
-    return {"layers": lost_by_layer(quantized.model, next(batches_of(imported.inputs)), original, how)}
+    return {"layers": lost_by_layer(quantized.expected.model, next(batches_of(imported.inputs)), original, how)}
 
 
 def _timed(report: Report, quantized: Quantized, target: Target, inputs: Arrays) -> Report:
@@ -124,7 +125,8 @@ def _quantized(
 ) -> Quantized:
     """The model in the target's scheme; QDQ must resemble its own weights with float activations."""
     if calibrator is None:
-        return Quantized(imported.model, strip_activations(imported.model, saturating=True)[0])
+        original = strip_activations(imported.model, saturating=True)[0]
+        return Quantized(_expected(imported.model, original, imported.inputs), original)
     require_taken(calibrator.plain, target)
     (scheme,) = schemes_of([target])
     if scheme not in known:
@@ -134,21 +136,28 @@ def _quantized(
 
 def _in_scheme(scheme: Scheme, imported: Imported, calibrator: Calibrator, wishes: Wishes) -> Quantized:
     original, keep = imported.model, wishes.keep_float
-    found = Quantized(calibrator.quantized(scheme, keep), original)
-    widened = widen_where_far(calibrator, scheme, imported.inputs, found.model, keep)
+    int8 = _expected(calibrator.quantized(scheme, keep), original, imported.inputs)
+    widened = widen_where_far(calibrator, scheme, int8, keep)
     if widened is not None:
-        return Quantized(widened.model, original, widened=widened)
+        return Quantized(widened.expected, original, widened=widened)
     if not _may_fall_back(scheme, wishes):
-        return found
-    refined = refine_where_far(calibrator, scheme, imported.inputs, found.model, keep, wishes.refine_seconds)
-    return found if refined is None else Quantized(refined.model, original, refined)
+        return Quantized(int8, original)
+    refined = refine_where_far(calibrator, scheme, int8, keep, wishes.refine_seconds)
+    if refined is None:
+        return Quantized(int8, original)
+    return Quantized(Expected.of(refined.model, int8.inputs, int8.unquantized), original, refined)
+
+
+def _expected(model: onnx.ModelProto, original: onnx.ModelProto, inputs: Arrays) -> Expected:
+    inputs = affordable(model, inputs)
+    return Expected.of(model, inputs, in_float(original, inputs))
 
 
 def _delivered(
     name: str, origin: Origin, target: Target, out: Path, imported: Imported, quantized: Quantized, wishes: Wishes
 ) -> Report:
     """The bundle's report; where not even refined int8 is proven, that of another precision of a float model."""
-    inputs, refined, built_in = imported.inputs, quantized.refined, static_batch(quantized.model)
+    inputs, refined, built_in = imported.inputs, quantized.refined, static_batch(quantized.expected.model)
     may_fall_back = _may_fall_back(schemes_of([target])[0], wishes)
     target = target.at_batch(built_in) if built_in else target
     folder = out / f"{name}-{target.name}"
@@ -156,9 +165,7 @@ def _delivered(
     report: Report = {"refined": rows_of(refined)} if refined else {}
     try:
         _require_int8(quantized)
-        report |= export_and_verify(
-            quantized.model, target, folder, inputs, original=quantized.original, ranges=imported.ranges, **named
-        )
+        report |= export_and_verify(quantized.expected, target, folder, ranges=imported.ranges, **named)
         weak: str | None = report["reason"] if report["parity"] and refined else None  # else no precision says more
     except PromiseBrokenError as error:
         if imported.quantized or not may_fall_back:
@@ -171,8 +178,8 @@ def _delivered(
 
 def _require_int8(quantized: Quantized) -> None:
     """Raise PromiseBrokenError where there is nothing that int8 could take, or all of it had to stay in float."""
-    int8, floats = asked_layers(quantized.model)
-    if not floats and not is_quantized(quantized.model):
+    int8, floats = asked_layers(quantized.expected.model)
+    if not floats and not is_quantized(quantized.expected.model):
         raise PromiseBrokenError("nothing in it gains by int8: it has no layer with weights")
     if quantized.refined is not None and floats and not int8:
         before = quantized.refined.before

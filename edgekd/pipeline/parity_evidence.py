@@ -1,10 +1,11 @@
 """What a device makes of a bundle: its own golden outputs, the parity set, kernel coverage, and accuracy."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 from numpy.typing import NDArray
 
@@ -13,21 +14,25 @@ from edgekd.backends.layer_proof import LayerProof
 from edgekd.backends.layers import prove_layers
 from edgekd.backends.parity import Parity
 from edgekd.backends.parity_outputs import prove
+from edgekd.backends.reference import Reference, reference_graph
 from edgekd.bundle import Preprocessing, load_bundle
 from edgekd.data.dataset import model_inputs
 from edgekd.devices import Device
+from edgekd.errors import BadInputError
 from edgekd.measure import Kernels, operator_coverage, predict, verify
 from edgekd.measure.protocol import Options
 from edgekd.onnx_graph import Graph, inferred
 from edgekd.progress import SILENT, Reporter
 from edgekd.quantization.float_fallback import asked_layers
 from edgekd.quantization.parts import parts_of
+from edgekd.quantization.qdq import strip_activations
+from edgekd.quantization.sensitivity import Nearness, nearness
 from edgekd.target import Target
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
-PARITY_INPUTS, PARITY_BATCHES = 512, (1, 8)
-FEW_INPUTS, MOST_BYTES = 16, 1 << 28  # what large samples are proven on, together with what is made of them
+PARITY_INPUTS, PARITY_BATCHES, BATCH = 512, (1, 8), 64
+FEW_INPUTS, MOST_BYTES = 16, 1 << 27  # what large samples are proven on, together with what is made of them
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,24 @@ class Expected:
     inputs: Arrays
     outputs: Arrays
     unquantized: Arrays | None = None
+
+    @classmethod
+    def of(cls, model: onnx.ModelProto, inputs: Arrays, unquantized: Arrays | None = None) -> "Expected":
+        """Ask the reference, and for float answers the model without its quantisers, where they are not given."""
+        inputs = affordable(model, inputs)
+        if unquantized is None:
+            unquantized = in_float(strip_activations(model)[0], inputs)
+        return cls(model, inputs, Reference(model).run(inputs, batch=BATCH), unquantized)
+
+    def held_by(self, backend: str) -> "Expected":
+        """The same where a backend's arithmetic changes what the model computes."""
+        held = reference_graph(self.model, backend)
+        return self if held is self.model else replace(self, outputs=Reference(held).run(self.inputs, batch=BATCH))
+
+    @property
+    def near(self) -> Nearness:
+        """How near float the worst part of the outputs is."""
+        return nearness(self.unquantized or {}, self.outputs, parts_of(self.model))
 
 
 @dataclass(frozen=True)
@@ -91,6 +114,15 @@ class Evidence:
     def weak(self) -> str | None:
         """Why a case proves nothing, if one does not."""
         return next((row.reason for row in self.rows if not row.counts), None)
+
+
+def in_float(model: onnx.ModelProto, inputs: Arrays) -> Arrays:
+    """Return a float model's answers; BadInputError where nothing can be held against them."""
+    outputs = Reference(model).run(inputs, batch=BATCH)
+    for name, values in outputs.items():
+        if not np.isfinite(values).all():
+            raise BadInputError(f"in float {name!r} is not finite on these inputs: nothing can be held against it")
+    return outputs
 
 
 def affordable(model: onnx.ModelProto, inputs: Arrays) -> Arrays:

@@ -8,26 +8,20 @@ from dataclasses import dataclass
 from glob import escape
 from typing import Any
 
-import onnx
-from numpy.typing import NDArray
-
-from edgekd.backends.reference import Reference
-from edgekd.pipeline.calibrated import BATCH, batches_of
+from edgekd.pipeline.parity_evidence import Expected
 from edgekd.quantization.calibrate import Calibrator
-from edgekd.quantization.parts import parts_of
-from edgekd.quantization.refine import ENOUGH_DB, Refined, refine
+from edgekd.quantization.refine import ENOUGH_DB, Refined, Start, refine
 from edgekd.quantization.scheme import Scheme, find_scheme
-from edgekd.quantization.sensitivity import Nearness, nearness
+from edgekd.quantization.sensitivity import Nearness
 
-Arrays = dict[str, NDArray[Any]]
 NAMED = 3  # tensors in a line
 
 
 @dataclass(frozen=True)
 class Widened:
-    """A model in the wider scheme, and how near float it was before and is now."""
+    """What is expected of a model in the wider scheme, and how near float it was before and is now."""
 
-    model: onnx.ModelProto
+    expected: Expected
     scheme: Scheme
     before: Nearness
     after: Nearness
@@ -38,35 +32,26 @@ class Widened:
 
 
 def widen_where_far(
-    calibrator: Calibrator, scheme: Scheme, inputs: Arrays, quantized: onnx.ModelProto, keep_float: Sequence[str]
+    calibrator: Calibrator, scheme: Scheme, int8: Expected, keep_float: Sequence[str]
 ) -> Widened | None:
     """Return the form of a float model in the wider scheme where its int8 form is too far from it; None else."""
-    if scheme.wider is None:
-        return None
-    batch, parts = next(batches_of(inputs)), parts_of(calibrator.plain)
-    exact = Reference(calibrator.plain).run(batch, BATCH)
-    before = nearness(exact, Reference(quantized).run(batch, BATCH), parts)
-    if before.db >= ENOUGH_DB:
+    before = int8.near
+    if scheme.wider is None or before.db >= ENOUGH_DB:
         return None
     wider = find_scheme(scheme.wider)
-    model = calibrator.quantized(wider, keep_float)
-    return Widened(model, wider, before, nearness(exact, Reference(model).run(batch, BATCH), parts))
+    wide = Expected.of(calibrator.quantized(wider, keep_float), int8.inputs, int8.unquantized)
+    return Widened(wide, wider, before, wide.near)
 
 
 def refine_where_far(
-    calibrator: Calibrator,
-    scheme: Scheme,
-    inputs: Arrays,
-    quantized: onnx.ModelProto,
-    keep_float: Sequence[str],
-    seconds: float,
+    calibrator: Calibrator, scheme: Scheme, int8: Expected, keep_float: Sequence[str], seconds: float
 ) -> Refined | None:
     """Return the mixed form of a float model where its int8 form is too far from it; None where that will do."""
-    batch = next(batches_of(inputs))
-    exact, rounded = (Reference(model).run(batch, BATCH) for model in (calibrator.plain, quantized))
-    if nearness(exact, rounded, parts_of(calibrator.plain)).db >= ENOUGH_DB:
+    near = int8.near
+    if near.db >= ENOUGH_DB:
         return None
-    return refine(calibrator, scheme, batch, quantized, keep_float, seconds)
+    start = Start(int8.model, int8.inputs, int8.unquantized or {}, near)
+    return refine(calibrator, scheme, start, keep_float, seconds)
 
 
 def described(refined: Refined) -> str:

@@ -13,7 +13,7 @@ from edgekd.onnx_graph import Array
 from edgekd.quantization.calibrate import DEFAULT, Calibration, Calibrator
 from edgekd.quantization.placement import kernel_edges
 from edgekd.quantization.scheme import Scheme, find_scheme
-from edgekd.quantization.sensitivity import Switched, ranked, tensor_switch, weight_switch
+from edgekd.quantization.sensitivity import Ranking, Switched, tensor_switch, weight_switch
 
 Arrays = dict[str, Array]
 
@@ -39,7 +39,9 @@ def sensitivities(
         for layer in edges
         if layer in placement.weights
     }
-    return ranked(units, Switched(calibrator, scheme, batch, keep_float).cost)
+    ranking = Ranking(units, Switched(calibrator, scheme, batch, keep_float).cost)
+    ranking.divide()
+    return ranking.costs
 
 
 def mix(

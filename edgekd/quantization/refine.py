@@ -1,7 +1,7 @@
 """Mixed precision by measured gain: the tensors whose rounding costs the outputs most stay in float, few of them."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from glob import escape
 
@@ -10,16 +10,19 @@ import onnx
 
 from edgekd.onnx_graph import Array
 from edgekd.quantization.calibrate import Calibrator
-from edgekd.quantization.parts import parts_of
+from edgekd.quantization.parts import Part, parts_of
 from edgekd.quantization.reference import Reference
 from edgekd.quantization.scheme import Scheme
-from edgekd.quantization.sensitivity import Nearness, Switched, nearness, ranked, tensor_switch
+from edgekd.quantization.sensitivity import Nearness, Ranking, Switched, nearness, tensor_switch
 
 Arrays = dict[str, Array]
 BATCH = 64
 ENOUGH_DB = 21.0  # on the samples that decide; a proof wants 20 on all
+HOPELESS_DB, JUDGED_ON = 20.0, 16  # so far on so few samples is not enough on all
+ALLOWED = 10 ** (-ENOUGH_DB / 10)
 RANKING = 0.6  # of the time
-NEGLIGIBLE = 0.25  # of the noise that is allowed: tensors that cost less together need no ranks
+NEGLIGIBLE = 1.0  # of the noise that is allowed: tensors that cost less together need no ranks
+NAMED = 3  # of the costliest tensors
 
 
 @dataclass(frozen=True)
@@ -37,43 +40,60 @@ class Refined:
     met: bool
 
 
+@dataclass(frozen=True)
+class Start:
+    """What calibration alone made of a float model, samples, the float answers to them, and how near it comes."""
+
+    model: onnx.ModelProto
+    samples: Arrays
+    exact: Arrays
+    near: Nearness
+
+
 def refine(
-    calibrator: Calibrator,
-    scheme: Scheme,
-    batch: Arrays,
-    quantized: onnx.ModelProto,
-    keep_float: Sequence[str] = (),
-    seconds: float = 60.0,
+    calibrator: Calibrator, scheme: Scheme, start: Start, keep_float: Sequence[str] = (), seconds: float = 60.0
 ) -> Refined:
     """Keep as few of the costliest tensors of a float model in float as bring its int8 form near enough.
 
-    `quantized` is what calibration alone made of it. How many are tried first follows from what each costs alone; it
-    stops after `seconds`, with the best that was found by then.
+    How many are tried first follows from what each costs alone; it stops after `seconds`, with the best that was found
+    by then.
     """
-    started = time.process_time()
-    exact, parts = Reference(calibrator.plain).run(batch, BATCH), parts_of(calibrator.plain)
-
-    def judge(attempt: onnx.ModelProto) -> Nearness:
-        return nearness(exact, Reference(attempt).run(batch, BATCH), parts)
-
-    start = judge(quantized)
-    switched = Switched(calibrator, scheme, batch, keep_float)
+    began, judge = time.process_time(), _Judge(start, parts_of(calibrator.plain))
+    switched = Switched(calibrator, scheme, start.samples, keep_float, weights=False)
     units = {group: frozenset({tensor_switch(group)}) for group in switched.tensors}
-    allowed = float(10 ** (-ENOUGH_DB / 10))
-    costs = ranked(units, switched.cost, NEGLIGIBLE * allowed, started + seconds * RANKING)
-    ranks = list(costs)
-    costly = tuple(edge for group in ranks[:3] for edge in switched.tensors[group][:1])
-    best = Refined(quantized, (), costly, start, start, start.db >= ENOUGH_DB)
-    search = _Fewest(len(ranks), 0 if best.met else _foreseen(list(costs.values())))
-    while search.count and time.process_time() < started + seconds:
-        kept = tuple(edge for group in ranks[: search.count] for edge in switched.tensors[group])
+    ranking = Ranking(units, switched.cost, began + seconds * RANKING)
+    ranking.divide(NEGLIGIBLE * ALLOWED, NAMED)
+    costly = tuple(edge for group in list(ranking.costs)[:NAMED] for edge in switched.tensors[group][:1])
+    best = Refined(start.model, (), costly, start.near, start.near, start.near.db >= ENOUGH_DB)
+    search = _Fewest(len(units), 0 if best.met else _foreseen(list(ranking.costs.values())))
+    while search.count and time.process_time() < began + seconds:
+        ranking.divide(NEGLIGIBLE * ALLOWED, search.count)
+        kept = tuple(edge for group in list(ranking.costs)[: search.count] for edge in switched.tensors[group])
         attempt = calibrator.quantized(scheme, (*keep_float, *map(escape, kept)))
         found = judge(attempt)
         enough = found.db >= ENOUGH_DB
         if enough or (found.db > best.after.db and not best.met):
-            best = Refined(attempt, kept, costly, start, found, enough)
+            best = Refined(attempt, kept, costly, start.near, found, enough)
         search.go_on(enough)
     return best
+
+
+class _Judge:
+    """How near float an attempt is: on a few samples where it is far from enough there, on a batch of them else."""
+
+    def __init__(self, start: Start, parts: Mapping[str, Sequence[Part]]) -> None:
+        self._start, self._parts = start, parts
+        self._total = max(len(array) for array in start.samples.values())
+
+    def __call__(self, attempt: onnx.ModelProto) -> Nearness:
+        reference = Reference(attempt)
+        found = self._near(reference, JUDGED_ON)
+        return found if found.db < HOPELESS_DB or self._total <= JUDGED_ON else self._near(reference, BATCH)
+
+    def _near(self, reference: Reference, count: int) -> Nearness:
+        samples = {name: array[:count] for name, array in self._start.samples.items()}
+        exact = {name: array[: len(array) * count // self._total] for name, array in self._start.exact.items()}
+        return nearness(exact, reference.run(samples, BATCH), self._parts)
 
 
 @dataclass
@@ -107,5 +127,5 @@ class _Fewest:
 
 def _foreseen(costs: Sequence[float]) -> int:
     """How many of the costliest tensors have to stay in float for what the others cost together to be little enough."""
-    left = np.cumsum(np.asarray(costs)[::-1])[::-1] > 10 ** (-ENOUGH_DB / 10)
+    left = np.cumsum(np.asarray(costs)[::-1])[::-1] > ALLOWED
     return max(1, int(left.sum()))

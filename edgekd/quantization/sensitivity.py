@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import onnx
@@ -26,7 +26,7 @@ from edgekd.quantization.scheme import Scheme
 Arrays = dict[str, Array]
 Unit = TypeVar("Unit", bound=Hashable)
 SPOTLESS = 120.0  # dB: more than float32 can tell apart
-RANKED_ON = 4  # samples that costs are measured on
+RANKED_ON, LARGE = 4, 1 << 22  # samples that costs are measured on; bytes of those that two have to do for
 
 
 @dataclass(frozen=True)
@@ -67,51 +67,70 @@ def _db(real: Array, ours: Array) -> float:
     return min(SPOTLESS, 10 * float(np.log10(signal / noise))) if noise and signal else SPOTLESS
 
 
-def ranked(
-    units: Mapping[Unit, frozenset[str]],
-    cost: Callable[[frozenset[str]], float],
-    negligible: float = 0.0,
-    deadline: float = float("inf"),
-) -> dict[Unit, float]:
-    """Return what each unit costs, the costliest first; `cost` says what several switches cost together.
+class Ranking(Generic[Unit]):
+    """What each unit costs, found as far as it is asked for; `cost` says what several switches cost together.
 
-    A set of units, neighbours in their order, is divided as long as the undivided ones cost more than `negligible`
-    together and there is time (in seconds of this process' CPU time); the units of one that is not share its cost.
+    A set of units, neighbours in their order, is divided as long as there is time (in seconds of this process' CPU
+    time), the costliest first. The units of one that is not share its cost.
     """
 
-    def block(members: tuple[Unit, ...]) -> tuple[float, int, tuple[Unit, ...]]:
-        return -cost(frozenset().union(*(units[unit] for unit in members))), order[members[0]], members
+    def __init__(
+        self,
+        units: Mapping[Unit, frozenset[str]],
+        cost: Callable[[frozenset[str]], float],
+        deadline: float = float("inf"),
+    ) -> None:
+        self._units, self._cost, self._deadline = units, cost, deadline
+        self._order = {unit: place for place, unit in enumerate(units)}
+        self._undivided = [self._block(tuple(units))] if units else []
+        self._single: dict[Unit, float] = {}
 
-    order = {unit: place for place, unit in enumerate(units)}
-    undivided = [block(tuple(units))] if units else []
-    costs: dict[Unit, float] = {}
-    while undivided and -sum(each[0] for each in undivided) > negligible and time.process_time() < deadline:
-        negative, _, members = heappop(undivided)
-        if len(members) == 1:
-            costs[members[0]] = -negative
-            continue
-        for half in (members[: len(members) // 2], members[len(members) // 2 :]):
-            heappush(undivided, block(half))
-    for negative, _, members in undivided:
-        costs |= {unit: -negative / len(members) for unit in members}
-    return dict(sorted(costs.items(), key=lambda item: -item[1]))
+    def divide(self, negligible: float = 0.0, known: int = 0) -> None:
+        """Divide until what is undivided costs no more than `negligible` together and so many units are known alone."""
+        while self._undivided and time.process_time() < self._deadline:
+            if -sum(each[0] for each in self._undivided) <= negligible and len(self._single) >= known:
+                return
+            negative, _, members = heappop(self._undivided)
+            if len(members) == 1:
+                self._single[members[0]] = -negative
+                continue
+            for half in (members[: len(members) // 2], members[len(members) // 2 :]):
+                heappush(self._undivided, self._block(half))
+
+    @property
+    def costs(self) -> dict[Unit, float]:
+        """What each unit costs, the costliest first."""
+        shared = {unit: -negative / len(members) for negative, _, members in self._undivided for unit in members}
+        return dict(sorted((self._single | shared).items(), key=lambda item: -item[1]))
+
+    def _block(self, members: tuple[Unit, ...]) -> tuple[float, int, tuple[Unit, ...]]:
+        return -self._cost(frozenset().union(*map(self._units.__getitem__, members))), self._order[members[0]], members
 
 
 class Switched:
-    """A float model with a quantiser on each tensor and each layer's weights that can be switched on."""
+    """A float model with a quantiser on each tensor, and if asked on each layer's weights, that can be switched on."""
 
-    def __init__(self, calibrator: Calibrator, scheme: Scheme, samples: Arrays, keep_float: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        calibrator: Calibrator,
+        scheme: Scheme,
+        samples: Arrays,
+        keep_float: Sequence[str] = (),
+        *,
+        weights: bool = True,
+    ) -> None:
         placement, settled = calibrator.placed(scheme, keep_float)
         self.tensors: dict[int, list[str]] = {}
         for edge, group in placement.groups.items():
             self.tensors.setdefault(group, []).append(edge)
-        self.names = [*map(tensor_switch, self.tensors), *map(weight_switch, sorted(placement.weights))]
+        layers = placement.weights if weights else frozenset()
+        self.names = [*map(tensor_switch, self.tensors), *map(weight_switch, sorted(layers))]
         graph = Graph(_with_inputs(insert_activations(calibrator.plain, settled, scheme), self.names))
-        _switch_tensors(graph, placement.groups)
-        _switch_weights(graph, placement.weights, scheme)
-        self._reference = Reference(graph.model())
+        _switch_weights(graph, layers, scheme)
+        self._reference = Reference(_with_switches(graph.model(), placement.groups), fused=True)
         self._parts = parts_of(calibrator.plain)
-        self._samples = {name: array[:RANKED_ON] for name, array in samples.items()}
+        count = RANKED_ON if sum(array[:1].nbytes for array in samples.values()) < LARGE else RANKED_ON // 2
+        self._samples = {name: array[:count] for name, array in samples.items()}
         self._exact = self._run(frozenset())
 
     def cost(self, on: frozenset[str]) -> float:
@@ -132,13 +151,36 @@ def weight_switch(layer: str) -> str:
     return f"edgekd.switch.weight.{layer}"
 
 
-def _switch_tensors(graph: Graph, group_of: Mapping[str, int]) -> None:
-    for quantize in [node for node in graph.nodes if node.op_type == "QuantizeLinear"]:
-        (dequantize,) = graph.consumers(quantize.output[0])
-        result, source = dequantize.output[0], quantize.input[0]
-        group = group_of[result if result in graph.outputs else source]
-        graph.set_output(dequantize, 0, graph.fresh(f"{result}.rounded"))
-        graph.add("Where", [tensor_switch(group), dequantize.output[0], source], result)
+def _with_switches(model: onnx.ModelProto, group_of: Mapping[str, int]) -> onnx.ModelProto:
+    """Put each quantiser behind an If: what is off costs nothing."""
+    nodes, outputs = list(model.graph.node), {value.name for value in model.graph.output}
+    quantizers = {node.output[0]: node for node in nodes if node.op_type == "QuantizeLinear"}
+    del model.graph.node[:]
+    for node in nodes:
+        if node.op_type == "DequantizeLinear" and node.input[0] in quantizers:
+            quantize, result = quantizers[node.input[0]], node.output[0]
+            edge = result if result in outputs else quantize.input[0]
+            node = _switch(tensor_switch(group_of[edge]), quantize, node)
+        if node.op_type != "QuantizeLinear":
+            model.graph.node.append(node)
+    return model
+
+
+def _switch(switch: str, quantize: onnx.NodeProto, dequantize: onnx.NodeProto) -> onnx.NodeProto:
+    source, result = quantize.input[0], dequantize.output[0]
+    stored, on, off = (f"{result}.{state}" for state in ("stored", "on", "off"))
+    branches = {
+        "then_branch": [
+            helper.make_node("QuantizeLinear", quantize.input, [stored]),
+            helper.make_node("DequantizeLinear", [stored, *dequantize.input[1:]], [on]),
+        ],
+        "else_branch": [helper.make_node("Identity", [source], [off])],
+    }
+    bodies = {
+        name: helper.make_graph(body, name, [], [onnx.ValueInfoProto(name=body[-1].output[0])])
+        for name, body in branches.items()
+    }
+    return helper.make_node("If", [switch], [result], **bodies)
 
 
 def _switch_weights(graph: Graph, layers: frozenset[str], scheme: Scheme) -> None:

@@ -10,7 +10,7 @@ from onnx import helper
 from edgekd.quantization.calibrate import Calibrator
 from edgekd.quantization.parts import Part
 from edgekd.quantization.reference import Reference
-from edgekd.quantization.refine import ENOUGH_DB, Refined, refine
+from edgekd.quantization.refine import ENOUGH_DB, Refined, Start, refine
 from edgekd.quantization.scheme import SCHEMES, Scheme
 from edgekd.quantization.sensitivity import nearness
 from tests.quantization.onnx_models import model, random
@@ -50,9 +50,11 @@ class Counting(Calibrator):
 
 def refined(net: onnx.ModelProto, seconds: float = 60.0, keep: Sequence[str] = ()) -> tuple[Refined, Counting]:
     calibrator = Counting(net)
-    start = calibrator.quantized(SCHEME, keep)
+    quantized = calibrator.quantized(SCHEME, keep)
     calibrator.attempts.clear()
-    return refine(calibrator, SCHEME, {"x": X}, start, keep, seconds), calibrator
+    exact, rounded = (Reference(each).run({"x": X}) for each in (net, quantized))
+    start = Start(quantized, {"x": X}, exact, nearness(exact, rounded, {}))
+    return refine(calibrator, SCHEME, start, keep, seconds), calibrator
 
 
 def db(net: onnx.ModelProto, quantized: onnx.ModelProto) -> float:

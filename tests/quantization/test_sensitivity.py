@@ -7,11 +7,12 @@ from edgekd.backends.reference import Reference
 from edgekd.quantization.calibrate import Calibration, Calibrator, calibrate
 from edgekd.quantization.refine import _Fewest
 from edgekd.quantization.scheme import SCHEMES
-from edgekd.quantization.sensitivity import Switched, nearness, ranked, tensor_switch, weight_switch
+from edgekd.quantization.sensitivity import Ranking, Switched, nearness, tensor_switch, weight_switch
 from tests.quantization.onnx_models import model, random
 from tests.quantization.test_mixed_precision import SCHEME, X, chain, node
 
-UNITS = {number: frozenset({f"{number}"}) for number in range(256)}
+Units = dict[int, frozenset[str]]
+UNITS: Units = {number: frozenset({f"{number}"}) for number in range(256)}
 
 
 class Costs:
@@ -23,6 +24,12 @@ class Costs:
     def __call__(self, on: frozenset[str]) -> float:
         self.asked += 1
         return sum(cost for number, cost in self.costs.items() if str(number) in on)
+
+
+def ranked(units: Units, cost: Costs, negligible: float = 0.0, deadline: float = float("inf")) -> dict[int, float]:
+    ranking = Ranking(units, cost, deadline)
+    ranking.divide(negligible)
+    return ranking.costs
 
 
 def test_a_few_costly_units_among_many_are_found_with_few_questions() -> None:
@@ -38,6 +45,18 @@ def test_without_time_units_share_what_is_known() -> None:
     costs = Costs({3: 1.0})
     assert ranked(UNITS, costs, deadline=float("-inf")) == dict.fromkeys(UNITS, 1 / 256)
     assert costs.asked == 1
+
+
+def test_more_is_found_where_more_is_asked_for() -> None:
+    costs = Costs(dict.fromkeys(range(256), 1e-6) | {3: 1.0, 100: 0.5, 250: 0.2})
+    ranking = Ranking(UNITS, costs)
+    ranking.divide(negligible=0.8)
+    asked = costs.asked
+    assert next(iter(ranking.costs)) == 3
+    assert list(ranking.costs)[:3] != [3, 100, 250]
+    ranking.divide(negligible=0.8, known=3)
+    assert list(ranking.costs)[:3] == [3, 100, 250]
+    assert asked < costs.asked < 48
 
 
 def test_nothing_to_rank() -> None:
