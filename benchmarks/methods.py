@@ -23,8 +23,8 @@ from edgekd.devices import open_device
 from edgekd.files import digest, sha256, write_bytes, write_json
 from edgekd.measure.facts import machine_facts
 from edgekd.pipeline.learn import WEIGHTS, Learned, StageContext, control, distil, teach
+from edgekd.pipeline.origin import origin, versions
 from edgekd.pipeline.stages import Stages
-from edgekd.pipeline.summary import git_commit, versions
 from edgekd.progress import Reporter
 from edgekd.recipe import Model, Recipe, Training, load_recipe
 
@@ -113,7 +113,8 @@ class Bench:
         with closing(open_device("local:")) as host:
             machine = machine_facts(host).model_dump(mode="json")
         self.document |= {
-            "machine": machine, "versions": versions(), "git_commit": git_commit(), "threads": torch.get_num_threads(),
+            "machine": machine, "versions": versions(), "git_commit": origin().commit,
+            "threads": torch.get_num_threads(),
             "settings": {"images": SUBSET, "epochs": EPOCHS, "views": VIEWS, "seeds": SEEDS, "seeds_full": FULL_SEEDS},
             "teacher": {"test": learned.record["test"], "sha256": sha256(weights)},
             "assistant": {"test": assistant.record["test"], "sha256": sha256(assistant.folder / WEIGHTS)},

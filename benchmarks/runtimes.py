@@ -39,9 +39,9 @@ from edgekd.backends.placement import PLACEMENT, Placement
 from edgekd.backends.reference import Reference, reference_graph
 from edgekd.bundle import Manifest
 from edgekd.devices import Device, open_device, transport_of
-from edgekd.errors import DeviceError, EdgekdError, MissingExtraError
+from edgekd.errors import DeviceError, EdgekdError, MissingExtraError, MissingRuntimeError
 from edgekd.files import digest, sha256, write_json
-from edgekd.measure import MissingRuntimeError, measure, predict
+from edgekd.measure import measure, predict
 from edgekd.measure.facts import machine_facts
 from edgekd.measure.stand_in import stand_in_on
 from edgekd.pipeline.origin import origin, versions
