@@ -15,6 +15,7 @@ _LONGEST_KEY = 30  # beside values; a longer one stands above its own
 Cell = Text | str | tuple[str, str]  # a tuple: words and their style
 _GAP, _INDENT = 2, 2  # blanks between columns, blanks before what belongs to a line
 _NARROWEST = 18  # of wrapped text
+_DEEPEST = 4  # lines of a cell in a row of three columns or more, beyond which facts below each other read better
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,13 @@ class Grid:
         room -= _GAP * (len(natural) - 1)
         if sum(least) > room:
             return []
-        return _shared(natural, least, room)
+        widths = _shared(natural, least, room)
+        return [] if len(widths) > 2 and self._deepest(widths) > _DEEPEST else widths
+
+    def _deepest(self, widths: Sequence[int]) -> int:
+        """The lines of the tallest cell."""
+        rows = (row for section in self.sections for row in section.rows)
+        return max((len(_wrapped(_text(c), w)) for row in rows for c, w in zip(row, widths, strict=True)), default=0)
 
     def _column(self, number: int) -> list[str]:
         cells = (_text(row[number]).plain for section in self.sections for row in section.rows)

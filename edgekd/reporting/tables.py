@@ -1,6 +1,7 @@
 """A run as plain rows (for `--json` and the HTML report) and as rich tables (for the terminal)."""
 
 import io
+import re
 from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
@@ -35,6 +36,7 @@ _STYLES = {
 }  # fmt: skip
 _MOST_COLUMNS, _MOST_IN_A_WORD, _MOST_ROWS = 10, 40, 1000
 _SPACE = "\u00a0"  # where no line ends
+_SHAPE = re.compile(r"\([\dA-Z][\dA-Z, +]*\)")  # such as (N, C + 4, H, W)
 _PAYS = {True: "yes", False: "no", None: "unknown"}
 
 
@@ -237,6 +239,6 @@ def _cell(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(_cell, value)) or NONE
     if isinstance(value, dict):
-        told = {key: inner for key, inner in value.items() if not (inner is None or isinstance(inner, list))}
-        return ", ".join(f"{key} {_cell(inner)}" for key, inner in told.items()) or NONE
-    return NONE if value is None else str(value)
+        told = {key: inner for key, inner in value.items() if not (inner in (None, "") or isinstance(inner, list))}
+        return ", ".join(f"{key}{_SPACE}{_cell(inner)}" for key, inner in told.items()) or NONE
+    return NONE if value is None else _SHAPE.sub(lambda shape: shape[0].replace(" ", _SPACE), str(value))

@@ -9,6 +9,7 @@ from edgekd.reporting import last_line
 from edgekd.reporting.benchmark import bench_table
 from edgekd.reporting.comparison import compare_table
 from edgekd.reporting.device import doctor_view, verify_view
+from edgekd.reporting.dry_run import dry_run_view
 from edgekd.reporting.tables import summary
 
 RUN = json.loads(Path(__file__).with_name("sample_run.json").read_text(encoding="utf-8"))
@@ -64,6 +65,37 @@ TARGETS = [
         "scheme": "int8-asymmetric",
     }
 ]
+TASKS = [
+    {
+        "task": "detection",
+        "what": "Detection: boxes and classes; outputs are centre heads (N, C + 4, H, W), labels boxes (N, M, 5).",
+        "metrics": ["ap50", "ap", "ap30"],
+        "options": {"stride": 8, "top_k": 100, "sure": 0.3, "size_weight": 0.1, "metric_name": "ap50", "unit": ""},
+    },
+    {
+        "task": "sentence-pairs",
+        "what": "Sentence pairs: rows 2i and 2i+1 are as alike as their score; outputs are sentence vectors (2N, D).",
+        "metrics": ["spearman"],
+        "options": {},
+    },
+]
+RECIPES = [{"recipe": "minilm-sts-small", "what": "MiniLM-L6 teaches two of its layers, with narrow feed-forwards"}]
+DRY_RUN = {
+    "recipe": "mine.toml", "seconds": None,
+    "stages": [
+        {"stage": "teacher", "what": "mobilenet, 30 epochs", "seconds": 8121.4},
+        {"stage": "target raspberry-pi-5-onnxruntime", "what": "onnxruntime, int8-asymmetric, ssh://pi"},
+    ],
+    "checked": [
+        {"part": "data", "found": "8,000 train, 800 val, 2,000 test; 10 classes; inputs uint8 (1, 28, 28)"},
+        {"part": "distillation 0: kd", "found": "works"}, {"part": "disk", "found": "needs about 88 MB; 67 GB free"},
+    ],
+    "warnings": [{"part": "target jetson-orin-nano", "warning": "TensorRT is not installed"}],
+    "faults": [
+        {"part": "recipe", "fault": "student.trainin: unknown key; did you mean 'training'?"},
+        {"part": "teacher", "fault": "model 'timm:resnet18': timm is not installed", "next": "pip install timm"},
+    ],
+}  # fmt: skip
 VIEWS: list[tuple[str, Any, Any, Any]] = [
     ("run", RUN, summary, lambda run: last_line.of_run(run, Path("runs/quickstart/report.html"))),
     ("export", EXPORT, None, last_line.of_export),
@@ -75,6 +107,9 @@ VIEWS: list[tuple[str, Any, Any, Any]] = [
     ("devices", DEVICES, None, last_line.of_devices),
     ("targets", TARGETS, None, last_line.of_targets),
     ("methods", METHODS, None, last_line.of_methods),
+    ("tasks", TASKS, None, last_line.of_tasks),
+    ("recipes", RECIPES, None, last_line.of_recipes),
+    ("run --dry-run", DRY_RUN, dry_run_view, last_line.of_dry_run),
 ]
 
 if __name__ == "__main__":
