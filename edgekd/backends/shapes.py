@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import NodeProto, helper, numpy_helper
-from onnx.reference import ReferenceEvaluator
 
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import QUANTIZERS, Array, constants, inferred
+from edgekd.onnx_node import evaluate
 
 Shapes = dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
 
@@ -108,8 +108,7 @@ def _evaluated(node: NodeProto, values: dict[str, Array], shapes: Shapes, versio
     if not all(name in values for name in node.input if name):
         return False
     feeds = {name: values[name] for name in node.input if name}
-    results = ReferenceEvaluator(node, opsets={"": version}).run(None, feeds)
-    values.update({name: np.asarray(value) for name, value in zip(node.output, results, strict=False) if name})
+    values.update(evaluate(node, feeds, version))
     return True
 
 

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto
 from onnx.helper import tensor_dtype_to_np_dtype
-from onnx.reference import ReferenceEvaluator
 
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import QUANTIZERS, Array, Graph, attribute, label
+from edgekd.onnx_node import evaluate
 from edgekd.quantization.graph_ir import WEIGHTED
 from edgekd.quantization.scheme import Scheme
 
@@ -77,8 +77,7 @@ def fold_stored_constants(graph: Graph) -> bool:
     for node in graph.nodes:
         operands = [name for name in node.input if name]
         if node.op_type in FOLDED and operands and all(name in graph.constants for name in operands):
-            (result,) = ReferenceEvaluator(node).run(None, {name: graph.constants[name] for name in operands})
-            graph.constants[node.output[0]] = np.asarray(result)
+            graph.constants |= evaluate(node, {name: graph.constants[name] for name in operands})
             graph.remove(node)
             changed = True
     return changed

@@ -1,12 +1,11 @@
 """A foreign or freshly exported ONNX model made plain: what placement, folding and the backends may rely on."""
 
-import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, version_converter
-from onnx.reference import ReferenceEvaluator
 
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import QUANTIZERS, Graph, check, inferred
+from edgekd.onnx_node import evaluate
 from edgekd.quantization.constant_rows import shrink_constant_rows
 from edgekd.quantization.fold import fold_batch_norms, fold_linear_layers, layer_name
 from edgekd.quantization.functions import name_functions
@@ -106,11 +105,11 @@ def _cast_like(graph: Graph, node: NodeProto) -> None:
 
 def _evaluate(graph: Graph, node: NodeProto) -> None:
     feeds = {name: graph.constants[name] for name in node.input if name}
-    results = ReferenceEvaluator(node).run(None, feeds)
+    results = evaluate(node, feeds)
     if node.op_type == "Transpose" and graph.only_consumer(node.input[0]) is node:
         graph.reroute(node.output[0], node.input[0])  # a layer is known by the name of its weight
         graph.set_output(node, 0, node.input[0])
-    graph.constants.update({name: np.asarray(value) for name, value in zip(node.output, results, strict=False) if name})
+    graph.constants.update(zip(filter(None, node.output), results.values(), strict=True))
     graph.remove(node)
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 from onnx import NodeProto
-from onnx.reference import ReferenceEvaluator
 
 from edgekd.onnx_graph import Array, Graph
+from edgekd.onnx_node import evaluate
 
 OLDEST, OPSET = 18, 20  # the first that takes axes as an operand, the first that has Gelu
 REFORMED = frozenset({"DFT", "GridSample"})  # written otherwise in opset 20 than in 18
@@ -116,8 +116,7 @@ def _computed(graph: Graph, region: Region, values: Array) -> Array:
     for node in region.nodes:
         feeds = {name: known[name] if name in known else graph.constants[name] for name in node.input if name}
         with np.errstate(all="ignore"):
-            value, *_ = ReferenceEvaluator(node).run(None, feeds)
-        known[node.output[0]] = np.asarray(value)
+            known |= evaluate(node, feeds)
     return known[region.result]
 
 

@@ -402,3 +402,21 @@ def test_a_batch_that_is_a_number_stays_and_scalars_have_none() -> None:
     first, second = clean(net).graph.input
     assert first.type.tensor_type.shape.dim[0].dim_value == 2
     assert not second.type.tensor_type.shape.dim
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((1, 512), 1), ((40, 5), 0), ((3, 40), 1)])
+def test_elements_gathered_from_a_long_constant_are_those_of_the_runtime(shape: tuple[int, int], axis: int) -> None:
+    """A BERT's token types: one row of positions, of which a sequence takes the first."""
+    held = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    places = np.random.default_rng(0).integers(0, shape[axis], (1, 4) if axis else (4, 1))
+    before = model(
+        [
+            node("GatherElements", ["held", "places"], ["taken"], axis=axis),
+            node("ReduceSum", ["taken"], ["sum"], keepdims=0),
+            node("Add", ["x", "sum"], ["y"]),
+        ],
+        {"held": held, "places": places},
+    )
+    after = clean(before)
+    assert "GatherElements" not in kinds(after)
+    outputs_agree(before, after)
