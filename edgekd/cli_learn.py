@@ -94,7 +94,7 @@ def init(
     path: Annotated[Path, typer.Argument(help="Where to write the recipe.")] = Path("recipe.toml"),
     task: Annotated[str | None, typer.Option(help="What the data are, such as images.")] = None,
     model: Annotated[
-        str | None, typer.Option(help="The teacher: module:function, or a built-in network such as resnet.")
+        str | None, typer.Option(help="The teacher: module:function, a built-in network such as resnet, or timm:NAME.")
     ] = None,
     data: Annotated[
         str | None, typer.Option(help="An .npz, a folder of images, a built-in data set, or module:function.")
@@ -107,7 +107,7 @@ def init(
     if sys.stdin.isatty():
         task = task or typer.prompt(f"What are the data? {', '.join(tasks())}", default="images")
         data = data or _asked("Where are they? an .npz, a folder, module:function")
-        model = model or _asked("The teacher? module:function or a built-in network")
+        model = model or _asked("The teacher? module:function, a built-in network, timm:NAME")
         target = target or typer.prompt("Where will it run? names from `edgekd targets`", default=TARGET).split()
     wishes = Wishes(task or "images", model or None, data or None, tuple(target or [TARGET]))
     written = write_starter(path, wishes)

@@ -15,16 +15,17 @@ from types import ModuleType
 
 from edgekd.errors import BadInputError
 
+_LISTED = 50  # names that an error can still list
 _INSTALLED = ("<", str(Path(__file__).parent), *map(sysconfig.get_path, ("stdlib", "purelib", "platlib")))
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint such as `; did you mean 'temperature'?`, or the list of what exists."""
+def nearest(name: str, known: Iterable[str], *, most: int = 1) -> str:
+    """A hint such as `; did you mean 'temperature'?`, with so many names at `most`, or the list of what exists."""
     options = sorted(known)
-    match = difflib.get_close_matches(name, options, n=1)
+    match = difflib.get_close_matches(name, options, n=most)
     if match:
-        return f"; did you mean {match[0]!r}?"
-    return f"; known: {', '.join(options)}" if options else ""
+        return f"; did you mean {' or '.join(map(repr, match))}?"
+    return f"; known: {', '.join(options)}" if 0 < len(options) <= _LISTED else ""
 
 
 def modules(package: str, *, folders: bool = False) -> dict[str, str]:

@@ -14,7 +14,7 @@ from edgekd.names import FileName
 from edgekd.plugins import nearest
 from edgekd.reading import read_toml
 from edgekd.schema import Schema, TaskSpec
-from edgekd.user_code import check_reference, look_in
+from edgekd.user_code import check_reference, is_own, look_in
 
 
 class Data(Schema):
@@ -80,7 +80,7 @@ class Training(Schema):
 
 
 class Model(Schema):
-    """A model by built-in name or `module:function`, with its keyword arguments.
+    """A model by built-in name, as `timm:NAME` or `transformers:NAME`, or by `module:function`, with its arguments.
 
     A teacher with a `checkpoint`, or with 0 epochs, is not trained.
     """
@@ -187,7 +187,7 @@ class Recipe(Schema):
             *models,
             *(str(entry.get("method")) for entry in self.distillation),
         ]
-        return tuple(dict.fromkeys(name for name in names if ":" in name))
+        return tuple(dict.fromkeys(name for name in names if is_own(name)))
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

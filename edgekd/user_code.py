@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from edgekd.errors import BadInputError
-from edgekd.plugins import nearest, told
+from edgekd.plugins import names, nearest, told
 
 _STANDARD = sys.stdlib_module_names | {"__main__", "test"}
 _folders: list[str] = []  # searched after everything installed
@@ -22,6 +22,12 @@ def look_in(folder: Path) -> None:
     if found not in sys.path:
         sys.path.append(found)
         _folders.append(found)
+
+
+def is_own(reference: str) -> bool:
+    """Whether a name is `module:function`, and not `LIBRARY:NAME` of `edgekd.model_libraries` or a built-in one."""
+    name, colon, _ = reference.partition(":")
+    return bool(colon) and name not in names("edgekd.model_libraries")
 
 
 def check_reference(reference: str) -> None:

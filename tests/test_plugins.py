@@ -1,4 +1,4 @@
-"""A plug-in from outside: a backend, a transport, a target, a method, a task and a metric, and no edit elsewhere."""
+"""A plug-in from outside: one of each kind of thing that edgekd finds by name, and no edit elsewhere."""
 
 import json
 import sys
@@ -123,6 +123,22 @@ class ToyTask(Classification):
     def metrics(self):
         return (find_metric("toy"),)
 ''',
+    "models.py": '''
+"""The toy's networks."""
+
+from edgekd.errors import BadInputError
+from edgekd.plugins import nearest
+from edgekd.students.resnet import build as resnet
+
+NETWORKS = {"narrow": 4, "wide": 8}
+
+def check(name):
+    if name not in NETWORKS:
+        raise BadInputError(f"the toy has no {name!r}{nearest(name, NETWORKS)}")
+
+def build(name, classes, input_shape, *, depth=8):
+    return resnet(classes, input_shape[0], depth, NETWORKS[name])
+''',
     "metric.py": '''
 """The toy's metric: how often a class is right."""
 
@@ -147,6 +163,8 @@ kd = toys.method
 toy = toys.task
 [edgekd.metrics]
 toy = toys.metric
+[edgekd.model_libraries]
+toy = toys.models
 """
 
 
@@ -236,8 +254,8 @@ options  = {{ width = 8 }}
 training = {{ epochs = 1, batch = 64, learning_rate = 0.05 }}
 
 [student]
-model    = "resnet"
-options  = {{ width = 4 }}
+model    = "toy:narrow"
+options  = {{ depth = 8 }}
 training = {{ epochs = 2, batch = 32 }}
 
 [[distillation]]
@@ -261,7 +279,7 @@ def test_a_plugin_goes_through_a_whole_run_and_its_report(toys: Path, tmp_path: 
     runner_source.cache_clear()
     np.savez(tmp_path / "tiny.npz", **arrays())
     (tmp_path / "toy.toml").write_text(RECIPE.format(data=tmp_path / "tiny.npz"))
-    done = edgekd("run", tmp_path / "toy.toml", "--out", tmp_path / "run")
+    done = edgekd("run", tmp_path / "toy.toml", "--out", tmp_path / "run", "--no-code")
     run = json.loads((tmp_path / "run" / "run.json").read_text())
     assert done.exit_code == 0, (done.stderr, run["targets"])
     assert (run["metric_name"], run["targets"]["toy-board"]["backend"]) == ("toys_right", "toy")

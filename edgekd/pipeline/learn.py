@@ -17,7 +17,7 @@ from edgekd.pipeline.stages import Stages
 from edgekd.plugins import module_of
 from edgekd.progress import Reporter
 from edgekd.recipe import Model, Recipe
-from edgekd.students import build_model, takes_teacher
+from edgekd.students import build_model, code_of, takes_teacher
 from edgekd.tasks import spec_of
 from edgekd.training import CachedTeacher, Distill, LabelLoss, Teacher, Teachers, train
 from edgekd.training.batches import Batches, tensors
@@ -56,7 +56,7 @@ class StageContext:
     def code(self, *models: Model, taught: bool = False) -> tuple[str, ...]:
         """The modules that compute a stage with these networks, and, where one is `taught`, with the methods."""
         methods = [entry["method"] for entry in self.recipe.distillation] if taught else []
-        own = [module_of("edgekd.students", model.model) for model in models]
+        own = [code_of(model) for model in models]
         return (
             __name__,
             module_of("edgekd.tasks", spec_of(self.data.task).name),

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import edgekd
+from edgekd.plugins import names
 from edgekd.runtimes import backend_names, find_needs
 from edgekd.schema import Schema
 
@@ -51,7 +52,8 @@ def library_versions(modules: Iterable[str]) -> dict[str, str]:
 def _libraries() -> dict[str, str]:
     """The distributions that compute numbers, by the module that is imported of them."""
     components = [component for name in backend_names() for component in find_needs(name).components]
-    return {"torch": "torch", "onnx": "onnx"} | {one.module: one.distribution for one in components}
+    models = {name: name for name in names("edgekd.model_libraries")}
+    return {"torch": "torch", "onnx": "onnx"} | models | {one.module: one.distribution for one in components}
 
 
 @cache
