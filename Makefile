@@ -145,7 +145,7 @@ instructions: $(VENV)/.installed-test ## benchmarks/results/instructions.json: w
 	tests/devices/install
 	$(BIN)/python -m benchmarks.instructions
 
-guards: install                   ## benchmarks/results/guards.json: what hashing and guarding cost beside the commit before them
+guards: install                  ## benchmarks/results/guards.json: what hashing, guarding and `make demo` cost beside an earlier commit
 	$(BIN)/python benchmarks/guards.py
 
 foreign: install                  ## benchmarks/results/foreign.json: twenty published networks on three runtimes, beside two peers; resumable
