@@ -69,6 +69,10 @@ Metric = Annotated[
 ]
 Inputs = Annotated[Path | None, typer.Option(help="npz with a file's inputs by name.  \\[default: made up by shape]")]
 Shape = Annotated[list[str] | None, typer.Option(metavar="INPUT=1,3,…", help="Fix the dynamic dimensions of an input.")]
+Provision = Annotated[
+    bool,
+    typer.Option("--provision", help="Install what the device's Python lacks, offline, from wheels fetched here."),
+]
 Fleet = Annotated[Path | None, typer.Option(help="A TOML file of devices, each with a uri and optionally a host.")]
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from edgekd.cli_base import AnyRange, Devices, Fleet, Inputs, Json, Metric, Shape, command, reporter_for
+from edgekd.cli_base import AnyRange, Devices, Fleet, Inputs, Json, Metric, Provision, Shape, command, reporter_for
 from edgekd.errors import BadInputError, FallbackError, NotProvenError, PromiseBrokenError
 from edgekd.reporting import last_line
 from edgekd.terminal import DEVICE_LOST, finite, show
@@ -124,6 +124,7 @@ def raise_worst(reports: Sequence[Mapping[str, Any]]) -> None:
     "Export and measure",
     "edgekd bench bundles/model-x86-tflite",
     "edgekd bench bundles/model-pixel-9 --device adb://SERIAL --data test.npz --out results.jsonl",
+    "edgekd bench bundles/model-raspberry-pi-5 --device ssh://pi.local --provision",
     "edgekd bench bundles/model-x86-tflite --against bundles/model-x86-openvino --threads 2",
     "edgekd bench yolo.onnx --shape images=1,3,640,640 --against yolo.tflite",
 )
@@ -131,6 +132,7 @@ def bench(
     bundle: Annotated[Path, typer.Argument(help="A bundle folder, or a .tflite, .onnx or .xml file.")],
     device: Devices = None,
     fleet: Fleet = None,
+    provision: Provision = False,
     against: Annotated[
         Path | None, typer.Option(help="A second bundle or file, measured in turns with the first.")
     ] = None,
@@ -169,7 +171,7 @@ def bench(
     from edgekd.reporting.benchmark import bench_table
 
     rows = bench_bundles(
-        [bundle, *([against] if against else [])], parse_devices(device or (), fleet),
+        [bundle, *([against] if against else [])], parse_devices(device or (), fleet, provision),
         batch=batch, threads=threads, affinity=affinity, scenario=scenario, options=option or [],
         replicates=replicates, seconds=seconds, count=count, by_mlperf=strict, data=data, any_range=any_range, out=out,
         metric=metric, inputs=inputs, shapes=parse_shapes(shape or []), reporter=reporter_for(None, as_json),
@@ -191,6 +193,7 @@ def profile(
     model: Annotated[Path, typer.Argument(help="A bundle folder, or a .tflite, .onnx or .xml file.")],
     device: Devices = None,
     fleet: Fleet = None,
+    provision: Provision = False,
     runs: Annotated[int, typer.Option(min=1, max=10_000, help="Inferences that are counted.")] = 100,
     batch: Annotated[int | None, typer.Option(min=1, help="Batch size.  \\[default: the target's]")] = None,
     threads: Annotated[
@@ -221,13 +224,16 @@ def profile(
     from edgekd.reporting.estimate import estimate_view
     from edgekd.reporting.profile import profile_view
 
-    of_a_device = {"--device": device, "--fleet": fleet, "--batch": batch, "--threads": threads, "--option": option}
+    of_a_device = {
+        "--device": device, "--fleet": fleet, "--provision": provision, "--batch": batch, "--threads": threads,
+        "--option": option,
+    }  # fmt: skip
     estimate = estimate_of(model, [name for name, given in (of_a_device | {"--trace": trace}).items() if given])
     if estimate is not None:
         show({"bundle": str(model)} | estimate.model_dump(mode="json"), as_json, estimate_view, last_line.of_estimate)
         return
     found = profile_on_each(
-        model, parse_devices(device or (), fleet), runs=runs, batch=batch, threads=threads,
+        model, parse_devices(device or (), fleet, provision), runs=runs, batch=batch, threads=threads,
         options=parse_options(option or []), shapes=parse_shapes(shape or []), inputs=inputs,
         against=against, reporter=reporter_for(None, as_json),
     )  # fmt: skip
@@ -249,6 +255,7 @@ def verify(
     ],
     device: Devices = None,
     fleet: Fleet = None,
+    provision: Provision = False,
     data: Annotated[
         Path | None, typer.Option(help="npz with x and y (or x_test and y_test): compute the task's metric, too.")
     ] = None,
@@ -269,7 +276,7 @@ def verify(
     from edgekd.pipeline.verify import verify_on_each
     from edgekd.reporting.device import verify_view
 
-    members = parse_devices(device or (), fleet)
+    members = parse_devices(device or (), fleet, provision)
     if reference is not None:
         if data is not None or metric is not None:
             raise BadInputError("--reference compares outputs: leave out --data and --metric")

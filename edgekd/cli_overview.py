@@ -4,9 +4,10 @@ from typing import Annotated
 
 import typer
 
-from edgekd.cli_base import Json, command
+from edgekd.cli_base import Json, Provision, command
+from edgekd.errors import BadInputError
 from edgekd.reporting import last_line
-from edgekd.terminal import show
+from edgekd.terminal import note, show
 
 
 @command("Look up", "edgekd recipes")
@@ -66,11 +67,14 @@ def doctor(
     target: Annotated[
         str | None, typer.Option(help="The target that the device is for: adds its runtime and how to prepare it.")
     ] = None,
+    provision: Provision = False,
     as_json: Json = False,
 ) -> None:
     """Show what is installed and how to get what is missing; exit 1 if a device is not ready."""
     from edgekd.reporting.device import doctor_view
 
+    if provision and (device is None or target is None):
+        raise BadInputError("--provision needs to know what is to be installed where: give --device and --target")
     if device is None and target is None:
         from edgekd.doctor import diagnose
 
@@ -78,7 +82,9 @@ def doctor(
         return
     from edgekd.measure.readiness import examine_device
 
-    found = examine_device(device or "local:", target)
+    found = examine_device(device or "local:", target, provision)
     show(found, as_json, doctor_view, last_line.of_doctor)
+    if "python" in found:
+        note(f"next: edgekd verify BUNDLE --device '{device}?python={found['python']}'")
     if not found["ready"]:
         raise typer.Exit(1)

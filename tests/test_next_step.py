@@ -6,7 +6,14 @@ import pytest
 import typer
 
 from edgekd.cli import app
-from edgekd.errors import BadInputError, DeviceOfflineError, MissingExtraError, NotProvenError, PromiseBrokenError
+from edgekd.errors import (
+    BadInputError,
+    DeviceOfflineError,
+    MissingExtraError,
+    MissingRuntimeError,
+    NotProvenError,
+    PromiseBrokenError,
+)
 from edgekd.next_step import next_step
 from tests.small_run import complaint, edgekd
 
@@ -21,6 +28,13 @@ from tests.small_run import complaint, edgekd
         (["export", "a.onnx"], BadInputError("x; see edgekd targets"), ""),
         (["export", "a.onnx"], MissingExtraError("openvino"), ""),
         (["bench", "b", "--device", "ssh://pi"], DeviceOfflineError("x"), "edgekd doctor --device ssh://pi"),
+        (
+            ["bench", "b", "--device", "ssh://pi"],
+            MissingRuntimeError("x: pip install ncnn"),
+            "edgekd bench b --device ssh://pi --provision",
+        ),
+        (["bench", "b", "--device", "ssh://pi", "--provision"], MissingRuntimeError("pip install ncnn"), ""),
+        (["bench", "b", "--device", "web:"], MissingRuntimeError("x: edgekd web install"), ""),
         (["doctor", "--device", "ssh://pi"], DeviceOfflineError("x"), "edgekd devices"),
         (["verify", "b"], DeviceOfflineError("x"), "edgekd devices"),
         (["verify", "b"], NotProvenError("x"), ""),

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, field
 
+from edgekd.devices import Device
 from edgekd.measure.facts import Machine
 from edgekd.runtimes import backend_names, find_needs
 
@@ -57,6 +58,12 @@ class Python:
         """The runtime that runs a backend's bundles, with its version."""
         there = (module for module in find_needs(backend).modules if module in self.modules)
         return next((f"{module} {self.modules[module]}" for module in there), None)
+
+
+def python_on(device: Device, machine: Machine) -> Python:
+    """What a device's Python has."""
+    said = device.run([device.python, "-c", INVENTORY, *wanted_modules()], timeout=120)
+    return Python.of(device.python, machine, said.stdout if said.code == 0 else "")
 
 
 def wanted_modules() -> list[str]:

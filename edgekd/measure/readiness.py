@@ -9,6 +9,7 @@ from edgekd.measure.device_python import INVENTORY, Python, how_to_get, how_to_g
 from edgekd.measure.facts import SECTION, Machine, machine_facts, sections
 from edgekd.measure.gpu import Gpu
 from edgekd.measure.protocol import parse, runner_on
+from edgekd.measure.provision import provision
 from edgekd.measure.records import Version
 from edgekd.measure.target_check import mismatches
 from edgekd.measure.telemetry import Telemetry, watch
@@ -28,11 +29,12 @@ true
 Rows = list[dict[str, str]]
 
 
-def examine_device(uri: str, target: str | None = None) -> dict[str, Any]:
-    """`examine` by names; BadInputError for an unknown one."""
+def examine_device(uri: str, target: str | None = None, lacking: bool = False) -> dict[str, Any]:
+    """`examine` by names; BadInputError for an unknown one. What is `lacking` for the target is installed before."""
     wanted = load_target(target) if target else None
     with closing(open_device(uri)) as device:
-        return examine(device, wanted)
+        found = {"python": device.python} if lacking and wanted and provision(device, {wanted.backend}) else {}
+        return examine(device, wanted) | found
 
 
 def examine(device: Device, target: Target | None = None) -> dict[str, Any]:

@@ -82,7 +82,9 @@ def verify_against(
                 model=str(model), reference=str(reference), device=device.uri, ok=near, least_db=least_db, outputs=apart
             )
 
-        outcomes = raise_if_all_failed(on_each(members, verdict, reporter))
+        outcomes = raise_if_all_failed(
+            on_each(members, verdict, reporter, backends={model.backend for model in (pair.model, pair.reference)})
+        )
         lost = Verdict(model=str(model), reference=str(reference), device="", ok=False, least_db=least_db)
         return [
             found.result or lost.model_copy(update={"device": found.uri, "error": str(found.error)})

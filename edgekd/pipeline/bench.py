@@ -171,10 +171,11 @@ def _mlperfs(scenario: Scenario, seconds: float, count: int) -> tuple[float, int
 def _on_all(
     members: Sequence[Member], trial: _Trial, replicates: int, reporter: Reporter
 ) -> list[Outcome[list[dict[str, Any]]]]:
+    backends = {manifest.backend for manifest in trial.manifests.values()}
     if len(members) == 1:
-        return on_each(members, partial(trial.on, voice=reporter), reporter, timed=True)
+        return on_each(members, partial(trial.on, voice=reporter), reporter, timed=True, backends=backends)
     with reporter.track("measuring", total=replicates * len(trial.timed) * len(members)) as bar:
-        return on_each(members, partial(trial.on, voice=SharedProgress(bar)), reporter, timed=True)
+        return on_each(members, partial(trial.on, voice=SharedProgress(bar)), reporter, timed=True, backends=backends)
 
 
 def _lines(outcome: Outcome[list[dict[str, Any]]], several: bool) -> list[dict[str, Any]]:

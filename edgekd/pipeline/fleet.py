@@ -1,7 +1,7 @@
 """One job on several devices at once: one result each, and a device that is lost loses nobody else's."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from pydantic import Field
 
 from edgekd.devices import Device, open_device, transport_of
 from edgekd.errors import BadInputError, EdgekdError
+from edgekd.measure.provision import provision
 from edgekd.progress import SILENT, Reporter, Tracker
 from edgekd.reading import read_toml
 from edgekd.schema import Schema
@@ -22,10 +23,14 @@ BOOT_ID = "/proc/sys/kernel/random/boot_id"  # one kernel, one id: two names of 
 
 
 class Member(Schema):
-    """A device, and the machine that it shares with others where that does not show by itself, as with emulators."""
+    """A device, and the machine that it shares with others where that does not show by itself, as with emulators.
+
+    `provision`: what its Python lacks is installed there.
+    """
 
     uri: str
     host: str | None = None
+    provision: bool = False
 
 
 class Fleet(Schema):
@@ -53,10 +58,16 @@ class _Call:
     error: EdgekdError | None = None
 
 
-def parse_devices(uris: Sequence[str] = (), fleet: Path | None = None) -> tuple[Member, ...]:
-    """The devices that were named, `local:` if none was; BadInputError for an unknown transport or one named twice."""
+def parse_devices(uris: Sequence[str] = (), fleet: Path | None = None, provision: bool = False) -> tuple[Member, ...]:
+    """The devices that were named, `local:` if none was; BadInputError for an unknown transport or one named twice.
+
+    `provision` asks for that on all of them.
+    """
     named = [Member(uri=uri) for uri in uris]
     members = [*named, *(Fleet.parse(read_toml(fleet), str(fleet)).devices if fleet else ())]
+    if provision and not members:
+        raise BadInputError("--provision is for devices: name one by --device")
+    members = [member.model_copy(update={"provision": True}) for member in members] if provision else members
     for place, member in enumerate(members):
         transport_of(member.uri)
         if member.uri in (other.uri for other in members[:place]):
@@ -65,15 +76,21 @@ def parse_devices(uris: Sequence[str] = (), fleet: Path | None = None) -> tuple[
 
 
 def on_each(
-    members: Sequence[Member], job: Job[Result], reporter: Reporter = SILENT, timed: bool = False
+    members: Sequence[Member],
+    job: Job[Result],
+    reporter: Reporter = SILENT,
+    timed: bool = False,
+    backends: Collection[str] = (),
 ) -> list[Outcome[Result]]:
     """Run a job on all devices at once, in the order of `members`; `timed` ones that share a machine go in turn.
+
+    Those to be provisioned get what bundles of `backends` need.
 
     Nothing starts before all have been called, so that no login disturbs a timing. Whatever ends this, Ctrl-C too,
     ends what runs on the devices and removes their folders.
     """
     pool = ThreadPoolExecutor(len(members))
-    calls = [pool.submit(_call, member) for member in members]
+    calls = [pool.submit(_call, member, backends, reporter) for member in members]
     try:
         groups: dict[str, list[_Call]] = defaultdict(list)
         for call in (call.result() for call in calls):
@@ -109,10 +126,12 @@ class SharedProgress(Reporter):
         yield self._bar
 
 
-def _call(member: Member) -> _Call:
+def _call(member: Member, backends: Collection[str], reporter: Reporter) -> _Call:
     device = None
     try:
         device = open_device(member.uri)
+        if member.provision and provision(device, backends):
+            reporter.say(f"{member.uri}: packages are installed for {device.python}")
         host = member.host or device.run(["cat", BOOT_ID], timeout=60).stdout.strip() or member.uri
     except EdgekdError as error:
         return _Call(member, device, error=error)

@@ -99,7 +99,9 @@ def profile_on_each(
             own = with_losses(found[0], losses)
             return beside(own, found[1]) if against else own
 
-        outcomes = on_each(members, work, reporter, timed=True)
+        outcomes = on_each(
+            members, work, reporter, timed=True, backends={load_bundle(folder).backend for folder in folders}
+        )
     for outcome in raise_if_all_failed(outcomes):
         if outcome.error is not None:
             raise outcome.error

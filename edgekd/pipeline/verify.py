@@ -138,7 +138,7 @@ def verify_on_each(
 
     return [
         outcome.result or {"device": outcome.uri, "ok": False, "error": str(outcome.error)}
-        for outcome in raise_if_all_failed(on_each(members, verdict, reporter))
+        for outcome in raise_if_all_failed(on_each(members, verdict, reporter, backends={manifest.backend}))
     ]
 
 
