@@ -177,7 +177,9 @@ def test_layers_are_named_by_their_weights(name: str, layer: str | None) -> None
         (["PAD", "CONV_2D"], ["Convolution (NHWC)"], [1]),
         (["CONV_2D", "ADD"], ["Fully Connected (NC)", "Add (ND)", "Clamp (NC)"], [0, 1, 1]),
         (["CONV_2D", "CONV_2D"], ["Convolution (NHWC)"], [None]),
-        (["CONV_2D"], ["Convolution (NHWC)", "Softmax"], [None, None]),
+        (["CONV_2D"], ["Convolution (NHWC)", "Softmax"], [0, None]),
+        (["RESIZE", "CONV_2D", "FULLY_CONNECTED"], ["Resize", "Convolution", "Fully Connected"], [None, 1, 2]),
+        (["RESIZE", "TRANSPOSE_CONV"], ["Resize", "Convolution"], [None, None]),
         (["NOBODY_KNOWS"], ["Softmax"], [None]),
     ],
 )  # fmt: skip

@@ -9,7 +9,7 @@ import onnx
 
 from edgekd.backends.compiled import PLAIN, Compiled, Precision
 from edgekd.backends.onnx_file import require_float_io, tensor_specs, write_onnx
-from edgekd.backends.openvino.runtime import keep_to_itself
+from edgekd.backends.openvino.runtime import WEIGHTED, keep_to_itself
 from edgekd.errors import BadInputError, MissingExtraError
 from edgekd.onnx_graph import Graph, attribute
 from edgekd.quantization.float_fallback import float_layers
@@ -45,6 +45,7 @@ def compile(model: onnx.ModelProto, target: Target, folder: Path, precision: Pre
     _share_limits(openvino, converted)
     _drop_repeated(converted)
     _name_operations(converted)
+    _name_weights(converted, model)
     openvino.save_model(converted, folder / MODEL, compress_to_fp16=False)
     notes = tuple(str(layers) for layers in float_layers(model)) if precision == "int8" else ()
     return Compiled(MODEL, (MODEL, WEIGHTS), inputs, outputs, notes)
@@ -130,6 +131,20 @@ def _drop_repeated(model: Any) -> None:
 def _grid(operation: Any) -> tuple[Any, ...]:
     limits = tuple(_limit(operation, index) for index in LIMITS)
     return (operation.get_attributes()["levels"], *limits) if None not in limits else (operation.get_friendly_name(),)
+
+
+def _name_weights(model: Any, source: onnx.ModelProto) -> None:
+    """Name weights that the conversion has folded as they were called: a profile finds layers by them."""
+    graph = Graph(source)
+    weights = {node.output[0]: node.input[1] for node in graph.nodes if graph.constant(node, 1) is not None}
+    for operation in model.get_ordered_ops():
+        if operation.get_type_name() in WEIGHTED:
+            weight, names = operation.input_value(1).get_node(), set(operation.output(0).get_names())
+            for reader in operation.output(0).get_target_inputs():  # the bias, whose result bears the name
+                names |= set(reader.get_node().output(0).get_names())
+            known = [weights[name] for name in names if name in weights]
+            if known and weight.get_type_name() == "Constant" and not weight.output(0).get_names():
+                weight.set_friendly_name(known[0])
 
 
 def _name_operations(model: Any) -> None:

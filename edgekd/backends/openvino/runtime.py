@@ -26,6 +26,7 @@ from edgekd.runner.runtime import (
 )
 
 WARM, COMPILATIONS = 8, 3
+WEIGHTED = ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "MatMul")
 
 
 def keep_to_itself() -> None:
@@ -176,15 +177,19 @@ class OpenVINO(Runtime):
 
     def _layers(self) -> Dict[str, str]:
         """The layer of each operation with weights, by the name of the constant that they come from."""
-        found = {}
+        found: Dict[str, str] = {}
         for node in self.read.get_ordered_ops():
-            if node.get_type_name() in ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "MatMul"):
+            if node.get_type_name() in WEIGHTED:
                 source = node.input_value(1).get_node()
                 while source.get_type_name() != "Constant" and source.get_input_size():
                     source = source.input_value(0).get_node()
                 layer = layer_of(source.get_friendly_name())
                 if layer:
-                    found[node.get_friendly_name()] = layer
+                    readers = [reader.get_node() for reader in node.output(0).get_target_inputs()]
+                    bias = [
+                        reader for reader in readers if reader.get_type_name() == "Add"
+                    ]  # a kernel may bear its name
+                    found.update((one.get_friendly_name(), layer) for one in (*bias, node))
         return found
 
     def details(self) -> Dict[str, str]:

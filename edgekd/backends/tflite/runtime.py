@@ -32,6 +32,7 @@ from edgekd.runner.runtime import (
 WARM = 5
 PROFILING = "enable_profiling = true\n"
 RELEASE = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda content: None)
+WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED")
 TAGS = {  # an operator of the model → XNNPACK's: how the first begins, and how those begin that may follow it
     "CONV_2D": (("Convolution", "Fully Connected"), ("Clamp",)),
     "DEPTHWISE_CONV_2D": (("Convolution",), ("Clamp",)),
@@ -390,7 +391,7 @@ class Profiler:
 
 
 def aligned(operators: Sequence[str], tags: Sequence[str]) -> List[Optional[int]]:
-    """For each of XNNPACK's operators the model's that it is; None for all where the lists do not match in order."""
+    """For each of XNNPACK's operators the model's that it is; of layers alone where the lists do not match in order."""
     found: List[Optional[int]] = []
     for at, operator in enumerate(operators):
         firsts, more = TAGS.get(operator, ((), ()))
@@ -399,8 +400,24 @@ def aligned(operators: Sequence[str], tags: Sequence[str]) -> List[Optional[int]
             while len(found) < len(tags) and more and tags[len(found)].startswith(more):
                 found.append(at)
         elif operator not in ("PAD", "RESHAPE"):  # those may have gone into the next
-            return [None] * len(tags)
-    return found if len(found) == len(tags) else [None] * len(tags)
+            return layers_aligned(operators, tags)
+    return found if len(found) == len(tags) else layers_aligned(operators, tags)
+
+
+def layers_aligned(operators: Sequence[str], tags: Sequence[str]) -> List[Optional[int]]:
+    """As `aligned`, of operators with weights; None for all where there are not as many, or of other kinds."""
+    layers = [at for at, operator in enumerate(operators) if operator in WEIGHTED]
+    kernels = [
+        at
+        for at, tag in enumerate(tags)
+        if tag.startswith(tuple(first for kind in WEIGHTED for first in TAGS[kind][0]))
+    ]
+    found: List[Optional[int]] = [None] * len(tags)
+    pairs = list(zip(layers, kernels))
+    if len(layers) == len(kernels) and all(tags[tag].startswith(TAGS[operators[at]][0]) for at, tag in pairs):
+        for at, tag in pairs:
+            found[tag] = at
+    return found
 
 
 def kernel_of(tag: str) -> Tuple[str, Optional[str]]:
