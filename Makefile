@@ -3,7 +3,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo runner runner-wheel test examples promises docs test-docs test-devices test-gpu perf explore mutants check lint lock lock-check fuzz campaign accuracy fashion-mnist fashion-scenes tree-crowns watch-har methods minilm-sts networks side-by-side calibration distillation-speed data-path devices fidelity instructions guards foreign export-cost runtimes data install clean
+.PHONY: demo runner runner-wheel test examples promises docs test-docs test-devices test-gpu perf explore mutants check lint lock lock-check fuzz campaign accuracy fashion-mnist fashion-scenes tree-crowns watch-har methods minilm-sts networks side-by-side calibration distillation-speed data-path devices fidelity instructions guards foreign export-cost runtimes mixed data install clean
 
 demo: install                     ## a teacher becomes three proven int8 bundles, in six minutes
 	$(BIN)/edgekd run quickstart
@@ -153,6 +153,9 @@ foreign: install                  ## benchmarks/results/foreign.json: twenty pub
 
 export-cost: install              ## benchmarks/results/export-cost.json: CPU seconds and memory of an export, beside two peers; resumable
 	$(BIN)/python -m benchmarks.export_cost
+
+mixed: install                    ## benchmarks/results/mixed.json: layers in float by their measured exchange rate, predicted and measured; resumable
+	$(BIN)/python benchmarks/mixed.py
 
 runtimes: $(VENV)/.installed-test ## benchmarks/results/runtimes.json: five networks in browsers and on other runtimes than the usual, resumable
 	$(BIN)/edgekd web install

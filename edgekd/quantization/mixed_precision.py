@@ -11,6 +11,7 @@ import onnx
 
 from edgekd.onnx_graph import Array
 from edgekd.quantization.calibrate import DEFAULT, Calibration, Calibrator
+from edgekd.quantization.exchange import Steps
 from edgekd.quantization.placement import kernel_edges
 from edgekd.quantization.scheme import Scheme, find_scheme
 from edgekd.quantization.sensitivity import Ranking, Switched, tensor_switch, weight_switch
@@ -44,6 +45,11 @@ def sensitivities(
     return ranking.costs
 
 
+def by_error(calibrator: Calibrator, scheme: Scheme, batch: Arrays, keep_float: Sequence[str] = ()) -> Steps:
+    """Return the layers in the order of `sensitivities`, one at a time."""
+    return tuple((layer,) for layer in sensitivities(calibrator, scheme, batch, keep_float))
+
+
 def mix(
     model: onnx.ModelProto,
     scheme: Scheme,
@@ -60,19 +66,34 @@ def mix(
     """
     samples, always = list(batches), tuple(keep_float)
     calibrator = Calibrator(model, samples, how)
+    plain = calibrator.quantized(scheme, always)
+    if acceptable(plain):
+        return Mixed(plain, (), met=True)
+    if scheme.wider is not None:
+        wide = calibrator.quantized(find_scheme(scheme.wider), always)
+        return Mixed(wide, (), acceptable(wide))
+    return fewest(calibrator, scheme, by_error(calibrator, scheme, samples[0], always), acceptable, always)
 
-    def attempt(kept: tuple[str, ...], scheme: Scheme = scheme) -> Mixed:
-        quantized = calibrator.quantized(scheme, (*always, *map(escape, kept)))
+
+def fewest(
+    calibrator: Calibrator,
+    scheme: Scheme,
+    steps: Steps,
+    acceptable: Callable[[onnx.ModelProto], bool],
+    keep_float: Sequence[str] = (),
+) -> Mixed:
+    """Keep the layers of as few steps in float, from the first, as make a model acceptable; of none it was not."""
+
+    def attempt(count: int) -> Mixed:
+        kept = tuple(layer for step in steps[:count] for layer in step)
+        quantized = calibrator.quantized(scheme, (*keep_float, *map(escape, kept)))
         return Mixed(quantized, kept, acceptable(quantized))
 
-    best = attempt(())
-    if best.met:
-        return best
-    if scheme.wider is not None:
-        return attempt((), find_scheme(scheme.wider))
-    order = tuple(sensitivities(calibrator, scheme, samples[0], always))
-    least, best = 0, attempt(order)
-    while best.met and len(best.kept) - least > 1:
-        middle = attempt(order[: (least + len(best.kept)) // 2])
-        least, best = (least, middle) if middle.met else (len(middle.kept), best)
+    least, most, best = 0, len(steps), attempt(len(steps))
+    while best.met and most - least > 1:
+        middle = attempt((least + most) // 2)
+        if middle.met:
+            most, best = (least + most) // 2, middle
+        else:
+            least = (least + most) // 2
     return best
