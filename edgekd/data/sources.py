@@ -99,7 +99,7 @@ class Rows:
     def fill(self, inputs: Array, places: Array) -> Array:
         """Write those inputs into an array (N, …), such as one in memory that processes share; errors as in `read`."""
         for row, place in enumerate(places.tolist()):
-            found = sample(self.data, place)[0]
+            found = _inputs(_pair(self.data, place)[0], place)
             if found.shape != self.sample_shape or found.dtype.fields != self.dtype.fields:
                 shape, first = (shapes(row) for row in (found[None], np.empty((1, *self.sample_shape), self.dtype)))
                 raise BadInputError(f"sample {place} is {shape}, the first one {first}: bring all to one shape")
@@ -165,19 +165,24 @@ def shown(inputs: "Array | Rows") -> Array:
 
 def sample(data: MapStyle, place: int) -> Pair:
     """Return inputs and label of one sample as arrays; raise BadInputError, naming it, where that fails."""
+    inputs, label = _pair(data, place)
+    return _inputs(inputs, place), np.asarray(label)
+
+
+def _pair(data: MapStyle, place: int) -> Sequence[Any]:
+    """One sample's inputs and label as the data set gives them; asked for each image, so usual ones are soon through."""
     try:
         found = data[place]
     except Exception as error:  # the user's own code: anything may come out of it
         raise BadInputError(f"sample {place} cannot be read: {told(error)}{SKIP}") from error
-    if isinstance(found, Mapping):
+    if not isinstance(found, tuple | list) and isinstance(found, Mapping):
         found = apart(found, f"sample {place}")
     if not isinstance(found, tuple | list) or len(found) != 2:
         raise BadInputError(
             f"sample {place} is a {type(found).__name__}, not a pair of inputs and a label; "
             "several inputs are a dictionary by the names of the model's parameters"
         )
-    inputs = packed(found[0], f"sample {place}", axes=0) if isinstance(found[0], Mapping) else _inputs(found[0])
-    return inputs, np.asarray(found[1])
+    return found
 
 
 def _rows(data: MapStyle, places: Array, workers: int) -> tuple[Rows, Array]:
@@ -207,8 +212,10 @@ def _stacked(labels: Sequence[Array], places: Array) -> Array:
     return np.stack(labels)
 
 
-def _inputs(value: Any) -> Array:
-    """One sample's inputs: a picture as (C, H, W) uint8, floats as float32, others as they are."""
+def _inputs(value: Any, place: int) -> Array:
+    """One sample's inputs: a picture as (C, H, W) uint8, floats as float32, several as one row by name."""
+    if isinstance(value, Mapping):
+        return packed(value, f"sample {place}", axes=0)
     array = np.asarray(value)
     if hasattr(value, "getbands"):
         array = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
