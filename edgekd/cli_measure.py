@@ -158,7 +158,10 @@ def bench(
     ] = 1.0,
     count: Annotated[int, typer.Option(min=1, help="Fewest inferences per replicate.")] = 50,
     strict: Annotated[bool, typer.Option(help="Follow MLPerf Mobile's rules; exit 1 if one is broken.")] = False,
-    data: Annotated[Path | None, typer.Option(help="npz with x and y: compute the task's metric, too.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="npz with x (of several inputs, each by its name) and y: compute the task's metric, too."),
+    ] = None,
     metric: Metric = None,
     any_range: AnyRange = False,
     out: Annotated[Path | None, typer.Option(help="Append the rows to this results.jsonl.")] = None,
@@ -257,7 +260,8 @@ def verify(
     fleet: Fleet = None,
     provision: Provision = False,
     data: Annotated[
-        Path | None, typer.Option(help="npz with x and y (or x_test and y_test): compute the task's metric, too.")
+        Path | None,
+        typer.Option(help="npz with x (of several inputs, each by its name) and y: compute the task's metric, too."),
     ] = None,
     metric: Metric = None,
     any_range: AnyRange = False,

@@ -170,7 +170,7 @@ def sample(data: MapStyle, place: int) -> Pair:
 
 
 def _pair(data: MapStyle, place: int) -> Sequence[Any]:
-    """One sample's inputs and label as the data set gives them; asked for each image, so usual ones are soon through."""
+    """One sample's inputs and label as the data set gives them; each image passes here, so the usual is asked first."""
     try:
         found = data[place]
     except Exception as error:  # the user's own code: anything may come out of it

@@ -1,11 +1,12 @@
 """Labelled samples for a bundle that exists, from an npz, checked against what its manifest says of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from edgekd.bundle import Manifest, TensorSpec
+from edgekd.data._named import packed
 from edgekd.data.check import numbers, same_count
 from edgekd.data.dataset import Array, Split, resized
 from edgekd.data.npz import read_npz
@@ -22,25 +23,31 @@ def read_samples(
 ) -> tuple[Split, Metric, bool]:
     """Return samples and labels of an npz (x and y, or x_test and y_test), their metric, and whether it is of classes.
 
-    It is the bundle's task's, which checks the labels; of a `metric` that is named, their number alone is checked.
+    In the place of x a bundle of several inputs has one array for each, of its name; they become one structured array.
+    The metric is the bundle's task's, which checks the labels; of a `metric` that is named, their number alone is
+    checked.
 
     Raises BadInputError where they do not suit the bundle, or where its outputs cannot be scored by labels.
     """
-    (x, inputs), (y, labels) = _arrays(path)
-    same_count(inputs, labels, f"{path}: {x}", y)
+    given, y, labels = _arrays(path, manifest)
+    for name, inputs in given.items():
+        same_count(inputs, labels, f"{path}: {name}", y)
     asked = None if metric is None else asked_metric(metric, manifest)
-    task, source = DEFAULT if asked else _task(manifest, labels), _only_input(manifest)
-    checked = _suited(inputs, source, f"{path}: {x}")
-    if source.range is not None and source.is_real:
-        hold_against(
-            range_of(checked), source.range, f"{path}: {x}", "training or calibration inputs", reporter.warn, any_range
-        )
+    task = DEFAULT if asked else _task(manifest, labels)
+    checked: dict[str, Array] = {}
+    for source, (name, inputs) in zip(manifest.inputs, given.items(), strict=True):
+        where = f"{path}: {name}"
+        checked[source.name] = _suited(inputs, source, where)
+        if source.range is not None and source.is_real:
+            found = range_of(checked[source.name])
+            hold_against(found, source.range, where, "training or calibration inputs", reporter.warn, any_range)
+    samples = packed(checked, str(path)) if len(checked) > 1 else next(iter(checked.values()))
     if asked is not None:
-        return Split(checked, labels), asked, asked.name == DEFAULT.metric.name
+        return Split(samples, labels), asked, asked.name == DEFAULT.metric.name
     width = next(iter(_output(task, manifest).sample_shape), 1)
     labels = task.check(labels, f"{path}: {y}", width)
-    task.check_inputs(labels, checked.shape[1:], f"{path}: {y}")
-    return Split(checked, labels), task.metric, task.by_class
+    task.check_inputs(labels, samples.shape[1:], f"{path}: {y}")
+    return Split(samples, labels), task.metric, task.by_class
 
 
 def asked_metric(name: str, manifest: Manifest) -> Metric:
@@ -51,20 +58,16 @@ def asked_metric(name: str, manifest: Manifest) -> Metric:
     return find_task(spec.name, spec.options).scored_by(metric)
 
 
-def _arrays(path: Path) -> Sequence[tuple[str, Array]]:
-    arrays = read_npz(path)
-    for names in (("x", "y"), ("x_test", "y_test")):
-        if all(name in arrays for name in names):
-            return [(name, arrays[name]) for name in names]
+def _arrays(path: Path, manifest: Manifest) -> tuple[Mapping[str, Array], str, Array]:
+    """The arrays of the bundle's inputs in their order, by their names there; the labels' name and the labels."""
+    arrays, several = read_npz(path), [spec.name for spec in manifest.inputs if len(manifest.inputs) > 1]
+    for x, y in (("x", "y"), ("x_test", "y_test")):
+        names = several or [x]
+        if all(name in arrays for name in (*names, y)):
+            return {name: arrays[name] for name in names}, y, arrays[y]
+    wanted = f"{', '.join(several)} and y (or y_test)" if several else "x and y (or x_test and y_test)"
     there = ", ".join(arrays) or "nothing"
-    raise BadInputError(f"{path}: needs arrays x and y (or x_test and y_test); there is: {there}")
-
-
-def _only_input(manifest: Manifest) -> TensorSpec:
-    if len(manifest.inputs) > 1:
-        names = ", ".join(spec.name for spec in manifest.inputs)
-        raise BadInputError(f"{manifest.name} takes {names}; only a model of one input can be scored")
-    return manifest.inputs[0]
+    raise BadInputError(f"{path}: needs arrays {wanted}; there is: {there}")
 
 
 def _task(manifest: Manifest, samples: Array) -> Task:
@@ -99,7 +102,7 @@ def _suited(inputs: Array, source: TensorSpec, where: str) -> Array:
     if not source.is_real:
         return _integers(inputs, source, where)
     if inputs.dtype.kind != "f" and source.preprocessing is None:
-        raise BadInputError(f"{where}: the bundle says nothing of preprocessing, so x must hold float model inputs")
+        raise BadInputError(f"{where}: the bundle says nothing of preprocessing, so it must hold float model inputs")
     if inputs.dtype == np.uint8 and inputs.ndim == 3 and len(wanted) == 3:
         inputs = inputs[:, None]
     _require_shape(inputs, wanted, where)
