@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import edgekd
 from edgekd.errors import BadInputError
 from edgekd.networks import Inputs, call, each, input_names, named_outputs, tensors_of
-from edgekd.quantization.qat.translations import built_once
+from edgekd.quantization.qat.translations import hastened
 from edgekd.quantization.qat.watch import Watched
 
 Translations = Mapping[Callable[..., Any], Callable[..., Any]]
@@ -45,7 +45,7 @@ def to_onnx(
     plain = isinstance(batch, Tensor) and isinstance(outputs, (Tensor, tuple, list))
     free = tuple(_free(value, fixed_length) for value in tensors_of(batch))
     try:
-        with _silence(), built_once():
+        with _silence(), hastened():
             program = torch.onnx.export(
                 (_One if plain else _Flat)(model, batch),
                 tuple(tensors_of(batch)),

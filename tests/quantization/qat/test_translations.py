@@ -1,7 +1,10 @@
+import gc
+
 from torch import ops
+from torch._export import utils
 from torch.onnx._internal.exporter._registration import ONNXRegistry
 
-from edgekd.quantization.qat.translations import built_once
+from edgekd.quantization.qat.translations import built_once, hastened
 
 
 def test_the_table_is_built_once_and_what_an_export_adds_stays_its_own() -> None:
@@ -16,3 +19,14 @@ def test_the_table_is_built_once_and_what_an_export_adds_stays_its_own() -> None
     assert other.functions["aten::relu"] == [kept]
     with built_once():
         assert ONNXRegistry.from_torchlib(opset_version=18).functions["aten::relu"] == [kept]
+
+
+def test_operators_are_listed_once_an_export_and_torch_is_left_as_it_was() -> None:
+    listing, known = utils._materialize_cpp_cia_ops, utils._collect_all_valid_cia_ops()
+    with hastened():
+        assert utils._collect_all_valid_cia_ops() == known
+        counted = utils._materialize_cpp_cia_ops.cache_info()  # type: ignore[attr-defined]
+        assert (counted.misses, counted.hits > 5) == (1, True)
+        assert not gc.isenabled()
+    assert utils._materialize_cpp_cia_ops is listing
+    assert gc.isenabled()
