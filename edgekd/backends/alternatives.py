@@ -12,6 +12,7 @@ from edgekd.backends.compiled import Compiled, Precision
 from edgekd.backends.onnx_file import at_batch
 from edgekd.errors import BadInputError, EdgekdError, NothingToGainError
 from edgekd.onnx_graph import inferred
+from edgekd.quantization.scheme import find_scheme
 from edgekd.target import Target, load_target, target_files
 
 
@@ -48,10 +49,11 @@ def require_taken(model: onnx.ModelProto, target: Target) -> None:
 
 
 def _takers(model: onnx.ModelProto, target: Target, precision: Precision) -> list[str]:
-    """Of each other backend that takes the model, the target of the same scheme that is most like this one."""
+    """Of each other backend that takes the model, the target of such a scheme that is most like this one."""
     nearest: dict[str, Target] = {}
+    scheme = find_scheme(target.scheme)
     for other in map(load_target, target_files()):
-        if other.scheme == target.scheme and other.backend != target.backend:
+        if other.backend != target.backend and find_scheme(other.scheme).stores_as(scheme):
             nearest[other.backend] = max(nearest.get(other.backend, other), other, key=partial(_likeness, target.name))
     return [other.name for _, other in sorted(nearest.items()) if _takes(model, other, precision)]
 

@@ -45,6 +45,11 @@ class Scheme:
         limits = np.iinfo(self.activation)
         return int(limits.min), int(limits.max)
 
+    def stores_as(self, other: "Scheme") -> bool:
+        """Whether a graph of this scheme holds numbers as one of the other does, wherever its quantisers are."""
+        mine, others = ((s.activation, s.symmetric, s.weight_max, s.bias) for s in (self, other))
+        return mine == others
+
 
 # Qualcomm's HTP is an island of integers: whatever it computes in float16, older ones cannot compute at all.
 _HTP_INTEGERS = frozenset(
@@ -53,6 +58,12 @@ _HTP_INTEGERS = frozenset(
         *("LayerNormalization", "LogSoftmax", "MatMul", "Max", "Min", "Mul", "Neg", "PRelu", "Reciprocal", "ReduceMax"),
         *("ReduceMean", "ReduceSum", "Softplus", "Sqrt", "Sub"),
     }
+)
+
+
+# Arm's Ethos-U computes nothing else, and TFLite has int8 kernels for these that the NPU takes.
+_ETHOS_INTEGERS = frozenset(
+    {"Add", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "MatMul", "Mul", "PRelu", "ReduceMax", "ReduceMean", "Sub"}
 )
 
 
@@ -79,6 +90,16 @@ SCHEMES = {
             bias="float",
             residual="skip",
             floats=frozenset({"ConvTranspose", "Mul"}),
+        ),
+        Scheme(
+            "ethos-w8a8",
+            "uint8",
+            symmetric=False,
+            weight_max=127,
+            bias="int32",
+            residual="both",
+            integers=_ETHOS_INTEGERS,
+            float_tail=False,
         ),
         _htp("htp-w8a8", "uint8", _HTP_INTEGERS, wider="htp-w8a16"),
         # QAIRT 2.51 computes logarithms of 16 bits wrongly: tests/runtimes asks each operation by itself.

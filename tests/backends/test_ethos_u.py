@@ -128,6 +128,15 @@ def test_a_float_activation_that_vela_does_not_read_is_written_in_parts(tmp_path
     assert {"MUL", "ADD", "MINIMUM"} <= {op.op for op in found.on_cpu if "HardSwish" in op.node}
 
 
+@pytest.mark.parametrize("name", TARGETS)
+def test_channels_are_weighed_on_the_npu(name: str, tmp_path: Path) -> None:
+    """What its scheme has in integers, the NPU takes: a hard swish, which two read, a hard sigmoid and a product."""
+    target = load_target(name)
+    _, found = compiled(calibrated(gated, target.scheme), target, tmp_path)
+    assert found.on_cpu == ()
+    assert found.islands == 1
+
+
 def without_inputs(content: bytes) -> bytes:
     """The third operator reads nothing, which Vela does not survive."""
     model = unpack(content)
@@ -237,7 +246,7 @@ def test_pairs_that_vela_would_take_are_refused(options: dict[str, str], told: s
     ],
 )
 def test_options_that_no_compiler_has_are_bad_targets(options: dict[str, str], told: str) -> None:
-    document = {"name": "t", "title": "t", "backend": "ethos-u", "scheme": "int8-asymmetric", "compiler": options}
+    document = {"name": "t", "title": "t", "backend": "ethos-u", "scheme": U55.scheme, "compiler": options}
     with pytest.raises(BadInputError, match=told):
         Target.parse(document, "t.toml")
 

@@ -218,6 +218,22 @@ def test_a_chip_that_would_compute_in_float16_has_all_in_integers(scheme: str) -
     assert edges(place(net, SCHEMES[scheme])) == {"x", *made} - {"c"}
 
 
+def test_a_chip_that_has_no_float_weighs_channels_in_integers() -> None:
+    """MobileNetV3's block: a hard swish, which two read, and a gate; others leave both in float beside the layers."""
+    net = view(
+        op("Conv", "x", "a"),
+        op("HardSwish", "a", "b"),
+        op("GlobalAveragePool", "b", "means"),
+        op("Conv", "means", "c"),
+        op("HardSigmoid", "c", "gate"),
+        op("Mul", "b gate", "weighed"),
+        op("Conv", "weighed", "y"),
+    )
+    whole = {edge for each in net.ops for edge in (*each.inputs, *each.outputs)}
+    assert edges(place(net, SCHEMES["ethos-w8a8"])) == whole
+    assert not {"gate", "b"} & edges(place(net, ASYMMETRIC))
+
+
 def detector(decoder: Op) -> View:
     """A backbone and a head that ends in boxes (through `decoder`) beside scores."""
     return view(
