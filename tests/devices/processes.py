@@ -26,12 +26,12 @@ def mentioned(text: str) -> bool:
     return any(text in _read(f"{entry.name}/cmdline") for entry in Path("/proc").glob("[0-9]*"))
 
 
-def until(expected: bool, argument: str, seconds: float = 10.0) -> bool:
+def until(expected: bool, argument: str, seconds: float = 30.0) -> bool:
     """Whether a process with this argument is there, or not there, in time."""
     return eventually(lambda: running(argument) is expected, seconds)
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
+def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
     """Whether it holds in time."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -70,7 +70,7 @@ def test_what_is_lost_or_absent_loses_nobody_elses(sshd: Loopback) -> None:
     def job(device: Device) -> str:
         if device.uri == sshd.uri:
             sshd.cut()
-        return device.run(["echo", "here"], timeout=20).stdout
+        return device.run(["echo", "here"], timeout=60).stdout
 
     absent, lost, kept = on_each(parse_devices([ABSENT, sshd.uri, "local:"]), job)
     assert isinstance(absent.error, DeviceNotFoundError)

@@ -27,7 +27,7 @@ def test_runs_pushes_pulls_and_cleans_up(tmp_path: Path) -> None:
     try:
         source = tmp_path / "source"
         source.write_text("content")
-        finished = device.run(["cp", device.push(source), f"{device.workspace}/copy"], timeout=10)
+        finished = device.run(["cp", device.push(source), f"{device.workspace}/copy"], timeout=60)
         device.pull(f"{device.workspace}/copy", tmp_path / "back")
         device.pull(str(tmp_path / "back"), tmp_path / "back")  # already there
         assert finished.code == 0
@@ -49,7 +49,7 @@ def test_gives_code_and_both_streams() -> None:
 def test_what_is_not_there_is_a_device_error(tmp_path: Path) -> None:
     device = open_device("local:")
     with pytest.raises(DeviceError, match="cannot run"):
-        device.run(["no-such-command"], timeout=10)
+        device.run(["no-such-command"], timeout=60)
     with pytest.raises(DeviceError, match="has no"):
         device.pull("/no/such/file", tmp_path / "x")
     device.close()
@@ -73,7 +73,7 @@ def test_closing_in_another_thread_ends_what_runs_and_nothing_runs_after() -> No
         device.run(["sleep", "7108"], timeout=60)
     assert until(False, "7108")
     with pytest.raises(DeviceLostError):
-        device.run(["true"], timeout=10)
+        device.run(["true"], timeout=60)
 
 
 def _ends(pid: int) -> bool:

@@ -76,7 +76,7 @@ def test_what_the_users_config_opens_is_not_opened(sshd: Loopback, monkeypatch: 
     device = open_device(sshd.uri)
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)) != 0
-    assert device.run(["echo", "a\nb"], timeout=20).stdout == "a\nb\n"
+    assert device.run(["echo", "a\nb"], timeout=60).stdout == "a\nb\n"
     assert mentioned(str(private))
     device.close()
     assert not mentioned(str(private))  # no connection persists
@@ -87,7 +87,7 @@ def test_a_shell_that_talks_does_not_disturb(sshd: Loopback) -> None:
     keys = sshd.folder / "authorized_keys"
     keys.write_text('command="echo welcome; echo motd >&2; exec sh -c \\"$SSH_ORIGINAL_COMMAND\\"" ' + keys.read_text())
     device = open_device(sshd.uri)
-    assert device.run(["echo", "hello"], timeout=20).stdout.endswith("hello\n")
+    assert device.run(["echo", "hello"], timeout=60).stdout.endswith("hello\n")
     assert device.push(Path(__file__)).startswith(device.workspace)
     device.close()
 
@@ -112,7 +112,7 @@ def test_the_interpreter_is_named_in_the_uri(sshd: Loopback) -> None:
     device = open_device(f"{sshd.uri}?python=/opt/my%20venv/bin/python")
     assert device.python == "/opt/my venv/bin/python"
     with pytest.raises(DeviceError, match=r"cannot run /opt/my venv/bin/python: not found there; .*\?python=PATH"):
-        device.run([device.python], timeout=20)
+        device.run([device.python], timeout=60)
     device.close()
     device = open_device(sshd.uri)
     assert device.python == "python3"

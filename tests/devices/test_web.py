@@ -77,7 +77,7 @@ from edgekd import measure
 from edgekd.devices import open_device
 device = open_device("web:headless")
 print(device.workspace, flush=True)
-measure.Session(device, pathlib.Path(sys.argv[1])).bench(seconds=60, count=1)
+measure.Session(device, pathlib.Path(sys.argv[1])).bench(seconds=600, count=1)
 """
 
 
@@ -87,8 +87,8 @@ def test_killing_what_started_a_browser_ends_it(bundle: MakeBundle) -> None:
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     workspace = process.stdout.readline().strip()
-    assert eventually(lambda: mentioned(f"{workspace}/profile"), 20)
+    assert eventually(lambda: mentioned(f"{workspace}/profile"))
     process.send_signal(signal.SIGKILL)
-    process.wait(10)
-    assert eventually(lambda: not mentioned(workspace), 20)
-    assert eventually(lambda: not Path(workspace).exists(), 20)
+    process.wait(30)
+    assert eventually(lambda: not mentioned(workspace))
+    assert eventually(lambda: not Path(workspace).exists())

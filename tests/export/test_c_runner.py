@@ -272,7 +272,7 @@ def test_ctrl_c_ends_it_without_a_record_of_success(program: Path, folder: Path)
     assert process.stdout is not None
     assert [json.loads(process.stdout.readline())["record"] for _ in range(2)] == ["start", "load"]
     process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=10)[0] == ""
+    assert process.communicate(timeout=60)[0] == ""
     assert process.returncode == 130
 
 

@@ -146,7 +146,7 @@ def test_a_runner_that_a_shell_cannot_run_did_not_start(device: Device, built: b
     """A shell takes a program of another processor for a script."""
     program = f"{device.workspace}/program"
     Path(program).write_bytes(b"\x7fELF(")
-    finished = device.run(["sh", program], timeout=10)
+    finished = device.run(["sh", program], timeout=60)
     with pytest.raises(DeviceError, match=rf"runner did not {re.escape(said)} \(exit code {finished.code}\): "):
         parse(finished, built)
 

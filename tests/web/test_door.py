@@ -25,7 +25,7 @@ def door() -> Iterator[Door]:
 def get(door: Door, path: str, method: str = "GET", body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
     """Status and content; every answer, whatever it is, has the headers that isolate the page."""
     url = urlsplit(door.url)
-    connection = http.client.HTTPConnection(url.netloc, timeout=20)
+    connection = http.client.HTTPConnection(url.netloc, timeout=60)
     connection.request(method, path, body, headers)
     answer = connection.getresponse()
     assert {name: answer.headers[name] for name in HEADERS} == HEADERS
