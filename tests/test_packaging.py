@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = {"edgekd": "edgekd", "targets": "edgekd/_targets", "export": "edgekd/_export"}
 SOURCES = (*FOLDERS, "pyproject.toml", "README.md", "LICENSE", "constraints.txt")
 PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
-UV = (sys.executable, "-m", "uv", "pip", "--quiet")  # where pip would compile 37 packages for twenty seconds
+UV = (sys.executable, "-m", "uv", "--quiet")  # where pip would compile 37 packages for twenty seconds
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def clone(tmp_path_factory):
 @pytest.fixture(scope="module")
 def wheel(clone, tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
-    check(*PIP, "wheel", "--no-deps", "--wheel-dir", folder, clone)
+    check(*UV, "build", "--wheel", "--out-dir", folder, clone)
     (found,) = folder.glob("edgekd-*.whl")
     return found
 
@@ -41,7 +41,7 @@ def wheel(clone, tmp_path_factory):
 def bare(clone, wheel):
     """The folder of executables of an environment that holds the wheel and its base dependencies."""
     binaries = environment(wheel.parent / "venv")
-    check(*UV, "install", "--python", binaries / "python", "-c", clone / "constraints.txt", wheel)
+    check(*UV, "pip", "install", "--python", binaries / "python", "-c", clone / "constraints.txt", wheel)
     return binaries
 
 
