@@ -14,6 +14,7 @@ from tests import missing, properties, slowest
 from tests.small_run import SmallRun, finish, start, write_recipe
 
 properties.register()
+gc.disable()  # until all tests are imported: see pytest_collection_finish
 
 # What a shell starts in the background ignores Ctrl-C, and so would all that the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -55,9 +56,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Keep what is imported by now, a million objects, from each pass of the collector: it stays to the end."""
+    """Let the collector look at what tests leave, now and then; a million objects that are imported stay to the end."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
+    gc.enable()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
