@@ -164,5 +164,8 @@ def _parity(bundle: Path, device: Device) -> dict[str, Any]:
     unproven = None if broken else next((row.unproven for row in rows if row.unproven), None)
     golden = [row.model_dump(mode="json") for row in rows]
     report: dict[str, Any] = {"bundle": str(bundle), "device": device.uri, "ok": not (broken or unproven)}
-    report |= {"unproven": unproven, "golden": golden, "kernels": {"int8": kernels.int8, "total": kernels.total}}
+    counts: dict[str, Any] = {"int8": kernels.int8, "total": kernels.total}
+    if kernels.delegated is not None:
+        counts |= {"delegated": kernels.delegated, "fallback": kernels.fallback}
+    report |= {"unproven": unproven, "golden": golden, "kernels": counts}
     return report | ({"warning": kernels.warning} if kernels.warning else {})

@@ -64,6 +64,8 @@ def _told(verdict: Document) -> Iterator[tuple[str, str]]:
     yield "golden parity", "holds" if verdict["ok"] else told
     if verdict["kernels"]["total"] is not None:
         yield "kernels in int8", f"{verdict['kernels']['int8']} of {verdict['kernels']['total']}"
+    if "delegated" in verdict["kernels"]:
+        yield "delegated", f"{verdict['kernels']['delegated']} nodes; {verdict['kernels']['fallback']} left to the CPU"
     if "samples" in verdict:
         yield "samples", f"{verdict['samples']:,}"
     yield from metric(verdict)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Dict, Iterator, List, Optional, Sequence, Set,
 import numpy as np
 
 from edgekd.runner.bundle import Arrays, Bundle
+from edgekd.runner.errors import RunnerError
 from edgekd.runner.runtime import (
     Options,
     Runtime,
@@ -27,13 +28,33 @@ from edgekd.runner.runtime import (
 
 WARM, KERNEL = 5, "_kernel_time"
 FUSED = 6  # operations behind a layer that may be part of its kernel, and their quantisers
+CPU = "CPUExecutionProvider"
 PROFILER = 2.0  # µs that it adds to each kernel: what those read that do nothing
 
 
 class OnnxRuntime(Runtime):
-    """ONNX Runtime on the CPU."""
+    """ONNX Runtime on the CPU, or by another execution provider, which leaves to the CPU what it does not take."""
 
-    OPTIONS: ClassVar[Options] = {"optimize": ("all", "none")}
+    OPTIONS: ClassVar[Options] = {
+        "optimize": ("all", "none"),
+        "provider": ("cpu", "xnnpack", "cuda", "tensorrt", "coreml", "openvino"),
+        "device": ("CPU", "GPU", "NPU"),  # of OpenVINO's provider
+    }
+    PROVIDERS: ClassVar[Dict[str, Tuple[str, ...]]] = {  # each before those that take what it leaves
+        "xnnpack": ("XnnpackExecutionProvider",),
+        "cuda": ("CUDAExecutionProvider",),
+        "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider"),
+        "coreml": ("CoreMLExecutionProvider",),
+        "openvino": ("OpenVINOExecutionProvider",),
+    }
+    GET: ClassVar[Dict[str, str]] = {
+        "xnnpack": "no wheel has it: build ONNX Runtime with --use_xnnpack",
+        "cuda": "pip install onnxruntime-gpu",
+        "tensorrt": "pip install onnxruntime-gpu",
+        "coreml": "pip install onnxruntime, on macOS",
+        "openvino": "pip install onnxruntime-openvino, without onnxruntime beside it",
+    }
+    placed: Optional[Dict[str, int]] = None  # nodes by provider, where one was asked for
     TOLERANCE: ClassVar[Dict[str, float]] = {"max_steps": 2.0, "agreement": 0.99}
     SUFFIX: ClassVar[Optional[str]] = ".onnx"
     PROFILED = "ONNX Runtime's profiler: medians in whole µs, less what the cheapest kernel reads (2 at most)"
@@ -50,6 +71,8 @@ class OnnxRuntime(Runtime):
 
     def __init__(self, options: Dict[str, str]) -> None:
         super().__init__(options)
+        if "device" in options and options.get("provider") != "openvino":
+            raise RunnerError("bad-input", "device={}: with provider=openvino alone".format(options["device"]))
         self.module = import_first(["onnxruntime"], "ONNX Runtime is not installed: pip install onnxruntime")
         self.version = package_version("onnxruntime", self.module)
 
@@ -93,10 +116,39 @@ class OnnxRuntime(Runtime):
             options.optimized_model_filepath = optimized
         if profile is not None:
             options.enable_profiling, options.profile_file_prefix = True, profile
+        if not self.accelerated:
+            return self._opened(options, [CPU])
+        return self._placed(options, self.PROVIDERS[self.option("provider")])
+
+    @property
+    def accelerated(self) -> bool:
+        """Whether another provider than the CPU's was asked for."""
+        return self.options.get("provider", "cpu") != "cpu"
+
+    def _opened(self, options: Any, providers: Sequence[Any]) -> Any:
         # This pass would take layers back to int8 that the graph keeps in float, with one scale per weight.
         off = ["WeightBiasQuantization"]
-        providers = ["CPUExecutionProvider"]
         return self.module.InferenceSession(str(self.model), options, providers, disabled_optimizers=off)
+
+    def _placed(self, options: Any, wanted: Sequence[str]) -> Any:
+        """A session by a provider that is there and takes some of the model; where its nodes are is counted."""
+        asked = self.option("provider")
+        if wanted[0] not in self.module.get_available_providers():
+            told = "ONNX Runtime {} has no {} here: {}"
+            raise RunnerError("missing-runtime", told.format(self.version, wanted[0], self.GET[asked]))
+        if not hasattr(self.module.InferenceSession, "get_provider_graph_assignment_info"):
+            told = "ONNX Runtime {} does not tell where nodes are, 1.24 does: {}"
+            raise RunnerError("missing-runtime", told.format(self.version, self.GET[asked]))
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        settings = {"device_type": self.option("device")} if asked == "openvino" else {}
+        session = self._opened(options, [(wanted[0], settings), *wanted[1:], CPU])
+        self.placed = Counter()
+        for part in session.get_provider_graph_assignment_info():
+            self.placed[part.ep_name] += len(part.get_nodes())
+        if not self.placed[wanted[0]]:
+            told = "{} takes none of the model's {} nodes: it would run on the CPU without a word"
+            raise RunnerError("failed", told.format(wanted[0], sum(self.placed.values())))
+        return session
 
     def feed(self, arrays: Arrays) -> None:
         """Bind the inputs once, so that the timed call copies nothing."""
@@ -108,7 +160,12 @@ class OnnxRuntime(Runtime):
         return [np.array(output) for output in self.binding.copy_outputs_to_cpu()]
 
     def operator_coverage(self) -> Dict[str, Any]:
-        """Operators of the model that ONNX Runtime executes after its own fusions."""
+        """Operators of the model that ONNX Runtime executes after its own fusions; of a provider, the nodes it took."""
+        if self.placed is not None:
+            told = {"int8": None, "total": None, "how": "nodes by provider, as ONNX Runtime assigned them"}
+            left = self.placed.get(CPU, 0)
+            taken = sum(self.placed.values()) - left
+            return dict(told, ops=dict(sorted(self.placed.items())), delegated=taken, fallback=left)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "optimized.onnx"
             self._session(str(path))
@@ -120,12 +177,13 @@ class OnnxRuntime(Runtime):
         """In the order of execution; a layer is found by the names of the weights that its kernel reads."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "optimized.onnx"
-            session = self._session(str(path), str(Path(folder) / "profile"))
+            session = self._session(None if self.accelerated else str(path), str(Path(folder) / "profile"))
             feeds = dict(zip(self.names, arrays))
             for _ in range(WARM + runs):
                 session.run(None, feeds)
             events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-            weights = {name: inputs for name, inputs, _ in onnx_nodes(path.read_bytes())}
+            optimized = path if path.exists() else self.model  # what a provider compiled cannot be written
+            weights = {name: inputs for name, inputs, _ in onnx_nodes(optimized.read_bytes())}
         makers = {edge: inputs for _, inputs, outputs in onnx_nodes(self.model.read_bytes()) for edge in outputs}
         taken: Dict[str, List[float]] = {}
         facts: Dict[str, Any] = {}
@@ -149,7 +207,9 @@ class OnnxRuntime(Runtime):
 
     def details(self) -> Dict[str, str]:
         """On a CPU float32 is computed in float32, unless an option that is not ours allows bfloat16."""
-        return {"precision": "f32"}
+        if self.placed is None:
+            return {"precision": "f32"}
+        return {"provider": ", ".join("{}: {} nodes".format(*pair) for pair in sorted(self.placed.items()))}
 
 
 def free(size: Any) -> Optional[int]:
