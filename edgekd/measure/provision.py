@@ -42,8 +42,8 @@ with open(os.path.join(base, ".lock"), "w") as lock:  # it goes with this proces
         shutil.rmtree(part, ignore_errors=True)
         venv.EnvBuilder(symlinks=True).create(part)
         argv = [os.path.join(part, "bin", "python"), os.path.join(wheels, pip, "pip"), "install", "--quiet",
-                "--no-index", "--no-deps", "--no-cache-dir", "--disable-pip-version-check", "--find-links", wheels,
-                "--require-hashes", "-r", os.path.join(wheels, "requirements.txt")]
+                "--no-index", "--no-deps", "--no-compile", "--no-cache-dir", "--disable-pip-version-check",
+                "--find-links", wheels, "--require-hashes", "-r", os.path.join(wheels, "requirements.txt")]
         done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if done.returncode:
             shutil.rmtree(part, ignore_errors=True)
