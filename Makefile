@@ -157,10 +157,10 @@ export-cost: install              ## benchmarks/results/export-cost.json: CPU se
 mixed: install                    ## benchmarks/results/mixed.json: layers in float by their measured exchange rate, predicted and measured; resumable
 	$(BIN)/python benchmarks/mixed.py
 
-runtimes: $(VENV)/.installed-test ## benchmarks/results/runtimes.json: five networks in browsers and on other runtimes than the usual, resumable
+runtimes: $(VENV)/.installed-test ## benchmarks/results/runtimes.json: six networks in browsers and on other runtimes than the usual, resumable; on an emulated board, too (Debian 12, as root)
 	$(BIN)/edgekd web install
+	if tests/devices/install; then board="$(BIN)/python -m tests.devices.emulated pi --"; fi; $$board $(BIN)/python benchmarks/runtimes.py
 	$(BIN)/python -m pytest -m slow tests/runtimes
-	$(BIN)/python benchmarks/runtimes.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -8,7 +8,7 @@ import ast
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -307,6 +307,26 @@ def instructions() -> str:
     return markdown(("network", "core", "int8 instructions", "of float32's"), rows)
 
 
+def ran() -> str:
+    """Per runtime and place: whether its bundles were executed, emulated, or only compiled, and what came of it."""
+    rows = []
+    for runtime, section in read("runtimes.json")["runtimes"].items():
+        for place in dict.fromkeys(place for row in section.values() for place in row["cells"]):
+            cells = {row["title"]: row["cells"][place] for row in section.values() if place in row["cells"]}
+            refused = [f"{title} is {cell['status']}" for title, cell in cells.items() if cell["status"] != "ok"]
+            proven = f"{len(cells) - len(refused)} of {len(cells)}"
+            rows.append((runtime, place, _how(place, cells.values()), proven, "; ".join(refused) or "–"))
+    return markdown(("runtime", "target, device", "how", "networks proven", "others"), rows)
+
+
+def _how(place: str, cells: Iterable[Row]) -> str:
+    """In the words of the runtime that stands in for a device, if one does."""
+    stands_in = next(filter(None, (cell.get("executed") for cell in cells)), None)
+    if stands_in:
+        return f"compiled for the device; {stands_in}"
+    return "executed on an emulated board" if "ssh://" in place else "executed here"
+
+
 def browsers() -> str:
     """Networks in browsers: whether parity holds, and how many values are the host's bit for bit."""
     section = read("runtimes.json")["runtimes"]["web"]
@@ -370,7 +390,7 @@ TABLES: dict[str, Callable[[], str]] = {
     function.__name__.replace("_", "-"): function
     for function in (
         *(deployment, variants, learning, methods, networks, quantisers, published, sentences, sentence_targets),
-        *(microcontroller, hexagon, ethos_u, ncnn, browsers, devices, instructions, distillation, tasks, metrics),
+        *(microcontroller, hexagon, ethos_u, ncnn, browsers, ran, devices, instructions, distillation, tasks, metrics),
         reference,
     )
 }
