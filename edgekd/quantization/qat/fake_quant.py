@@ -16,16 +16,16 @@ from edgekd.quantization.scheme import Scheme
 class _RoundActivation(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor, zero_point: Tensor, limits: tuple[int, int]) -> Tensor:
-        ctx.save_for_backward(x, scale, zero_point)
-        ctx.limits = limits
-        return (x / scale).round_().add_(zero_point).clamp_(*limits).sub_(zero_point).mul_(scale)
+        zero = float(zero_point)
+        smallest, largest = (limit - zero for limit in limits)  # adding it and taking it off again cost two passes
+        ctx.save_for_backward(x)
+        ctx.bounds = float((smallest - 0.5) * scale), float((largest + 0.5) * scale)
+        return (x / scale).round_().clamp_(smallest, largest).mul_(scale)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        x, scale, zero_point = ctx.saved_tensors
-        smallest, largest = ctx.limits
-        low, high = float((smallest - 0.5 - zero_point) * scale), float((largest + 0.5 - zero_point) * scale)
-        return torch.ops.aten.hardtanh_backward(gradient, x, low, high), None, None, None
+        (x,) = ctx.saved_tensors
+        return torch.ops.aten.hardtanh_backward(gradient, x, *ctx.bounds), None, None, None
 
 
 class _RoundWeight(torch.autograd.Function):
@@ -93,7 +93,7 @@ class ObservingQuantizer(Quantizer):
         return super().forward(x, source)
 
     def _observe(self, x: Tensor, source: int) -> None:
-        low, high = torch.aminmax(x)
+        low, high = torch.aminmax(_as_in_memory(x))
         count = self.count[source]
         weight = (1 / (count + 1)).clamp(min=EMA_FLOOR)
         self.low[source].lerp_(low.float(), weight)
@@ -115,6 +115,11 @@ class FixedQuantizer(Quantizer):
     def affine(self) -> tuple[Tensor, Tensor]:
         """The given pair."""
         return self.scale, self.zero_point
+
+
+def _as_in_memory(x: Tensor) -> Tensor:
+    """Its axes in the order of memory: torch would copy a channels-last image before it looks for extremes."""
+    return x.permute(sorted(range(x.ndim), key=x.stride, reverse=True))
 
 
 def fake_quantize_weight(weight: Tensor, weight_max: int, axis: int = 0) -> Tensor:
