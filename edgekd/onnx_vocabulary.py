@@ -2,7 +2,10 @@
 
 import onnx
 
-_PASSES_ON = frozenset({"Cast", "Identity"})
+_MOVES = frozenset(
+    {"Cast", "Concat", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Identity", "Pad", "Reshape"}
+    | {"Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"}
+)
 
 
 def vocabulary(model: onnx.ModelProto, name: str) -> int | None:
@@ -10,8 +13,8 @@ def vocabulary(model: onnx.ModelProto, name: str) -> int | None:
     rows = {tensor.name: tensor.dims[0] for tensor in model.graph.initializer if tensor.dims}
     tokens, found = {name}, list[int]()
     for node in model.graph.node:
-        if node.op_type in _PASSES_ON and node.input[0] in tokens:
-            tokens.add(node.output[0])
+        if node.op_type in _MOVES and tokens.intersection(node.input[: None if node.op_type == "Concat" else 1]):
+            tokens.update(node.output)
         elif node.op_type == "DequantizeLinear" and node.input[0] in rows:
             rows[node.output[0]] = rows[node.input[0]]
         elif node.op_type == "Gather" and node.input[1] in tokens and node.input[0] in rows and not _axis(node):

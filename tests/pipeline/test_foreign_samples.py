@@ -151,6 +151,16 @@ def test_noise_names_no_word_that_a_table_does_not_have() -> None:
     assert set(np.unique(found)) == set(range(7))
 
 
+def test_noise_names_no_word_of_a_table_that_some_of_the_words_are_looked_up_in() -> None:
+    """As a decoder does with the last word of a prefix, after its own first one."""
+    tables = {"table": np.ones((7, 2), np.float32), "last": np.array(-1), "first": np.zeros((1, 1), np.int64)}
+    net = model([helper.make_node("Concat", ["first", "x"], ["words"], axis=1),
+                 helper.make_node("Gather", ["words", "last"], ["word"], axis=1),
+                 helper.make_node("Gather", ["table", "word"], ["y"])], tables, ("N", 40))  # fmt: skip
+    net.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
+    assert set(np.unique(RandomSamples(8, {}).read(net, 8, {})["x"])) == set(range(7))
+
+
 def test_noise_fills_what_a_models_own_quantiser_holds() -> None:
     scale = {"s": np.float32(0.01), "z": np.array(30, np.uint8)}
     net = model([helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
