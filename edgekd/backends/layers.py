@@ -33,7 +33,7 @@ Array = NDArray[Any]
 Arrays = dict[str, Array]
 ALLOWED_STEPS = 1.0
 SAMPLES, BATCH = 32, 8
-MOST_BYTES, MOST_AT_ONCE = 1 << 28, 1 << 26  # of all tensors, and of those that are held together
+MOST_BYTES, MOST_AT_ONCE = 1 << 28, 1 << 27  # of all tensors, and of those that are held together
 WATCHED, GIVEN = ".watched", ".given"
 FARTHEST = 1e9  # steps
 

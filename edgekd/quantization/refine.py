@@ -18,7 +18,7 @@ from edgekd.quantization.sensitivity import Nearness, Ranking, Switched, nearnes
 Arrays = dict[str, Array]
 BATCH = 64
 ENOUGH_DB = 21.0  # on the samples that decide; a proof wants 20 on all
-HOPELESS_DB, JUDGED_ON = 20.0, 16  # so far on so few samples is not enough on all
+HOPELESS_DB, JUDGED_ON = 19.0, 8  # so far on so few samples is not enough on all
 ALLOWED = 10 ** (-ENOUGH_DB / 10)
 RANKING = 0.6  # of the time
 NEGLIGIBLE = 1.0  # of the noise that is allowed: tensors that cost less together need no ranks
