@@ -78,6 +78,9 @@ def export(
     layers: Annotated[
         bool, typer.Option("--layers", help="Show the quantisation error of each layer, the largest first.")
     ] = False,
+    html: Annotated[
+        Path | None, typer.Option(help="Write the layers as a page: their graph, coloured by error and precision.")
+    ] = None,
     bench: Annotated[
         bool, typer.Option(help="Time the bundle beside the float model, where its runtime is here.")
     ] = True,
@@ -92,6 +95,8 @@ def export(
     from edgekd.pipeline.foreign import export_file
     from edgekd.pipeline.imported import Wishes
     from edgekd.reporting.exported import export_table
+    from edgekd.reporting.layer_table import losses_view
+    from edgekd.reporting.layers_page import write_layers_page
 
     asked = {"ranges": ranges, "equalize": equalize, "correct_bias": correct_bias}
     wishes = Wishes(
@@ -102,7 +107,9 @@ def export(
     noise = RandomSamples(random, wishes.shapes) if random else None
     sounds = AudioSamples(audio, wishes.shapes, rate) if audio else None
     samples = only_samples(calibration_samples(calibration) if calibration else None, pictures, sounds, noise)
-    reports = export_file(model, target, out, samples, wishes, layers=layers, timed=bench)
+    reports = export_file(model, target, out, samples, wishes, layers=layers or html is not None, timed=bench)
+    if html is not None:
+        write_layers_page(html, model.name, losses_view(reports), reports)
     show(reports[0] if len(reports) == 1 else reports, as_json, export_table, last_line.of_export)
     raise_worst(reports)
 
@@ -190,7 +197,7 @@ def bench(
     "Export and measure",
     "edgekd profile bundles/model-x86-openvino",
     "edgekd profile bundles/model-x86-tflite --against bundles/model-x86-tflite-float",
-    "edgekd profile model.onnx --shape input=1,3,224,224 --trace layers.json",
+    "edgekd profile model.onnx --shape input=1,3,224,224 --trace layers.json --html layers.html",
 )
 def profile(
     model: Annotated[Path, typer.Argument(help="A bundle folder, or a .tflite, .onnx or .xml file.")],
@@ -211,6 +218,7 @@ def profile(
         Path | None, typer.Option(help="The same network in float: what each layer would cost and win as it is there.")
     ] = None,
     trace: Annotated[Path | None, typer.Option(help="Write the layers as a Chrome trace, for Perfetto.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the layers as a page.")] = None,
     as_json: Json = False,
 ) -> None:
     """Say what each layer takes on a device, the longest first, and what it loses in int8.
@@ -225,13 +233,15 @@ def profile(
     from edgekd.pipeline.profile import profile_on_each
     from edgekd.pipeline.profile import trace as traced
     from edgekd.reporting.estimate import estimate_view
+    from edgekd.reporting.layers_page import write_layers_page
     from edgekd.reporting.profile import profile_view
 
     of_a_device = {
         "--device": device, "--fleet": fleet, "--provision": provision, "--batch": batch, "--threads": threads,
         "--option": option,
     }  # fmt: skip
-    estimate = estimate_of(model, [name for name, given in (of_a_device | {"--trace": trace}).items() if given])
+    written = {"--trace": trace, "--html": html}
+    estimate = estimate_of(model, [name for name, given in (of_a_device | written).items() if given])
     if estimate is not None:
         show({"bundle": str(model)} | estimate.model_dump(mode="json"), as_json, estimate_view, last_line.of_estimate)
         return
@@ -243,6 +253,8 @@ def profile(
     if trace is not None:
         write_json(trace, traced(found[0]))
     rows = [one.model_dump(mode="json") for one in found]
+    if html is not None:
+        write_layers_page(html, model.name, profile_view(rows))
     show(rows if len(rows) > 1 else rows[0], as_json, profile_view, last_line.of_profile)
 
 

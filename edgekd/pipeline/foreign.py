@@ -1,7 +1,7 @@
 """A foreign ONNX file → bundles: float models are calibrated, QDQ models of the target's scheme keep their scales."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from edgekd.pipeline.pays import speed_here
 from edgekd.pipeline.refined import Widened, described, refine_where_far, rows_of, widen_where_far
 from edgekd.quantization.calibrate import Calibration, Calibrator
 from edgekd.quantization.float_fallback import asked_layers
+from edgekd.quantization.layer_graph import layer_graph
 from edgekd.quantization.qdq import is_quantized, strip_activations
 from edgekd.quantization.refine import Refined
 from edgekd.quantization.scheme import Scheme, schemes_of
@@ -61,9 +62,10 @@ def export_file(
     """Write `out/<model>-<target>` for each target and prove it on this machine; `unverified` where it cannot run.
 
     Where int8 is far from a float model, its costliest tensors stay in float. Where that is not enough another
-    precision is written: the status is `fallback`. `layers` adds what each layer loses. The samples are looked at once
-    for all targets, and each scheme is settled once; one of several that refuses the model says so in its report
-    (`refused`, `failed`). `timed` adds how what was written compares with float on this machine (`speed`).
+    precision is written: the status is `fallback`. `layers` adds what each layer loses, and the graph of them. The
+    samples are looked at once for all targets, and each scheme is settled once; one of several that refuses the model
+    says so in its report (`refused`, `failed`). `timed` adds how what was written compares with float on this machine
+    (`speed`).
     Raises BadInputError for a model or data that cannot be used, PromiseBrokenError when parity does not hold.
     """
     targets, wishes = [load_target(name) for name in target_names], wishes or Wishes()
@@ -108,7 +110,9 @@ def _may_fall_back(scheme: Scheme, wishes: Wishes) -> bool:
 
 def _lost(imported: Imported, quantized: Quantized, how: Calibration) -> Report:
     original = None if imported.quantized else quantized.original
-    return {"layers": lost_by_layer(quantized.expected.model, next(batches_of(imported.inputs)), original, how)}
+    model = quantized.expected.model
+    lost = lost_by_layer(model, next(batches_of(imported.inputs)), original, how)
+    return {"layers": lost, "graph": [asdict(node) for node in layer_graph(model)]}
 
 
 def _timed(report: Report, quantized: Quantized, target: Target, inputs: Arrays) -> Report:

@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.console import Group
 
+from edgekd.reporting.layer_table import losses_view
 from edgekd.reporting.layout import Beside
-from edgekd.reporting.tables import rows_table
 from edgekd.reporting.words import milliseconds, size
 
 ISLAND = "float island: "
@@ -21,8 +21,8 @@ def export_table(reports: Report | Sequence[Report]) -> Group:
     What each layer loses, where that was asked for, lies below.
     """
     told = [reports] if isinstance(reports, Mapping) else reports
-    lost = [rows_table(report["layers"]) for report in told if isinstance(report.get("layers"), list)]
-    return Group(Beside([list(_facts(report)) for report in told]), *lost)
+    losses = losses_view(told)
+    return Group(Beside([list(_facts(report)) for report in told]), *([losses] if losses.sections else ()))
 
 
 def _facts(report: Report) -> Iterator[tuple[str, str]]:

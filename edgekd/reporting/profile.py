@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edgekd.reporting.layer_table import bar, decibels
 from edgekd.reporting.layout import Cell, Grid, Section
 from edgekd.reporting.words import NONE, percent
 
-BAR = 8  # characters of the longest layer's
 Document = Mapping[str, Any]
 
 
@@ -23,7 +23,7 @@ def _section(profile: Document, other: bool) -> Section:
     threads = f"{profile['threads']} thread{'s' if profile['threads'] > 1 else ''}"
     whole = f"{_time(profile['latency_us'])}, batch {profile['batch']}, {threads}"
     head = f"{profile['model']} on {profile['device']} {whole}"
-    longest = max((layer["us"] for layer in profile["layers"]), default=0.0) or 1.0
+    longest = max((layer["us"] for layer in profile["layers"]), default=0.0)
     rows = [_cells(layer, longest, other) for layer in profile["layers"]]
     beside = f"there: {profile['other']}, {_time(profile['other_us'])}" if profile["other"] else None
     return Section(head, rows, [*filter(None, (profile["source"], profile["warning"], beside))])
@@ -35,8 +35,8 @@ def _cells(layer: Document, longest: float, other: bool) -> Sequence[Cell]:
         layer["layer"] or "(runtime)",
         "<\u00a01\u00a0µs" if layer["below"] else _time(layer["us"]),
         percent(layer["share"]),
-        "█" * round(BAR * layer["us"] / longest),
-        NONE if layer["lost_db"] is None else f"{layer['lost_db']:.1f}\u00a0dB",
+        bar(layer["us"], longest),
+        decibels(layer["lost_db"]),
         *(_exchange(layer) if other else ()),
         kernels[0] if len(kernels) == 1 else f"{len(kernels)} kinds",
     )

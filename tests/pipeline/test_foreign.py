@@ -183,13 +183,16 @@ def test_a_quantised_model_keeps_its_scales_whatever_is_asked(files):
 
 
 def test_the_layers_that_lose_most_are_named(files):
-    report = json.loads(export(files, "jetson-orin-nano", "--layers").stdout)
+    page = files / "layers.html"
+    report = json.loads(export(files, "jetson-orin-nano", "--html", page).stdout)
+    assert {node["layer"] for node in report["graph"]} >= {row["layer"] for row in report["layers"]}
+    assert page.read_text().count("<title>") == 1 + len(report["graph"])
     lost = [row["lost_db"] for row in report["layers"]]
     assert lost == sorted(lost, reverse=True)
     assert {row["kind"] for row in report["layers"]} >= {"Conv", "Gemm"}
     assert all(row["sqnr_db"] > 15 for row in report["layers"])  # 8 bits over four layers
     quantised = files / "out" / "m-jetson-orin-nano" / "model.onnx"
-    assert "lost db" in edgekd("export", quantised, "--target", "jetson-orin-nano", "--layers").stdout
+    assert "lost here" in edgekd("export", quantised, "--target", "jetson-orin-nano", "--layers").stdout
 
 
 def test_free_dimensions_come_from_the_data_or_from_an_option(files):

@@ -1,0 +1,79 @@
+"""The page of a network's layers: a drawing that follows the graph, colours by loss, and nothing from elsewhere."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgekd.reporting.layer_table import losses_view
+from edgekd.reporting.layers_page import HIGH, WIDE, Drawing, drawn, write_layers_page
+
+
+def layer(name: str, *reads: str, precision: str = "int8", why: str | None = None) -> dict[str, Any]:
+    return {"id": name, "layer": name, "kind": "Conv", "precision": precision, "why": why, "reads": list(reads)}
+
+
+NODES = [
+    layer("stem"),
+    layer("left", "stem"),
+    layer("right", "stem", precision="float", why="its weight is not quantised"),
+    layer("<join>", "left", "right"),
+    layer("end", "stem", "<join>"),
+]
+LOSSES = [
+    {"layer": "right", "kind": "Conv", "sqnr_db": 20.0, "lost_db": 12.0},
+    {"layer": "stem", "kind": "Conv", "sqnr_db": 32.0, "lost_db": 3.0},
+    {"layer": "left", "kind": "Conv", "sqnr_db": 33.0, "lost_db": -1.0},
+]
+REPORT = {"target": "x86-tflite", "layers": LOSSES, "graph": NODES}
+
+
+@pytest.fixture
+def drawing() -> Drawing:
+    return drawn("x86-tflite", NODES, LOSSES)
+
+
+def test_each_layer_stands_below_all_that_it_reads_and_none_on_another(drawing: Drawing) -> None:
+    stem, left, right, join, end = drawing.boxes
+    assert stem.y < left.y == right.y < join.y < end.y
+    assert right.x - left.x >= WIDE
+    assert max(box.x for box in drawing.boxes) + WIDE < drawing.width
+    assert max(box.y for box in drawing.boxes) + HIGH < drawing.height
+
+
+def test_each_read_is_a_line_from_box_to_box(drawing: Drawing) -> None:
+    _, left, right, join, _ = drawing.boxes
+    into = {(x, y) for x, y, *to in drawing.lines if to == [join.x + WIDE // 2, join.y]}
+    assert into == {(box.x + WIDE // 2, box.y + HIGH) for box in (left, right)}
+    assert len(drawing.lines) == 6
+
+
+def test_colours_are_shares_of_the_worst_loss(drawing: Drawing) -> None:
+    assert [box.share for box in drawing.boxes] == [0.25, 0.0, 1.0, 0.0, 0.0]
+    assert "float: its weight is not quantised, 20.0 dB from float, 12.0 dB of it lost here" in drawing.boxes[2].about
+
+
+def test_a_long_name_keeps_its_end() -> None:
+    (box,) = drawn("t", [layer("encoder." * 9 + "last")], []).boxes
+    assert box.text.startswith("Conv …")
+    assert box.text.endswith(".last")
+    assert len(box.text) <= 34
+
+
+def test_the_page_needs_nothing_else_and_escapes_names(tmp_path: Path) -> None:
+    write_layers_page(tmp_path / "layers.html", "net.onnx", losses_view([REPORT]), [REPORT])
+    page = (tmp_path / "layers.html").read_text()
+    assert "&lt;join&gt;" in page
+    assert "<join>" not in page
+    assert page.count("stroke-dasharray") == 1
+    assert re.findall(r'data-label="layer">([^<]*)<', page) == ["right", "stem", "left"]
+    assert "████████" in page
+    assert not re.search(r"<script|<link|https?://(?!www\.w3\.org)", page)
+
+
+def test_tables_alone_are_a_page_too(tmp_path: Path) -> None:
+    write_layers_page(tmp_path / "layers.html", "net.onnx", losses_view([REPORT]))
+    page = (tmp_path / "layers.html").read_text()
+    assert "<svg" not in page
+    assert "12.0\u00a0dB" in page
