@@ -4,7 +4,7 @@ python export/c/ship.py [ARCH …]     # dist/edgekd_runner-*.whl, on Debian 12 
 
 TensorFlow Lite's library is that of a wheel on PyPI, checked by its hash. What it and the program need besides is found
 as their compiler finds it, and taken from Debian's packages, whose licences are copied. `runner.json` in each folder
-lists every file with its hash.
+lists every file with its hash; that of the wheel is printed, as `pip install --require-hashes` takes it.
 """
 
 import hashlib
@@ -41,7 +41,13 @@ def main(archs: list[str]) -> None:
         complete(ROOT / "build" / "runner" / arch, arch)
         shutil.copytree(ROOT / "build" / "runner" / arch, wheel / "edgekd_runner" / arch)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", ROOT / "dist", wheel], check=True)
+    packed = BUILD / "packed"
+    shutil.rmtree(packed, ignore_errors=True)
+    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", packed, wheel], check=True)
+    for path in packed.iterdir():
+        (ROOT / "dist").mkdir(exist_ok=True)
+        shutil.copy(path, ROOT / "dist")
+        print(f"dist/{path.name} --hash=sha256:{_identity(path)['sha256']}")
 
 
 def _tflite(arch: str) -> Path:

@@ -4,13 +4,16 @@ import http.client
 import json
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 from urllib.parse import urlsplit
 
 import pytest
 
+from edgekd.devices import open_device
 from edgekd.errors import DeviceLostError
 from edgekd.web.door import Door
 from edgekd.web.handler import HEADERS
+from edgekd.web.invitation import qr_code
 from edgekd.web.messages import LIMIT
 from tests.web.robot import HELLO, Robot, message
 
@@ -96,3 +99,23 @@ def test_nothing_listens_once_it_is_closed() -> None:
         socket.create_connection(place, 5)
     with pytest.raises(DeviceLostError, match="closed"):
         door.ask({"do": "load"}, 5, lambda: None)
+
+
+def test_the_network_is_let_in_by_name_alone(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Another address of this machine stands for that in the network; only there a code is shown."""
+    monkeypatch.setattr("edgekd.web.door.lan_address", lambda: "127.0.0.2")
+    said = {}
+    for uri in ("web:", "web:lan"):
+        with closing(open_device(uri)):
+            said[uri] = capfd.readouterr().err
+    links = {uri: urlsplit(next(word for word in text.split() if "://" in word)) for uri, text in said.items()}
+    assert {uri: link.hostname for uri, link in links.items()} == {"web:": "127.0.0.1", "web:lan": "127.0.0.2"}
+    tokens = {link.path.strip("/") for link in links.values()}
+    assert len(tokens) == 2
+    assert all(len(token) == 22 for token in tokens)  # 16 random bytes
+    assert "\N{FULL BLOCK}" not in said["web:"]
+    code = qr_code(links["web:lan"].geturl())
+    assert code.count("\n") > 15
+    assert code.strip() in said["web:lan"]
