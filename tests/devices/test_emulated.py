@@ -76,9 +76,8 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_documented_commands_for_a_pi_hold(
     pi: Emulated, student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """To the letter, but for how long it measures. Its `pip install` is done: no network is reached from there."""
-    block = next(block for block in DEVICES.read_text(encoding="utf-8").split("```") if "ssh://pi.local?" in block)
-    doctor, verify, bench = (shlex.split(line)[1:] for line in block.splitlines() if line.startswith("edgekd "))
+    """To the letter, but for how long it measures. What both Pythons there need is installed: no network is reached."""
+    (doctor, verify, bench), (of_own_python,) = map(_documented, ("ssh://pi.local --provision", "ssh://pi.local?"))
     (tmp_path / "bundles").mkdir()
     (tmp_path / "bundles/raspberry-pi-5").symlink_to(student / "tflite")
     (tmp_path / "test.npz").symlink_to(student / "test.npz")
@@ -92,7 +91,16 @@ def test_the_documented_commands_for_a_pi_hold(
     assert {"asimd", "asimddp"} <= set(row.machine.flags)
     assert row.options["package"] == "ai_edge_litert"
     assert row.metric is not None
+    (tmp_path / "results.jsonl").unlink()
+    edgekd(*of_own_python, *QUICK)
+    _assert_of(pi, tmp_path / "results.jsonl", "aarch64", "0xd0b")
     _assert_idle(pi)
+
+
+def _documented(device: str) -> list[list[str]]:
+    """The commands of the block that names a device."""
+    block = next(block for block in DEVICES.read_text(encoding="utf-8").split("```") if device in block)
+    return [shlex.split(line)[1:] for line in block.splitlines() if line.startswith("edgekd ")]
 
 
 def test_onnx_runtime_answers_on_arm64_as_it_does_here(pi: Emulated, student: Path) -> None:
