@@ -1,10 +1,13 @@
 """Qualcomm's HTP in the vendor's emulator: each operation of its scheme by itself, and networks that need rewriting."""
 
+import json
+import re
 from collections.abc import Callable, Collection
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from edgekd.backends.assemble import write_bundle
@@ -19,6 +22,7 @@ from edgekd.quantization.scheme import find_scheme
 from edgekd.reading import read_json
 from edgekd.target import load_target
 from tests.factories import Net
+from tests.small_run import edgekd
 
 pytestmark = [
     pytest.mark.slow,
@@ -89,3 +93,23 @@ def test_each_operation_is_within_a_step_in_integers(target: str, scheme: str, t
         for spec in manifest.outputs
     }
     assert {name: each for name, each in far.items() if each > 1.001} == {}
+
+
+@pytest.mark.parametrize("target", ["snapdragon-8-gen3", "rb3-gen2"])
+def test_sixteen_bits_are_proven_where_eight_are_far_from_float(target: str, tmp_path: Path) -> None:
+    """One channel dwarfs the others, which alone the next layer reads: eight bits hold nothing of them."""
+    net = Net(0, (3, 6, 6))
+    weight = net.rng.normal(0, 0.4, (8, 3, 1, 1))
+    weight[:, 0] = 0
+    wide = net.op("Mul", "input", net.constant(np.reshape([80, 1, 1], (3, 1, 1))))
+    body = net.conv(net.relu(net.op("Conv", wide, net.constant(weight))), 8, 8)
+    onnx.save(net.model(net.gemm(net.op("Flatten", net.op("GlobalAveragePool", body)), 8, 6)), tmp_path / "net.onnx")
+    np.savez(tmp_path / "samples.npz", input=net.inputs(32))
+    done = edgekd("export", tmp_path / "net.onnx", "--target", target, "--calibration", tmp_path / "samples.npz",
+                  "--out", tmp_path, "--json")  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["status"], found["db_from_float"] > 40) == ("ok", True)
+    assert re.search(r"int8 is \d+\.\d dB from float .*\(htp-w8a16\) give .*, and are used", found["notes"][0])
+    placement = Placement.parse(read_json(Path(found["bundle"]) / "placement.json"), "placement")
+    assert {op.precision for op in placement.ops} == {"integer"}
