@@ -27,6 +27,15 @@ def test_is_python_3_8_and_imports_only_the_standard_library_and_numpy(backend: 
     assert {name.partition(".")[0] for name in imported} <= set(sys.stdlib_module_names) | {"numpy"}
 
 
+def test_every_backends_runner_needs_no_later_python_than_3_8() -> None:
+    """Names and arguments of the standard library, too, which a parser does not know."""
+    options = ("--target=3.8-", "--violations", "--no-tips", "--eval-annotations")
+    argv = [sys.executable, "-c", "import vermin; vermin.main()", *options, *map(runner_file, backend_names())]
+    finished = subprocess.run(argv, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stdout
+    assert "Minimum required versions: 3." in finished.stdout  # it has read them
+
+
 def test_no_name_is_missing_or_defined_twice() -> None:
     """F811 and F821 among them: what a part takes of another is there, and before it."""
     rules = ("--isolated", "--target-version=py38", "--line-length=120", "--select=E,F,W", "--ignore=E402")
