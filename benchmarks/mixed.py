@@ -71,11 +71,10 @@ def cell(graphs: Graphs, runtime: str) -> dict[str, Any]:
                 chosen = fewest(calibrator, scheme, steps, _reaches(db, start + closer))
                 label = f"{name} {closer:g}"
                 bundles[label] = bench.write(label, chosen.model)
-                crossing = boundaries.crossing(chosen.kept)
                 choices[label] = {
                     "order": name, "closer_db": closer, "db": round(db(chosen.model), 2), "met": chosen.met,
-                    "kept": list(chosen.kept), "crossing": crossing,
-                    "predicted": round(rates.us(chosen.kept, crossing) / rates.int8_us, 4),
+                    "kept": list(chosen.kept), "crossing": boundaries.crossing(chosen.kept),
+                    "predicted": round(boundaries.priced(chosen.kept, rates) / rates.int8_us, 4),
                 }  # fmt: skip
         times = {label: latency.p50 for label, latency in bench.times(bundles).items()}
     for label, choice in choices.items():

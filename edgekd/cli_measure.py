@@ -69,6 +69,14 @@ def export(
         list[str] | None,
         typer.Option(metavar="GLOB", help="Layers to keep in float: a name, type:Softmax or between:first,last."),
     ] = None,
+    mixed: Annotated[
+        float | None,
+        typer.Option(
+            metavar="DB",
+            callback=finite,
+            help="Keep layers in float, first those that win most for their time here, until the outputs are so near.",
+        ),
+    ] = None,
     refine: Annotated[
         float,
         typer.Option(
@@ -101,7 +109,7 @@ def export(
     asked = {"ranges": ranges, "equalize": equalize, "correct_bias": correct_bias}
     wishes = Wishes(
         parse_shapes(shape or []), parse_settings(settings or []), simplify,
-        {key: value for key, value in asked.items() if value is not None}, keep_float or (), refine,
+        {key: value for key, value in asked.items() if value is not None}, keep_float or (), refine, mixed,
     )  # fmt: skip
     pictures = image_samples(images, size, scale, mean or (0.0,), std or (1.0,), bgr) if images else None
     noise = RandomSamples(random, wishes.shapes) if random else None

@@ -70,9 +70,9 @@ def _shown(error: Exception) -> Exception:
     return error
 
 
-def finite(value: float) -> float:
-    """Return an option's number; nan and infinity, which pass its limits, are a usage error."""
-    if not math.isfinite(value):
+def finite(value: float | None) -> float | None:
+    """Return an option's number, if it was given; nan and infinity, which pass its limits, are a usage error."""
+    if value is not None and not math.isfinite(value):
         raise typer.BadParameter(f"{value} is not a finite number")
     return value
 

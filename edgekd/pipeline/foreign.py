@@ -14,6 +14,7 @@ from edgekd.files import sha256
 from edgekd.onnx_import.batch import static_batch
 from edgekd.onnx_import.samples import Samples
 from edgekd.pipeline.calibrated import batches_of, lost_by_layer
+from edgekd.pipeline.exchange import Mix, mix_by_rate
 from edgekd.pipeline.export import export_and_verify
 from edgekd.pipeline.fallback import fall_back
 from edgekd.pipeline.imported import Arrays, Imported, Wishes, import_file
@@ -21,6 +22,7 @@ from edgekd.pipeline.parity_evidence import Expected, affordable, in_float
 from edgekd.pipeline.pays import speed_here
 from edgekd.pipeline.refined import Widened, described, refine_where_far, rows_of, widen_where_far
 from edgekd.quantization.calibrate import Calibration, Calibrator
+from edgekd.quantization.exchange import Boundaries
 from edgekd.quantization.float_fallback import asked_layers
 from edgekd.quantization.layer_graph import layer_graph
 from edgekd.quantization.qdq import is_quantized, strip_activations
@@ -41,12 +43,13 @@ class Quantized:
     original: onnx.ModelProto
     refined: Refined | None = None
     widened: Widened | None = None
+    mix: Mix | None = None
 
     @property
     def about(self) -> list[str]:
         """What was done, in lines."""
         told = [described(self.refined)] if self.refined else []
-        return [*told, str(self.widened)] if self.widened else told
+        return [*told, *map(str, filter(None, (self.widened, self.mix)))]
 
 
 def export_file(
@@ -135,7 +138,16 @@ def _quantized(
     (scheme,) = schemes_of([target])
     if scheme not in known:
         known[scheme] = _in_scheme(scheme, imported, calibrator, wishes)
-    return known[scheme]
+    return known[scheme] if wishes.mixed_db is None else _mixed(known[scheme], scheme, target, calibrator, wishes)
+
+
+def _mixed(found: Quantized, scheme: Scheme, target: Target, calibrator: Calibrator, wishes: Wishes) -> Quantized:
+    """With layers in float by what they cost on the target's runtime, until the outputs are as near as is asked."""
+    assert wishes.mixed_db is not None
+    if not scheme.float_tail or scheme.wider is not None:
+        raise BadInputError(f"--mixed: {target.name} computes no layer in float")
+    mix = mix_by_rate(Boundaries(calibrator, scheme, wishes.keep_float), target, found.expected, wishes.mixed_db)
+    return found if mix is None else Quantized(mix.expected, found.original, mix=mix)
 
 
 def _in_scheme(scheme: Scheme, imported: Imported, calibrator: Calibrator, wishes: Wishes) -> Quantized:
@@ -144,7 +156,7 @@ def _in_scheme(scheme: Scheme, imported: Imported, calibrator: Calibrator, wishe
     widened = widen_where_far(calibrator, scheme, int8, keep)
     if widened is not None:
         return Quantized(widened.expected, original, widened=widened)
-    if not _may_fall_back(scheme, wishes):
+    if not _may_fall_back(scheme, wishes) or wishes.mixed_db is not None:
         return Quantized(int8, original)
     refined = refine_where_far(calibrator, scheme, int8, keep, wishes.refine_seconds)
     if refined is None:
@@ -167,6 +179,7 @@ def _delivered(
     folder = out / f"{name}-{target.name}"
     named: dict[str, Any] = {"name": name, "provenance": origin, "notes": (*imported.notes, *quantized.about)}
     report: Report = {"refined": rows_of(refined)} if refined else {}
+    report |= {"mixed": quantized.mix.row} if quantized.mix else {}
     try:
         _require_int8(quantized)
         report |= export_and_verify(quantized.expected, target, folder, ranges=imported.ranges, **named)

@@ -27,7 +27,7 @@ from edgekd.pipeline.parity_evidence import PARITY_INPUTS
 from edgekd.quantization.scheme import find_scheme
 
 Arrays = dict[str, NDArray[Any]]
-FOR_FLOATS = ("--ranges", "--equalize", "--correct-bias", "--keep-float")
+FOR_FLOATS = ("--ranges", "--equalize", "--correct-bias", "--keep-float", "--mixed")
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Wishes:
         options: fields of `Calibration`; like `keep_float`, for float models alone.
         keep_float: globs of what stays in float.
         refine_seconds: the longest that tensors to keep in float are sought where int8 is far from it; 0: int8 stays.
+        mixed_db: how near float the outputs have to be, by layers that stay in float for what they cost here.
     """
 
     shapes: Shapes = field(default_factory=dict)
@@ -49,6 +50,7 @@ class Wishes:
     options: Mapping[str, Any] = field(default_factory=dict)
     keep_float: Sequence[str] = ()
     refine_seconds: float = 60.0
+    mixed_db: float | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def import_file(path: Path, scheme: str, samples: Samples | None, wishes: Wishes
         ranges = {name: range_of(array) for name, array in (inputs or {}).items() if array.dtype.kind == "f"}
         if not quantized and inputs is None:
             raise BadInputError("it is a float model: --calibration X.npz with some of its inputs is needed")
-        if quantized and (wishes.options or wishes.keep_float):
+        if quantized and (wishes.options or wishes.keep_float or wishes.mixed_db is not None):
             raise BadInputError(f"it is quantised and keeps its scales: {', '.join(FOR_FLOATS)} are for float models")
         if inputs is not None and not quantized:
             model = import_float(model, inputs, plain.shapes, slim=wishes.simplify)

@@ -31,7 +31,7 @@ class Rates:
 
     Attributes:
         int8_us: all of it in int8.
-        float_us: what each layer takes longer in float; negative where float is faster.
+        float_us: what each operation takes longer in float; negative where float is faster.
         element_ns: what an element takes that changes between int8 and float.
     """
 
@@ -39,9 +39,9 @@ class Rates:
     float_us: Mapping[str, float]
     element_ns: float = 0.0
 
-    def us(self, kept: Iterable[str], crossing: int) -> float:
-        """Return what it is predicted to take with layers in float, and so many elements more that change."""
-        return self.int8_us + sum(self.float_us.get(layer, 0.0) for layer in kept) + 1e-3 * self.element_ns * crossing
+    def us(self, floats: Iterable[str], crossing: int) -> float:
+        """Return what it is predicted to take with operations in float, and so many elements more that change."""
+        return self.int8_us + sum(self.float_us.get(name, 0.0) for name in floats) + 1e-3 * self.element_ns * crossing
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,15 @@ class Boundaries:
             self._placed[key] = place(self.calibrator.view, self.scheme, (*self.keep_float, *map(escape, sorted(key))))
         return self._placed[key]
 
+    def priced(self, kept: Iterable[str], rates: Rates) -> float:
+        """Return what the network is predicted to take with some layers in float, µs."""
+        return rates.us(self.in_float(kept), self.crossing(kept))
+
+    def in_float(self, kept: Iterable[str]) -> frozenset[str]:
+        """Return the operations, by name and by what they make, that leave the integers if some layers do."""
+        made = self._floats(self.placed(kept)) - self._floats(self.placed(()))
+        return frozenset(name for op in made for name in ({op.name} if weighted(op) else {op.name, self._kernels[op]}))
+
     def crossing(self, kept: Iterable[str]) -> int:
         """Return how many elements of a sample change more than if no layer stayed in float; fewer are negative."""
         return self._changing(self.placed(kept)) - self._all_int8
@@ -88,11 +97,13 @@ class Boundaries:
         return {op: ends.get(op, op.outputs[0]) for op in view.ops if op.outputs and op.outputs[0] not in fused}
 
     def _changing(self, placement: Placement) -> int:
-        view, edges = self.calibrator.view, placement.groups
-        floats = {op for op in self._kernels if not self._is_integer(op, placement)}
+        view, edges, floats = self.calibrator.view, placement.groups, self._floats(placement)
         made = set(view.inputs) | {self._kernels[op] for op in floats}
         read = set(view.outputs) | {edge for op in floats for edge in op.inputs}
         return sum(self._sizes.get(edge, 0) * ((edge in made) + (edge in read)) for edge in edges)
+
+    def _floats(self, placement: Placement) -> set[Op]:
+        return {op for op in self._kernels if not self._is_integer(op, placement)}
 
     def _is_integer(self, op: Op, placement: Placement) -> bool:
         if weighted(op):
@@ -111,11 +122,11 @@ def by_rate(boundaries: Boundaries, rates: Rates, batch: Mapping[str, Array]) ->
     kept: tuple[str, ...] = ()
     steps = []
     while left:
-        now, before = noise.of(kept), rates.us(kept, boundaries.crossing(kept))
+        now, before = noise.of(kept), boundaries.priced(kept, rates)
         for run in _runs(list(left)):
             if run not in trades:
                 after = (*kept, *run)
-                costs = rates.us(after, boundaries.crossing(after)) - before
+                costs = boundaries.priced(after, rates) - before
                 trades[run] = _Trade(now - noise.of(after), costs)
         best = max(trades, key=lambda run: trades[run].rank)
         kept += best

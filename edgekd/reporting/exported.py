@@ -51,6 +51,8 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
 
 def _ship(report: Report) -> str:
     kept = len((report.get("refined") or {}).get("kept", ()))
+    if report.get("mixed"):
+        return f"int8, with {len(report['mixed']['kept'])} layers in float"
     if "precision" in report:
         return f"{report['precision']}: int8 does not hold"
     return f"int8, with {kept} tensor{'s' if kept > 1 else ''} in float" if kept else "int8"

@@ -176,6 +176,23 @@ def test_how_a_float_model_is_calibrated_is_the_users_choice(files):
     assert "did you mean 'percentile'" in wrong
 
 
+def test_layers_stay_in_float_by_what_they_cost_here(files):
+    """What is predicted is measured, in turns with int8; of so small a network all layers may be faster in float."""
+    mixed = json.loads(export(files, "x86-onnxruntime", "--no-bench", "--mixed", 41).stdout)
+    assert mixed["status"] == "ok"
+    assert mixed["mixed"]["int8_db"] < 41 <= mixed["mixed"]["db"]
+    kept = len(mixed["mixed"]["kept"])
+    assert 0 < kept <= 3
+    assert mixed["layers_int8"] == [3 - kept, kept]
+    assert min(mixed["mixed"][f"{name}_us"] for name in ("int8", "predicted", "measured")) > 0
+    assert any(note.startswith(f"{kept} layers in float by what they cost here") for note in mixed["notes"])
+
+
+def test_what_mixed_cannot_be_is_one_line(files):
+    assert "not even with all layers" in complaint(export(files, "x86-onnxruntime", "--mixed", 400), 2)
+    assert "computes no layer in float" in complaint(export(files, "tflm-cortex-m", "--mixed", 30), 2)
+
+
 def test_a_quantised_model_keeps_its_scales_whatever_is_asked(files):
     onnx.save(quantize(*float_net()), files / "m.onnx")
     assert "are for float models" in refusal(files, "x86-onnxruntime", "--ranges", "mse")

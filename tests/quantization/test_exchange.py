@@ -1,6 +1,5 @@
 """What layers in float are predicted to cost and win, and in which order they are kept there."""
 
-import numpy as np
 import pytest
 
 from edgekd.quantization.calibrate import Calibrator
@@ -50,4 +49,4 @@ def test_neighbours_are_kept_together_where_a_boundary_costs_more_than_a_layer(c
     boundaries, batch = chain
     rates = Rates(100.0, dict.fromkeys(boundaries.layers, 0.01), element_ns=100.0)
     assert len(by_rate(boundaries, rates, batch)[0]) == len(boundaries.layers)  # so that no value changes at all
-    assert np.isfinite(rates.us(boundaries.layers, boundaries.crossing(boundaries.layers)))
+    assert boundaries.priced(boundaries.layers, rates) == pytest.approx(100 + 0.03 - 0.1 * 64 * (4 + 2))
