@@ -23,7 +23,7 @@ def read(data: Data) -> Raw:
     arrays: dict[str, Array] = {"classes": np.array(classes)}
     for part, (values, names) in tables.items():
         arrays[f"x_{part}"] = values
-        arrays[f"y_{part}"] = np.array([_index(name, classes, root / f"{part}.csv") for name in names], np.int64)
+        arrays[f"y_{part}"] = np.array([class_index(name, classes, root / f"{part}.csv") for name in names], np.int64)
     return from_arrays(arrays, data.path)
 
 
@@ -43,7 +43,8 @@ def _numbers(row: list[str], width: int, where: str) -> list[float]:
         raise BadInputError(f"{where}: {error}") from error
 
 
-def _index(name: str, classes: list[str], path: Path) -> int:
+def class_index(name: str, classes: list[str], path: Path) -> int:
+    """Return a class's place among those of train; BadInputError for another one."""
     if name not in classes:
-        raise BadInputError(f"{path}: class {name!r} is not in train.csv")
+        raise BadInputError(f"{path}: class {name!r} is not in train{path.suffix}")
     return classes.index(name)

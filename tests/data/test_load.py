@@ -43,7 +43,9 @@ def test_limit_takes_a_seeded_prefix_of_train_only() -> None:
 def test_names_offer_data_sets_only() -> None:
     built_in = ["fashion-mnist", "fashion-mnist-subset", "fashion-scenes", "rotten-tomatoes", "stsb", "tree-crowns"]
     built_in.append("watch-har")
-    assert data.names() == sorted([*built_in, "audio-folder", "coco", "csv", "image-folder", "npz", "voc", "yolo"])
+    assert data.names() == sorted(
+        [*built_in, "audio-folder", "coco", "csv", "image-folder", "npz", "text", "voc", "yolo"]
+    )
     for wrong, hint in (("fashion", "fashion-mnist"), ("augment", "known: "), ("dataset", "known: ")):
         with pytest.raises(BadInputError, match=f"unknown data set '{wrong}'.*{hint}"):
             load(wrong)
