@@ -1,7 +1,8 @@
 """Which operations stay in float although an integer kernel may exist: what int8 would only cost there.
 
 Idle operations are read by float ones alone. Islands are joins and pools beside float operations: their quantisers
-would stand between float and float. The tail is what follows the last layers: decoding, scores, post-processing.
+would stand between float and float; and the squares that a norm averages. The tail is what follows the last layers:
+decoding, scores, post-processing.
 """
 
 from collections.abc import Collection, Set
@@ -67,18 +68,27 @@ def _leading_to_layers(view: View) -> set[Op]:
 def _islands(
     view: View, scheme: Scheme, floats: Collection[Op], kept: Collection[str]
 ) -> tuple[frozenset[Op], frozenset[str]]:
-    """Return the joins and pools that read what no integer kernel makes, and the edges that integer kernels make."""
+    """Return the islands, and the edges that integer kernels make.
+
+    Islands are joins and pools that read what no integer kernel makes, and squares that are averaged.
+    """
     ends = chain_ends(view)
     fused = {edge for op in ends if op.kind not in scheme.floats for edge in inner_outputs(view, op, ends[op])[1:]}
     islands: set[Op] = set()
     integer = set(view.inputs) - set(kept)
     for op in view.ops:
         whole = all(edge in integer for edge in op.inputs)
-        if (joins(op) or op.kind in POOLS) and not whole:
+        if ((joins(op) or op.kind in POOLS) and not whole) or (scheme.float_tail and _is_averaged_square(view, op)):
             islands.add(op)
         elif op not in floats and _is_integer(op, scheme, fused, whole):
             integer |= set(op.outputs) - set(kept)
     return frozenset(islands), frozenset(integer)
+
+
+def _is_averaged_square(view: View, op: Op) -> bool:
+    """Whether an operation squares what is averaged next, as RMSNorm does: integers lose the small ones."""
+    readers = view.consumers.get(op.outputs[0], [])
+    return joins(op) and len(set(op.inputs)) == 1 and bool(readers) and all(each.kind in POOLS for each in readers)
 
 
 def _is_integer(op: Op, scheme: Scheme, fused: Set[str], whole: bool) -> bool:
