@@ -45,7 +45,14 @@ def needs_room(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        raise DiskFullError(f"{path}: the disk is full: make room, and the same command continues") from error
+        raise DiskFullError(f"{path}: {in_words(error)}") from error
+
+
+def in_words(error: OSError) -> str:
+    """What the system says of a file, or what to do where its disk is full."""
+    if error.errno in _FULL:
+        return "the disk is full: make room, and the same command continues"
+    return error.strerror or str(error)
 
 
 def sync(path: Path) -> None:

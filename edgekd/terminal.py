@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from edgekd.errors import EdgekdError
+from edgekd.files import in_words
 from edgekd.next_step import next_step
 from edgekd.screen import Screen, visible
 
@@ -116,7 +117,7 @@ def show(
 
 
 def _place(error: OSError) -> str:
-    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    return f"{error.filename}: {in_words(error)}" if error.filename else in_words(error)
 
 
 def say(line: str) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edgekd.data.dataset import Array
 from edgekd.distillation import Output
 from edgekd.errors import BadInputError, DamagedError
+from edgekd.files import needs_room
 from edgekd.progress import Reporter
 from edgekd.training.append_npy import RowWriter, open_rows, safe_rows
 from edgekd.training.batches import Batch, Batches, by_length
@@ -58,8 +59,11 @@ class AnswerFiles:
         return self._row * self._samples * len(self.views)
 
     def build(self, reporter: Reporter) -> None:
-        """Ask the teacher what it was not asked yet, or what is damaged; of several processes one asks, others wait."""
-        with self._locked():
+        """Ask the teacher what it was not asked yet, or what is damaged; of several processes one asks, others wait.
+
+        Raises DiskFullError.
+        """
+        with needs_room(self.folder), self._locked():
             for view in self.views:
                 self._discard_damaged(view, reporter)
             missing = [view for view in self.views if not self._path(view).is_dir()]

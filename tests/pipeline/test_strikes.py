@@ -3,6 +3,8 @@
 `make campaign` strikes at every operation; here are 24, spread over all stages.
 """
 
+import re
+
 import pytest
 
 from tests.strikes.client import MISSING, Campaign
@@ -29,6 +31,13 @@ def test_struck_anywhere_the_same_command_ends_with_the_same_bytes(campaign):
         found = campaign.ask("strike", stage=stage, number=number, how=how)
         failures += [f"{stage}, operation {number}, {how}: {found}"] if found else []
     assert not failures
+
+
+@pytest.mark.parametrize("operation", ["open teacher/answers/[^/]*/.lock", "rename teacher/answers/[^/]*/view-0"])
+def test_a_disk_that_is_full_where_the_teachers_answers_begin_or_end_is_said_in_words(campaign, operation):
+    told = campaign.ask("operations", stage="student")
+    [number] = [number for number, words in enumerate(told, 1) if re.fullmatch(operation, words)]
+    assert campaign.ask("strike", stage="student", number=number, how="full") is None
 
 
 @pytest.mark.parametrize("kind", ["stages/", "others"])
