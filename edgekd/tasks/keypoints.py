@@ -8,7 +8,7 @@ from math import prod
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from pydantic import PositiveFloat
+from pydantic import NonNegativeInt, PositiveFloat
 
 from edgekd.errors import BadInputError
 from edgekd.metrics import Metric, oks, pck
@@ -23,12 +23,14 @@ class Keypoints(Task):
     """K points a sample, by their absolute error; a label's third value says whether the point is visible.
 
     `size` is an object's size in the labels' unit, by default that of the box around its points; `threshold` is PCK's
-    share of it, `sigma` OKS's.
+    share of it, `sigma` OKS's. `pairs` are the points that change places in a mirror, such as the left and the right
+    eye, by their numbers from 0; without them, be they none, images are not mirrored.
     """
 
     threshold: PositiveFloat = 0.1
     sigma: PositiveFloat = 0.05
     size: PositiveFloat | None = None
+    pairs: tuple[tuple[NonNegativeInt, NonNegativeInt], ...] | None = None
     outputs: ClassVar[str] = "points are (N, K, 2) or (N, 2K), with labels (N, K, 2) or (N, K, 3)"
 
     @property
@@ -45,6 +47,8 @@ class Keypoints(Task):
             )
         if self.size is None and points.shape[1] < 2:
             raise BadInputError(f"{where} holds one point a sample: say how large an object is, with the option size")
+        if any(point >= points.shape[1] for pair in self.pairs or () for point in pair):
+            raise BadInputError(f"pairs {self.pairs}: {where} holds the points 0 to {points.shape[1] - 1}")
         seen = points[..., 2:] > 0 if points.shape[2] == 3 else np.ones_like(points[..., :1], bool)
         return np.concatenate([points[..., :2], seen.astype(np.float32)], axis=2)
 
@@ -62,8 +66,25 @@ class Keypoints(Task):
         return {"absolute_error": error.sum() / (2 * seen.sum()).clamp(min=1)}
 
     def moved(self, labels: Array, move: Move) -> Array:
-        """Raise BadInputError: nothing moves points along."""
-        raise BadInputError("data.augmentation moves the images, and nothing moves their keypoints along: leave it out")
+        """Return the points, in pixels, moved as the images are; what is outside is not visible.
+
+        Raises BadInputError where an image is mirrored and nobody has said which points are pairs.
+        """
+        height, width = move.size
+        points, origin_and_right = move.points(labels[..., :2]), np.zeros((len(labels), 2, 2))
+        origin_and_right[:, 1, 0] = width
+        mirrored = np.diff(move.points(origin_and_right)[..., 0], axis=1)[:, 0] < 0
+        inside = ((points >= 0) & (points <= [width, height])).all(axis=2, keepdims=True)
+        found = np.concatenate([points, labels[..., 2:] * inside], axis=2).astype(labels.dtype)
+        if self.pairs is None and mirrored.any():
+            raise BadInputError(
+                "data.augmentation mirrors images; say which points change places then, such as the left and the right "
+                "eye: task options = { pairs = [[1, 2]] }, or [] for none"
+            )
+        order = np.arange(labels.shape[1])
+        for one, other in self.pairs or ():
+            order[[one, other]] = order[[other, one]]
+        return np.where(mirrored[:, None, None], found[:, order], found)
 
     def decide(self, outputs: Array) -> Array:
         """Return the points, all of them visible."""

@@ -1,5 +1,6 @@
 """Points and embeddings are taught and scored."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,8 @@ import torch
 
 import edgekd
 from edgekd.data import as_dataset
+from edgekd.data._counter import random_words
+from edgekd.data.augment import Augmented, flip
 from edgekd.errors import BadInputError
 from edgekd.tasks.embedding import Embedding
 from edgekd.tasks.keypoints import Keypoints
@@ -79,9 +82,40 @@ def test_labels_that_are_no_points_are_one_clear_line(labels: Array, words: str)
     assert words in str(caught.value)
 
 
-def test_what_moves_images_is_refused_where_points_stay() -> None:
+def test_points_move_with_their_images_and_change_sides_in_a_mirror() -> None:
+    """Each image has one bright pixel a point, of a brightness of its own: where that is, is where the point is."""
+    random, count = np.random.default_rng(0), 64
+    points = (
+        np.stack([random.choice(28, 3, replace=False) for _ in range(2 * count)]).reshape(count, 2, 3).swapaxes(1, 2)
+    )
+    labels = np.concatenate([points + 0.5, np.ones((count, 3, 1))], axis=2).astype(np.float32)  # a pixel's middle
+    images = np.zeros((count, 1, 28, 28), np.uint8)
+    for point, bright in enumerate((50, 100, 150)):
+        images[np.arange(count), 0, points[:, point, 1], points[:, point, 0]] = bright
+    move = Augmented(("crop", "flip", "color-jitter"), 0, np.arange(count), 0, (28, 28))
+    plain = Augmented(("crop", "flip"), 0, np.arange(count), 0, (28, 28))
+    found, moved = Keypoints(pairs=((0, 1),)).moved(labels, move), plain(images)[:, 0]
+    mirrored = (flip(np.arange(2, dtype=np.uint8).reshape(1, 1, 1, 2).repeat(count, 0), words(count))[:, 0, 0, 0]) == 1
+    assert 0 < mirrored.sum() < count
+    for sample in range(count):
+        for point, bright in enumerate((100, 50, 150) if mirrored[sample] else (50, 100, 150)):
+            places = np.argwhere(moved[sample] == bright)
+            assert len(places) == found[sample, point, 2]  # what left the image is not visible
+            for row, column in places:
+                np.testing.assert_array_equal(found[sample, point, :2], [column + 0.5, row + 0.5])
+    assert (found[..., 2] == 0).any()
+    np.testing.assert_array_equal(Keypoints().moved(labels, replace(move, names=("color-jitter",))), labels)
+
+
+def words(count: int) -> Array:
+    return random_words(0, np.arange(count), 0, "flip")
+
+
+def test_what_mirrors_images_is_refused_where_nobody_says_what_is_left_and_right() -> None:
     data = cornered(40, 0), cornered(20, 1)
-    with pytest.raises(BadInputError, match="nothing moves their keypoints along"):
+    with pytest.raises(BadInputError, match=r"pairs \(\(0, 2\),\): .* holds the points 0 to 1"):
+        as_dataset(data, task=Keypoints(pairs=((0, 2),)))
+    with pytest.raises(BadInputError, match="say which points change places then"):
         edgekd.train(vector_net(2, 4), data, task="keypoints", training=QUICK, augmentation=["flip"])
     with pytest.raises(BadInputError, match=r"puts out \(2, 3\) for 2 samples; points are .*: 2 points"):
         edgekd.train(vector_net(2, 3), data, task="keypoints", training=QUICK)
