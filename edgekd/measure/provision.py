@@ -59,6 +59,8 @@ def provision(device: Device, backends: Collection[str]) -> bool:
     Afterwards `device.python` is that of the environment. Raises DeviceError where no wheel could help, BadInputError
     where pip finds none for it.
     """
+    if device.runner is not None:  # it brings all that it needs
+        return False
     machine = machine_facts(device)
     python = python_on(device, machine)
     if not python.new_enough:

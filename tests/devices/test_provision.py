@@ -99,6 +99,11 @@ def test_a_wheel_that_has_changed_does_not_travel(uri: str, sshd: Loopback, shop
     assert not whole.exists()
 
 
+def test_a_device_with_a_runner_of_its_own_needs_nothing() -> None:
+    with closing(open_device("web:?wait=1")) as page:
+        assert not provision(page, {"onnxruntime"})
+
+
 def test_a_package_without_a_wheel_is_one_line(uri: str, shop: Path, tmp_path: Path) -> None:
     next(shop.glob("ncnn-*.whl")).unlink()
     with closing(open_device(uri)) as device, pytest.raises(BadInputError, match="no wheels of numpy ncnn for CPython"):
