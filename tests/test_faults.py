@@ -17,6 +17,7 @@ from edgekd import KD, Training, api
 from edgekd.errors import BadInputError, PromiseBrokenError
 from edgekd.files import read_sealed, sha256, write_sealed
 from edgekd.training.weights import read_tensors
+from tests.devices.test_web import need
 from tests.measure.bundles import rehash
 from tests.small_run import complaint, edgekd, finish, start, write_recipe
 
@@ -293,6 +294,18 @@ def test_a_missing_sdk_leaves_its_target_unproven_and_no_other(small_run, copied
         env={"PYTHONPATH": _first(hidden.parent)},
     )  # fmt: skip
     assert "pip install 'edgekd[openvino]'" in complaint(finish(exported), 3)
+
+
+@pytest.mark.browser
+def test_a_browser_is_a_device_of_a_run(small_run, copied):
+    need("chromium")
+    settings = ("targets=['web-onnxruntime']", "devices={web-onnxruntime='web:headless'}")
+    done = edgekd("run", small_run.recipe, "--out", copied, "--json", *(f"--set={setting}" for setting in settings))
+    assert done.exit_code == 0, done.stderr
+    target = json.loads(done.stdout)["targets"]["web-onnxruntime"]
+    assert (target["status"], target["metric_source"]) == ("ok", "device")
+    assert all(row["ok"] for row in target["parity"])
+    assert all(variant["latency_ms"]["p50"] > 0 for variant in target["variants"].values())
 
 
 def test_a_run_does_without_an_optional_target_whose_runtime_is_not_here(small_run, copied, tmp_path, monkeypatch):
