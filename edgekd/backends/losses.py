@@ -13,10 +13,16 @@ from edgekd.quantization.qdq import strip_activations
 SAMPLES = 8  # enough for a decibel; every edge of each is looked at
 
 
-def layer_losses(model: onnx.ModelProto, inputs: Mapping[str, Array]) -> tuple[LayerLoss, ...]:
-    """Signal to noise of a QDQ model's layers on a few samples, beside the same weights with float activations."""
-    few = {name: np.asarray(array[:SAMPLES]) for name, array in inputs.items()}
+def layer_losses(
+    model: onnx.ModelProto, inputs: Mapping[str, Array], original: onnx.ModelProto | None = None, samples: int = SAMPLES
+) -> tuple[LayerLoss, ...]:
+    """Signal to noise of a QDQ model's layers on the first samples, the worst loss first.
+
+    Without its float `original` it is held beside its own weights with float activations.
+    """
+    few = {name: np.asarray(array[:samples]) for name, array in inputs.items()}
+    beside = strip_activations(model)[0] if original is None else original
     return tuple(
         LayerLoss(layer=one.layer, kind=one.kind, sqnr_db=round(one.sqnr, 1), lost_db=round(one.lost, 1))
-        for one in layer_errors(strip_activations(model)[0], model, [few])
+        for one in layer_errors(beside, model, [few])
     )

@@ -6,13 +6,12 @@ from typing import Any
 import onnx
 from numpy.typing import NDArray
 
+from edgekd.backends.losses import layer_losses
 from edgekd.backends.reference import Reference
 from edgekd.data.dataset import Dataset, Split, model_inputs
 from edgekd.outputs import chosen, joined
 from edgekd.quantization.calibrate import Calibration, calibrate, plain
-from edgekd.quantization.errors_by_layer import layer_errors
 from edgekd.quantization.mixed_precision import Mixed, mix
-from edgekd.quantization.qdq import strip_activations
 from edgekd.quantization.scheme import Scheme
 from edgekd.recipe import Quantization
 
@@ -71,10 +70,7 @@ def batches_of(inputs: Mapping[str, NDArray[Any]]) -> Iterator[Arrays]:
 
 def lost_by_layer(
     quantized: onnx.ModelProto, batch: Arrays, original: onnx.ModelProto | None, how: Calibration | None = None
-) -> list[dict[str, Any]]:
-    """A row per layer, the culprits first; without an original, beside the same weights with float activations."""
-    beside = strip_activations(quantized)[0] if original is None else plain(original, how or Calibration())
-    return [
-        {"layer": each.layer, "kind": each.kind, "sqnr_db": round(each.sqnr, 1), "lost_db": round(each.lost, 1)}
-        for each in layer_errors(beside, quantized, [batch])
-    ]
+) -> list[dict[str, object]]:
+    """A row per layer, as `LayerLoss`, the culprits first; an original is prepared as calibration did."""
+    beside = None if original is None else plain(original, how or Calibration())
+    return [loss.model_dump() for loss in layer_losses(quantized, batch, beside, BATCH)]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import onnx
@@ -242,15 +242,38 @@ def judged(variants: dict[str, dict[str, Any]], max_drop: float, scale: Scale, w
     }  # fmt: skip
 
 
-def _seen(parity: dict[str, Any]) -> dict[str, Any]:
+def _seen(parity: "_Parity") -> dict[str, Any]:
     return {"parity": parity["rows"], "layers": parity["layers"], "kernels": parity["kernels"]}
 
 
-def _parity(context: DeployContext, target: Target, bundle: Path, device: Device) -> dict[str, Any]:
+class _Kernels(TypedDict):
+    int8: int | None
+    total: int | None
+
+
+class _Parity(TypedDict):
+    """What a device made of a bundle: rows as `parity.ParityRow`, layers as `LayerProof`, in JSON."""
+
+    rows: list[dict[str, object]]
+    layers: dict[str, object] | None
+    broken: str | None
+    weak: str | None
+    kernels: _Kernels
+
+
+class _Trial(TypedDict):
+    """A variant's metric on the validation and the test split; why it is not what it should be."""
+
+    val: float
+    metric: float
+    broken: str | None
+
+
+def _parity(context: DeployContext, target: Target, bundle: Path, device: Device) -> _Parity:
     """What the device made of the bundle: why parity is broken, or too weak to tell."""
     scheme = target.scheme
 
-    def work(_: str) -> dict[str, Any]:
+    def work(_: str) -> _Parity:
         inputs, outputs = context.parity_inputs(scheme), context.answers(scheme, target.backend)
         expected = Expected(context.model(scheme), inputs, outputs, context.unquantized(scheme))
         evidence = gather_evidence(device, bundle, target, expected, context.reporter)
@@ -264,7 +287,7 @@ def _parity(context: DeployContext, target: Target, bundle: Path, device: Device
 
     graph = sha256(context.graphs[scheme])
     key = {"bundle": _identity(bundle), "device": device.uri, "data": context.data.digest(), "graph": graph}
-    found: dict[str, Any] = context.stages.run(f"parity-{target.name}", key, work, code=_code(target, device))
+    found: _Parity = context.stages.run(f"parity-{target.name}", key, work, code=_code(target, device))
     return found
 
 
@@ -277,7 +300,7 @@ def _variants(
         for label, (bundle, options) in candidates.items():
             key = {"bundle": _identity(bundle), "options": dict(options), **common}
 
-            def work(_: str, bundle: Path = bundle, options: Options = options) -> dict[str, Any]:
+            def work(_: str, bundle: Path = bundle, options: Options = options) -> _Trial:
                 return _trial(context, device, bundle, options)
 
             trial = context.stages.run(
@@ -288,7 +311,7 @@ def _variants(
     return rows
 
 
-def _trial(context: DeployContext, device: Device, bundle: Path, options: Options) -> dict[str, Any]:
+def _trial(context: DeployContext, device: Device, bundle: Path, options: Options) -> _Trial:
     data, precision = context.data, load_bundle(bundle).precision
     metric, samples = data.metric, np.concatenate([data.val.inputs, data.test.inputs])
     answers, held_out = outputs_on(device, bundle, samples, data.preprocessing, options), len(data.val)
