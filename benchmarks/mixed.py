@@ -64,7 +64,7 @@ def cell(graphs: Graphs, runtime: str) -> dict[str, Any]:
         }
         plain = quantized(boundaries, ())
         bench = Bench(device, target, batches[0], Path(scratch))
-        bundles = {INT8: bench.write(INT8, plain), FLOAT: bench.write(FLOAT, calibrator.plain, "float")}
+        bundles = {INT8: bench.write(INT8, plain), FLOAT: bench.write(FLOAT, calibrator.plain)}
         start, choices = db(plain), {}
         for closer in CLOSER:
             for name, steps in orders.items():
@@ -76,12 +76,12 @@ def cell(graphs: Graphs, runtime: str) -> dict[str, Any]:
                     "kept": list(chosen.kept), "crossing": boundaries.crossing(chosen.kept),
                     "predicted": round(boundaries.priced(chosen.kept, rates) / rates.int8_us, 4),
                 }  # fmt: skip
-        times = {label: latency.p50 for label, latency in bench.times(bundles).items()}
+        times = bench.times(bundles)
     for label, choice in choices.items():
         choice["measured"] = round(times[label] / times[INT8], 4)
     return {
         "layers": len(boundaries.layers), "priced": len(rates.float_us), "int8_db": round(start, 2),
-        "int8_us": round(1000 * times[INT8], 2), "float": round(times[FLOAT] / times[INT8], 4),
+        "int8_us": round(times[INT8], 2), "float": round(times[FLOAT] / times[INT8], 4),
         "element_ns": round(rates.element_ns, 4), "choices": list(choices.values()),
     }  # fmt: skip
 

@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -22,11 +23,11 @@ from edgekd.errors import BadInputError
 from edgekd.measure import Session, measure
 from edgekd.measure.protocol import Options
 from edgekd.measure.stand_in import may_be_timed
-from edgekd.measure.statistics import Latency
 from edgekd.pipeline.parity_evidence import Expected
 from edgekd.pipeline.profile import summed
 from edgekd.quantization.exchange import Boundaries, Rates, by_rate
 from edgekd.quantization.mixed_precision import by_error, fewest
+from edgekd.quantization.qdq import is_quantized
 from edgekd.quantization.sensitivity import Nearness
 from edgekd.target import Limits, Target
 
@@ -45,19 +46,23 @@ class Bench:
     inputs: Arrays
     folder: Path
 
-    def write(self, label: str, model: onnx.ModelProto, precision: Precision = "int8") -> Path:
-        """Return the bundle of a graph at batch 1."""
+    def write(self, label: str, model: onnx.ModelProto) -> Path:
+        """Return the bundle of a graph at batch 1; one without quantisers is float."""
+        precision: Precision = "int8" if is_quantized(model) else "float"
         few, roomy = {name: array[:FEW] for name, array in self.inputs.items()}, {"limits": Limits(), "batch": 1}
         target = self.target.model_copy(update=roomy)
         outputs = Reference(model).run(few)
         write_bundle(model, target, self.folder / label, precision, name=label, inputs=few, outputs=outputs)
         return self.folder / label
 
-    def times(self, bundles: Mapping[str, Path]) -> dict[str, Latency]:
-        """Return what one inference takes, by label, measured in turns."""
+    def times(self, bundles: Mapping[str, Path]) -> dict[str, float]:
+        """Return what one inference takes, µs, by label, measured in turns: the least median of fresh processes.
+
+        What else the machine does only adds to it.
+        """
         candidates: dict[str, tuple[Path, Options]] = {label: (bundle, {}) for label, bundle in bundles.items()}
         found = measure(self.device, candidates, REPLICATES, SECONDS, COUNT)
-        return {label: each.latency for label, each in found.items()}
+        return {label: 1000 * min(map(median, each.samples)) for label, each in found.items()}
 
     def layers(self, bundle: Path) -> dict[str, float]:
         """Return the share of the whole that each layer takes, by the runtime's profiler."""
@@ -75,8 +80,8 @@ def measured_rates(boundaries: Boundaries, target: Target, inputs: Arrays, devic
         kept = {name: boundaries.layers[at::2] for at, name in enumerate(PROBES)}
         bundles = {name: bench.write(name, quantized(boundaries, layers)) for name, layers in kept.items()}
         bundles[INT8] = bench.write(INT8, quantized(boundaries, ()))
-        bundles[FLOAT] = bench.write(FLOAT, boundaries.calibrator.plain, "float")
-        us = {label: 1000 * latency.p50 for label, latency in bench.times(bundles).items()}
+        bundles[FLOAT] = bench.write(FLOAT, boundaries.calibrator.plain)
+        us = bench.times(bundles)
         own, there = ({layer: us[label] * share for layer, share in bench.layers(bundles[label]).items()}
                       for label in (INT8, FLOAT))  # fmt: skip
     rates = Rates(us[INT8], _beyond(own, there, boundaries.layers))
@@ -149,10 +154,7 @@ def mix_by_rate(boundaries: Boundaries, target: Target, int8: Expected, least_db
         mixed = {name: fewest(calibrator, scheme, steps, enough, always) for name, steps in orders.items()}
         bench = Bench(device, target, int8.inputs, Path(scratch))
         bundles = {name: bench.write(name, found.model) for name, found in mixed.items()}
-        us = {
-            name: 1000 * found.p50
-            for name, found in bench.times(bundles | {INT8: bench.write(INT8, int8.model)}).items()
-        }
+        us = bench.times(bundles | {INT8: bench.write(INT8, int8.model)})
     best = min(mixed, key=us.__getitem__)
     kept, found = mixed[best].kept, expected(mixed[best].model)
     predicted = boundaries.priced(kept, rates) * us[INT8] / rates.int8_us
