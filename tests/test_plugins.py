@@ -123,6 +123,16 @@ class ToyTask(Classification):
     def metrics(self):
         return (find_metric("toy"),)
 ''',
+    "source.py": '''
+"""The toy's data: an npz."""
+
+from pathlib import Path
+
+from edgekd.data.npz import read_npz
+
+def read(data):
+    return read_npz(Path(data.path))
+''',
     "models.py": '''
 """The toy's networks."""
 
@@ -159,6 +169,8 @@ toy-board = toys.targets
 [edgekd.distillation]
 toy = toys.method
 kd = toys.method
+[edgekd.data]
+toy = toys.source
 [edgekd.tasks]
 toy = toys.task
 [edgekd.metrics]
@@ -245,7 +257,7 @@ targets = ["toy-board"]
 task    = {{ name = "toy" }}
 
 [data]
-name = "npz"
+name = "toy"
 path = "{data}"
 
 [teacher]
