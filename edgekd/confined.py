@@ -2,7 +2,6 @@
 
 import ctypes
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -11,6 +10,11 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from edgekd.reading import reading
+
+try:
+    import resource
+except ModuleNotFoundError:  # Windows has no limits for a process
+    resource = None  # type: ignore[assignment]
 
 COMMANDS = frozenset({"export"})
 ENTRY = ("-m", "edgekd")
@@ -24,7 +28,7 @@ _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
 def wanted(arguments: Sequence[str]) -> bool:
     """Return whether a command line has to do with foreign models, and is not yet confined."""
     command = next((word for word in arguments if not word.startswith("-")), None)
-    return command in COMMANDS and CONFINED not in os.environ
+    return command in COMMANDS and CONFINED not in os.environ and resource is not None
 
 
 def run(arguments: Sequence[str]) -> int:

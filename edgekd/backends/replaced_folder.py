@@ -1,6 +1,5 @@
 """A bundle's folder, replaced as a whole: what is new lies in a hidden sibling until it is complete."""
 
-import fcntl
 import os
 import re
 import shutil
@@ -12,6 +11,7 @@ from pathlib import Path
 from edgekd.bundle import MANIFEST
 from edgekd.errors import BadInputError
 from edgekd.files import needs_room, sync
+from edgekd.locks import lock
 
 NEW, OLD, ALIVE = "new", "old", "alive"
 
@@ -42,11 +42,11 @@ def _sibling(folder: Path) -> Iterator[Path]:
     The lock is a file's: another folder may be replaced inside, which locks the hidden one for a moment.
     """
     with ExitStack() as held:
-        with _locked(folder.parent, fcntl.LOCK_EX):  # nobody sweeps a sibling that is not locked yet
+        with _locked(folder.parent):  # nobody sweeps a sibling that is not locked yet
             _sweep(folder)
             sibling = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
             (sibling / ALIVE).touch()
-            held.enter_context(_locked(sibling / ALIVE, fcntl.LOCK_EX))
+            held.enter_context(_locked(sibling / ALIVE))
         try:
             yield sibling
         finally:
@@ -58,17 +58,17 @@ def _sweep(folder: Path) -> None:
     name = re.compile(rf"\.{re.escape(folder.name)}\.\w{{8}}")
     for left in [path for path in folder.parent.iterdir() if name.fullmatch(path.name) and path.is_dir()]:
         (left / ALIVE).touch()
-        with suppress(BlockingIOError), _locked(left / ALIVE, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        with suppress(BlockingIOError), _locked(left / ALIVE, wait=False):
             if (left / OLD).is_dir() and not folder.exists():
                 (left / OLD).rename(folder)
             shutil.rmtree(left, ignore_errors=True)
 
 
 @contextmanager
-def _locked(path: Path, how: int) -> Iterator[None]:
+def _locked(path: Path, *, wait: bool = True) -> Iterator[None]:
     handle = os.open(path, os.O_RDONLY)
     try:
-        fcntl.flock(handle, how)
+        lock(handle, wait=wait)
         yield
     finally:
         os.close(handle)

@@ -1,6 +1,5 @@
 """`results.jsonl`: one measured row per line, each complete in itself."""
 
-import fcntl
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,6 +12,7 @@ from pydantic import Field, PositiveInt
 from edgekd.bundle import GOLDEN, Manifest
 from edgekd.errors import BadInputError
 from edgekd.files import digest, needs_room, write_bytes
+from edgekd.locks import lock
 from edgekd.measure.benchmark import Measurement
 from edgekd.measure.difference import Difference
 from edgekd.measure.facts import Machine
@@ -153,7 +153,7 @@ def _append(path: Path, lines: Sequence[bytes]) -> None:
     with needs_room(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+b") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)  # released when it is closed
+            lock(stream.fileno())  # released when it is closed
             stream.truncate(_end_of_last_line(stream))
             stream.write(b"".join(line + b"\n" for line in lines))
             stream.flush()

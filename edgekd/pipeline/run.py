@@ -1,6 +1,5 @@
 """the whole run: a recipe in, a run folder out. The same command continues what was interrupted."""
 
-import fcntl
 import os
 import shutil
 from collections.abc import Collection, Iterator, Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from edgekd.errors import BadInputError, DeviceError, MissingExtraError, NotProvenError, PromiseBrokenError
 from edgekd.files import needs_room
+from edgekd.locks import lock
 from edgekd.pipeline.finished import FILES, FINISHED, own_folders, recall
 from edgekd.pipeline.plan import load_targets
 from edgekd.pipeline.stages import Stages
@@ -95,10 +95,10 @@ def alone(folder: Path, fresh: bool) -> Iterator[None]:
     """Hold the run folder: two runs in it would take turns at each other's checkpoints."""
     with needs_room(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / LOCK).open("w")
-    with lock:
+        held = (folder / LOCK).open("w")
+    with held:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(held.fileno(), wait=False)
         except BlockingIOError as error:
             raise BadInputError(f"{folder}: another run is at work in it") from error
         if fresh:

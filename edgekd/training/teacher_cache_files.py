@@ -1,6 +1,5 @@
 """The files of a teacher's answers: what they will take, how they are built, and how they are read."""
 
-import fcntl
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from edgekd.data.dataset import Array
 from edgekd.distillation import Output
 from edgekd.errors import BadInputError, DamagedError
 from edgekd.files import needs_room
+from edgekd.locks import lock
 from edgekd.progress import Reporter
 from edgekd.training.append_npy import RowWriter, open_rows, safe_rows
 from edgekd.training.batches import Batch, Batches, by_length
@@ -101,8 +101,8 @@ class AnswerFiles:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with (self.folder / ".lock").open("w") as held:
+            lock(held.fileno())
             yield
 
     def _discard_damaged(self, view: int, reporter: Reporter) -> None:
