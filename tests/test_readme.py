@@ -1,4 +1,4 @@
-"""The README's own snippet: a user's model and data, distilled in ten lines, run exactly as printed."""
+"""The README's own snippets: a user's model and data, by edgekd's loop and by one's own, run exactly as printed."""
 
 import re
 import subprocess
@@ -10,18 +10,18 @@ from tests.small_run import edgekd
 README = Path(__file__).parents[1] / "README.md"
 
 
-def snippet():
-    (found,) = re.findall(r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    return found
+def snippets():
+    return re.findall(r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
-def test_it_is_short():
-    assert len(snippet().splitlines()) <= 15
+def test_each_is_short():
+    assert len(snippets()) == 2
+    assert all(len(snippet.splitlines()) <= 15 for snippet in snippets())
 
 
 def test_it_runs_and_says_what_it_bought(tmp_path):
     assert edgekd("init", tmp_path / "recipe.toml").exit_code == 0
-    (tmp_path / "script.py").write_text(snippet(), encoding="utf-8")
+    (tmp_path / "script.py").write_text("".join(snippets()), encoding="utf-8")
     done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     for words in (
@@ -34,4 +34,5 @@ def test_it_runs_and_says_what_it_bought(tmp_path):
     ):
         assert words in done.stdout
     assert float(done.stdout.splitlines()[-1].removesuffix(" ms")) > 0
-    assert (tmp_path / "bundles" / "student-x86-onnxruntime" / "manifest.json").is_file()
+    for name in ("student", "own-loop"):
+        assert (tmp_path / "bundles" / f"{name}-x86-onnxruntime" / "manifest.json").is_file()
