@@ -106,9 +106,12 @@ class Quantization(Schema):
     follows its `ranges` (`ema`) or learns them (`lsq`); for calibration only are the others, `equalize` and
     `correct_bias`, with the defaults of `quantization.calibrate.Calibration`.
     `mixed` keeps the layers in float that int8 hurts most, until calibration drops the metric by `max_drop` at most.
+    Where devices of the recipe execute some schemes, only those are fine-tuned and the others calibrated, unless
+    `fine_tune` is `all`.
     """
 
     epochs: NonNegativeInt = 2
+    fine_tune: Literal["executed", "all"] = "executed"
     optimizer: OptimizerName | None = None
     learning_rate: PositiveFloat | None = None
     batch: PositiveInt = 128

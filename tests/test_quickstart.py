@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from edgekd.pipeline.dry_run import dry_run
 from edgekd.recipe import load_recipe
 from tests.promises import RECIPE, assert_int8_keeps, assert_proven, take
 
@@ -31,6 +32,18 @@ def test_the_student_has_learned(taken):
     scratch, student = (run[name]["metric"]["mean"] for name in ("student_scratch", "student"))
     assert student > 0.8
     assert student > scratch - 0.03
+
+
+@pytest.mark.perf
+def test_a_dry_run_says_what_it_takes(taken, tmp_path):
+    """Within a factor of two of what the same stages took afterwards, together and each that takes long."""
+    found, stages = dry_run(RECIPE, (), tmp_path / "run"), taken[0]["stages"]
+    price = {row["stage"]: row["seconds"] for row in found["stages"]}
+    for name in ("teacher", "scratch", "student"):
+        real = next(stage["seconds"] for stage in stages if stage["name"] == name)
+        assert price[name]["low"] / 2 < real < price[name]["high"] * 2, (name, price[name], real)
+    real = sum(stage["seconds"] for stage in stages)
+    assert found["seconds"]["low"] / 2 < real < found["seconds"]["high"] * 2, (found["seconds"], real)
 
 
 @pytest.mark.perf

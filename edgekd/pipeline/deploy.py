@@ -1,7 +1,7 @@
 """COMPILE and MEASURE, as stages: one seed's graphs become bundles, and devices say what became of them."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,7 +52,10 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class DeployContext:
-    """What deploying one seed's graphs needs; `graphs` holds the file of `float` and of each scheme."""
+    """What deploying one seed's graphs needs; `graphs` holds the file of `float` and of each scheme.
+
+    `only_calibrated` are the schemes that were not fine-tuned, since no device executes them.
+    """
 
     recipe: Recipe
     data: Dataset
@@ -60,6 +63,7 @@ class DeployContext:
     reporter: Reporter
     graphs: Mapping[str, Path]
     provenance: Mapping[str, Any]
+    only_calibrated: Collection[str] = ()
     _answers: dict[str, dict[str, Array]] = field(default_factory=dict)
 
     def parity_inputs(self, graph: str) -> dict[str, Array]:
@@ -192,6 +196,8 @@ def _ahead_of_time(context: DeployContext, target: Target) -> dict[str, Any]:
     """What a backend can say of a graph that no device has run."""
     check = getattr(find_backend(target.backend), "check", None)
     reason = "the recipe names no device for this target"
+    if target.scheme in context.only_calibrated:
+        reason += ", so its int8 is calibrated, not fine-tuned"
     if check is None:
         return {"reason": f"not executed: {reason}"}
     try:

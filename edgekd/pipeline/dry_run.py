@@ -1,7 +1,6 @@
 """A recipe before it runs: everything that can be checked in under a minute, all faults at once, and what it costs."""
 
 import os
-import resource
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -18,9 +17,9 @@ from edgekd.errors import DeviceError, MissingExtraError
 from edgekd.measure.readiness import examine
 from edgekd.pipeline.faults import Faults, forgiven
 from edgekd.pipeline.plan import describe, load_data
-from edgekd.pipeline.price import Price, amount, price_of
+from edgekd.pipeline.price import Price, amount, price_of, told
 from edgekd.pipeline.recipe_faults import read_leniently
-from edgekd.pipeline.stopwatch import Stopwatch
+from edgekd.pipeline.stopwatch import Span, Stopwatch
 from edgekd.quantization.scheme import find_scheme
 from edgekd.recipe import Recipe
 from edgekd.target import Target, load_target
@@ -63,14 +62,14 @@ def dry_run(
 
 
 def _document(name: str, faults: Faults, stages: list[dict[str, Any]]) -> dict[str, Any]:
-    known = [stage["seconds"] for stage in stages if "seconds" in stage]
+    known = [Span(**stage["seconds"]) for stage in stages if "seconds" in stage]
     return {
         "recipe": name,
         "faults": faults.faults,
         "warnings": faults.warnings,
         "checked": faults.found,
         "stages": stages,
-        "seconds": round(sum(known), 1) if known and len(known) == len(stages) - _free(stages) else None,
+        "seconds": told(sum(known, Span())) if known and len(known) == len(stages) - _free(stages) else None,
     }
 
 
@@ -168,9 +167,11 @@ def check_room(price: Price, folder: Path, faults: Faults) -> None:
         faults.add("disk", f"needs about {told}, {place} has {amount(free)} free: {advice}")
     else:
         faults.found.append({"part": "disk", "found": f"needs about {told}; {amount(free)} free"})
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    used = price.memory_bytes
+    if not used:
+        return
     has = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if used > MOST_MEMORY * has:
-        faults.add("memory", f"a few batches take {amount(used)}, this machine has {amount(has)}: use smaller batches")
+        faults.add("memory", f"needs about {amount(used)}, this machine has {amount(has)}: use smaller batches")
     else:
-        faults.found.append({"part": "memory", "found": f"{amount(used)} for a few batches; {amount(has)} in all"})
+        faults.found.append({"part": "memory", "found": f"needs about {amount(used)}; {amount(has)} in all"})

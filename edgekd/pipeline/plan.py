@@ -1,5 +1,6 @@
 """A recipe before it runs: what it would do."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from edgekd.backends import find_backend
@@ -48,13 +49,31 @@ def describe(recipe: Recipe, targets: list[Target]) -> list[dict[str, Any]]:
         rows.append({"stage": "scratch", "what": recipe.control or student})
         rows.append({"stage": "student", "what": f"{student}, taught by {taught}"})
         rows.append({"stage": "export float", "what": FLOAT_GRAPH})
-        rows += [{"stage": f"quantise {scheme}", "what": _quantised(recipe.quantization)} for scheme in schemes]
+        rows += [{"stage": f"quantise {scheme}", "what": _quantised(recipe, scheme, targets)} for scheme in schemes]
     for target in targets:
         device = recipe.devices.get(target.name, "not executed: no device in the recipe")
         rows.append({"stage": f"target {target.name}", "what": f"{target.backend}, {target.scheme}, {device}"})
     return rows
 
 
-def _quantised(settings: Quantization) -> str:
+def settings_for(recipe: Recipe, scheme: str, targets: Sequence[Target]) -> Quantization:
+    """How a scheme's graph is made: a scheme that no device executes is not worth a fine-tune, if another's is."""
+    settings, executed = recipe.quantization, {target.scheme for target in targets if target.name in recipe.devices}
+    if settings.fine_tune == "all" or not executed or scheme in executed or not settings.epochs:
+        return settings
+    return settings.model_copy(update={"epochs": 0, "ranges": None})
+
+
+def only_calibrated(recipe: Recipe, targets: Sequence[Target]) -> frozenset[str]:
+    """The schemes that are calibrated although the recipe has a fine-tune, since no device executes them."""
+    schemes = {target.scheme for target in targets}
+    return frozenset(
+        name for name in schemes if settings_for(recipe, name, targets).epochs < recipe.quantization.epochs
+    )
+
+
+def _quantised(recipe: Recipe, scheme: str, targets: Sequence[Target]) -> str:
+    settings = settings_for(recipe, scheme, targets)
     how = f"{settings.epochs} epochs" if settings.epochs else "calibrated"
+    how += ", not fine-tuned: no device runs it" if scheme in only_calibrated(recipe, targets) else ""
     return f"{how}, layers in float as {settings.max_drop:g} of the metric asks" if settings.mixed else how

@@ -1,6 +1,7 @@
 """The student's graphs, as stages: in float, and fine-tuned under its teacher for the arithmetic of each scheme."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from glob import escape
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,15 @@ from edgekd.networks import bare
 from edgekd.pipeline.calibrated import BATCH, calibrated, calibration_of, lost_by_layer, metric
 from edgekd.pipeline.fine_tune import arrays_of, calibration, freeze_halfway, recalibrate_if_better, simulated
 from edgekd.pipeline.learn import Learned, StageContext, build_objective, first_step
+from edgekd.pipeline.plan import only_calibrated, settings_for
 from edgekd.pipeline.summary import FLOAT_GRAPH
 from edgekd.quantization.calibrate import calibrate
 from edgekd.quantization.mixed_precision import Mixed
 from edgekd.quantization.qat import export_float, export_qdq, prepare
 from edgekd.quantization.qat.tagged import tags_of
-from edgekd.quantization.scheme import Scheme
+from edgekd.quantization.scheme import Scheme, schemes_of
 from edgekd.recipe import LEARNING_RATE, WEIGHT_DECAY, Recipe, Training
+from edgekd.target import Target
 from edgekd.training import train
 from edgekd.training.loop import HISTORY
 from edgekd.training.weights import weights_digest
@@ -28,28 +31,33 @@ from edgekd.training.weights import weights_digest
 GENTLE = 0.03  # of the learning rate that suits an optimiser: weights move by a few steps of 1/127
 
 
-def rehearse(context: StageContext, schemes: Iterable[Scheme]) -> None:
+def rehearse(context: StageContext, targets: Sequence[Target]) -> None:
     """Try all of LEARN on untrained networks, once, so that a recipe fails before it has cost anything."""
-    chosen = list(schemes)
     inputs = {
         "asked": context.recipe.model_dump(mode="json", exclude={"data", "devices", "targets", "benchmark", "title"}),
-        "schemes": [scheme.name for scheme in chosen], **context.identity,
+        "schemes": [scheme.name for scheme in schemes_of(targets)], **context.identity,
+        "calibrated": sorted(only_calibrated(context.recipe, targets)),
     }  # fmt: skip
-    context.stages.run("rehearsal", inputs, lambda _: _rehearse(context, chosen), code=(__name__, *context.all_code))
+    context.stages.run("rehearsal", inputs, lambda _: _rehearse(context, targets), code=(__name__, *context.all_code))
 
 
-def _rehearse(context: StageContext, schemes: Sequence[Scheme]) -> None:
-    student, settings = first_step(context).eval(), context.recipe.quantization
-    if not schemes:
-        return
-    if settings.epochs:
-        tags = tags_of(bare(student), context.example)
-        for scheme in schemes:
-            prepare(student, scheme, context.example, settings.keep_float, tags)
-    else:
+def _rehearse(context: StageContext, targets: Sequence[Target]) -> None:
+    student, kept = first_step(context).eval(), context.recipe.quantization.keep_float
+    settings = {scheme: settings_for(context.recipe, scheme.name, targets) for scheme in schemes_of(targets)}
+    tuned = [scheme for scheme, how in settings.items() if how.epochs]
+    tags = tags_of(bare(student), context.example) if tuned else None
+    for scheme in tuned:
+        prepare(student, scheme, context.example, kept, tags)
+    if len(tuned) < len(settings):
         graph, batch = export_float(student, context.example, fixed_length=True), arrays_of(context.example)
-        for scheme in schemes:
-            calibrate(graph, scheme, [batch], settings.keep_float)
+        for scheme in settings.keys() - set(tuned):
+            calibrate(graph, scheme, [batch], kept)
+
+
+def for_scheme(context: StageContext, scheme: Scheme, targets: Sequence[Target]) -> StageContext:
+    """The context in which a scheme's graph is made: one that no device executes is not fine-tuned."""
+    settings = settings_for(context.recipe, scheme.name, targets)
+    return replace(context, recipe=context.recipe.model_copy(update={"quantization": settings}))
 
 
 def float_graph(context: StageContext, student: Learned) -> dict[str, Any]:
@@ -84,11 +92,11 @@ def quantise(
             original, graph = None, _fine_tuned(context, student, models, scheme, cache, key, kept)
         return lead(lambda: _record(context, graph, name, original, kept))
 
+    asked = settings.model_dump(mode="json", exclude={"fine_tune"})
     inputs = {
         "student": weights_digest(student.model), "teachers": [weights_digest(model) for model in models],
-        "scheme": scheme.name, "float_tail": scheme.float_tail,
-        "settings": settings.model_dump(mode="json"), "methods": context.recipe.distillation, "seed": context.seed,
-        **context.identity,
+        "scheme": scheme.name, "float_tail": scheme.float_tail, "settings": asked,
+        "methods": context.recipe.distillation, "seed": context.seed, **context.identity,
     }  # fmt: skip
     outputs = (name, *([f"{_fine_tune(scheme)}/{HISTORY}"] if settings.epochs else []))
     record: dict[str, Any] = context.stages.run(

@@ -19,8 +19,8 @@ from edgekd.pipeline.learn import Learned, StageContext, control, distil, teach
 from edgekd.pipeline.methods import with_parameters
 from edgekd.pipeline.origin import versions
 from edgekd.pipeline.pictures import draw
-from edgekd.pipeline.plan import load_data
-from edgekd.pipeline.quantise import float_graph, quantise, rehearse
+from edgekd.pipeline.plan import load_data, only_calibrated
+from edgekd.pipeline.quantise import float_graph, for_scheme, quantise, rehearse
 from edgekd.pipeline.score import is_doubtful
 from edgekd.pipeline.stages import Stages
 from edgekd.pipeline.summary import FLOAT_GRAPH, SeedResult, recipe_digest, summarise
@@ -43,7 +43,7 @@ def run_seeds(
     _read_checkpoints(recipe)
     data = load_data(recipe, any_range, reporter)
     context = StageContext(recipe, data, recipe.seed, stages, reporter)
-    rehearse(context, schemes_of(targets))
+    rehearse(context, targets)
     teachers = teach(context)
     results = []
     for seed in range(recipe.seed, recipe.seed + recipe.seeds):
@@ -121,12 +121,13 @@ def _run_seed(
     graph, quantized = float_graph(context, student), {}
     graphs = {FLOAT: context.folder / FLOAT_GRAPH}
     for scheme in schemes_of(targets):
-        quantized[scheme.name] = quantise(context, student, teachers, scheme, cache)
+        own = for_scheme(context, scheme, targets)
+        quantized[scheme.name] = quantise(own, student, teachers, scheme, cache)
         graphs[scheme.name] = context.folder / "onnx" / f"{scheme.name}.onnx"
     # augmented, every seed sees other pixels
     stages.group.run_on_main(lambda: shutil.rmtree(cache, ignore_errors=True))
     provenance = {"recipe_sha256": recipe_digest(recipe), "versions": versions(), "seed": seed}
-    shipping = DeployContext(recipe, data, stages, reporter, graphs, provenance)
+    shipping = DeployContext(recipe, data, stages, reporter, graphs, provenance, only_calibrated(recipe, targets))
     references = {FLOAT: graph["test"], **{name: record["test"] for name, record in quantized.items()}}
     entries = stages.group.run_on_main(
         lambda: {target.name: deploy(shipping, target, references, timed=seed == recipe.seed) for target in targets}

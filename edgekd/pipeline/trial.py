@@ -1,5 +1,6 @@
 """A run in miniature: a few batches through all of LEARN, each backend and each device, in a folder that goes again."""
 
+import sys
 import time
 from collections.abc import Container, Iterable, Mapping
 from contextlib import closing
@@ -9,23 +10,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from torch import nn
 
-from edgekd.data.dataset import Dataset, Split
+from edgekd.backends.reference import Reference
+from edgekd.data.dataset import Dataset, Split, model_inputs
 from edgekd.devices import open_device
 from edgekd.distillation import load_methods
 from edgekd.pipeline.deploy import DeployContext, bundles_of
 from edgekd.pipeline.faults import Faults, forgiven
 from edgekd.pipeline.learn import Learned, StageContext, control, distil, teach, try_losses
 from edgekd.pipeline.parity_evidence import outputs_on
-from edgekd.pipeline.quantise import float_graph, quantise
+from edgekd.pipeline.quantise import float_graph, for_scheme, quantise
 from edgekd.pipeline.score import size, try_out
 from edgekd.pipeline.stages import Stages
-from edgekd.pipeline.stopwatch import Stopwatch
+from edgekd.pipeline.stopwatch import Span, Stopwatch
 from edgekd.pipeline.summary import FLOAT_GRAPH
 from edgekd.pipeline.variants import FLOAT, INT8
-from edgekd.quantization.scheme import Scheme, schemes_of
+from edgekd.quantization.scheme import schemes_of
 from edgekd.recipe import Model, Recipe
 from edgekd.students import check_model
 from edgekd.target import Target
@@ -33,15 +36,26 @@ from edgekd.target import Target
 STEPS, FEW, CALIBRATION = 3, 64, 32  # of each training; samples that validate and test; that calibrate
 PATIENCE = 2.0  # seconds that a step may take, or its batch is made smaller
 SMALL = 8  # samples, then
+ANSWERS = "answers"  # the teacher's, in the folder of the trial
 
 
 @dataclass
 class Trial:
-    """What a run in miniature has shown; `seconds` by stage, `batches` the share of a batch that was tried."""
+    """What a run in miniature has shown.
+
+    Attributes:
+        clock: the steps of its trainings, and its other parts by the names of their stages.
+        shrunk: the share of a batch that was tried.
+        reference: the reference's time for a sample.
+        tested, calibrated: the samples of the test split, and of calibration, that were tried.
+    """
 
     clock: Stopwatch
-    seconds: dict[str, float] = field(default_factory=dict)
     shrunk: float = 1.0
+    reference: Span = field(default_factory=Span)
+    tested: int = 0
+    calibrated: int = CALIBRATION
+    memory_bytes: int = 0
     answer_bytes: int = 0  # per sample and view
     kept_bytes: int = 0
 
@@ -60,18 +74,19 @@ def try_run(
     if networks is None:
         return trial
     teachers, student = networks
-    before = len(faults.faults)
+    known = len(faults.faults)
     for number, entry in enumerate(recipe.distillation):
         part = f"distillation {number}: {entry['method']}"
         faults.attempt(part, partial(_try_method, context, teachers, student, entry))
-    if len(faults.faults) > before:
+    if len(faults.faults) > known:
         return trial
     batch = _batch(context, [*teachers, student])
     small = _miniature(context, batch)
-    trial.shrunk = batch / recipe.student.training.batch
+    trial.shrunk, trial.tested = batch / recipe.student.training.batch, len(small.data.test)
+    before = _memory()
     _try_stages(small, targets, reachable, trial, faults)
-    for stage in small.stages.log:
-        trial.seconds[stage["name"]] = stage["seconds"]
+    taught = before + max(0, trial.memory_bytes - before) / trial.shrunk  # what a step takes grows with its batch
+    trial.memory_bytes = max(round(taught), _memory())
     return trial
 
 
@@ -184,64 +199,87 @@ def _try_stages(
     context: StageContext, targets: list[Target], reachable: Container[str], trial: Trial, faults: Faults
 ) -> None:
     """The stages in the order of a run, on few samples."""
-    cache = context.folder / "answers"
+    cache = context.folder / ANSWERS
     teachers = faults.attempt("training of the teacher", lambda: teach(context))
     if teachers is None:
         return
     faults.attempt("training without a teacher", lambda: control(context, teachers[0]))
     student = faults.attempt("training with the teacher", lambda: distil(context, teachers, cache))
+    trial.memory_bytes = _memory()
     trial.answer_bytes = _bytes(cache) // max(1, len(context.data.train))
     if student is None:
         return
     if context.recipe.length is not None:
         context = replace(context, data=context.data.of_length(context.recipe.length))
-    graphs = _try_graphs(context, student, teachers, schemes_of(targets), cache, faults)
+    graphs = _try_graphs(context, student, teachers, targets, trial, faults)
+    if FLOAT in graphs:
+        trial.reference = _reference(context, graphs[FLOAT])
     trial.kept_bytes = _bytes(context.folder) - _bytes(cache)
     for target in targets:
         if target.scheme in graphs and FLOAT in graphs:
-            started = time.perf_counter()
-            _try_target(context, target, graphs, reachable, faults)
-            trial.seconds[f"target {target.name}"] = time.perf_counter() - started
+            _try_target(context, target, graphs, reachable, trial, faults)
 
 
 def _try_graphs(
     context: StageContext,
     student: Learned,
     teachers: list[Learned],
-    schemes: Iterable[Scheme],
-    cache: Path,
+    targets: list[Target],
+    trial: Trial,
     faults: Faults,
 ) -> dict[str, Path]:
-    graphs = {}
-    if faults.attempt("export to ONNX", lambda: float_graph(context, student)) is not None:
+    graphs, cache = {}, context.folder / ANSWERS
+    exporting = trial.clock.timed("export float", partial(float_graph, context, student))
+    if faults.attempt("export to ONNX", exporting) is not None:
         graphs[FLOAT] = context.folder / FLOAT_GRAPH
-    for scheme in schemes:
-        work = partial(quantise, context, student, teachers, scheme, cache)
-        record = faults.attempt(f"quantisation {scheme.name}", work)
+    for scheme in schemes_of(targets):
+        work = partial(quantise, for_scheme(context, scheme, targets), student, teachers, scheme, cache)
+        record = faults.attempt(f"quantisation {scheme.name}", trial.clock.timed(f"quantise {scheme.name}", work))
         if record is not None:
             graphs[scheme.name] = context.folder / "onnx" / f"{scheme.name}.onnx"
     return graphs
 
 
 def _try_target(
-    context: StageContext, target: Target, graphs: Mapping[str, Path], reachable: Container[str], faults: Faults
+    context: StageContext,
+    target: Target,
+    graphs: Mapping[str, Path],
+    reachable: Container[str],
+    trial: Trial,
+    faults: Faults,
 ) -> None:
     part, uri = f"target {target.name}", context.recipe.devices.get(target.name)
     shipping = DeployContext(context.recipe, context.data, context.stages, context.reporter, graphs, {})
     references = dict.fromkeys(graphs, 0.0)
     spared = forgiven(context.recipe, target.name)
-    bundles = faults.attempt(
-        part, lambda: bundles_of(shipping, target, references), lambda made: ", ".join(made), optional=spared
-    )
+    compiling = trial.clock.timed(part, partial(bundles_of, shipping, target, references))
+    bundles = faults.attempt(part, compiling, lambda made: ", ".join(made), optional=spared)
     if bundles is not None and uri is not None and uri in reachable:
-        faults.attempt(
-            f"{target.name} on {uri}", lambda: _on_device(context, target, uri, bundles[INT8]), optional=spared
-        )
+        running = trial.clock.timed(f"device {target.name}", partial(_on_device, context, target, uri, bundles[INT8]))
+        faults.attempt(f"{target.name} on {uri}", running, optional=spared)
 
 
 def _on_device(context: StageContext, target: Target, uri: str, bundle: Path) -> None:
     with closing(open_device(uri)) as device:
         outputs_on(device, bundle, context.data.test.inputs[: target.batch], context.data.preprocessing)
+
+
+def _reference(context: StageContext, graph: Path) -> Span:
+    """What the reference takes for a sample, once it is warm."""
+    model, data, clock = Reference(onnx.load(graph)), context.data, Stopwatch(threads=1)
+    inputs = model_inputs(data.test.inputs[:FEW], data.preprocessing, onnx.load(graph).graph.input[0].name)
+    model.run(inputs, batch=FEW)
+    clock.timed("reference", partial(model.run, inputs, batch=FEW))()
+    return clock.parts["reference"] * (1 / min(FEW, len(data.test)))
+
+
+def _memory() -> int:
+    """The most bytes that this process has held so far; 0 where the system does not tell."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _bytes(folder: Path) -> int:

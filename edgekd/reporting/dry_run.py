@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from edgekd.reporting.layout import Facts, Grid
-from edgekd.reporting.words import NONE, seconds
+from edgekd.reporting.words import NONE, between
 
 Document = Mapping[str, Any]
 
@@ -37,7 +37,5 @@ def _told(row: Document, key: str) -> str:
     return f"{row[key]} · next: {row['next']}" if row.get("next") else str(row[key])
 
 
-def _about(taken: float | None) -> str:
-    if taken is None:
-        return NONE
-    return seconds(taken) if taken >= 60 else f"{max(1, round(taken))}\u00a0s"
+def _about(taken: Mapping[str, float] | None) -> str:
+    return NONE if taken is None else between(taken["low"], taken["high"])

@@ -24,11 +24,11 @@ def of_run(run: Document, page: Path) -> str:
 
 def of_dry_run(found: Document) -> str:
     """Return how much is wrong, or what a run would take."""
-    from edgekd.reporting.words import seconds
+    from edgekd.reporting.words import between
 
     if found["faults"]:
         return f"{_plural(len(found['faults']), 'fault')} in {found['recipe']}"
-    taken = f"about {seconds(found['seconds'])}" if found["seconds"] is not None else "ready"
+    taken = f"about {between(**found['seconds'])}" if found["seconds"] is not None else "ready"
     return f"no faults; {taken}: edgekd run {found['recipe']}".replace("\u00a0", " ")
 
 

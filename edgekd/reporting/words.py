@@ -136,6 +136,19 @@ def seconds(value: float | None) -> str:
     return f"{minutes}{_SPACE}min {rest}{_SPACE}s"
 
 
+def between(low: float, high: float) -> str:
+    """62.0, 190.0 → 1–3 min: as many digits as an estimate has."""
+    unit, scale = next(
+        (unit, scale) for unit, scale in (("h", 3600), ("min", 60), ("s", 1)) if high >= scale or scale == 1
+    )
+    least, most = (_two_digits(value / scale) for value in (low, high))
+    return f"{least}–{most}{_SPACE}{unit}" if least != most else f"{most}{_SPACE}{unit}"
+
+
+def _two_digits(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.1f}".removesuffix(".0")
+
+
 def number(value: float | None) -> str:
     """A plain number, whole or with one decimal."""
     return NONE if value is None else f"{value:.0f}" if value == round(value) else f"{value:.1f}"

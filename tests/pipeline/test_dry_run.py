@@ -11,7 +11,10 @@ import pytest
 
 from edgekd.pipeline.dry_run import check_room, dry_run
 from edgekd.pipeline.faults import Faults
+from edgekd.pipeline.plan import describe, load_targets
 from edgekd.pipeline.price import Price
+from edgekd.pipeline.stopwatch import Stopwatch
+from edgekd.recipe import load_recipe
 from tests.small_run import edgekd, write_recipe
 
 ONE_TARGET = ("targets=['x86-onnxruntime']", "devices={ x86-onnxruntime = 'local:' }", "quantization.epochs=0")
@@ -120,11 +123,14 @@ def test_a_sound_recipe_goes_through_every_part(tried):
 
 def test_every_stage_has_its_price(tried):
     seconds = {row["stage"]: row["seconds"] for row in tried["stages"]}
+    for row in (*seconds.values(), tried["seconds"]):
+        assert 0 < row["low"] <= row["high"]
     assert list(seconds) == [
         "teacher", "scratch", "student", "export float", "quantise int8-asymmetric", "target x86-onnxruntime",
     ]  # fmt: skip
-    assert min(seconds.values()) > 0
-    assert tried["seconds"] == pytest.approx(sum(seconds.values()), abs=0.1)  # rounded to tenths
+    for end in ("low", "high"):
+        whole = sum(row[end] for row in seconds.values())
+        assert tried["seconds"][end] == pytest.approx(whole, abs=0.4)  # each of seven is rounded to tenths
 
 
 def test_what_needs_networks_is_found_with_networks(tmp_path):
@@ -175,6 +181,41 @@ def test_too_little_disk_is_a_fault(tmp_path):
     (fault,) = faults.faults
     assert fault["part"] == "disk"
     assert "needs about 1,000,000,000.0 GB (100,000,000.0 GB of it for the teacher's outputs)" in fault["fault"]
+
+
+def test_too_little_memory_is_a_fault(tmp_path):
+    faults = Faults(PATIENT)
+    check_room(Price({}, disk_bytes=1, cache_bytes=0, memory_bytes=10**18), tmp_path, faults)
+    (fault,) = faults.faults
+    assert fault["part"] == "memory"
+    assert "needs about 1,000,000,000.0 GB, this machine has" in fault["fault"]
+
+
+def test_another_program_moves_only_the_upper_end(monkeypatch):
+    """Two threads: a step of 0.6 s by the clock, in which this process had 0.4 s of the processors."""
+    clock, now = Stopwatch(threads=2), {"clock": 0.0, "processors": 0.0}
+    monkeypatch.setattr("time.perf_counter", lambda: now["clock"])
+    monkeypatch.setattr("time.process_time", lambda: now["processors"])
+    with clock.track("training student", 3) as steps:
+        for _ in range(3):
+            now["clock"] += 0.6
+            now["processors"] += 0.4
+            steps.advance()
+    span = clock.span("training student")
+    assert (span.low, span.high) == (pytest.approx(0.2), pytest.approx(0.6))
+
+
+def test_only_what_a_device_executes_is_fine_tuned(tmp_path):
+    recipe, _ = write_recipe(tmp_path)
+    for words, told in (
+        ((), "calibrated, not fine-tuned: no device runs it"),
+        (("quantization.fine_tune=all",), "2 epochs"),
+        (("devices={}",), "2 epochs"),
+    ):
+        chosen = load_recipe(str(recipe), words)
+        what = {row["stage"]: row["what"] for row in describe(chosen, load_targets(chosen))}
+        assert what["quantise int8-symmetric"] == told
+        assert what["quantise int8-asymmetric"] == "2 epochs"
 
 
 def test_when_time_is_up_the_rest_is_named():

@@ -82,7 +82,9 @@ def test_a_graph_that_no_device_ran_says_so(small_run):
     assert target["device"] is None
     assert target["int8_pays"] is None
     assert target["reason"].startswith("checked ahead of time, not executed: the recipe names no device")
+    assert "so its int8 is calibrated, not fine-tuned" in target["reason"]
     assert "not the Jetson engine" in target["reason"]
+    assert sorted(path.name for path in (small_run.folder / "qat").iterdir()) == ["int8-asymmetric"]
 
 
 @pytest.mark.parametrize("name", EXECUTED)
