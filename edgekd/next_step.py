@@ -18,7 +18,7 @@ def next_step(words: Sequence[str], error: EdgekdError) -> str:
         return error.hint
     command, *rest = words or ["--help"]
     if isinstance(error, DeviceError):
-        return _about_a_device(command, rest)
+        return _about_a_device(command, rest, reached=type(error) is DeviceError)
     if isinstance(error, NotProvenError):
         return ""
     if command == "run" and rest and "--dry-run" not in rest and error.exit_code == 2:
@@ -32,6 +32,11 @@ def _may_install(words: Sequence[str]) -> bool:
     return bool(far) and words[0] in ("verify", "bench", "profile") and "--provision" not in words
 
 
-def _about_a_device(command: str, rest: Sequence[str]) -> str:
+def _about_a_device(command: str, rest: Sequence[str], *, reached: bool) -> str:
+    """Where no device is named it is this one: what it lacks, if it was `reached`, and which others there are."""
     named = [after for word, after in pairwise(rest) if word == "--device"]
-    return f"edgekd doctor --device {named[0]}" if named and command != "doctor" else "edgekd devices"
+    return f"edgekd doctor --device {named[0]}" if named and command != "doctor" else _here(command, reached)
+
+
+def _here(command: str, reached: bool) -> str:
+    return "edgekd doctor" if reached and command != "doctor" else "edgekd devices"

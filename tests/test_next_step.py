@@ -8,6 +8,7 @@ import typer
 from edgekd.cli import app
 from edgekd.errors import (
     BadInputError,
+    DeviceError,
     DeviceOfflineError,
     MissingExtraError,
     MissingRuntimeError,
@@ -37,6 +38,7 @@ from tests.small_run import complaint, edgekd
         (["bench", "b", "--device", "web:"], MissingRuntimeError("x: edgekd web install"), ""),
         (["doctor", "--device", "ssh://pi"], DeviceOfflineError("x"), "edgekd devices"),
         (["verify", "b"], DeviceOfflineError("x"), "edgekd devices"),
+        (["profile", "a.onnx"], DeviceError("InvalidArgument: no graph was found"), "edgekd doctor"),
         (["verify", "b"], NotProvenError("x"), ""),
         (["export", "a.onnx"], PromiseBrokenError("x"), ""),
     ],
