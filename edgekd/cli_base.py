@@ -69,6 +69,11 @@ Metric = Annotated[
 ]
 Inputs = Annotated[Path | None, typer.Option(help="npz with a file's inputs by name.  \\[default: made up by shape]")]
 Shape = Annotated[list[str] | None, typer.Option(metavar="INPUT=1,3,…", help="Fix the dynamic dimensions of an input.")]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Batch size.  \\[default: the target's]")]
+Threads = Annotated[int | None, typer.Option(min=1, max=1024, help="CPU threads.  \\[default: the target's]")]
+RuntimeOptions = Annotated[
+    list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the runtime, such as device=GPU.")
+]
 Provision = Annotated[
     bool,
     typer.Option("--provision", help="Install what the device's Python lacks, offline, from wheels fetched here."),

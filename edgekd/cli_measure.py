@@ -6,7 +6,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from edgekd.cli_base import AnyRange, Devices, Fleet, Inputs, Json, Metric, Provision, Shape, command, reporter_for
+from edgekd.cli_base import (
+    AnyRange,
+    BatchSize,
+    Devices,
+    Fleet,
+    Inputs,
+    Json,
+    Metric,
+    Provision,
+    RuntimeOptions,
+    Shape,
+    Threads,
+    command,
+    reporter_for,
+)
 from edgekd.errors import BadInputError, FallbackError, NotProvenError, PromiseBrokenError
 from edgekd.reporting import last_line
 from edgekd.terminal import DEVICE_LOST, finite, show
@@ -153,10 +167,8 @@ def bench(
     ] = None,
     inputs: Inputs = None,
     shape: Shape = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Batch size.  \\[default: the target's]")] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, max=1024, help="CPU threads.  \\[default: the target's]")
-    ] = None,
+    batch: BatchSize = None,
+    threads: Threads = None,
     affinity: Annotated[
         str | None, typer.Option(metavar="CORES", help="Pin to these cores, such as 4-7 or 0,2.")
     ] = None,
@@ -164,9 +176,7 @@ def bench(
         Literal["single-stream", "offline"],
         typer.Option(help="Latency of one inference at a time, or throughput of batches on all cores."),
     ] = "single-stream",
-    option: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the runtime, such as device=GPU.")
-    ] = None,
+    option: RuntimeOptions = None,
     replicates: Annotated[int, typer.Option(min=1, help="Fresh processes, each one sample of the median.")] = 5,
     seconds: Annotated[
         float, typer.Option(min=0.01, max=86_400, callback=finite, help="Shortest time per replicate.")
@@ -213,13 +223,9 @@ def profile(
     fleet: Fleet = None,
     provision: Provision = False,
     runs: Annotated[int, typer.Option(min=1, max=10_000, help="Inferences that are counted.")] = 100,
-    batch: Annotated[int | None, typer.Option(min=1, help="Batch size.  \\[default: the target's]")] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, max=1024, help="CPU threads.  \\[default: the target's]")
-    ] = None,
-    option: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the runtime, such as device=GPU.")
-    ] = None,
+    batch: BatchSize = None,
+    threads: Threads = None,
+    option: RuntimeOptions = None,
     inputs: Inputs = None,
     shape: Shape = None,
     against: Annotated[
