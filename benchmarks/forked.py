@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 THIRD_PARTY = (
-    "torch accelerate safetensors.torch onnx onnxscript onnxruntime onnxslim openvino ai_edge_litert.interpreter numpy "
+    "torch accelerate safetensors.torch onnx onnxscript onnxruntime openvino ai_edge_litert.interpreter numpy "
     "pydantic hypothesis.extra.numpy typer rich.console jinja2 tensorrt_rtx tokenizers"
 )
 QUIET = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov")

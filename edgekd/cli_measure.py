@@ -71,7 +71,7 @@ def export(
         list[str] | None,
         typer.Option("--set", metavar="INPUT=VALUE", help="Turn an input into a constant, as in sr=16000."),
     ] = None,
-    simplify: Annotated[bool, typer.Option(help="Simplify a float model with onnxslim.")] = True,
+    simplify: Annotated[bool, typer.Option(help="Simplify a float model.")] = True,
     ranges: Annotated[
         str | None, typer.Option(help="How activation ranges are found: minmax, ema, percentile or mse.")
     ] = None,

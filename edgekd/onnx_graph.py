@@ -163,6 +163,16 @@ class Graph:
             if entry.domain in STANDARD:
                 entry.version = max(entry.version, version)
 
+    def part(self, nodes: Sequence[NodeProto], outputs: Sequence[str]) -> onnx.ModelProto:
+        """A model of its own: some nodes that take constants alone, and `outputs` of theirs without declared types."""
+        part = onnx.ModelProto(ir_version=self._model.ir_version, opset_import=self._model.opset_import)
+        read = dict.fromkeys(name for node in nodes for name in node.input if name in self.constants)
+        part.graph.name = "part"
+        part.graph.node.extend(nodes)
+        part.graph.initializer.extend(_tensor(name, self.constants[name]) for name in read)
+        part.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
+        return part
+
     def model(self) -> onnx.ModelProto:
         """The edited model; the graph is not used afterwards."""
         nodes, used = self._live()

@@ -106,6 +106,15 @@ def test_torch_and_the_checkout_are_out_of_reach(bare):
     assert str(bare.parent) in found
 
 
+def test_the_base_install_is_light(bare):
+    """SymPy alone is 80 MB; what simplifies graphs elsewhere (onnxslim, onnx-ir) needs it."""
+    listed = json.loads(check(*UV, "list", "--python", bare / "python", "--format", "json"))
+    names = {row["name"] for row in listed}
+    assert not names & {"sympy", "mpmath", "onnxslim", "onnx-ir", "onnxscript", "matplotlib", "pillow"}
+    files = [path.lstat().st_size for path in bare.parent.rglob("*") if path.is_file()]
+    assert sum(files) / 1e6 < 200, "without pip and without .pyc files, which are a sixth more"
+
+
 def test_it_runs_what_needs_no_training(bare, small_run, tmp_path):
     edgekd = bare / "edgekd"
     assert "export" in check(edgekd, "--help")

@@ -62,6 +62,8 @@ def rows_by_sample(model: onnx.ModelProto, feeds: Arrays) -> onnx.ModelProto:
         return model
     graph = Graph(model)
     for name, rows in wanted.items():
+        if name in graph.constants:
+            raise BadInputError(f"output {name!r} is a constant, whatever the model is given")
         if rows * count != (shapes[name] or (1,))[0]:
             raise BadInputError(
                 f"output {name!r} has shape {shapes[name]} for {count} samples: it needs one row for each"

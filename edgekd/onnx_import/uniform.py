@@ -8,10 +8,10 @@ import onnx
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import label
 from edgekd.onnx_import.batch_first import batch_axis, inputs_batch_first
+from edgekd.onnx_import.branches import branches, without_decided_branches
 from edgekd.onnx_import.inputs import Shapes, model_inputs, sizes_of
 from edgekd.onnx_import.settings import Settings, bake
 from edgekd.onnx_import.shapes import declare
-from edgekd.onnx_import.simplify import simplify
 from edgekd.onnx_import.single_precision import in_float32
 
 Sizes = Mapping[str, Sequence[int | None]]
@@ -39,7 +39,7 @@ def uniform(
     model with its settings, shapes of samples, which settle what is left: for any batch, else for batches of one.
     """
     plain, shapes = in_float32(bake(model, settings)), shapes or {}
-    if _branches(plain):
+    if branches(plain):
         plain = _without_branches(plain, [shapes, *(_sizes_seen(plain, shapes, seen(plain)) if seen else ())])
     plain = _one_by_one(plain)
     axes = {value.name: batch_axis(plain, value) for value in model_inputs(plain)}
@@ -77,30 +77,26 @@ def _batch_to_front(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
     return (shape[axis], *shape[:axis], *shape[axis + 1 :]) if axis < len(shape) else shape
 
 
-def _branches(model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    return [node for node in model.graph.node if node.op_type == "If"]
-
-
 def _without_branches(model: onnx.ModelProto, choices: Sequence[Sizes]) -> onnx.ModelProto:
     """The model at the first of the choices of sizes that decide all its branches."""
-    first = plain = _simplified(model, choices[0])
+    first = plain = _decided(model, choices[0])
     for sizes in choices[1:]:
-        if not _branches(plain):
+        if not branches(plain):
             break
-        plain = _simplified(model, sizes)
-    if _branches(plain):
+        plain = _decided(model, sizes)
+    if branches(plain):
         raise BadInputError(_undecided(first))
     return plain
 
 
-def _simplified(model: onnx.ModelProto, sizes: Sizes) -> onnx.ModelProto:
+def _decided(model: onnx.ModelProto, sizes: Sizes) -> onnx.ModelProto:
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
     for value in model_inputs(fixed):
         if value.name in sizes:
             declare(value, sizes[value.name])
     fixed.graph.ClearField("value_info")
-    return simplify(fixed)
+    return without_decided_branches(fixed)
 
 
 def _undecided(model: onnx.ModelProto) -> str:
@@ -112,5 +108,5 @@ def _undecided(model: onnx.ModelProto) -> str:
     ]
     what = "settings and sizes, the batch too" if any(not each for each in sizes.values()) else "sizes, the batch too"
     advice = f"fix all {what}: {' '.join(wanted)} (numbers for ?)" if wanted else "export it without branches"
-    branch = _branches(model)[0]
+    branch = branches(model)[0]
     return f"{branch.op_type} {label(branch)!r} goes one way or the other: {advice}"

@@ -37,7 +37,7 @@ class Wishes:
     Attributes:
         shapes: sizes of free dimensions by input, batch included; calibration data fix them by themselves.
         settings: inputs that become constants.
-        simplify: whether onnxslim simplifies a float model.
+        simplify: whether a float model is simplified.
         options: fields of `Calibration`; like `keep_float`, for float models alone.
         keep_float: globs of what stays in float.
         refine_seconds: the longest that tensors to keep in float are sought where int8 is far from it; 0: int8 stays.

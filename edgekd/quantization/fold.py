@@ -11,33 +11,65 @@ from edgekd.onnx_graph import Array, Graph, attribute, set_attribute
 def fold_batch_norms(graph: Graph) -> None:
     """Merge each BatchNormalization into the layer that only it reads; write the others as depthwise convolutions."""
     for norm in [node for node in graph.nodes if node.op_type == "BatchNormalization"]:
-        if attribute(norm, "training_mode", 0) or any(name not in graph.constants for name in norm.input[1:]):
-            continue
-        layer = _layer_before(graph, norm)
-        if layer is not None:
-            _fold(graph, layer, norm)
-        elif len(graph.shapes.get(norm.input[0]) or ()) > 2:
+        if _is_known(graph, norm) and not _fold(graph, norm) and len(graph.shapes.get(norm.input[0]) or ()) > 2:
             _as_convolution(graph, norm)
 
 
-def _layer_before(graph: Graph, norm: NodeProto) -> NodeProto | None:
-    layer = graph.producer(norm.input[0])
-    if layer is None or graph.only_consumer(norm.input[0]) is not norm or graph.constant(layer, 1) is None:
+def fold_channelwise(graph: Graph) -> None:
+    """Merge what scales or shifts channels (BatchNormalization, Mul, Add) into the layer that only it reads."""
+    for node in graph.nodes:
+        if (node.op_type == "BatchNormalization" and _is_known(graph, node)) or node.op_type in {"Add", "Mul"}:
+            _fold(graph, node)
+
+
+def _is_known(graph: Graph, norm: NodeProto) -> bool:
+    return not attribute(norm, "training_mode", 0) and all(name in graph.constants for name in norm.input[1:])
+
+
+def _fold(graph: Graph, node: NodeProto) -> bool:
+    """Merge a node into the layer before it; whether that could be done."""
+    edge = next((name for name in node.input if name not in graph.constants), "")
+    layer = _layer_before(graph, edge, node)
+    if layer is None:
+        return False
+    weight, bias = graph.constants[layer.input[1]], graph.constant(layer, 2)
+    axis = _output_axis(layer)
+    found = _affine(graph, node, weight.shape[axis], weight.ndim)
+    if found is None:
+        return False
+    gain, shift = found
+    set_weight(graph, layer, weight * gain.reshape([-1 if i == axis else 1 for i in range(weight.ndim)]))
+    set_bias(graph, layer, shift + gain * (0.0 if bias is None else bias))
+    graph.remove(node)
+    graph.set_output(layer, 0, node.output[0])
+    return True
+
+
+def _layer_before(graph: Graph, edge: str, node: NodeProto) -> NodeProto | None:
+    layer = graph.producer(edge)
+    if layer is None or graph.only_consumer(edge) is not node or graph.constant(layer, 1) is None:
+        return None
+    if any(name not in graph.constants for name in layer.input[2:]) or attribute(layer, "beta", 1.0) != 1:
         return None
     ungrouped = layer.op_type == "ConvTranspose" and attribute(layer, "group", 1) == 1
     return layer if ungrouped or layer.op_type in {"Conv", "Gemm"} else None
 
 
-def _fold(graph: Graph, layer: NodeProto, norm: NodeProto) -> None:
-    gain, shift = _gain_and_shift(graph, norm)
-    weight, bias = graph.constants[layer.input[1]], graph.constant(layer, 2)
-    axis = 1 if layer.op_type == "ConvTranspose" else 0
-    if layer.op_type == "Gemm" and not attribute(layer, "transB", 0):
-        axis = 1
-    set_weight(graph, layer, weight * gain.reshape([-1 if i == axis else 1 for i in range(weight.ndim)]))
-    set_bias(graph, layer, shift + gain * (0.0 if bias is None else bias))
-    graph.remove(norm)
-    graph.set_output(layer, 0, norm.output[0])
+def _output_axis(layer: NodeProto) -> int:
+    """Where a layer's weight has its output channels."""
+    return int(layer.op_type == "ConvTranspose" or (layer.op_type == "Gemm" and not attribute(layer, "transB", 0)))
+
+
+def _affine(graph: Graph, node: NodeProto, channels: int, rank: int) -> tuple[Array, Array] | None:
+    """The factor and the summand of each channel, float64; None where they are no constants of the channels alone."""
+    if node.op_type == "BatchNormalization":
+        return _gain_and_shift(graph, node)
+    value = next((graph.constants[name] for name in node.input if name in graph.constants), None)
+    sizes = None if value is None or value.ndim > rank else (*[1] * (rank - value.ndim), *value.shape)
+    if value is None or sizes not in {(1,) * rank, (1, channels, *[1] * (rank - 2))}:
+        return None
+    row = np.broadcast_to(value.astype(np.float64).reshape(-1), channels)
+    return (row, np.zeros(channels)) if node.op_type == "Mul" else (np.ones(channels), row)
 
 
 def _gain_and_shift(graph: Graph, norm: NodeProto) -> tuple[Array, Array]:

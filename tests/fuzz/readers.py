@@ -94,7 +94,7 @@ def read_onnx(path: Path) -> None:
         if holds_integers(plain.model):
             imported, inputs = import_quantized(plain.model, SCHEMES["int8-asymmetric"], inputs, {}, SAMPLES)
         else:
-            imported = import_float(plain.model, inputs, {}, slim=False)
+            imported = import_float(plain.model, inputs, {})
         outputs = Reference(imported).run(inputs)
     assert set(outputs) == {value.name for value in plain.model.graph.output}
     assert path.read_bytes() == before
