@@ -129,7 +129,8 @@ class Switched:
         _switch_weights(graph, layers, scheme)
         self._reference = Reference(_with_switches(graph.model(), placement.groups), fused=True)
         self._parts = parts_of(calibrator.plain)
-        count = RANKED_ON if sum(array[:1].nbytes for array in samples.values()) < LARGE else RANKED_ON // 2
+        large = sum(array[:1].nbytes for array in samples.values()) >= LARGE
+        count, self._batch = (RANKED_ON // 2, 1) if large else (RANKED_ON, RANKED_ON)
         self._samples = {name: array[:count] for name, array in samples.items()}
         self._exact = self._run(frozenset())
 
@@ -138,7 +139,7 @@ class Switched:
         return float(10 ** (-nearness(self._exact, self._run(on), self._parts).db / 10))
 
     def _run(self, on: frozenset[str]) -> Arrays:
-        return self._reference.run(self._samples | {name: np.array(name in on) for name in self.names}, RANKED_ON)
+        return self._reference.run(self._samples | {name: np.array(name in on) for name in self.names}, self._batch)
 
 
 def tensor_switch(group: int) -> str:
