@@ -66,7 +66,7 @@ def wait_for(process, folder, moment, start, seconds=240):
     while not any(moment.items() <= event.items() for event in said(path, start)):
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
-        time.sleep(0.002)
+        time.sleep(0.01)
 
 
 def said(path, start):
