@@ -104,7 +104,7 @@ accuracy: $(VENV)/.installed-test ## three seeds of quickstart against their pro
 fashion-mnist: install            ## benchmarks/results/fashion-mnist.jsonl, resumable
 	$(BIN)/python benchmarks/recipes.py fashion-mnist
 
-fashion-scenes: install           ## benchmarks/results/fashion-scenes.json: a class for each pixel, three seeds, resumable
+fashion-scenes: install           ## benchmarks/results/fashion-scenes.json: a class for each pixel, three seeds, some 15 minutes, resumable
 	$(BIN)/python benchmarks/recipes.py fashion-scenes
 
 tree-crowns: install data         ## benchmarks/results/tree-crowns.json: boxes of trees from the air, three seeds, resumable
