@@ -91,17 +91,21 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def test_a_planted_lossy_layer_is_the_first_beside_the_float_file(pair: tuple[Path, Path]) -> None:
-    """Its steps cost log2(16) bits, 24 dB less its share of what others lose; it is small and cheap in float, too."""
+    """Its steps cost log2(16) bits, 24 dB less its share of what others lose; it is small and cheap in float, too.
+
+    Only a layer that float makes no slower, by some counters, may be before it: of the two small ones that is luck.
+    """
     int8, floating = pair
     (lost,) = (loss.lost_db for loss in load_bundle(int8).layers if loss.layer == LOSSY)
     assert lost is not None
     assert lost > 15
     found = json.loads(edgekd("profile", int8, "--against", floating, "--runs", 20, "--json").stdout)
     names = [layer["layer"] for layer in found["layers"]]
-    before, own = found["layers"][: names.index(LOSSY)], found["layers"][names.index(LOSSY)]
-    assert own["lost_db"] == lost
+    own = found["layers"][names.index(LOSSY)]
+    assert own["lost_db"] == lost == max(layer["lost_db"] or 0 for layer in found["layers"])
     assert own["other_us"] is not None
-    assert all(layer["other_us"] <= layer["us"] for layer in before)  # such a layer is had in float for nothing
+    assert names.index(LOSSY) <= 1
+    assert names.index(LOSSY) < names.index("slow")
     assert found["other"] == str(floating)
     alone = json.loads(edgekd("profile", int8, "--runs", 20, "--json").stdout)
     assert alone["layers"][0]["layer"] == "slow"
@@ -115,11 +119,9 @@ def test_what_saves_nothing_and_loses_comes_first_then_decibels_for_time() -> No
         )  # fmt: skip
 
     layers = [layer("dear", 1, 9, 4), layer("cheap", 1, 2, 4), layer("free", 2, 1, 1), layer("exact", 2, 1, 0)]
-    assert [one.layer for one in sorted(layers, key=lambda one: one.rank, reverse=True)][:3] == [
-        "free",
-        "cheap",
-        "dear",
-    ]
+    layers += [layer("as dear as counters tell", 10, 10.9, 0.5)]
+    ranked = sorted(layers, key=lambda one: one.rank, reverse=True)
+    assert [one.layer for one in ranked][:4] == ["free", "as dear as counters tell", "cheap", "dear"]
 
 
 def test_what_a_runtime_does_not_tell_is_one_line(tmp_path: Path) -> None:
