@@ -33,14 +33,14 @@ def modules(package: str, *, folders: bool = False) -> dict[str, str]:
 
     `folders`: packages alone. Nothing is imported. A plug-in cannot take a built-in's name.
     """
-    return dict(sorted((plugged_in(package) | _own(package, folders)).items()))
+    spec = importlib.util.find_spec(package)
+    places = tuple(spec.submodule_search_locations or ()) if spec else ()
+    return dict(sorted((plugged_in(package) | _own(package, places, folders)).items()))
 
 
 @cache
-def _own(package: str, folders: bool) -> dict[str, str]:
-    """A package's modules, or only those that are packages, by name."""
-    spec = importlib.util.find_spec(package)
-    places = (spec.submodule_search_locations or []) if spec else []
+def _own(package: str, places: tuple[str, ...], folders: bool) -> dict[str, str]:
+    """A package's modules in its folders, or only those that are packages, by name."""
     return {
         info.name.replace("_", "-"): f"{package}.{info.name}"
         for info in pkgutil.iter_modules(places)
