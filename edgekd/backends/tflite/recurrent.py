@@ -10,9 +10,8 @@ from edgekd.backends.shapes import Settled
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import Array, Graph, attribute, label
 
-GATES = {"GRU": 3, "LSTM": 4, "RNN": 1}
-RECURRENT = frozenset(GATES)
 DEFAULT = {"GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"], "RNN": ["Tanh"]}
+RECURRENT = frozenset(DEFAULT)
 MOST_STEPS = 512
 STEPS, LENGTHS, STATE, CELL, PEEPHOLES = 0, 4, 5, 6, 7  # operands
 

@@ -44,6 +44,35 @@ def test_integers_at_the_borders_stand_for_the_same_values(scheme: str) -> None:
     np.testing.assert_array_equal(from_bundle(specs[1], stored), Reference(model).run({"input": x})["logits"])
 
 
+def with_float_borders() -> tuple[onnx.ModelProto, Array]:
+    """Outputs: of a layer, what a layer reads as well, the same dequantised apart, weights, and the input's ReLU."""
+    net = Net(0, (4, 6, 6))
+    inner = net.relu(net.conv("input", 4, 4))
+    plain, x = net.model(inner, net.conv(inner, 4, 4), names=("inner", "outer")), net.inputs(8)
+    model = calibrate(plain, find_scheme("htp-w8a8"), [{"input": x}])
+    makers = {node.output[0]: node for node in model.graph.node}
+    weight = next(makers[node.input[1]] for node in model.graph.node if node.op_type == "Conv")
+    for name, dequantize in (("twin", makers["inner"]), ("weight", weight)):
+        model.graph.node.add().CopyFrom(dequantize)
+        model.graph.node[-1].name, model.graph.node[-1].output[0] = name, name
+    model.graph.node.append(onnx.helper.make_node("Relu", ["input"], ["passed"], name="passed"))
+    for name in ("twin", "weight", "passed"):
+        model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+    return model, x
+
+
+def test_only_what_is_quantised_at_a_border_becomes_integers() -> None:
+    model, x = with_float_borders()
+    changed, borders = integer_borders(model)
+    expected, found = (Reference(each).run({"input": x}) for each in (model, changed))
+    assert borders.keys() == {"outer", "twin"}, "two read the input, and a layer reads `inner`"
+    for name, grid in borders.items():
+        assert found[name].dtype == np.uint8
+        found[name] = (found[name].astype(np.float32) - np.float32(grid.zero_point)) * np.float32(grid.scale)
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values)
+
+
 def test_a_session_that_left_all_to_the_cpu_has_nothing_on_the_npu(tmp_path: Path) -> None:
     """A wrong architecture, or a free batch, leaves no trace of any graph."""
     model, _ = network()

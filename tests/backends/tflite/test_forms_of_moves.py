@@ -164,3 +164,13 @@ def test_transposed_convolutions(
     shape: tuple[int, ...], weight: tuple[int, ...], options: dict[str, object], ops: str
 ) -> None:
     becomes(shape, lambda net: net.op("ConvTranspose", "input", weights(net, *weight), **options), ops)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_a_reflection_goes_back_and_forth_as_numpy_s_does(size: int) -> None:
+    """A dimension of one element is that element again and again; ONNX Runtime does not reflect so far."""
+    net = Net(0, (size, 4))
+    model = net.model(net.op("Pad", "input", integers(net, 0, size, 0, 0, size + 1, 0), mode="reflect"))
+    x = net.inputs(2)
+    expected = np.pad(x, ((0, 0), (size, size + 1), (0, 0)), mode="reflect")
+    np.testing.assert_array_equal(build(model, "float").run(x)["logits"], expected)

@@ -26,6 +26,7 @@ def transposed(**options: object) -> Callable[[Net], str]:
     [
         ((6,), lambda net: net.op("Gemm", "input", weights(net, 6, 3), weights(net, 3), beta=2.0), "attribute beta=2"),
         ((6,), lambda net: net.op("Gemm", "input", weights(net, 6, 3), alpha=0.5), "attribute alpha=0.5"),
+        ((6,), lambda net: net.op("Gemm", "input", weights(net, 6, 3), alpha=1.0, beta=1.0, transA=0), None),
         ((6,), lambda net: net.op("Gemm", "input", weights(net, 6, 3), weights(net, 1, 3)),
             r"input 2 must have shape \(3,\), not \(1, 3\)"),
         ((6,), lambda net: net.op("Gemm", "input", weights(net, 6, 3), weights(net, 3)), None),

@@ -94,6 +94,9 @@ def test_tables_of_1024_numbers_store_integers_by_row(shape: tuple[int, ...], ax
     built = build(model, "dynamic-range")
     assert built.ops[-len(ops) :] == ops
     assert stored(built, INT8) == int(len(ops) > 1)
+    free = [tensor for tensor in built.graph.tensors if tensor.shapeSignature is not None]
+    assert free
+    assert all(len(tensor.shape) == len(tensor.shapeSignature) for tensor in free)
     x = net.inputs(5, seed=1)
     expected = factories.reference(model, x)["logits"]
     assert np.abs(built.run(x)["logits"] - expected).max() <= np.abs(expected).max() / 254 * 1.01
