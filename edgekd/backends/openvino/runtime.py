@@ -131,7 +131,10 @@ class OpenVINO(Runtime):
         return counted(ops, int8, len(weighted), "primitiveType of the compiled model")
 
     def profile(self, arrays: Arrays, runs: int) -> List[Dict[str, Any]]:
-        """Counters are means since compilation, floored to µs: each node's is taken between two readings of them."""
+        """Counters are means since compilation, floored to µs: each node's is taken between two readings of them.
+
+        What took less than 1 µs by then is not among the first, as if it had not run.
+        """
         layers = self._layers()
         found: Dict[str, Dict[str, Any]] = {}
         for _ in range(COMPILATIONS):
@@ -145,7 +148,8 @@ class OpenVINO(Runtime):
                 node.get_friendly_name(): node.get_rt_info() for node in compiled.get_runtime_model().get_ordered_ops()
             }
             for name, (kind, us) in after.items():
-                spent = max(0.0, ((WARM + runs) * us - WARM * before[name][1]) / runs)
+                _, warm = before.get(name, (kind, 0.0))
+                spent = max(0.0, ((WARM + runs) * us - WARM * warm) / runs)
                 row = self._kernel(name, kind, facts.get(name, {}), layers, spent)
                 found[name] = min(row, found.get(name, row), key=lambda one: float(one["us"]))
         return list(found.values())
