@@ -1,6 +1,5 @@
 """Ctrl-C at chosen steps, within one process."""
 
-import os
 import signal
 import threading
 
@@ -28,7 +27,7 @@ def test_an_interrupted_step_is_finished_and_nothing_is_lost(tmp_path, blobs, ne
     def spoil_and_interrupt(model, fraction):
         spoil(model, fraction)
         if fraction == step / (STEPS_PER_EPOCH * EPOCHS):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
     def learn(model, folder, on_progress):
         arguments = (model, blobs(), recipe_data, settings, LabelLoss(), folder)
@@ -48,10 +47,10 @@ def test_a_second_press_interrupts_at_once_and_the_old_handler_returns():
     before = signal.getsignal(signal.SIGINT)
     with deferred_interrupts() as interrupted:
         assert not interrupted()
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         assert interrupted()
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
 
 
@@ -70,7 +69,7 @@ def test_another_thread_may_train_too():
 
 def test_a_launchers_sigterm_after_ctrl_c_is_no_second_press():
     with deferred_interrupts() as interrupted:
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGTERM)
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         assert interrupted()

@@ -1,7 +1,6 @@
 """The loop serves quantisation-aware fine-tuning: same taps, same resume."""
 
 import copy
-import os
 import signal
 
 import pytest
@@ -32,7 +31,7 @@ def settle(model, fraction):
 def interrupt_midway(model, fraction):
     settle(model, fraction)
     if fraction == 8 / 12:
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
 
 @pytest.fixture
