@@ -37,12 +37,17 @@ class HostClient:
 
 
 class LocalDevice(RemoteDevice):
-    """The nearest device. `python` is the interpreter that edgekd itself runs in, unless another one is named."""
+    """The nearest device. `python` is the interpreter that edgekd itself runs in, unless another one is named.
+
+    Its folder is made in the system's for temporary files, unless another one is named.
+    """
 
     PATHS: ClassVar[re.Pattern[str]] = re.compile(r"/[^\n]+")  # no other program has to read them
 
-    def __init__(self, uri: str, python: str = sys.executable, runner: Path | None = None) -> None:
-        super().__init__(uri, HostClient(), quote(tempfile.gettempdir()), Address({}, python, runner))
+    def __init__(
+        self, uri: str, python: str = sys.executable, runner: Path | None = None, folder: str | None = None
+    ) -> None:
+        super().__init__(uri, HostClient(), quote(folder or tempfile.gettempdir()), Address({}, python, runner))
 
     def push(self, path: Path) -> str:
         """The path itself: nothing has to travel."""

@@ -6,6 +6,7 @@ than ~/.ssh/config.
 
 import os
 import re
+import tempfile
 from pathlib import Path
 
 from edgekd.devices._address import is_address, parse, spelled
@@ -27,6 +28,7 @@ OPTIONS = (
     *("-o", "BatchMode=yes", "-o", "ConnectTimeout=5", "-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"),
     *("-o", "ClearAllForwardings=yes", "-o", "RemoteCommand=none", "-o", "ControlPersist=no", "-o", "LogLevel=INFO"),
 )
+LONGEST = 68  # of a folder for a socket, in a folder of our own, whose name ssh makes longer while it binds: 103 in all
 TRUST = (
     r"Permission denied \(|Host key verification failed|host key is known|Too many authentication failures"
     "|REMOTE HOST IDENTIFICATION"
@@ -39,7 +41,8 @@ class SshClient:
 
     def __init__(self, uri: str, user: str | None, host: str, port: str | None) -> None:
         self._uri, self._host = uri, host
-        self._here = LocalDevice("local:")
+        folder = tempfile.gettempdir()
+        self._here = LocalDevice("local:", folder=folder if len(folder) <= LONGEST else "/tmp")
         config = os.environ.get(CONFIG)
         self._options = [*OPTIONS, "-S", f"{self._here.workspace}/s"]
         self._options += ["-F", config] if config else []

@@ -5,7 +5,9 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -165,6 +167,17 @@ def test_an_interrupted_or_killed_host_leaves_nothing_there_or_here(
     assert until(False, "7105")
     assert eventually(lambda: not board.leftovers())
     assert eventually(lambda: not any(tmp_path.glob("edgekd-*")))
+
+
+def test_a_long_name_of_the_folder_for_temporary_files_is_in_nobodys_way(
+    board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ssh's socket has 103 characters at most where paths of sockets have the fewest."""
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    with closing(open_device(board.uri)) as device:
+        assert device.run(["echo", "here"], timeout=60).stdout.strip() == "here"
 
 
 @pytest.mark.slow  # the device gives the host five seconds to end the command itself
