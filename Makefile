@@ -36,7 +36,7 @@ $(VENV)/.installed-data: data.txt $(VENV)/.installed
 
 data: $(VENV)/.installed-data     ## what the recipes beyond quickstart read, 200 MB
 
-test: $(VENV)/.installed-test     ## the test suite, three files at a time, since some wait: eight minutes on two cores
+test: $(VENV)/.installed-test     ## the test suite, three files at a time, since some wait: some ten minutes on two cores
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(COVERAGE)
 
 promises: $(VENV)/.installed-test ## `make demo`, and that its targets are proven, int8 keeps up, the student has learned
@@ -104,7 +104,7 @@ accuracy: $(VENV)/.installed-test ## three seeds of quickstart against their pro
 fashion-mnist: install            ## benchmarks/results/fashion-mnist.jsonl, resumable
 	$(BIN)/python benchmarks/recipes.py fashion-mnist
 
-fashion-scenes: install           ## benchmarks/results/fashion-scenes.json: a class for each pixel, three seeds, some 15 minutes, resumable
+fashion-scenes: install           ## benchmarks/results/fashion-scenes.json: a class for each pixel, three seeds, resumable
 	$(BIN)/python benchmarks/recipes.py fashion-scenes
 
 tree-crowns: install data         ## benchmarks/results/tree-crowns.json: boxes of trees from the air, three seeds, resumable
