@@ -22,7 +22,7 @@ def with_known_values(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy with constants for what is known, which branches may read, too; the argument itself where nothing is."""
     graph = Graph(inferred(model))
     given = set(graph.constants)
-    settle_values(graph)
+    fold_known_values(graph)
     found = {name: value for name, value in graph.constants.items() if name not in given}
     if not found:
         return model
@@ -34,17 +34,17 @@ def with_known_values(model: onnx.ModelProto) -> onnx.ModelProto:
     return known
 
 
-def settle_values(graph: Graph) -> None:
+def fold_known_values(graph: Graph) -> None:
     """Make everything that is known a constant; shapes must be inferred."""
     while True:
         before = len(graph.nodes)
-        _settle_sizes(graph)
-        _settle_constants(graph)
+        _fold_sizes(graph)
+        _fold_constants(graph)
         if len(graph.nodes) == before:
             return
 
 
-def _settle_sizes(graph: Graph) -> None:
+def _fold_sizes(graph: Graph) -> None:
     """Make constants of sizes, and of what is picked out of several of which others are free."""
     partly: dict[str, Array] = {}
     for node in graph.nodes:
@@ -82,14 +82,14 @@ def _sizes(graph: Graph, node: NodeProto, partly: dict[str, Array]) -> Array | N
     return found if FREE in found else found.astype(dtype)
 
 
-def _settle_constants(graph: Graph) -> None:
+def _fold_constants(graph: Graph) -> None:
     """Compute what depends on constants alone, all at once, in ONNX Runtime; what it cannot run stays as it is."""
-    settled: dict[str, NodeProto] = {}
+    known: dict[str, NodeProto] = {}
     for node in graph.nodes:
-        if _is_settled(graph, node, settled):
-            settled.update((edge, node) for edge in node.output if edge)
-    nodes = {id(node): node for node in settled.values()}
-    wanted = [edge for edge in settled if any(id(reader) not in nodes for reader in graph.consumers(edge))]
+        if _is_known(graph, node, known):
+            known.update((edge, node) for edge in node.output if edge)
+    nodes = {id(node): node for node in known.values()}
+    wanted = [edge for edge in known if any(id(reader) not in nodes for reader in graph.consumers(edge))]
     if not wanted:
         return
     try:
@@ -103,10 +103,10 @@ def _settle_constants(graph: Graph) -> None:
         graph.remove(node)
 
 
-def _is_settled(graph: Graph, node: NodeProto, settled: dict[str, NodeProto]) -> bool:
+def _is_known(graph: Graph, node: NodeProto, known: dict[str, NodeProto]) -> bool:
     if node.op_type in QUANTIZERS | DRAWING or any(entry.HasField("g") or entry.graphs for entry in node.attribute):
         return False
-    if not all(name in graph.constants or name in settled for name in node.input if name):
+    if not all(name in graph.constants or name in known for name in node.input if name):
         return False
     sizes = [_elements(graph, name) for name in node.input]
     return not set(node.output) & set(graph.outputs) and all(

@@ -4,11 +4,11 @@ import onnx
 
 from edgekd.onnx_graph import Graph, inferred
 from edgekd.onnx_import.branches import branches, without_decided_branches
-from edgekd.onnx_import.known_values import settle_values
+from edgekd.onnx_import.known_values import fold_known_values
 from edgekd.onnx_import.redundant import drop_no_ops, drop_repeated, merge_moves
 from edgekd.quantization.fold import fold_channelwise
 
-RULES = (settle_values, drop_no_ops, merge_moves, drop_repeated, fold_channelwise)
+RULES = (fold_known_values, drop_no_ops, merge_moves, drop_repeated, fold_channelwise)
 
 
 def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
