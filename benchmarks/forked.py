@@ -14,6 +14,7 @@ THIRD_PARTY = (
     "torch accelerate safetensors.torch onnx onnxscript onnxruntime openvino ai_edge_litert.interpreter numpy "
     "pydantic hypothesis.extra.numpy typer rich.console jinja2 tensorrt_rtx tokenizers"
 )
+MEMORY = 8 << 30  # bytes of data: a change may make a loop that takes all there is
 QUIET = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov")
 
 
@@ -34,6 +35,7 @@ def fork(tree: Path, job: Callable[[], int], seconds: float) -> int | None:
         for stream in (1, 2):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
         resource.setrlimit(resource.RLIMIT_CPU, (round(seconds) + 1, round(seconds) + 5))
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
         sys.path.insert(0, str(tree))
         code = 70
         with suppress(BaseException):
