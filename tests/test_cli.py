@@ -228,6 +228,7 @@ def test_a_run_says_what_it_found(small_run, tmp_path):
     assert shown.stdout.splitlines()[-1] == f"3 proven, 1 not executed; report: {folder / 'report.html'}"
 
 
+@pytest.mark.long
 def test_two_seeds_are_averaged(small_run, tmp_path):
     """The first seed is remembered: it lives in the run folder itself."""
     folder = shutil.copytree(small_run.folder, tmp_path / "run")

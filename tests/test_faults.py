@@ -265,6 +265,7 @@ def test_a_training_that_diverges_keeps_its_last_good_checkpoint(recipe, tmp_pat
     assert all(bool(value.isfinite().all()) for value in tensors.values())
 
 
+@pytest.mark.long
 def test_a_missing_sdk_leaves_its_target_unproven_and_no_other(small_run, copied, tmp_path):
     hidden = tmp_path / "hidden" / "openvino"
     hidden.mkdir(parents=True)
@@ -296,6 +297,7 @@ def test_a_missing_sdk_leaves_its_target_unproven_and_no_other(small_run, copied
     assert "pip install 'edgekd[openvino]'" in complaint(finish(exported), 3)
 
 
+@pytest.mark.long
 @pytest.mark.browser
 def test_a_browser_is_a_device_of_a_run(small_run, copied):
     need("chromium")
@@ -308,6 +310,7 @@ def test_a_browser_is_a_device_of_a_run(small_run, copied):
     assert all(variant["latency_ms"]["p50"] > 0 for variant in target["variants"].values())
 
 
+@pytest.mark.long
 def test_a_run_does_without_an_optional_target_whose_runtime_is_not_here(small_run, copied, tmp_path, monkeypatch):
     browser = tmp_path / "chromium"  # it is never started: what it would run is not here
     browser.write_text("#!/bin/sh\nexit 1\n")

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.small_run import edgekd
 
 README = Path(__file__).parents[1] / "README.md"
@@ -19,6 +21,7 @@ def test_each_is_short():
     assert all(len(snippet.splitlines()) <= 15 for snippet in snippets())
 
 
+@pytest.mark.long
 def test_it_runs_and_says_what_it_bought(tmp_path):
     assert edgekd("init", tmp_path / "recipe.toml").exit_code == 0
     (tmp_path / "script.py").write_text("".join(snippets()), encoding="utf-8")

@@ -73,6 +73,7 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_the_documented_commands_for_a_pi_hold(
     pi: Emulated, student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,10 +106,12 @@ def _documented(device: str) -> list[list[str]]:
     return [shlex.split(line)[1:] for line in block.splitlines() if line.startswith("edgekd ")]
 
 
+@pytest.mark.long
 def test_onnx_runtime_answers_on_arm64_as_it_does_here(pi: Emulated, student: Path) -> None:
     _verify_with_the_host(pi, student / "onnxruntime")
 
 
+@pytest.mark.long
 def test_ncnn_answers_on_arm64_bit_for_bit_as_it_does_here(pi: Emulated, student: Path, tmp_path: Path) -> None:
     """Its int8 sums are exact, and its float operations the same ones on both."""
     logits = _verify_with_the_host(pi, student / "ncnn")
@@ -118,6 +121,7 @@ def test_ncnn_answers_on_arm64_bit_for_bit_as_it_does_here(pi: Emulated, student
     assert (row.runtime, row.precision) == ("Ncnn", "f32")
 
 
+@pytest.mark.long
 def test_tensorflow_lite_answers_on_armv7_as_it_does_here(old_pi: Emulated, student: Path, tmp_path: Path) -> None:
     _verify_with_the_host(old_pi, student / "tflite")
     edgekd("bench", student / "tflite", "--device", old_pi.uri, *QUICK, "--out", tmp_path / "results.jsonl")

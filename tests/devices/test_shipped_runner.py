@@ -98,6 +98,7 @@ def test_a_damaged_runner_does_not_travel(
     assert "libc.so.6 is not what runner.json says" in " ".join(output.split())
 
 
+@pytest.mark.long
 def test_the_documented_commands_for_a_phone_hold(
     phone: Phone, student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -176,6 +176,7 @@ def test_how_a_float_model_is_calibrated_is_the_users_choice(files):
     assert "did you mean 'percentile'" in wrong
 
 
+@pytest.mark.long
 def test_layers_stay_in_float_by_what_they_cost_here(files):
     """What is predicted is measured, in turns with int8; of so small a network all layers may be faster in float."""
     mixed = json.loads(export(files, "x86-onnxruntime", "--no-bench", "--mixed", 41).stdout)

@@ -7,6 +7,8 @@ import json
 import signal
 import time
 
+import pytest
+
 from edgekd.bundle import load_bundle
 from edgekd.files import sha256
 from edgekd.measure.results import read_rows
@@ -24,6 +26,7 @@ MOMENTS = (
 )
 
 
+@pytest.mark.long
 def test_stopped_again_and_again_it_ends_with_the_numbers_of_an_unbroken_run(small_run, tmp_path):
     broken = tmp_path / "run"
     for moment, number in MOMENTS:

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.launched import finish, launch
 from tests.small_run import edgekd, write_recipe
 
@@ -10,6 +12,7 @@ SHORT = [
 ]  # fmt: skip
 
 
+@pytest.mark.long
 def test_two_processes_run_a_recipe_as_one_does(tmp_path):
     recipe, _ = write_recipe(tmp_path)
     settings = [part for setting in SHORT for part in ("--set", setting)]

@@ -54,6 +54,7 @@ def test_two_processes_follow_the_loss_curve_of_one(unbroken, tmp_path):
     assert equal(weights, copies)
 
 
+@pytest.mark.long
 def test_one_interrupted_process_stops_all_and_resumed_they_end_with_equal_weights(unbroken, tmp_path):
     group = launch(SCRIPT, tmp_path, 0.05)
     deadline = time.monotonic() + 120
