@@ -20,7 +20,15 @@ from edgekd.pipeline.fallback import fall_back
 from edgekd.pipeline.imported import Arrays, Imported, Wishes, import_file
 from edgekd.pipeline.parity_evidence import Expected, affordable, in_float
 from edgekd.pipeline.pays import speed_here
-from edgekd.pipeline.refined import Widened, described, refine_where_far, rows_of, widen_where_far
+from edgekd.pipeline.refined import (
+    Widened,
+    all_in_float,
+    cut_short,
+    described,
+    refine_where_far,
+    rows_of,
+    widen_where_far,
+)
 from edgekd.quantization.calibrate import Calibration, Calibrator
 from edgekd.quantization.exchange import Boundaries
 from edgekd.quantization.float_fallback import asked_layers
@@ -190,7 +198,8 @@ def _delivered(
         weak = str(error)
     if imported.quantized or weak is None or not may_fall_back:
         return report
-    return report | fall_back(quantized.original, target, folder, inputs, why=weak, **named)
+    why = "; ".join([weak, *cut_short(refined)])
+    return report | fall_back(quantized.original, target, folder, inputs, why=why, **named)
 
 
 def _require_int8(quantized: Quantized) -> None:
@@ -199,7 +208,4 @@ def _require_int8(quantized: Quantized) -> None:
     if not floats and not is_quantized(quantized.expected.model):
         raise PromiseBrokenError("nothing in it gains by int8: it has no layer with weights")
     if quantized.refined is not None and floats and not int8:
-        before = quantized.refined.before
-        raise PromiseBrokenError(
-            f"int8 is {before.db:.1f} dB from float, and each of its {floats} layers has to stay there"
-        )
+        raise PromiseBrokenError(all_in_float(quantized.refined, floats))

@@ -24,6 +24,7 @@ from edgekd.onnx_import.samples import Samples
 from edgekd.onnx_import.settings import Settings
 from edgekd.onnx_import.uniform import uniform
 from edgekd.pipeline.parity_evidence import PARITY_INPUTS
+from edgekd.quantization.refine import SECONDS
 from edgekd.quantization.scheme import find_scheme
 
 Arrays = dict[str, NDArray[Any]]
@@ -49,7 +50,7 @@ class Wishes:
     simplify: bool = True
     options: Mapping[str, Any] = field(default_factory=dict)
     keep_float: Sequence[str] = ()
-    refine_seconds: float = 60.0
+    refine_seconds: float = SECONDS
     mixed_db: float | None = None
 
 

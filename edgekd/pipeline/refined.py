@@ -10,11 +10,12 @@ from typing import Any
 
 from edgekd.pipeline.parity_evidence import Expected
 from edgekd.quantization.calibrate import Calibrator
-from edgekd.quantization.refine import ENOUGH_DB, Refined, Start, refine
+from edgekd.quantization.refine import ENOUGH_DB, SECONDS, Refined, Start, refine
 from edgekd.quantization.scheme import Scheme, find_scheme
 from edgekd.quantization.sensitivity import Nearness
 
 NAMED = 3  # tensors in a line
+LONGER = 4.0  # times the seconds that were too few
 
 
 @dataclass(frozen=True)
@@ -55,17 +56,39 @@ def refine_where_far(
 
 
 def described(refined: Refined) -> str:
-    """Return one line: how far int8 is, what costs most, and what keeping it in float gives."""
-    far = f"int8 is {refined.before.db:.1f} dB from float at {refined.before.part}"
-    if not refined.costly:
-        return f"{far}; there was no time to find out where: --refine gives it more"
-    costly = f"the tensors that cost most are {', '.join(refined.costly)}"
-    if not refined.kept:
-        return f"{far}; {costly}; keeping them in float was not enough in the time there was"
-    keeping = options(refined)
-    if len(refined.kept) > NAMED:
-        keeping = f"keeping them and {len(refined.kept) - len(refined.costly)} more in float (--json names them)"
-    return f"{far}; {costly}; {keeping} gives {refined.after.db:.1f} dB, and is done"
+    """Return one line: how far int8 is, what costs most, what keeping it in float gives, and what ended the search."""
+    told = [f"int8 is {refined.before.db:.1f} dB from float at {refined.before.part}"]
+    if refined.costly:
+        told.append(f"the tensors that cost most are {', '.join(refined.costly)}")
+    if refined.kept:
+        told.append(f"keeping {_kept(refined)} gives {refined.after.db:.1f} dB, and is done")
+    elif not refined.cut_short:
+        told.append("keeping tensors in float brings it no nearer")
+    return "; ".join([*told, *cut_short(refined)])
+
+
+def cut_short(refined: Refined | None) -> list[str]:
+    """Return what to say, and to type, where time ended the search; nothing where it came to its end."""
+    if refined is None or not refined.cut_short:
+        return []
+    tried = f"{refined.tried} candidate{'' if refined.tried == 1 else 's'}"
+    more = max(SECONDS, LONGER * refined.seconds)
+    return [f"the search was cut short after {refined.seconds:g} s and {tried}: --refine {more:g} gives it more time"]
+
+
+def all_in_float(refined: Refined, layers: int) -> str:
+    """Return one line on a search that left no layer in int8."""
+    far = f"int8 is {refined.before.db:.1f} dB from float"
+    if refined.cut_short:
+        return f"{far}, and the nearest candidate keeps all of its {layers} layers there"
+    return f"{far}, and each of its {layers} layers has to stay there"
+
+
+def _kept(refined: Refined) -> str:
+    if len(refined.kept) <= NAMED:
+        return options(refined)
+    others = len(set(refined.kept) - set(refined.costly))
+    return f"{f'them and {others} more' if refined.costly else f'{others} tensors'} in float (--json names them)"
 
 
 def options(refined: Refined) -> str:
@@ -81,5 +104,8 @@ def rows_of(refined: Refined) -> dict[str, Any]:
         "db": round(refined.after.db, 1),
         "costly": list(refined.costly),
         "kept": list(refined.kept),
+        "tried": refined.tried,
+        "seconds": refined.seconds,
+        "cut_short": refined.cut_short,
         "options": options(refined),
     }

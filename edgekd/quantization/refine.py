@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from glob import escape
 
 import numpy as np
@@ -23,13 +23,16 @@ ALLOWED = 10 ** (-ENOUGH_DB / 10)
 RANKING = 0.6  # of the time
 NEGLIGIBLE = 1.0  # of the noise that is allowed: tensors that cost less together need no ranks
 NAMED = 3  # of the costliest tensors
+SECONDS = 60.0  # of CPU time that a search may take
 
 
 @dataclass(frozen=True)
 class Refined:
     """A mixed model, the tensors that it keeps in float, and how near float int8 was before and is now.
 
-    `costly` are the tensors that cost most, kept or not, the worst first; `met` says whether enough was gained.
+    `costly` are the tensors that cost most, kept or not, the worst first, as far as they were told apart; `met` says
+    whether enough was gained, `tried` how many candidates were, `cut_short` that the `seconds` ended the search: more
+    might find a model that is nearer, or keeps fewer.
     """
 
     model: onnx.ModelProto
@@ -38,6 +41,9 @@ class Refined:
     before: Nearness
     after: Nearness
     met: bool
+    seconds: float
+    tried: int = 0
+    cut_short: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ class Start:
 
 
 def refine(
-    calibrator: Calibrator, scheme: Scheme, start: Start, keep_float: Sequence[str] = (), seconds: float = 60.0
+    calibrator: Calibrator, scheme: Scheme, start: Start, keep_float: Sequence[str] = (), seconds: float = SECONDS
 ) -> Refined:
     """Keep as few of the costliest tensors of a float model in float as bring its int8 form near enough.
 
@@ -62,20 +68,22 @@ def refine(
     switched = Switched(calibrator, scheme, start.samples, keep_float, weights=False)
     units = {group: frozenset({tensor_switch(group)}) for group in switched.tensors}
     ranking = Ranking(units, switched.cost, began + seconds * RANKING)
-    ranking.divide(NEGLIGIBLE * ALLOWED, NAMED)
-    costly = tuple(edge for group in list(ranking.costs)[:NAMED] for edge in switched.tensors[group][:1])
-    best = Refined(start.model, (), costly, start.near, start.near, start.near.db >= ENOUGH_DB)
+    ranked = ranking.divide(NEGLIGIBLE * ALLOWED, NAMED)
+    costly = tuple(edge for group in ranking.known_alone[:NAMED] for edge in switched.tensors[group][:1])
+    best = Refined(start.model, (), costly, start.near, start.near, start.near.db >= ENOUGH_DB, seconds)
+    tried = 0
     search = _Fewest(len(units), 0 if best.met else _foreseen(list(ranking.costs.values())))
     while search.count and time.process_time() < began + seconds:
-        ranking.divide(NEGLIGIBLE * ALLOWED, search.count)
+        ranked = ranking.divide(NEGLIGIBLE * ALLOWED, search.count)
         kept = tuple(edge for group in list(ranking.costs)[: search.count] for edge in switched.tensors[group])
         attempt = calibrator.quantized(scheme, (*keep_float, *map(escape, kept)))
         found = judge(attempt)
         enough = found.db >= ENOUGH_DB
         if enough or (found.db > best.after.db and not best.met):
-            best = Refined(attempt, kept, costly, start.near, found, enough)
+            best = replace(best, model=attempt, kept=kept, after=found, met=enough)
+        tried += 1
         search.go_on(enough)
-    return best
+    return replace(best, tried=tried, cut_short=bool(search.count) or not ranked)
 
 
 class _Judge:

@@ -85,17 +85,28 @@ class Ranking(Generic[Unit]):
         self._undivided = [self._block(tuple(units))] if units else []
         self._single: dict[Unit, float] = {}
 
-    def divide(self, negligible: float = 0.0, known: int = 0) -> None:
-        """Divide until what is undivided costs no more than `negligible` together and so many units are known alone."""
-        while self._undivided and time.process_time() < self._deadline:
+    def divide(self, negligible: float = 0.0, known: int = 0) -> bool:
+        """Divide until what is undivided costs no more than `negligible` together and so many units are known alone.
+
+        Return whether there was time for that.
+        """
+        while self._undivided:
             if -sum(each[0] for each in self._undivided) <= negligible and len(self._single) >= known:
-                return
+                return True
+            if time.process_time() >= self._deadline:
+                return False
             negative, _, members = heappop(self._undivided)
             if len(members) == 1:
                 self._single[members[0]] = -negative
                 continue
             for half in (members[: len(members) // 2], members[len(members) // 2 :]):
                 heappush(self._undivided, self._block(half))
+        return True
+
+    @property
+    def known_alone(self) -> list[Unit]:
+        """Those that were divided down to, the costliest first; the costs of others are shared, and name nobody."""
+        return sorted(self._single, key=lambda unit: -self._single[unit])
 
     @property
     def costs(self) -> dict[Unit, float]:

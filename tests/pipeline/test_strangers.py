@@ -1,6 +1,8 @@
 """What strangers' networks are like: heads of pixels beside probabilities, layers kept in float, other people's QDQ."""
 
+import itertools
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +141,17 @@ def outlying(peaks: float, depth: int = 6) -> onnx.ModelProto:
     return model(layers, weights, ("N", 3, 4, 4))
 
 
+def everywhere_outlying(peaks: float, depth: int = 4) -> onnx.ModelProto:
+    """The same, with such a channel at the input and behind each convolution but the last."""
+    net = outlying(1, depth)
+    for index, weight in enumerate(net.graph.initializer):
+        values = onnx.numpy_helper.to_array(weight).copy()
+        values[:, 0] /= peaks
+        values[0] *= peaks if index < depth - 1 else 1
+        weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
+    return net
+
+
 def test_int8_that_is_far_from_float_keeps_its_costliest_tensor_in_float(tmp_path: Path) -> None:
     x = np.random.default_rng(0).normal(size=(64, 3, 4, 4)).astype(np.float32)
     report = exported(tmp_path, outlying(300), "x86-onnxruntime", x)
@@ -177,8 +190,25 @@ def test_where_no_time_is_left_to_refine_another_precision_is_proven_and_written
     x = np.random.default_rng(0).normal(size=(64, 3, 4, 4)).astype(np.float32)
     report = exported(tmp_path, outlying(300), target, x, "--refine", "0.0001", code=4)
     assert (report["status"], report["precision"]) == ("fallback", precision)
+    cut = "the search was cut short after 0.0001 s and 0 candidates: --refine 60 gives it more time"
+    assert report["reason"].endswith(cut)
+    assert report["refined"]["costly"] == []  # nothing was told apart
     assert report["db_from_float"] >= 20
     assert json.loads(edgekd("verify", report["bundle"], "--json").stdout)["ok"]
+
+
+@pytest.mark.parametrize(("seconds", "cut"), [(6, True), (10_000, False)])
+def test_a_search_that_was_cut_short_does_not_say_that_layers_have_to_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: int, cut: bool
+) -> None:
+    """A clock that ticks once a look leaves time for one candidate: all that was not told apart, which is all."""
+    x, ticks = np.random.default_rng(0).normal(size=(16, 3, 4, 4)).astype(np.float32), itertools.count()
+    net, x[:, 0] = everywhere_outlying(1e4), x[:, 0] * 1e4
+    monkeypatch.setattr(time, "process_time", lambda: float(next(ticks)))
+    report = exported(tmp_path, net, "x86-onnxruntime", x, "--refine", seconds, code=4)
+    assert (report["refined"]["cut_short"], report["refined"]["tried"]) == (cut, 1 if cut else 3)
+    assert ("each of its 4 layers has to stay there" in report["reason"]) is not cut
+    assert ("cut short after 6 s and 1 candidate: --refine 60 gives it more time" in report["reason"]) is cut
 
 
 @pytest.mark.parametrize("net", [chain(), hard_swishes()], ids=["relu", "hard swish"])

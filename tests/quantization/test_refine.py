@@ -87,12 +87,14 @@ def test_as_many_as_cost_too_much_together_are_tried_first() -> None:
     assert found.met
     assert set(found.kept) == {"b0", "b2", "b3"}
     assert [len(kept) for kept in calibrator.attempts] == [3, 1, 2]  # fewer would not do
+    assert (found.tried, found.cut_short) == (3, False)
 
 
 def test_without_time_nothing_is_tried() -> None:
     found, calibrator = refined(branches(1.0, 3000.0), seconds=0.0)
     assert (found.kept, found.met, calibrator.attempts) == ((), False, [])
     assert found.before == found.after
+    assert (found.tried, found.cut_short, found.costly) == (0, True, ())
 
 
 def test_layers_that_a_user_keeps_stay_kept() -> None:
