@@ -105,5 +105,9 @@ def _hold_together(dataset: Dataset, source: str, any_range: bool, reporter: Rep
         if dataset.input_range is not None:
             where = f"{source}: x_{part}"
             hold_against(range_of(shown(split.inputs)), dataset.input_range, where, "x_train", reporter.warn, any_range)
+    for part, split in (("val", dataset.val), ("test", dataset.test)):
+        if why := dataset.task.unscorable(split.labels):
+            more = "" if part == "test" else "; give (train, val, test), or more samples to hold 10 % out of"
+            raise BadInputError(f"{source}: y_{part} scores nothing: {why}{more}")
     if doubt := dataset.task.doubt(dataset.train.labels):
         reporter.warn(f"{source}: {doubt}")

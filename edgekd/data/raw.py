@@ -60,6 +60,9 @@ def from_arrays(arrays: Mapping[str, Array | Rows], source: str, task: Task = DE
     found = {part: str(shapes(split.inputs)) for part, split in splits.items()}
     if len(set(found.values())) > 1:
         raise BadInputError(f"{source}: samples differ in shape: {', '.join(f'{k} {v}' for k, v in found.items())}")
+    if not task.ragged and len({split.labels.shape[1:] for split in splits.values()}) > 1:
+        labels = ", ".join(f"{part} {split.labels.shape[1:]}" for part, split in splits.items())
+        raise BadInputError(f"{source}: labels differ in shape: {labels}")
     given = [str(name) for name in np.asarray(arrays["classes"])] if "classes" in arrays else None
     classes = task.names(splits["train"].labels, given, source)
     width = task.width(splits["train"].labels, classes)

@@ -47,6 +47,8 @@ def read_samples(
     width = next(iter(_output(task, manifest).sample_shape), 1)
     labels = task.check(labels, f"{path}: {y}", width)
     task.check_inputs(labels, samples.shape[1:], f"{path}: {y}")
+    if why := task.unscorable(labels):
+        raise BadInputError(f"{path}: {y} scores nothing: {why}")
     return Split(samples, labels), task.metric, task.by_class
 
 

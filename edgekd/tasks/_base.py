@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 Shape = Sequence[int | None]  # of one sample; None is any size
+MOST_CLASSES = 2**31  # their numbers fit 32 bits
 Outputs = Any  # arrays or, in a loss, tensors (N, …): one or, where the task reads several, these by name
 
 
@@ -50,6 +51,7 @@ class Task:
     outputs: ClassVar[str] = "outputs are (N, …)"  # their shape, for whoever puts out another one
     by_class: ClassVar[bool] = False  # whether the largest of outputs (N, C, …) along C is the answer
     method: ClassVar[str] = "mse"  # what teaches it where nothing else is asked for
+    ragged: ClassVar[bool] = False  # whether a split's labels (N, M, …) may be of another M than those of another split
 
     @property
     def metrics(self) -> Sequence[Metric]:
@@ -120,6 +122,10 @@ class Task:
         """Return what looks odd about labels that are possible; None for nothing."""
         return None
 
+    def unscorable(self, labels: Array) -> str | None:
+        """Return why no metric can say anything on these labels, whatever the outputs; None where it can."""
+        return None
+
     def check_outputs(self, outputs: Any, labels: Array, names: Sequence[str], who: str) -> None:
         """Raise BadInputError, about `who`, unless its outputs (N, …), by shape, fit the labels and each name."""
         if not self.fits(outputs, labels):
@@ -161,6 +167,29 @@ def require_finite(labels: Array, where: str, wanted: str, axes: Sequence[int]) 
     if not finite.all():
         raise BadInputError(f"{where} is not finite in sample {int(finite.argmin())}: it must hold {wanted}")
     return values
+
+
+def require_classes(labels: Array, where: str, width: int | None, ignore: int | None = None) -> None:
+    """Raise BadInputError, naming the sample, where integer labels (N, …) are no class indices below `width`."""
+    wrong = (labels < 0) | (labels >= (MOST_CLASSES if width is None else width))
+    if ignore is not None:
+        wrong &= labels != ignore
+    if wrong.any():
+        sample = int(wrong.reshape(len(labels), -1).any(axis=1).argmax())
+        known = "class indices start at 0" if width is None else f"there are the classes 0 to {width - 1}"
+        but = "" if ignore is None else f", and {ignore} is ignored"
+        raise BadInputError(f"{where} holds {labels[wrong][0]} in sample {sample}; {known}{but}")
+
+
+def require_no_gap(found: Array, unit: str, source: str) -> tuple[str, ...]:
+    """Return the names of classes (C,), sorted, that are their numbers; BadInputError unless these are 0 to C - 1."""
+    missing = np.flatnonzero(found != np.arange(len(found)))
+    if len(missing):
+        raise BadInputError(
+            f"{source}: no {unit} of y_train has class {missing[0]}, but some have {found[-1]}: number classes "
+            "without gaps, or name them all in classes"
+        )
+    return tuple(map(str, found))
 
 
 def require_width(labels: Array, where: str, width: int | None) -> Array:

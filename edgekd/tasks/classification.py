@@ -11,7 +11,7 @@ from pydantic import NonNegativeFloat
 
 from edgekd.errors import BadInputError
 from edgekd.metrics import Metric, accuracy, calibration_error
-from edgekd.tasks._base import Array, Shape, Task, refuse
+from edgekd.tasks._base import Array, Shape, Task, refuse, require_classes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,11 +35,7 @@ class Classification(Task):
         """Return labels (N,) as int64 class indices, below the number of classes where that is known."""
         if labels.ndim != 1 or labels.dtype.kind not in "iu":
             raise refuse(where, "integer labels (N,), class indices", labels)
-        if labels.size and labels.min() < 0:
-            raise BadInputError(f"{where} holds the negative label {labels.min()}: class indices start at 0")
-        if labels.size and width is not None and labels.max() >= width:
-            known = f"there are {width} classes: indices 0 to {width - 1}"
-            raise BadInputError(f"{where} holds the label {labels.max()}, but {known}")
+        require_classes(labels, where, width)
         return labels.astype(np.int64)
 
     def fits(self, outputs: Shape, labels: Array) -> bool:
@@ -65,6 +61,11 @@ class Classification(Task):
 
     def names(self, labels: Array, given: Sequence[str] | None, source: str) -> tuple[str, ...]:
         """Return the classes' names, or their numbers; there are two at least."""
+        if given is None and labels.max() >= len(labels):
+            raise BadInputError(
+                f"{source}: y_train holds class {labels.max()} in sample {int(labels.argmax())} of {len(labels)}, more "
+                "classes than samples: number classes without gaps, or name them all in classes"
+            )
         classes = tuple(given) if given is not None else tuple(map(str, range(int(labels.max()) + 1)))
         if len(classes) < 2:
             raise BadInputError(f"{source}: y_train holds one class; there is nothing to tell apart")

@@ -13,7 +13,7 @@ from edgekd.errors import BadInputError
 from edgekd.metrics import Metric, ap, ap50
 from edgekd.schema import Share
 from edgekd.tasks import _centers as centers
-from edgekd.tasks._base import Array, Move, Shape, Task, refuse
+from edgekd.tasks._base import Array, Move, Shape, Task, refuse, require_no_gap
 from edgekd.tasks._centers import EDGES, UNUSED
 from edgekd.tasks._draw import with_boxes
 
@@ -40,6 +40,7 @@ class Detection(Task):
     metric_name: Literal["ap", "ap50", "ap30"] = "ap50"
     outputs: ClassVar[str] = "a centre head is (N, classes + 4, H, W), with labels (N, M, 5)"
     method: ClassVar[str] = "heat-map"
+    ragged: ClassVar[bool] = True
 
     @property
     def metrics(self) -> Sequence[Metric]:
@@ -124,13 +125,7 @@ class Detection(Task):
         found = np.unique(labels[..., 4][labels[..., 4] != UNUSED]).astype(np.int64)
         if not len(found):
             raise BadInputError(f"{source}: y_train holds no box; there is nothing to find")
-        missing = np.setdiff1d(np.arange(found[-1] + 1), found)
-        if len(missing):
-            raise BadInputError(
-                f"{source}: no box of y_train has class {missing[0]}, but some have {found[-1]}: number classes "
-                "without gaps, or name them all in classes"
-            )
-        return tuple(map(str, found))
+        return require_no_gap(found, "box", source)
 
     def width(self, labels: Array, names: Sequence[str]) -> int:
         """Return a value for each class, and four for the box."""
@@ -140,6 +135,10 @@ class Detection(Task):
         """Return whether boxes seem to be shares of the image."""
         within = labels[..., :4].max(initial=0) <= 1
         return "all boxes are within one pixel of the corner: x1, y1, x2, y2 are pixels" if within else None
+
+    def unscorable(self, labels: Array) -> str | None:
+        """Return whether there is no box."""
+        return "there is no box to be found" if (labels[..., 4] == UNUSED).all() else None
 
 
 def padded(samples: Sequence[Array]) -> Array:

@@ -72,6 +72,17 @@ class Embedding(Task):
         share = float(np.mean(1 - miss[counts[place] > 1] ** self.k)) if (counts > 1).any() else 0.0
         return share, float((share * (1 - share) / len(labels)) ** 0.5)
 
+    def unscorable(self, labels: Array) -> str | None:
+        """Return why every search ends alike."""
+        _, counts = np.unique(labels, return_counts=True)
+        if len(counts) < 2:
+            return "all samples have one label, so that whatever is near is right"
+        if counts.max() < 2:
+            return "no two samples share a label, so that nothing can be found"
+        return (
+            f"of {len(labels)} samples any has all others among its k = {self.k}" if self.k >= len(labels) - 1 else None
+        )
+
     def width(self, labels: Array, names: Sequence[str]) -> int:
         """Return 0: an embedding is as long as its network makes it."""
         return 0

@@ -101,6 +101,10 @@ class Keypoints(Task):
         """Return 2K."""
         return 2 * int(labels.shape[1])
 
+    def unscorable(self, labels: Array) -> str | None:
+        """Return whether no point is visible."""
+        return None if labels[..., 2].any() else "no point is visible"
+
     def check_outputs(self, outputs: Shape, labels: Array, names: Sequence[str], who: str) -> None:
         """Raise BadInputError, about `who`, unless its outputs fit."""
         if not self.fits(outputs, labels):

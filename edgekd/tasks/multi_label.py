@@ -59,6 +59,10 @@ class MultiLabel(Task):
         """Return the labels' names, or their numbers."""
         return require_names(given, labels.shape[1], source)
 
+    def unscorable(self, labels: Array) -> str | None:
+        """Return whether no label holds anywhere."""
+        return None if labels.any() else "no sample has any label"
+
     def width(self, labels: Array, names: Sequence[str]) -> int:
         """Return how many labels there are."""
         return int(labels.shape[1])

@@ -11,7 +11,7 @@ from pydantic import NonNegativeFloat
 
 from edgekd.errors import BadInputError
 from edgekd.metrics import Metric, miou, pixel_accuracy
-from edgekd.tasks._base import Array, Move, Shape, Task, refuse
+from edgekd.tasks._base import Array, Move, Shape, Task, refuse, require_classes, require_no_gap
 from edgekd.tasks._draw import with_classes
 
 if TYPE_CHECKING:
@@ -37,13 +37,7 @@ class Segmentation(Task):
         """Return labels (N, H, W), as uint8 where they fit, else int32."""
         if labels.ndim != 3 or labels.dtype.kind not in "iu":
             raise refuse(where, "integer labels (N, H, W), a class for each pixel", labels)
-        wrong = (labels != self.ignore) & ((labels < 0) | (labels >= (np.inf if width is None else width)))
-        if wrong.any():
-            sample = int(wrong.reshape(len(labels), -1).any(axis=1).argmax())
-            classes = "class indices start at 0" if width is None else f"there are the classes 0 to {width - 1}"
-            raise BadInputError(
-                f"{where} holds {labels[wrong][0]} in sample {sample}; {classes}, and {self.ignore} is ignored"
-            )
+        require_classes(labels, where, width, self.ignore)
         small = labels.size == 0 or (labels.min() >= 0 and labels.max() <= 255)
         return labels.astype(np.uint8 if small else np.int32)
 
@@ -93,12 +87,11 @@ class Segmentation(Task):
         if given is not None:
             return tuple(given)
         found = np.unique(labels[labels != self.ignore]).astype(np.int64)
-        missing = np.setdiff1d(np.arange(found.max(initial=-1) + 1), found)
-        if len(missing):
-            raise BadInputError(
-                f"{source}: no pixel of y_train has class {missing[0]}, but some have {found[-1]}: number classes "
-                "without gaps, or name them all in classes"
-            )
-        if len(found) < 2:
+        names = require_no_gap(found, "pixel", source)
+        if len(names) < 2:
             raise BadInputError(f"{source}: y_train holds one class; there is nothing to tell apart")
-        return tuple(str(number) for number in found)
+        return names
+
+    def unscorable(self, labels: Array) -> str | None:
+        """Return whether there is nothing but what is ignored."""
+        return f"every pixel is {self.ignore}, which is ignored" if (labels == self.ignore).all() else None

@@ -15,6 +15,8 @@ from edgekd.tasks._base import Array, Shape, Task, refuse
 if TYPE_CHECKING:
     from torch import Tensor
 
+PAIRED = "rows 2i and 2i+1 must both carry the score of their pair"
+
 
 @dataclass(frozen=True)
 class SentencePairs(Task):
@@ -34,13 +36,16 @@ class SentencePairs(Task):
         if labels.ndim != 1 or labels.dtype.kind not in "iuf":
             raise refuse(where, "scores of pairs (2P,)", labels)
         scores = labels.astype(np.float32)
-        first, second = scores[::2], scores[1::2]
-        if len(first) != len(second) or not np.array_equal(first, second, equal_nan=True):
-            raise BadInputError(
-                f"{where} holds scores of pairs, so rows 2i and 2i+1 must both carry the score of theirs"
-            )
-        if np.isinf(scores).any() or (np.isnan(scores).any() and not unlabelled):
-            raise BadInputError(f"{where} holds scores that are not finite")
+        if len(scores) % 2:
+            raise BadInputError(f"{where} holds {len(scores)} scores; {PAIRED}")
+        first, second = scores.reshape(-1, 2).T
+        unlike = (first != second) & ~(np.isnan(first) & np.isnan(second))
+        if unlike.any():
+            row = 2 * int(unlike.argmax())
+            raise BadInputError(f"{where} holds {scores[row]:g} and {scores[row + 1]:g} from sample {row} on; {PAIRED}")
+        wrong = np.isinf(scores) if unlabelled else ~np.isfinite(scores)
+        if wrong.any():
+            raise BadInputError(f"{where} is not finite in sample {int(wrong.argmax())}: it must hold scores of pairs")
         return scores
 
     def fits(self, outputs: Shape, labels: Array) -> bool:
@@ -69,6 +74,15 @@ class SentencePairs(Task):
         if given:
             raise BadInputError(f"{source}: sentence-pairs has no classes, but {len(given)} names of them")
         return ()
+
+    def doubt(self, labels: Array) -> str | None:
+        """Return whether no cosine reaches some score."""
+        most = float(np.nanmax(np.abs(labels), initial=0.0))
+        return f"scores go up to {most:g}, but a cosine is within -1 and 1: divide them" if most > 1 else None
+
+    def unscorable(self, labels: Array) -> str | None:
+        """Return whether no pair is more alike than another."""
+        return "all pairs have one score, so that there is no order to be found" if np.ptp(labels) == 0 else None
 
     def labelled(self, labels: Array) -> Array:
         """Return which rows have a score."""

@@ -90,7 +90,7 @@ def test_a_bundle_of_several_inputs_is_scored_by_arrays_of_their_names(
         ({"signal": np.zeros((COUNT, 6), np.uint8)}, "signal: the bundle says nothing of preprocessing, so it must"),
         ({"signal": np.full((COUNT, 6), np.nan, "f4")}, "signal is not finite in sample 0"),
         ({"signal": 1000 * samples(COUNT, 1)["signal"]}, "training or calibration inputs"),
-        ({"y": np.full(COUNT, 3)}, "y holds the label 3"),
+        ({"y": np.full(COUNT, 3)}, "y holds 3 in sample 0"),
     ],
 )
 def test_each_input_is_checked_as_a_single_one_is(
