@@ -107,7 +107,7 @@ def main() -> int:
     table, promises = Table("promise", "found", "holds", box=None), PROMISES[name](run)
     for promise, found, holds in promises:
         table.add_row(promise, found, "yes" if holds else "[red]no")
-    Console().print(summary(run), "", table)
+    Console().print(summary(outcome.run), "", table)
     outcome.raise_for_promises()
     return 0 if all(holds for *_, holds in promises) else 1
 

@@ -23,6 +23,7 @@ from edgekd.progress import Reporter
 from edgekd.quantization import qat
 from edgekd.quantization.scheme import Scheme, find_scheme
 from edgekd.recipe import Data, Quantization, Training
+from edgekd.reporting.run_record import RunRecord
 from edgekd.reporting.tables import learned, text
 from edgekd.tasks import Task
 from edgekd.training import CachedTeacher, Distill, LabelLoss, Teacher, evaluate
@@ -74,7 +75,7 @@ class Comparison:
         return gap
 
     def __str__(self) -> str:
-        return text(learned(self.run))
+        return text(learned(RunRecord.of(self.run)))
 
 
 def train(

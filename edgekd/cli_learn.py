@@ -70,7 +70,7 @@ def run(
     else:
         from edgekd.reporting.tables import summary
 
-        show(outcome.run.document(), False, summary, lambda run: last_line.of_run(run, folder / "report.html"))
+        show(outcome.run, False, summary, lambda run: last_line.of_run(run, folder / "report.html"))
     outcome.raise_for_promises()
 
 

@@ -25,7 +25,7 @@ from edgekd.pipeline.verify import EvalSet, eval_set_for, verify_bundle
 from edgekd.progress import SILENT, Reporter
 from edgekd.recipe import Recipe
 from edgekd.reporting.card import executed, scores_of
-from edgekd.reporting.run_record import Network, RunRecord, Scores, Variant
+from edgekd.reporting.run_record import Distillation, Network, RunRecord, Scores, Variant
 from edgekd.schema import Schema
 
 DIGITS = 1e-9  # of a number, relative: what a sum in another order may change
@@ -181,13 +181,13 @@ def _summed(run: RunRecord) -> Iterator[Claim]:
     for name, network in _networks(run).items():
         if network.metric.seeds:
             yield from _over(f"{name}: {run.metric_name}", network.metric)
-    told, scale = run.distillation or {}, run.metric_scale
+    told, scale = run.distillation or Distillation(), run.metric_scale
     if scale is None or run.teacher is None or run.student is None:
         return
     tax = scale.gain(run.teacher.metric.mean, run.student.metric.mean)
-    yield _near("distillation tax", told.get("tax"), tax)
-    if told.get("gap_recovered") is not None and run.student_scratch is not None:
-        yield _near("gap recovered", told["gap_recovered"], _gap(scale, run))
+    yield _near("distillation tax", told.tax, tax)
+    if told.gap_recovered is not None and run.student_scratch is not None:
+        yield _near("gap recovered", told.gap_recovered, _gap(scale, run))
 
 
 def _gap(scale: Scale, run: RunRecord) -> float:

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 
 from edgekd.metrics import Scale
+from edgekd.reporting.run_record import FloatGraph, Network, Quantized, RunRecord, TargetRecord
 from edgekd.reporting.svg import ACCENT, INK, MUTED, PAPER, Axis, Drawing, Plot, plot, upright, width_of
-from edgekd.reporting.words import Run, change, mean, metric_name, scale_of, spread, worth
+from edgekd.reporting.words import change, mean, metric_name, scale_of, spread, worth
 
 WIDE_ROW, NARROW_ROW, TOP, BOTTOM = 32.0, 52.0, 8.0, 46.0  # pixels
 COLUMN = 52.0  # of a value, and of a change, at the right
+Scored = Network | FloatGraph | Quantized | TargetRecord
 TEACHER, ALONE, TAUGHT = "Teacher", "Scratch student", "Distilled student"
 
 
@@ -27,25 +29,23 @@ class Step:
         return 0.0 if self.against is None else self.value - self.against.value
 
 
-def steps(run: Run) -> list[Step]:
+def steps(run: RunRecord) -> list[Step]:
     """Every metric that the run knows, in the order in which the student meets them."""
     course: list[Step] = []
-    teacher = _add(course, TEACHER, (run.get("teacher") or {}).get("metric"), None)
-    alone = _add(course, ALONE, (run.get("student_scratch") or {}).get("metric"), teacher)
-    taught = _add(course, TAUGHT, (run.get("student") or {}).get("metric"), alone or teacher)
-    schemes = {
-        name: _add(course, name, entry.get("metric"), taught) for name, entry in (run.get("quantized") or {}).items()
-    }
-    for name, target in (run.get("targets") or {}).items():
-        quantised = schemes.get(target.get("scheme"), next(iter(schemes.values()), taught))
-        measured = target.get("metric_source") != "reference"
-        _add(course, name if measured else f"{name} (not run)", target.get("metric"), quantised, measured)
-    if not run.get("targets"):
-        _add(course, "Float graph", (run.get("float") or {}).get("metric"), taught, measured=False)
+    teacher = _add(course, TEACHER, run.teacher, None)
+    alone = _add(course, ALONE, run.student_scratch, teacher)
+    taught = _add(course, TAUGHT, run.student, alone or teacher)
+    schemes = {name: _add(course, name, entry, taught) for name, entry in run.quantized.items()}
+    for name, target in run.targets.items():
+        quantised = schemes.get(target.scheme or "", next(iter(schemes.values()), taught))
+        measured = target.metric_source != "reference"
+        _add(course, name if measured else f"{name} (not run)", target, quantised, measured)
+    if not run.targets:
+        _add(course, "Float graph", run.float, taught, measured=False)
     return course
 
 
-def waterfall(run: Run) -> Plot | None:
+def waterfall(run: RunRecord) -> Plot | None:
     """Each step's metric, with the difference from the step that it is held against."""
     course = steps(run)
     if len(course) < 2:
@@ -59,7 +59,7 @@ def waterfall(run: Run) -> Plot | None:
     )
 
 
-def takeaway(course: list[Step], run: Run) -> str:
+def takeaway(course: list[Step], run: RunRecord) -> str:
     """What teaching won back, and what the way to the chip took."""
     found = {step.label: step for step in course}
     late = [step for step in course if step.label not in (TEACHER, ALONE, TAUGHT) and step.measured]
@@ -78,11 +78,14 @@ def takeaway(course: list[Step], run: Run) -> str:
     return " ".join(told) or f"The last step reaches {worth(run, course[-1].value)}."
 
 
-def _plain(run: Run, difference: float) -> str:
+def _plain(run: RunRecord, difference: float) -> str:
     return change(run, difference)[1:]
 
 
-def _add(course: list[Step], label: str, metric: object, against: Step | None, measured: bool = True) -> Step | None:
+def _add(
+    course: list[Step], label: str, entry: Scored | None, against: Step | None, measured: bool = True
+) -> Step | None:
+    metric = entry.metric if entry else None
     value = mean(metric)
     if value is None:
         return None
@@ -90,7 +93,7 @@ def _add(course: list[Step], label: str, metric: object, against: Step | None, m
     return course[-1]
 
 
-def _paint(drawing: Drawing, course: list[Step], run: Run, narrow: bool) -> None:
+def _paint(drawing: Drawing, course: list[Step], run: RunRecord, narrow: bool) -> None:
     """A row a step: its dot with the deviation over seeds, a bar from the step that it is held against, two columns."""
     scale, high = scale_of(run), NARROW_ROW if narrow else WIDE_ROW
     left = 10.0 if narrow else max(width_of(step.label) for step in course) + 18

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from edgekd.measure.telemetry import Telemetry
 from edgekd.reporting.conditions import conditions
 from edgekd.reporting.device import metric
 from edgekd.reporting.layout import Beside
@@ -36,7 +37,7 @@ def _facts(row: Row) -> Iterator[tuple[str, str]]:
         yield from _memory(row)
         if row["flags"]:
             yield "flags", ", ".join(row["flags"])
-        if told := conditions(row.get("telemetry")):
+        if told := conditions(_telemetry(row)):
             yield "conditions", ", ".join(told)
     for key, (what, shown) in FOOTPRINT.items():
         if row.get(key) is not None:
@@ -44,6 +45,10 @@ def _facts(row: Row) -> Iterator[tuple[str, str]]:
     yield from metric(row)
     if "strict" in row:
         yield from _strict(row["strict"])
+
+
+def _telemetry(row: Row) -> Telemetry | None:
+    return Telemetry.parse(row["telemetry"], "telemetry") if row.get("telemetry") else None
 
 
 def _how(row: Row) -> str:

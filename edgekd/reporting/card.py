@@ -2,11 +2,10 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 from edgekd.bundle import Manifest
 from edgekd.reporting.markdown import markdown_table
-from edgekd.reporting.run_record import Network, RunRecord, Scores, TargetRecord, Variant
+from edgekd.reporting.run_record import Distillation, Network, RunRecord, Scores, TargetRecord, Variant
 from edgekd.reporting.words import NONE, count, listed, metric_name, milliseconds, percent, sentence, size
 from edgekd.schema import Schema
 from edgekd.screen import visible
@@ -43,7 +42,7 @@ def _front(card: Card, run: RunRecord, bundles: Mapping[str, Manifest]) -> str:
     return "\n".join(["---", *lines, "---"])
 
 
-def _index(run: RunRecord, bundles: Mapping[str, Manifest]) -> list[dict[str, Any]]:
+def _index(run: RunRecord, bundles: Mapping[str, Manifest]) -> list[dict[str, object]]:
     data = {"name": run.data.name if run.data else run.name, "type": run.data.name if run.data else run.name}
     metrics = [
         {"type": run.metric_name, "name": f"{run.metric_name} on {name}", "value": scores.mean}
@@ -64,8 +63,8 @@ def _head(run: RunRecord) -> str:
 
 
 def _sections(card: Card, run: RunRecord, bundles: Mapping[str, Manifest]) -> Iterator[str]:
-    yield _table("Targets", ("target", "variant", metric_name(_words(run)), "latency", "size"), _variants(run))
-    yield _table("Teaching", ("network", metric_name(_words(run)), "seeds", "parameters"), _networks(run))
+    yield _table("Targets", ("target", "variant", metric_name(run), "latency", "size"), _variants(run))
+    yield _table("Teaching", ("network", metric_name(run), "seeds", "parameters"), _networks(run))
     if run.distillation:
         yield _distilled(run)
     yield f"These are {UNTRAINED}."
@@ -112,11 +111,11 @@ def _networks(run: RunRecord) -> Iterator[Sequence[str]]:
 
 
 def _distilled(run: RunRecord) -> str:
-    found = run.distillation or {}
-    scale, gap = run.metric_scale, found.get("gap_recovered")
-    tax = scale.difference(found["tax"]) if scale and found.get("tax") is not None else NONE
-    told = f"Of the gap to the teacher, {percent(gap)} was recovered" if gap is not None else found.get("reason") or ""
-    return " ".join(filter(None, (f"Distillation tax: {tax}.", f"{sentence(str(told))}." if told else "")))
+    found, scale = run.distillation or Distillation(), run.metric_scale
+    tax = scale.difference(found.tax) if scale and found.tax is not None else NONE
+    gap = found.gap_recovered
+    told = f"Of the gap to the teacher, {percent(gap)} was recovered" if gap is not None else found.reason
+    return " ".join(filter(None, (f"Distillation tax: {tax}.", f"{sentence(told)}." if told else "")))
 
 
 def _conditions(card: Card, run: RunRecord) -> Iterator[str]:
@@ -142,10 +141,6 @@ def _worth(run: RunRecord, scores: Scores | None) -> str:
         return NONE
     told = run.metric_scale.text(scores.mean)
     return told if scores.std is None else f"{told} ± {run.metric_scale.figures(scores.std)}"
-
-
-def _words(run: RunRecord) -> dict[str, Any]:
-    return {"metric_name": run.metric_name}
 
 
 def _table(title: str, titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from edgekd.measure.comparison import FAILURES
+from edgekd.metrics import Scale
 from edgekd.reporting.layout import Cell, Grid, Section
 from edgekd.reporting.markdown import markdown_table
-from edgekd.reporting.words import NONE, milliseconds, percent, signed, worth
+from edgekd.reporting.words import NONE, milliseconds, percent, signed
 
 MOST_ROWS = 1000
 _STYLES = {"regression": "bold red", "metric drop": "bold red", "missing": "bold red", "faster": "green"}
@@ -71,16 +72,20 @@ def _plain(row: Row) -> list[str]:
 
 def _cells(row: Row) -> Sequence[Cell]:
     change, verdict = row.get("change"), row["verdict"]
-    run = {"metric_scale": {"name": "metric", "unit": row.get("metric_unit", "%")}}
+    scale = Scale("metric", unit=row.get("metric_unit", "%"))
     before, after = row.get("before_metric"), row.get("after_metric")
     return (
         ", ".join(_variant(row)),
         milliseconds(row.get("before_ms")),
         milliseconds(row.get("after_ms")),
         NONE if change is None else f"{signed(100 * change)}\u00a0%",
-        NONE if before is None and after is None else f"{worth(run, before)}\u00a0→\u00a0{worth(run, after)}",
+        NONE if before is None and after is None else f"{_worth(scale, before)}\u00a0→\u00a0{_worth(scale, after)}",
         (verdict, _STYLES.get(verdict, "")),
     )
+
+
+def _worth(scale: Scale, value: float | None) -> str:
+    return NONE if value is None else scale.text(value)
 
 
 def _variant(row: Row) -> Iterator[str]:

@@ -6,9 +6,9 @@ from typing import Any
 from rich.console import Group
 from rich.text import Text
 
+from edgekd.metrics import Scale
 from edgekd.reporting.layout import Facts
 from edgekd.reporting.tables import rows_table
-from edgekd.reporting.words import scale_of
 
 Document = Mapping[str, Any]
 
@@ -43,7 +43,7 @@ def _verdict(verdict: Document) -> Group:
 
 def metric(found: Document) -> Iterator[tuple[str, str]]:
     """A task's metric, beside the host's or the reference's where that is known, and why it is not the host's."""
-    apart, scale = found.get("difference") or {}, scale_of({"metric_scale": found.get("metric")})
+    apart, scale = found.get("difference") or {}, Scale(**(found.get("metric") or {"name": "metric"}))
     if scale.name in found:
         difference = None if apart.get("points") is None else scale.difference(apart["points"] / scale.factor, 2)
         beside = "" if difference is None else f", {difference} from the {apart['against']}'s"

@@ -1,13 +1,14 @@
 """The report: one HTML file that needs nothing else, not even a script."""
 
+from collections.abc import Mapping
 from functools import cache, partial
 from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
+from pydantic import JsonValue
 
 from edgekd.errors import BadInputError
 from edgekd.files import write_bytes
@@ -26,10 +27,9 @@ from edgekd.reporting import (
     verdict,
     words,
 )
-from edgekd.reporting.run_record import read_run
+from edgekd.reporting.run_record import RunRecord, read_run
 from edgekd.reporting.svg import Plot
-from edgekd.reporting.words import Run
-from edgekd.screen import visible_document
+from edgekd.screen import visible
 
 _WORDS = ("count", "milliseconds", "number", "percent", "seconds", "sentence", "size")
 
@@ -39,19 +39,18 @@ def write_report(folder: Path) -> Path:
     if not (folder / RUN).exists():
         raise BadInputError(f"{folder}: no {RUN}: not a finished run", hint="edgekd run RECIPE")
     with reading(folder / RUN, "the record of a finished run"):
-        page = render(read_run(folder / RUN).document(), folder).encode()
+        page = render(read_run(folder / RUN), folder).encode()
     write_bytes(folder / REPORT, page)
     return folder / REPORT
 
 
-def render(run: Run, folder: Path) -> str:
+def render(run: RunRecord, folder: Path) -> str:
     """The report of a `run.json` as HTML; training curves are read from the stages in `folder`.
 
     Sections without data are left out. All text is escaped: names come from recipes and devices.
     """
-    run = visible_document(run)
-    title = str(run.get("title") or run.get("name") or folder.name or "run")
-    targets = [list(rows) for _, rows in groupby(tables.target_rows(run), key=lambda row: row["target"])]
+    title = run.title or run.name or visible(folder.name) or "run"
+    targets = [list(rows) for _, rows in groupby(tables.target_rows(run), key=lambda row: row.target)]
     return template("report.html.j2").render(
         title=title,
         metric=words.metric_name(run),
@@ -60,24 +59,24 @@ def render(run: Run, folder: Path) -> str:
         tiles=verdict.tiles(run),
         promises=verdict.promises(run),
         plots=_plots(run, folder),
-        seeds=run.get("seeds") or [],
+        seeds=run.seeds,
         facts=teaching.facts(run),
-        stages=run.get("stages") or [],
+        stages=run.stages,
         learned=(learned := teaching.models(run)),
-        others=[scale for scale in words.other_scales(run) if any(row[scale.name] is not None for row in learned)],
+        others=teaching.known_scales(run, learned),
         worth=partial(words.worth, run),
         deviation=partial(teaching.deviation, scale=words.scale_of(run)),
         targets=targets,
         layers=layers.rows(run),
-        idle=[rows[0] for rows in targets if rows[0]["status"] not in verdict.EXECUTED],
+        idle=[rows[0] for rows in targets if rows[0].status not in verdict.EXECUTED],
         parity=parity.rows(run),
         pictures=pictures.rows(run, folder),
         provenance=_provenance(run),
-        longest=max([stage.get("seconds") or 0 for stage in run.get("stages") or ()], default=0),
+        longest=max([stage.seconds for stage in run.stages], default=0),
     )
 
 
-def _plots(run: Run, folder: Path) -> dict[str, Plot | None]:
+def _plots(run: RunRecord, folder: Path) -> dict[str, Plot | None]:
     return {
         "waterfall": accuracy.waterfall(run),
         "trade_off": latency.trade_off(run),
@@ -86,28 +85,23 @@ def _plots(run: Run, folder: Path) -> dict[str, Plot | None]:
     }
 
 
-def _provenance(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
+def _provenance(run: RunRecord) -> list[tuple[str, list[tuple[str, str]]]]:
     origin = {
-        "recipe": run.get("recipe_sha256"),
-        "commit": run.get("git_commit"),
-        "seeds": words.listed([str(seed) for seed in run.get("seeds") or ()]),
-    }
-    groups = {"Machine": run.get("machine"), "Versions": run.get("versions"), "Origin": origin}
+        "recipe": run.recipe_sha256, "commit": run.git_commit,
+        "seeds": words.listed([str(seed) for seed in run.seeds]),
+    }  # fmt: skip
+    groups: dict[str, Mapping[str, JsonValue]] = {"Machine": run.machine, "Versions": run.versions, "Origin": origin}
     found = [(name, _facts(facts)) for name, facts in groups.items()]
     return [(name, facts) for name, facts in found if facts]
 
 
-def _facts(facts: Any) -> list[tuple[str, str]]:
-    if not isinstance(facts, dict):
-        return []
-    return [
-        (str(key).replace("_", " "), _fact(value)) for key, value in facts.items() if value not in (None, "", [], {})
-    ]
+def _facts(facts: Mapping[str, JsonValue]) -> list[tuple[str, str]]:
+    return [(key.replace("_", " "), _fact(value)) for key, value in facts.items() if value not in (None, "", [], {})]
 
 
-def _fact(value: Any) -> str:
+def _fact(value: JsonValue) -> str:
     """A value in words; of reasons only what they are for."""
-    return ", ".join(map(str, value)).replace("_", " ") if isinstance(value, list | tuple | dict) else str(value)
+    return ", ".join(map(str, value)).replace("_", " ") if isinstance(value, list | dict) else str(value)
 
 
 @cache

@@ -6,18 +6,19 @@ How numbers are told takes numpy, which a command's help does without.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgekd.reporting.run_record import RunRecord
 
 Document = Mapping[str, Any]
 
 
-def of_run(run: Document, page: Path) -> str:
+def of_run(run: "RunRecord", page: Path) -> str:
     """Return how many targets ended how, and where the report is."""
     from edgekd.reporting.words import state
 
-    states = Counter(
-        {"ok": "proven"}.get(told, told) for told in map(state, (run.get("targets") or {}).values())
-    )  # fmt: skip
+    states = Counter({"ok": "proven"}.get(told, told) for told in map(state, run.targets.values()))
     targets = ", ".join(f"{count} {told}" for told, count in states.items()) or "no targets"
     return f"{targets}; report: {page}"
 

@@ -5,6 +5,7 @@ from functools import partial
 from typing import NamedTuple
 
 from edgekd.reporting.labels import Box, Label, place
+from edgekd.reporting.run_record import RunRecord
 from edgekd.reporting.svg import (
     ACCENT,
     INK,
@@ -22,7 +23,7 @@ from edgekd.reporting.svg import (
     upright,
 )  # fmt: skip
 from edgekd.reporting.verdict import DELIVERED
-from edgekd.reporting.words import Run, latency, milliseconds, size, three_digits
+from edgekd.reporting.words import latency, milliseconds, size, three_digits
 
 
 class Point(NamedTuple):
@@ -45,17 +46,15 @@ class Point(NamedTuple):
         return f"{self.target} {self.variant}: {milliseconds(self.p50)} ({interval}), {size(self.bytes)}"
 
 
-def points(run: Run) -> list[Point]:
+def points(run: RunRecord) -> list[Point]:
     """Every proven variant that was timed: a broken one does not run what was taught."""
     found = []
-    passed = {name: entry for name, entry in (run.get("targets") or {}).items() if entry.get("status") in DELIVERED}
+    passed = {name: entry for name, entry in run.targets.items() if entry.status in DELIVERED}
     for target, entry in passed.items():
-        for variant, row in (entry.get("variants") or {}).items():
-            time, weight = latency(row), row.get("bytes")
-            if time.get("p50") and weight and not row.get("broken"):
-                low, high = time.get("low"), time.get("high")
-                p50 = float(time["p50"])
-                found.append(Point(target, variant, float(weight), p50, float(low or p50), float(high or p50)))
+        for variant, row in entry.variants.items():
+            time = latency(row)
+            if time and row.bytes and not row.broken:
+                found.append(Point(target, variant, row.bytes, time.p50, time.low, time.high))
     return found
 
 
@@ -68,7 +67,7 @@ def best_of(measured: Sequence[Point]) -> list[Point]:
     return front
 
 
-def trade_off(run: Run) -> Plot | None:
+def trade_off(run: RunRecord) -> Plot | None:
     """Latency with its interval across, size upwards; int8 is filled, a line joins what nothing else beats in both."""
     measured = points(run)
     return drawn(measured) if measured else None

@@ -1,31 +1,38 @@
 """What quantising costs, layer by layer: where to keep float first."""
 
-from typing import Any
+from dataclasses import dataclass
 
-from edgekd.reporting.words import NONE, Run
+from edgekd.reporting.layer_table import decibels
+from edgekd.reporting.run_record import RunRecord
 
 MOST = 12
 
 
-def rows(run: Run) -> list[dict[str, Any]]:
-    """The layers that lose most, the worst first; `share` is of the worst one's loss, 0 to 1."""
+@dataclass(frozen=True)
+class LayerRow:
+    """A layer of a scheme's graph; `share` is its loss beside the worst one's, 0 to 1."""
+
+    scheme: str
+    layer: str
+    kind: str
+    sqnr: str
+    lost: str
+    share: float
+
+
+def rows(run: RunRecord) -> list[LayerRow]:
+    """The layers that lose most, the worst first."""
     found = [
-        {"scheme": scheme, **layer}
-        for scheme, entry in (run.get("quantized") or {}).items()
-        for layer in entry.get("layers") or ()
-        if layer.get("lost_db") is not None
+        (layer.lost_db, scheme, layer)
+        for scheme, entry in run.quantized.items()
+        for layer in entry.layers
+        if layer.lost_db is not None
     ]
-    worst = sorted(found, key=lambda layer: -layer["lost_db"])[:MOST]
-    most = max((layer["lost_db"] for layer in worst), default=0.0) or 1.0
+    worst = sorted(found, key=lambda one: -one[0])[:MOST]
+    most = max((lost for lost, *_ in worst), default=0.0) or 1.0
     return [
-        {
-            "scheme": layer["scheme"], "layer": layer["layer"], "kind": layer["kind"],
-            "sqnr": _decibels(layer.get("sqnr_db")), "lost": _decibels(layer["lost_db"]),
-            "share": round(max(layer["lost_db"], 0.0) / most, 3),
-        }
-        for layer in worst
-    ]  # fmt: skip
-
-
-def _decibels(value: float | None) -> str:
-    return NONE if value is None else f"{value:.1f}\u00a0dB"
+        LayerRow(
+            scheme, layer.layer, layer.kind, decibels(layer.sqnr_db), decibels(lost), round(max(lost, 0.0) / most, 3)
+        )
+        for lost, scheme, layer in worst
+    ]

@@ -4,22 +4,29 @@ import math
 import re
 from collections import Counter
 from itertools import pairwise
-from typing import Any
+from typing import NamedTuple
 
+from edgekd.backends.parity import Parity
+from edgekd.reporting.run_record import RunRecord
 from edgekd.reporting.svg import ACCENT, LETTER, LINE, MUTED, Axis, Drawing, Plot, level, plot
-from edgekd.reporting.words import Run, percent
+from edgekd.reporting.words import percent
 
 _TITLE = 76  # characters of all titles side by side
-_BLANK = dict.fromkeys(("output", "batch", "n", "max", "p999", "exact", "agreement"))
 
 
-def rows(run: Run) -> list[dict[str, Any]]:
-    """Every parity row, with the name of its target."""
-    targets = (run.get("targets") or {}).items()
-    return [_BLANK | {"target": name} | row for name, target in targets for row in target.get("parity") or []]
+class Row(NamedTuple):
+    """A parity row with the name of its target."""
+
+    target: str
+    parity: Parity
 
 
-def histogram(run: Run) -> Plot | None:
+def rows(run: RunRecord) -> list[Row]:
+    """Every parity row."""
+    return [Row(name, row) for name, target in run.targets.items() for row in target.parity]
+
+
+def histogram(run: RunRecord) -> Plot | None:
     """Shares of outputs by their distance from the reference, a panel per target."""
     counts = _counts(run)
     if not counts:
@@ -35,13 +42,13 @@ def histogram(run: Run) -> Plot | None:
     )
 
 
-def _counts(run: Run) -> dict[str, Counter[float]]:
+def _counts(run: RunRecord) -> dict[str, Counter[float]]:
     found: dict[str, Counter[float]] = {}
     for row in rows(run):
-        shape = row.get("histogram") or {}
-        for step, count in zip(shape.get("steps", ()), shape.get("counts", ()), strict=False):
+        shape = row.parity.histogram
+        for step, count in zip(shape.steps, shape.counts, strict=False) if shape else ():
             if count:
-                found.setdefault(row["target"], Counter())[step] += count
+                found.setdefault(row.target, Counter())[step] += count
     return found
 
 

@@ -1,11 +1,12 @@
 """Test images with what they show drawn in, as a run left them beside its record; the report holds them itself."""
 
 from base64 import b64encode
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from edgekd.reading import reading, require_file
-from edgekd.reporting.words import Run
+from edgekd.reporting.run_record import RunRecord
 
 FOLDER = "pictures"
 WHO = ("truth", "teacher", "student", "int8")
@@ -17,22 +18,38 @@ def path_of(place: int, who: str) -> str:
     return f"{FOLDER}/{place}-{who}.png"
 
 
-def rows(run: Run, folder: Path) -> list[dict[str, Any]]:
-    """A row for each sample: its number, its metric, and the pictures that are there, as data."""
+@dataclass(frozen=True)
+class Drawn:
+    """A picture as data, and words for who does not see it."""
+
+    who: str
+    alt: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A sample's number, its metric, and the pictures that are there."""
+
+    sample: int
+    metric: float
+    pictures: tuple[Drawn, ...]
+
+
+def rows(run: RunRecord, folder: Path) -> list[Row]:
+    """A row for each sample of which there is a picture."""
     found = [
-        {"sample": entry["sample"], "metric": entry["metric"], "pictures": _pictures(folder, place, entry["sample"])}
-        for place, entry in enumerate(run.get("pictures") or ())
+        Row(entry.sample, entry.metric, tuple(_pictures(folder, place, entry.sample)))
+        for place, entry in enumerate(run.pictures)
     ]
-    return [row for row in found if row["pictures"]]
+    return [row for row in found if row.pictures]
 
 
-def _pictures(folder: Path, place: int, sample: int) -> list[dict[str, str]]:
-    paths = {who: folder / path_of(place, who) for who in WHO}
-    return [
-        {"who": who, "alt": f"sample {sample}, {who}", "source": _source(path)}
-        for who, path in paths.items()
-        if path.exists()
-    ]
+def _pictures(folder: Path, place: int, sample: int) -> Iterator[Drawn]:
+    for who in WHO:
+        path = folder / path_of(place, who)
+        if path.exists():
+            yield Drawn(who, f"sample {sample}, {who}", _source(path))
 
 
 def _source(path: Path) -> str:

@@ -4,10 +4,11 @@ What is absent was not looked at: a target that nothing executed has no parity, 
 Whatever is added has a default, so that older records of the schema stay readable.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, PositiveInt
+from pydantic import ConfigDict, Field, JsonValue, PositiveInt, SerializerFunctionWrapHandler, model_serializer
 
 from edgekd.backends.layer_proof import LayerProof
 from edgekd.backends.parity import Parity
@@ -27,7 +28,7 @@ SCHEMA = 2
 class Part(Schema):
     """Whatever the record is made of."""
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, JsonValue]:
         """As JSON: what was set, in the order of the schema."""
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
@@ -124,6 +125,34 @@ class TargetRecord(Part):
     telemetry: Telemetry | None = None
 
 
+class Distillation(Part):
+    """What teaching bought, by which methods, every parameter of theirs with them; other keys are `others`."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, dict[str, Scores]]
+
+    tax: float | None = None
+    tax_std: float | None = None
+    gap_recovered: float | None = None
+    gap_recovered_std: float | None = None
+    agreement: float | None = None
+    agreement_std: float | None = None
+    reason: str | None = None
+    methods: tuple[dict[str, JsonValue], ...] = ()
+    cross_entropy: Amount | None = None
+
+    @property
+    def others(self) -> Mapping[str, Mapping[str, Scores]]:
+        """The task's other metrics by name, each of `teacher`, `scratch` and `student`."""
+        return self.__pydantic_extra__
+
+    @model_serializer(mode="wrap")
+    def _methods_last(self, serialise: SerializerFunctionWrapHandler) -> dict[str, JsonValue]:
+        document: dict[str, JsonValue] = serialise(self)
+        taught = {key: document.pop(key) for key in ("methods", "cross_entropy") if key in document}
+        return document | taught
+
+
 class Picture(Part):
     """A test sample whose labels and answers are drawn: its number, and what the answer in int8 is worth alone."""
 
@@ -143,26 +172,26 @@ class StageRecord(Part):
 
 
 class RunRecord(Part):
-    """The whole document. `distillation` has the tax, the gap recovered and the task's other metrics, by name."""
+    """The whole document. Without `other_scales` it is of the time when a classifier's calibration was the only one."""
 
     schema_: Literal[2] = Field(alias="schema")
     name: str = ""
     title: str = ""
-    machine: dict[str, Any] = Field(default_factory=dict)
+    machine: dict[str, JsonValue] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
     seeds: tuple[Count, ...] = ()
     recipe_sha256: str | None = None
     git_commit: str | None = None
     metric_name: str | None = None
     metric_scale: Scale | None = None
-    other_scales: tuple[Scale, ...] = ()
+    other_scales: tuple[Scale, ...] = (Scale("calibration_error", better="lower"),)
     max_drop: Amount | None = None
     data: DataFacts | None = None
     teacher: Network | None = None
     teachers: tuple[Network, ...] = ()
     student_scratch: Network | None = None
     student: Network | None = None
-    distillation: dict[str, Any] | None = None
+    distillation: Distillation | None = None
     float: FloatGraph | None = None
     quantized: dict[str, Quantized] = Field(default_factory=dict)
     targets: dict[str, TargetRecord] = Field(default_factory=dict)
@@ -170,7 +199,7 @@ class RunRecord(Part):
     stages: tuple[StageRecord, ...] = ()
 
     @classmethod
-    def of(cls, document: dict[str, Any]) -> Self:
+    def of(cls, document: Mapping[str, Any]) -> Self:
         """The record of a document that edgekd made itself."""
         return cls.parse({"schema": SCHEMA, **document}, RUN)
 

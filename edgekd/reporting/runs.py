@@ -2,17 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from edgekd.errors import BadInputError
 from edgekd.files import write_bytes
 from edgekd.reporting import RUN
 from edgekd.reporting.html import template
 from edgekd.reporting.latency import Point, drawn, points
-from edgekd.reporting.run_record import read_run
+from edgekd.reporting.run_record import Network, RunRecord, Variant, read_run
 from edgekd.reporting.svg import ACCENT, INK, MUTED, PAPER, Axis, Drawing, Entry, Plot, legend, plot, upright, width_of
 from edgekd.reporting.teaching import gap, taught_by
-from edgekd.reporting.words import Run, change, listed, mean, metric_name, scale_of, spread, worth
+from edgekd.reporting.words import NONE, change, listed, mean, metric_name, scale_of, spread, worth
 
 ROW, BOTTOM = 34.0, 46.0  # pixels
 PARTS = (("teacher", "teacher"), ("student_scratch", "scratch student"), ("student", "distilled student"))
@@ -22,7 +22,7 @@ class Compared(NamedTuple):
     """A run with the name that it has on the page."""
 
     name: str
-    run: Run
+    run: RunRecord
 
 
 def write_comparison(folders: Sequence[Path], out: Path) -> Path:
@@ -30,7 +30,7 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
 
     Raises BadInputError for runs whose metrics are not one, or a folder without a finished run.
     """
-    found = [Compared(name, read_run(folder / RUN).document()) for name, folder in _named(folders).items()]
+    found = [Compared(name, read_run(folder / RUN)) for name, folder in _named(folders).items()]
     first = found[0]
     for one in found[1:]:
         if scale_of(one.run) != scale_of(first.run):
@@ -65,7 +65,7 @@ def _named(folders: Sequence[Path]) -> dict[str, Path]:
 
 
 def _student(one: Compared) -> float | None:
-    return mean((one.run.get("student") or {}).get("metric"))
+    return one.run.student.metric.mean if one.run.student else None
 
 
 def _rank(one: Compared) -> float:
@@ -87,48 +87,63 @@ def _headline(ranked: Sequence[Compared]) -> str:
 
 
 def _is_better(one: Compared, other: Compared) -> bool:
-    mine, theirs = ((run.run.get("student") or {}).get("metric") for run in (one, other))
-    errors = [spread(metric) for metric in (mine, theirs)]
-    if None in errors:
+    if one.run.student is None or other.run.student is None:
         return False
-    gained = scale_of(one.run).gain(mean(mine) or 0.0, mean(theirs) or 0.0)
-    return gained > sum(error or 0.0 for error in errors)
+    mine, theirs = one.run.student.metric, other.run.student.metric
+    own, its = spread(mine), spread(theirs)
+    return own is not None and its is not None and scale_of(one.run).gain(mine.mean, theirs.mean) > own + its
 
 
 def _row(one: Compared) -> dict[str, str]:
-    run, told = one.run, one.run.get("distillation") or {}
+    run = one.run
     return {
         "name": one.name,
         "methods": taught_by(run),
-        **{key: worth(run, mean((run.get(key) or {}).get("metric"))) for key, _ in PARTS},
-        "tax": change(run, told.get("tax")),
+        **{key: worth(run, network.metric.mean if network else None) for key, network in _networks(run).items()},
+        "tax": change(run, run.distillation.tax if run.distillation else None),
         "gap": gap(run),
-        "seeds": str(len(run.get("seeds") or ()) or 1),
+        "seeds": str(len(run.seeds) or 1),
     }
 
 
-def _targets(one: Compared) -> Iterator[dict[str, Any]]:
-    for name, target in (one.run.get("targets") or {}).items():
-        variant = (target.get("variants") or {}).get(target.get("best") or "int8") or {}
-        yield {
-            "run": one.name, "target": name, "status": target.get("status"), "ships": target.get("best") or "–",
-            "metric": worth(one.run, mean(variant.get("metric"))), "bytes": variant.get("bytes"),
-            "p50": (variant.get("latency_ms") or {}).get("p50"),
-        }  # fmt: skip
+def _networks(run: RunRecord) -> dict[str, Network | None]:
+    """By their keys in `PARTS`."""
+    return {"teacher": run.teacher, "student_scratch": run.student_scratch, "student": run.student}
+
+
+class _Shipped(NamedTuple):
+    """What a run ships for a target."""
+
+    run: str
+    target: str
+    status: str
+    ships: str
+    metric: str
+    bytes: int | None
+    p50: float | None
+
+
+def _targets(one: Compared) -> Iterator[_Shipped]:
+    for name, target in one.run.targets.items():
+        variant = target.variants.get(target.best or "int8", Variant())
+        time = variant.latency_ms
+        told = worth(one.run, mean(variant.metric))
+        yield _Shipped(
+            one.name, name, target.status, target.best or NONE, told, variant.bytes, time.p50 if time else None
+        )
 
 
 def _shipped(one: Compared) -> Iterator[Point]:
     """What each of a run's targets ships."""
-    best = {name: target.get("best") for name, target in (one.run.get("targets") or {}).items()}
     for point in points(one.run):
-        if best.get(point.target) == point.variant:
+        if one.run.targets[point.target].best == point.variant:
             yield point._replace(target=one.name, variant=f"{point.target} {point.variant}")
 
 
 def _metrics(ranked: Sequence[Compared]) -> Plot:
     told = "; ".join(f"{one.name} {worth(one.run, _student(one))}" for one in ranked)
     high = 60 + ROW * len(ranked) + BOTTOM
-    seeds = min(len(one.run.get("seeds") or (0,)) for one in ranked)
+    seeds = min(len(one.run.seeds) or 1 for one in ranked)
     doubt = "" if seeds > 1 else " One seed says little: --seeds 3."
     return plot(
         lambda drawing, narrow: _paint(drawing, ranked, narrow),
@@ -182,10 +197,9 @@ class _Value(NamedTuple):
 def _values(one: Compared) -> dict[str, _Value]:
     """By network."""
     found, factor = {}, scale_of(one.run).factor
-    for key, _ in PARTS:
-        metric = (one.run.get(key) or {}).get("metric")
-        value, error = mean(metric), spread(metric) or 0.0
-        if value is not None:
+    for key, network in _networks(one.run).items():
+        if network is not None:
+            value, error = network.metric.mean, spread(network.metric) or 0.0
             found[key] = _Value(factor * (value - error), factor * value, factor * (value + error))
     return found
 

@@ -2,7 +2,8 @@
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -11,16 +12,15 @@ from rich.text import Text
 
 from edgekd.reporting.conditions import of_target
 from edgekd.reporting.layout import Beside, Cell, Facts, Grid, Section
+from edgekd.reporting.run_record import RunRecord, TargetRecord, Variant
 from edgekd.reporting.teaching import deviation, facts, models, other_metric
 from edgekd.reporting.words import (
     NONE,
-    Run,
     count,
     latency,
     mean,
     metric_name,
     milliseconds,
-    other_scales,
     scale_of,
     size,
     spoken_metric,
@@ -30,7 +30,6 @@ from edgekd.reporting.words import (
 )
 from edgekd.screen import Screen
 
-_LATENCY = ("p50", "low", "high", "p90", "p99", "n")
 _STYLES = {
     "ok": "green", "fallback": "bold yellow", "not proven": "yellow", "not executed": "dim", "failed": "bold red",
 }  # fmt: skip
@@ -40,21 +39,52 @@ _SHAPE = re.compile(r"\([\dA-Z][\dA-Z, +]*\)")  # such as (N, C + 4, H, W)
 _PAYS = {True: "yes", False: "no", None: "unknown"}
 
 
-def target_rows(run: Run) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class TargetRow:
+    """A variant on its target, or a target without any; latencies are in ms, `speedup` is int8's over `against`."""
+
+    target: str
+    backend: str
+    device: str | None
+    conditions: tuple[str, ...]
+    status: str
+    state: str
+    reason: str | None
+    best: str | None
+    advice: str | None
+    metric: float | None
+    metric_source: str | None
+    int8_pays: bool | None
+    speedup: float | None
+    against: str | None
+    int8_kernels: int | None = None
+    kernels: int | None = None
+    variant: str | None = None
+    bytes: int | None = None
+    variant_metric: float | None = None
+    p50: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p90: float | None = None
+    p99: float | None = None
+    n: int | None = None
+
+
+def target_rows(run: RunRecord) -> list[TargetRow]:
     """One row per target and variant; a target without variants has one row."""
     return [
-        _target(name, target) | _variant(variant, row)
-        for name, target in (run.get("targets") or {}).items()
-        for variant, row in (target.get("variants") or {None: {}}).items()
+        _row(name, target, variant, row)
+        for name, target in run.targets.items()
+        for variant, row in (target.variants.items() or [(None, Variant())])
     ]
 
 
-def summary(run: Run) -> Group:
+def summary(run: RunRecord) -> Group:
     """What a run found, for the terminal."""
-    return Group(learned(run), *(("", targets_table(run)) if run.get("targets") else ()))
+    return Group(learned(run), *(("", targets_table(run)) if run.targets else ()))
 
 
-def learned(run: Run) -> Group:
+def learned(run: RunRecord) -> Group:
     """What was taught and what it bought, for the terminal."""
     pairs = [
         (fact.label, Text.assemble(fact.value, (f"  {fact.note}" if fact.note else "", "dim"))) for fact in facts(run)
@@ -91,7 +121,7 @@ def _below(rows: list[Any]) -> RenderableType:
     return Facts([("", word) for word in (words if sentences else [", ".join(words)])])
 
 
-def _lists(document: dict[str, Any]) -> Iterator[tuple[str, list[Any]]]:
+def _lists(document: Mapping[str, Any]) -> Iterator[tuple[str, list[Any]]]:
     """Those of a document and of the documents directly within it."""
     for key, value in document.items():
         if isinstance(value, list):
@@ -100,16 +130,16 @@ def _lists(document: dict[str, Any]) -> Iterator[tuple[str, list[Any]]]:
             yield from ((f"{key}.{inner}", rows) for inner, rows in value.items() if isinstance(rows, list))
 
 
-def learn_table(run: Run) -> Grid:
+def learn_table(run: RunRecord) -> Grid:
     """What each model is worth, for the terminal; ÷ says how many times smaller than the teacher."""
-    others = other_scales(run)
+    others = run.other_scales
     titles = ("model", metric_name(run), "parameters", "MACs", *(spoken_metric(scale.name) for scale in others))
     rows = [
         (
-            row["name"],
-            worth(run, row["metric"]) + deviation(row["std"], scale_of(run)),
-            _counted(row, "parameters"),
-            _counted(row, "macs"),
+            row.name,
+            worth(run, row.metric) + deviation(row.std, scale_of(run)),
+            _counted(row.parameters, row.parameters_ratio),
+            _counted(row.macs, row.macs_ratio),
             *(other_metric(row, scale) for scale in others),
         )
         for row in models(run)
@@ -117,100 +147,83 @@ def learn_table(run: Run) -> Grid:
     return Grid.of(titles, rows, right=range(1, len(titles)))
 
 
-def targets_table(run: Run) -> Grid:
+def targets_table(run: RunRecord) -> Grid:
     """What it costs on each target, for the terminal: a target's line, its variants, why it failed or what to ship."""
-    sections = [_section(run, list(rows)) for _, rows in groupby(target_rows(run), key=lambda row: row["target"])]
+    sections = [_section(run, list(rows)) for _, rows in groupby(target_rows(run), key=lambda row: row.target)]
     return Grid(("variant", metric_name(run), "size", "median latency", ""), sections, right=(1, 2, 3))
 
 
-def _section(run: Run, rows: list[dict[str, Any]]) -> Section:
+def _section(run: RunRecord, rows: Sequence[TargetRow]) -> Section:
     row = rows[0]
     told = []
-    if row["speedup"]:
-        told.append(f"int8 {row['speedup']:.2f}× as fast as {row['against']}")
-    if row["kernels"]:
+    if row.speedup:
+        told.append(f"int8 {row.speedup:.2f}× as fast as {row.against}")
+    if row.kernels:
         told.append(f"{kernels(row).replace(' of ', '/')} kernels in int8")
-    head = Text.assemble((row["target"], "bold"), "  ", (row["state"], _STYLES.get(row["state"], "")))
+    head = Text.assemble((row.target, "bold"), "  ", (row.state, _STYLES.get(row.state, "")))
     head.append("".join(f" · {words}".replace(" ", _SPACE).replace(_SPACE, " ", 1) for words in told))
-    notes = [Text(row[key], "dim") for key in ("reason", "advice") if row[key]]
-    return Section(head, [_cells(run, row) for row in rows if row["variant"]], notes)
+    notes = [Text(words, "dim") for words in (row.reason, row.advice) if words]
+    return Section(head, [_cells(run, row, row.variant) for row in rows if row.variant], notes)
 
 
-def interval(row: dict[str, Any]) -> str:
+def interval(row: TargetRow) -> str:
     """Low–high in milliseconds."""
-    if row["low"] is None or row["high"] is None:
+    if row.low is None or row.high is None:
         return NONE
-    return f"{three_digits(row['low'])}–{milliseconds(row['high'])}"
+    return f"{three_digits(row.low)}–{milliseconds(row.high)}"
 
 
-def kernels(row: dict[str, Any]) -> str:
+def kernels(row: TargetRow) -> str:
     """How many of the executed kernels compute in int8."""
-    if row["int8_kernels"] is None or not row["kernels"]:
+    if row.int8_kernels is None or not row.kernels:
         return NONE
-    return f"{row['int8_kernels']} of {row['kernels']}"
+    return f"{row.int8_kernels} of {row.kernels}"
 
 
-def pays(row: dict[str, Any]) -> str:
+def pays(row: TargetRow) -> str:
     """Whether int8 is faster here: yes, no or unknown, and by which factor."""
-    answer = _PAYS[row["int8_pays"]]
-    return answer if row["speedup"] is None else f"{answer}, {row['speedup']:.2f}× {row['against']}"
+    answer = _PAYS[row.int8_pays]
+    return answer if row.speedup is None else f"{answer}, {row.speedup:.2f}× {row.against}"
 
 
-def _counted(row: dict[str, Any], key: str) -> str:
-    ratio = row[f"{key}_ratio"]
-    return count(row[key]) + (f" ÷ {ratio:.1f}" if ratio else "")
+def _counted(number: int | None, ratio: float | None) -> str:
+    return count(number) + (f" ÷ {ratio:.1f}" if ratio else "")
 
 
-def _target(name: str, target: Run) -> dict[str, Any]:
-    operator_coverage = target.get("kernels") or {}
-    return {
-        "target": name,
-        "backend": target.get("backend"),
-        "device": target.get("device"),
-        "conditions": of_target(target),
-        "status": target.get("status", "unverified"),
-        "state": state(target),
-        "reason": target.get("reason"),
-        "best": target.get("best"),
-        "advice": target.get("advice"),
-        "metric": mean(target.get("metric")),
-        "metric_source": target.get("metric_source"),
-        "int8_pays": target.get("int8_pays"),
-        **_speedup(target.get("variants") or {}),
-        "int8_kernels": operator_coverage.get("int8"),
-        "kernels": operator_coverage.get("total"),
-    }
+def _row(name: str, target: TargetRecord, label: str | None, variant: Variant) -> TargetRow:
+    speedup, against = _speedup(target)
+    row = TargetRow(
+        target=name, backend=target.backend, device=target.device, conditions=tuple(of_target(target)),
+        status=target.status, state=state(target), reason=target.reason, best=target.best, advice=target.advice,
+        metric=mean(target.metric), metric_source=target.metric_source, int8_pays=target.int8_pays, speedup=speedup,
+        against=against, variant=label, bytes=variant.bytes, variant_metric=mean(variant.metric),
+    )  # fmt: skip
+    if target.kernels:
+        row = replace(row, int8_kernels=target.kernels.int8, kernels=target.kernels.total)
+    time = latency(variant)
+    if time is None:
+        return row
+    return replace(row, p50=time.p50, low=time.low, high=time.high, p90=time.p90, p99=time.p99, n=time.n)
 
 
-def _speedup(variants: Run) -> dict[str, Any]:
-    """How many times faster int8 is than the fastest other variant."""
-    p50 = {name: latency(row).get("p50") for name, row in variants.items()}
-    timed = {name: time for name, time in p50.items() if time}
+def _speedup(target: TargetRecord) -> tuple[float | None, str | None]:
+    """How many times faster int8 is than the fastest other variant, and which that is."""
+    timed = {name: time.p50 for name, row in target.variants.items() if (time := latency(row))}
     int8 = timed.pop("int8", None)
     if int8 is None or not timed:
-        return {"speedup": None, "against": None}
+        return None, None
     against = min(timed, key=lambda name: timed[name])
-    return {"speedup": timed[against] / int8, "against": against}
+    return timed[against] / int8, against
 
 
-def _variant(name: str | None, row: Run) -> dict[str, Any]:
-    found = latency(row)
-    return {
-        "variant": name,
-        "bytes": row.get("bytes"),
-        "variant_metric": mean(row.get("metric")),
-        **{key: found.get(key) for key in _LATENCY},
-    }
+def _cells(run: RunRecord, row: TargetRow, variant: str) -> tuple[Cell, ...]:
+    metric = row.metric if row.variant_metric is None else row.variant_metric
+    shipped = variant == row.best
+    measured = (worth(run, metric), size(row.bytes), milliseconds(row.p50))
+    return (Text(variant, "bold" if shipped else ""), *measured, "ship this" if shipped else "")
 
 
-def _cells(run: Run, row: dict[str, Any]) -> tuple[Cell, ...]:
-    metric = row["metric"] if row["variant_metric"] is None else row["variant_metric"]
-    shipped = row["variant"] == row["best"]
-    measured = (worth(run, metric), size(row["bytes"]), milliseconds(row["p50"]))
-    return (Text(row["variant"], "bold" if shipped else ""), *measured, "ship this" if shipped else "")
-
-
-def rows_table(rows: list[dict[str, Any]]) -> Grid | Beside:
+def rows_table(rows: Sequence[Mapping[str, Any]]) -> Grid | Beside:
     """Return a line per row, or a column per row where there are many keys; keys without a value are left out.
 
     Of more than 1000 rows it holds the first, and says so.

@@ -1,19 +1,20 @@
 """What was taught, by what, and what it bought: the same rows and facts for the page and for the terminal."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from pydantic import JsonValue
 
 from edgekd.metrics import Scale
+from edgekd.reporting.run_record import Distillation, Network, Quantized, RunRecord
 from edgekd.reporting.words import (
     NONE,
-    Run,
     change,
     cost,
     listed,
     mean,
     metric_name,
-    other_scales,
     percent,
     scale_of,
     spoken_metric,
@@ -33,28 +34,45 @@ class Fact:
     note: str = ""
 
 
-def models(run: Run) -> list[dict[str, Any]]:
+class Scored(NamedTuple):
+    """A metric, and its deviation over seeds; None where that is not known."""
+
+    value: float | None
+    std: float | None
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """A network: its metric, its size against the teacher's, and the task's other metrics by name."""
+
+    name: str
+    metric: float | None
+    std: float | None
+    parameters: int | None = None
+    macs: int | None = None
+    parameters_ratio: float | None = None
+    macs_ratio: float | None = None
+    others: Mapping[str, Scored] = field(default_factory=dict)
+
+
+def models(run: RunRecord) -> list[ModelRow]:
     """One row per model: metric, parameters, multiply-accumulates, each model's against the teacher's, and the
     task's other metrics; deviations are over seeds.
     """
-    entries = {
-        "teacher": run.get("teacher"),
-        "scratch student": run.get("student_scratch"),
-        "distilled student": run.get("student"),
-        **(run.get("quantized") or {}),
-    }
-    bought, others = run.get("distillation") or {}, [scale.name for scale in other_scales(run)]
-    spoken = {"teacher": "teacher", "scratch student": "scratch", "distilled student": "student"}
-    teacher = run.get("teacher") or {}
-    return [
-        _model(name, entry, teacher if entry is not teacher else {})
-        | _others({other: (bought.get(other) or {}).get(spoken.get(name)) for other in others})
-        for name, entry in entries.items()
-        if entry
-    ]
+    entries: dict[str, Network | Quantized | None] = {
+        "teacher": run.teacher, "scratch student": run.student_scratch, "distilled student": run.student,
+        **run.quantized,
+    }  # fmt: skip
+    others = [scale.name for scale in run.other_scales]
+    return [_model(name, entry, run.teacher, _others(run, name, others)) for name, entry in entries.items() if entry]
 
 
-def facts(run: Run) -> list[Fact]:
+def known_scales(run: RunRecord, rows: Sequence[ModelRow]) -> list[Scale]:
+    """Those of the task's other metrics that some model has."""
+    return [scale for scale in run.other_scales if any(row.others[scale.name].value is not None for row in rows)]
+
+
+def facts(run: RunRecord) -> list[Fact]:
     """What is doubtful, tax, gap recovered, agreement, what taught and with which weights, and the exported graph."""
     return [*_doubtful(run), *_bought(run), *_taught(run), *_exported(run)]
 
@@ -67,12 +85,12 @@ def doubt_of_teacher(scale: Scale, value: float, level: float) -> str:
     return f"{told}: was it trained with other preprocessing{order}?".replace("\u00a0", " ")
 
 
-def gap(run: Run) -> str:
+def gap(run: RunRecord) -> str:
     """Gap recovered, or why it is not known."""
-    distillation = run.get("distillation") or {}
-    if distillation.get("gap_recovered") is None:
-        return f"not known ({distillation.get('reason') or 'no reason given'})"
-    return percent(distillation["gap_recovered"], 0)
+    found = run.distillation or Distillation()
+    if found.gap_recovered is None:
+        return f"not known ({found.reason or 'no reason given'})"
+    return percent(found.gap_recovered, 0)
 
 
 def deviation(std: float | None, scale: Scale = PERCENTAGE, digits: int = 1) -> str:
@@ -80,99 +98,95 @@ def deviation(std: float | None, scale: Scale = PERCENTAGE, digits: int = 1) -> 
     return "" if std is None else f" ± {scale.figures(std, digits)}"
 
 
-def other_metric(row: Mapping[str, Any], scale: Scale) -> str:
+def other_metric(row: ModelRow, scale: Scale) -> str:
     """One of a model's other metrics, with its deviation."""
-    value = row.get(scale.name)
-    return NONE if value is None else scale.text(value) + deviation(row[f"{scale.name}_std"], scale)
+    value, std = row.others[scale.name]
+    return NONE if value is None else scale.text(value) + deviation(std, scale)
 
 
-def _others(metrics: Mapping[str, Any]) -> dict[str, float | None]:
-    values = {name: mean(metric) for name, metric in metrics.items()}
-    return values | {f"{name}_std": spread(metric) for name, metric in metrics.items()}
+_ROLES = {"teacher": "teacher", "scratch student": "scratch", "distilled student": "student"}  # in a record
 
 
-def _model(name: str, entry: Run, teacher: Run) -> dict[str, Any]:
-    return {
-        "name": name,
-        "metric": mean(entry.get("metric")),
-        "std": spread(entry.get("metric")),
-        **{key: entry.get(key) for key in ("parameters", "macs")},
-        **{f"{key}_ratio": _ratio(teacher.get(key), entry.get(key)) for key in ("parameters", "macs")},
-    }
+def _others(run: RunRecord, name: str, others: list[str]) -> dict[str, Scored]:
+    found = run.distillation.others if run.distillation else {}
+    scores = {other: found.get(other, {}).get(_ROLES.get(name, "")) for other in others}
+    return {other: Scored(mean(metric), spread(metric)) for other, metric in scores.items()}
+
+
+def _model(name: str, entry: Network | Quantized, teacher: Network | None, others: Mapping[str, Scored]) -> ModelRow:
+    metric = ModelRow(name, mean(entry.metric), spread(entry.metric), others=others)
+    if isinstance(entry, Quantized):
+        return metric
+    row = replace(metric, parameters=entry.parameters, macs=entry.macs)
+    if teacher is None or entry is teacher:
+        return row
+    return replace(
+        row,
+        parameters_ratio=_ratio(teacher.parameters, entry.parameters),
+        macs_ratio=_ratio(teacher.macs, entry.macs),
+    )
 
 
 def _ratio(one: float | None, other: float | None) -> float | None:
     return one / other if one and other else None
 
 
-def _doubtful(run: Run) -> list[Fact]:
+def _doubtful(run: RunRecord) -> list[Fact]:
     """A teacher that may know nothing, a student larger than its teacher, teaching that cost points."""
-    teacher, student = run.get("teacher") or {}, run.get("student") or {}
-    known, taught, alone = (
-        mean((run.get(key) or {}).get("metric")) for key in ("teacher", "student", "student_scratch")
-    )
-    told = []
-    if teacher.get("may_be_chance") and known is not None:
-        told.append(Fact("Doubtful", worth(run, known), doubt_of_teacher(scale_of(run), known, teacher["chance"])))
-    ratio = _ratio(student.get("parameters"), teacher.get("parameters"))
+    told, scale = [], scale_of(run)
+    if run.teacher and run.teacher.may_be_chance and run.teacher.chance is not None:
+        known = run.teacher.metric.mean
+        told.append(Fact("Doubtful", worth(run, known), doubt_of_teacher(scale, known, run.teacher.chance)))
+    ratio = _ratio(run.student.parameters, run.teacher.parameters) if run.student and run.teacher else None
     if ratio is not None and ratio > 1:
         told.append(Fact("Doubtful", f"{ratio:.1f} ×", "the student is larger than its teacher"))
-    lost = NONE if taught is None or alone is None else cost(run, scale_of(run).gain(alone, taught))
+    taught, alone = run.student, run.student_scratch
+    lost = cost(run, scale.gain(alone.metric.mean, taught.metric.mean)) if taught and alone else NONE
     if lost[0] not in (NONE, "−", "±"):  # more than its last digit
-        words = "distillation cost points" if scale_of(run).unit == "%" else "distillation made it worse"
+        words = "distillation cost points" if scale.unit == "%" else "distillation made it worse"
         told.append(Fact("Doubtful", lost, f"{words}: the student is better from scratch"))
     return told
 
 
-def _bought(run: Run) -> list[Fact]:
-    found = run.get("distillation") or {}
+def _bought(run: RunRecord) -> list[Fact]:
+    found, scale = run.distillation or Distillation(), scale_of(run)
     told = []
-    if found.get("tax") is not None:
-        told.append(
-            Fact(
-                "Distillation tax",
-                _with(cost(run, found["tax"]), found.get("tax_std"), scale_of(run)),
-                "teacher minus student",
-            )
-        )
-        value = _with(gap(run), found.get("gap_recovered_std"), digits=0)
+    if found.tax is not None:
+        tax = _with(cost(run, found.tax), found.tax_std, scale)
+        told.append(Fact("Distillation tax", tax, "teacher minus student"))
+        value = _with(gap(run), found.gap_recovered_std, digits=0)
         told.append(Fact("Gap recovered", value, "of the gap between training from scratch and the teacher"))
-    if found.get("agreement") is not None:
+    if found.agreement is not None:
         answers = "of test answers are the teacher’s"
         note = (
             answers if metric_name(run) == "accuracy" else f"the student’s {metric_name(run)} by the teacher’s answers"
         )
-        value = _with(worth(run, found["agreement"]), found.get("agreement_std"), scale_of(run))
-        told.append(Fact("Agreement", value, note))
+        told.append(Fact("Agreement", _with(worth(run, found.agreement), found.agreement_std, scale), note))
     return told
 
 
-def taught_by(run: Run) -> str:
+def taught_by(run: RunRecord) -> str:
     """The methods and their weights."""
-    found = run.get("distillation") or {}
-    methods, labels = [_method(entry) for entry in found.get("methods") or ()], found.get("cross_entropy")
-    return listed([*methods, f"cross-entropy × {_value(labels)}"] if labels else methods)
+    found = run.distillation or Distillation()
+    methods = [_method(entry) for entry in found.methods]
+    return listed([*methods, f"cross-entropy × {_value(found.cross_entropy)}"] if found.cross_entropy else methods)
 
 
-def _taught(run: Run) -> list[Fact]:
+def _taught(run: RunRecord) -> list[Fact]:
     methods = taught_by(run)
     told = [Fact("Methods", methods, "each with its weight in the loss")] if methods else []
-    teachers = [
-        f"{teacher.get('name')} ({worth(run, mean(teacher.get('metric')))})" for teacher in run.get("teachers") or ()
-    ]
+    teachers = [f"{teacher.name} ({worth(run, teacher.metric.mean)})" for teacher in run.teachers]
     return told + ([Fact("Teachers", listed(teachers), "the first is the one compared with")] if teachers else [])
 
 
-def _exported(run: Run) -> list[Fact]:
-    graph = run.get("float") or {}
-    value = mean(graph.get("metric"))
-    if value is None:
+def _exported(run: RunRecord) -> list[Fact]:
+    if run.float is None:
         return []
-    note = f"{change(run, graph.get('difference'))} against the network that was trained"
-    return [Fact("Float ONNX, in the reference", worth(run, value), note)]
+    note = f"{change(run, run.float.difference)} against the network that was trained"
+    return [Fact("Float ONNX, in the reference", worth(run, run.float.metric.mean), note)]
 
 
-def _method(entry: Run) -> str:
+def _method(entry: Mapping[str, JsonValue]) -> str:
     rest = {
         key: value for key, value in entry.items() if key not in ("method", "weight") and value not in (None, False)
     }
@@ -180,17 +194,17 @@ def _method(entry: Run) -> str:
     return f"{entry.get('method')} × {_value(entry.get('weight'))}" + (f" ({inside})" if inside else "")
 
 
-def _value(value: Any) -> str:
+def _value(value: JsonValue) -> str:
     """A number, a weight that moves, or layers, in few letters."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float):
         return f"{value:g}"
-    if isinstance(value, Mapping) and "start" in value and "end" in value:
-        return f"{value['start']:g} → {value['end']:g}"
-    if isinstance(value, Mapping):
+    if isinstance(value, dict) and "start" in value and "end" in value:
+        return f"{_value(value['start'])} → {_value(value['end'])}"
+    if isinstance(value, dict):
         return ", ".join(f"{ours} → {_value(theirs)}" for ours, theirs in value.items())
-    if isinstance(value, list | tuple):
+    if isinstance(value, list):
         return ", ".join(map(_value, value))
     return NONE if value is None else str(value)
 

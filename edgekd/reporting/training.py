@@ -1,11 +1,15 @@
 """Training curves, from the `history.json` that each stage leaves in the run folder."""
 
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgekd.errors import BadInputError
 from edgekd.reading import read_json
+from edgekd.reporting.run_record import RunRecord
 from edgekd.reporting.svg import (
     ACCENT,
     INK,
@@ -19,9 +23,20 @@ from edgekd.reporting.svg import (
     plot,
     width_of,
 )  # fmt: skip
-from edgekd.reporting.words import Run, listed, metric_name, scale_of, worth
+from edgekd.reporting.words import listed, metric_name, scale_of, worth
 
-History = list[dict[str, Any]]
+
+class Epoch(BaseModel):
+    """What a curve shows of an epoch."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    epoch: float
+    val: float | None = None
+    loss: float | None = None
+
+
+History = list[Epoch]
 
 _LABELS = {"teacher": "Teacher", "scratch": "Scratch student", "student": "Distilled student"}
 _SPOKEN = {"teacher": "the teacher", "scratch": "the scratch student", "student": "the distilled student"}
@@ -36,13 +51,13 @@ def histories(folder: Path) -> dict[str, History]:
     return {stage: history for stage, history in found.items() if history}
 
 
-def curves(run: Run, folder: Path) -> Plot | None:
+def curves(run: RunRecord, folder: Path) -> Plot | None:
     """Validation metric and training loss by epoch."""
     stages = histories(folder)
     if not stages:
         return None
     metric = metric_name(run)
-    ends = [f"{_label(stage)} {worth(run, history[-1].get('val'))}" for stage, history in stages.items()]
+    ends = [f"{_label(stage)} {worth(run, history[-1].val)}" for stage, history in stages.items()]
     return plot(
         lambda drawing, narrow: _paint(drawing, stages, run, narrow),
         (300.0, 510.0 + 19 * (len(stages) // 2)),
@@ -56,15 +71,21 @@ def _read(path: Path) -> History:
         history = read_json(path)
     except BadInputError:
         return []
-    return [row for row in history if isinstance(row, dict) and "epoch" in row] if isinstance(history, list) else []
+    return list(_epochs(history)) if isinstance(history, list) else []
+
+
+def _epochs(rows: list[object]) -> Iterator[Epoch]:
+    for row in rows:
+        with suppress(ValidationError):
+            yield Epoch.model_validate(row)
 
 
 def _label(stage: str) -> str:
     return _LABELS.get(stage, stage.removeprefix("qat/"))
 
 
-def _takeaway(stages: dict[str, History], run: Run) -> str:
-    ends = {stage: history[-1].get("val") for stage, history in stages.items() if stage in _SPOKEN}
+def _takeaway(stages: dict[str, History], run: RunRecord) -> str:
+    ends = {stage: history[-1].val for stage, history in stages.items() if stage in _SPOKEN}
     told = [f"{_SPOKEN[stage]} at {worth(run, value)}" for stage, value in ends.items() if value is not None]
     return f"Training ends with {listed(told)} on validation data." if told else "Loss by epoch."
 
@@ -78,14 +99,18 @@ class _Curve:
     dash: str
 
 
-def _paint(drawing: Drawing, stages: dict[str, History], run: Run, narrow: bool) -> None:
+def _paint(drawing: Drawing, stages: dict[str, History], run: RunRecord, narrow: bool) -> None:
     scale, fine = scale_of(run), iter(_FINE_TUNING * len(stages))
     styles = {stage: _LINES.get(stage) or (ACCENT, next(fine)) for stage in stages}
     top = legend(drawing, [_entry(stage, *style) for stage, style in styles.items()]) + 6
     titles = (f"validation {metric_name(run)}, {scale.unit}".rstrip(", "), "training loss")
-    for place, (title, key, unit) in enumerate(zip(titles, ("val", "loss"), (scale.factor, 1), strict=True)):
+    values: tuple[Callable[[Epoch], float | None], ...] = (
+        lambda row: None if row.val is None else scale.factor * row.val,
+        lambda row: row.loss,
+    )
+    for place, (title, value) in enumerate(zip(titles, values, strict=True)):
         found = [
-            _Curve([(row["epoch"], unit * row[key]) for row in rows if row.get(key) is not None], *styles[stage])
+            _Curve([(row.epoch, y) for row in rows if (y := value(row)) is not None], *styles[stage])
             for stage, rows in stages.items()
         ]
         high, wide = (drawing.height - top) / (2 if narrow else 1), drawing.width / (1 if narrow else 2)

@@ -1,13 +1,14 @@
 """Numbers as people read them. Metrics are fractions; sizes are bytes; latencies are milliseconds."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from edgekd.measure.statistics import Latency
     from edgekd.metrics import Scale
+    from edgekd.reporting.run_record import RunRecord, Scores, TargetRecord, Variant
 
-Run = Mapping[str, Any]
 _SPOKEN = {
     "spearman": "Spearman",
     "mae": "MAE",
@@ -28,9 +29,9 @@ NONE = "–"
 _SPACE = "\u00a0"  # a unit stays on its number's line
 
 
-def metric_name(run: Run) -> str:
+def metric_name(run: "RunRecord") -> str:
     """What was measured, as people call it."""
-    return spoken_metric(str(run.get("metric_name") or "metric"))
+    return spoken_metric(run.metric_name or "metric")
 
 
 def spoken_metric(name: str) -> str:
@@ -38,57 +39,49 @@ def spoken_metric(name: str) -> str:
     return _SPOKEN.get(name, name.replace("_", " "))
 
 
-def scale_of(run: Run) -> "Scale":
+def scale_of(run: "RunRecord") -> "Scale":
     """Unit and direction of the metric; of a run that does not say, a fraction of which more is better."""
-    return _scale(run.get("metric_scale") or {"name": metric_name(run)})
+    from edgekd.metrics import Scale  # numpy is heavy: `--help` does without
+
+    return run.metric_scale or Scale(metric_name(run))
 
 
-def other_scales(run: Run) -> "list[Scale]":
-    """Those of the task's other metrics."""
-    return [_scale(found) for found in run.get("other_scales", [{"name": "calibration_error", "better": "lower"}])]
-
-
-def worth(run: Run, value: float | None) -> str:
+def worth(run: "RunRecord", value: float | None) -> str:
     """The metric with its unit: 0.913 → 91.3 %."""
     return NONE if value is None else scale_of(run).text(value)
 
 
-def change(run: Run, difference: float | None) -> str:
+def change(run: "RunRecord", difference: float | None) -> str:
     """A difference of the metric, with its sign: 0.004 → +0.4 points."""
     return NONE if difference is None else scale_of(run).difference(difference)
 
 
-def cost(run: Run, loss: float | None) -> str:
+def cost(run: "RunRecord", loss: float | None) -> str:
     """What the metric is worse by: 0.019 → 1.9 points; negative when it is a gain."""
     return change(run, loss).removeprefix("+")
 
 
-def state(target: Run) -> str:
+def state(target: "TargetRecord") -> str:
     """A target's status, as people say it: what no device was named for is not executed, the rest not proven."""
-    status = str(target.get("status") or "unverified")
-    if status not in ("unverified", "skipped"):
-        return status
-    return "not proven" if target.get("device") else "not executed"
+    if target.status not in ("unverified", "skipped"):
+        return target.status
+    return "not proven" if target.device else "not executed"
 
 
-def mean(metric: Any) -> float | None:
-    """The value of a metric stored as `{mean, std, seeds}`, as a plain number or not at all."""
-    if isinstance(metric, Mapping):
-        metric = metric.get("mean")
-    return float(metric) if isinstance(metric, int | float) else None
+def mean(metric: "Scores | float | None") -> float | None:
+    """The value of a metric over seeds, of a single one or of none."""
+    return metric if metric is None or isinstance(metric, float) else metric.mean
 
 
-def spread(metric: Any) -> float | None:
+def spread(metric: "Scores | float | None") -> float | None:
     """Standard deviation over seeds; None for a single seed."""
-    if not isinstance(metric, Mapping) or len(metric.get("seeds") or ()) < 2:
-        return None
-    return mean(metric.get("std"))
+    return None if metric is None or isinstance(metric, float) or len(metric.seeds) < 2 else metric.std
 
 
-def latency(variant: Run) -> Run:
+def latency(variant: "Variant | None") -> "Latency | None":
     """What is known of a variant's latency; nothing where the device was emulated."""
-    found = variant.get("latency_ms") or {}
-    return {} if "emulated" in (found.get("flags") or ()) else found
+    found = variant and variant.latency_ms
+    return found if found and found.counts else None
 
 
 def percent(fraction: float | None, digits: int = 1) -> str:
@@ -171,10 +164,3 @@ def _scaled(number: float | None, units: tuple[tuple[str, float], ...]) -> str:
     unit, factor = next(((u, f) for u, f in reversed(units) if number >= f), units[0])
     text = f"{number:,.0f}" if factor == 1 else three_digits(number / factor)
     return f"{text}{_SPACE}{unit}".rstrip(_SPACE)
-
-
-def _scale(found: Run) -> "Scale":
-    from edgekd.metrics import Scale  # numpy is heavy: `--help` does without
-
-    better: Literal["higher", "lower"] = "lower" if found.get("better") == "lower" else "higher"
-    return Scale(str(found.get("name")), better=better, unit=str(found.get("unit", "%")))

@@ -20,6 +20,7 @@ from edgekd.progress import SILENT
 from edgekd.recipe import Recipe
 from edgekd.reporting.html import render
 from edgekd.reporting.pictures import WHO, path_of
+from edgekd.reporting.run_record import RunRecord
 from edgekd.tasks.detection import Detection, padded
 
 TASK = Detection(stride=4, top_k=4)
@@ -88,7 +89,7 @@ def test_the_report_shows_samples_from_the_worst_to_the_best(context: StageConte
     image = context.data.test.inputs[int(found[0]["sample"]), 0]
     assert truth.shape == (16, 16, 3)
     assert (truth != image[..., None]).any(axis=2).sum() == 12  # the outline of a box of four pixels
-    page = render({"metric_name": "ap50", "pictures": found}, context.folder)
+    page = render(RunRecord.of({"metric_name": "ap50", "pictures": found}), context.folder)
     assert page.count('<img src="data:image/png;base64,') == 16
     assert page.index(f"Sample {found[0]['sample']}:") < page.index(f"Sample {found[-1]['sample']}:")
 
@@ -96,10 +97,10 @@ def test_the_report_shows_samples_from_the_worst_to_the_best(context: StageConte
 def test_what_is_no_picture_is_not_shown(context: StageContext) -> None:
     found = drawn(context)
     (context.folder / "pictures" / "0-truth.png").unlink()
-    assert render({"pictures": found}, context.folder).count("<img") == 15
+    assert render(RunRecord.of({"pictures": found}), context.folder).count("<img") == 15
     (context.folder / "pictures" / "1-truth.png").write_text("<script>")
     with pytest.raises(BadInputError, match=r"1-truth\.png: not a PNG image"):
-        render({"pictures": found}, context.folder)
+        render(RunRecord.of({"pictures": found}), context.folder)
 
 
 def test_without_a_scheme_or_a_task_that_draws_there_are_none(context: StageContext) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from edgekd.reporting.html import render
+from edgekd.reporting.run_record import RunRecord
 
 _ENDS = {"teacher": (10, 0.905), "scratch": (12, 0.878), "student": (12, 0.889), "qat/int8-asymmetric": (2, 0.887)}
 
@@ -25,7 +26,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory, sample_run: dict[str, Any])
     """The sample's report, drawn once."""
     folder = tmp_path_factory.mktemp("run")
     write_histories(folder)
-    return render(sample_run, folder)
+    return render(RunRecord.of(sample_run), folder)
 
 
 @pytest.fixture

@@ -39,7 +39,14 @@ def test_a_latency_is_told_with_its_units_on_eighty_columns() -> None:
 
 
 def test_what_the_device_was_like_stands_below_its_latency() -> None:
-    seen = {"frequency_mhz": 1500.0, "max_frequency_mhz": 2400.0, "temperature_before": 48, "temperature_highest": 82}
+    seen = {
+        "seconds": 2.0,
+        "samples": 9,
+        "frequency_mhz": 1500.0,
+        "max_frequency_mhz": 2400.0,
+        "temperature_before": 48,
+        "temperature_highest": 82,
+    }
     assert lines([TIMED | {"telemetry": seen}])[-1] == "conditions       clock 1.50 of 2.40 GHz, 48 → 82 °C"
 
 

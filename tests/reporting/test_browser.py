@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from edgekd.reporting.html import render
+from edgekd.reporting.run_record import RunRecord
 from tests.missing import miss
 
 pytestmark = pytest.mark.browser
@@ -123,7 +124,7 @@ def test_no_width_needs_sideways_scrolling(
 ) -> None:
     """Not with the longest name of a built-in target either."""
     run["targets"]["raspberry-pi-5-onnxruntime"] = run["targets"].pop("x86-onnxruntime")
-    text = POLICY.sub("", render(run, tmp_path)).replace("</body>", MEASURE)
+    text = POLICY.sub("", render(RunRecord.of(run), tmp_path)).replace("</body>", MEASURE)
     report.with_name("measured.html").write_text(text, encoding="utf-8")
     frame = report.with_name("phone.html")  # a window may not be as narrow as a phone, a frame may
     frame.write_text(FRAME.replace("WIDTH", str(width)), encoding="utf-8")

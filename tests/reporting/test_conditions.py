@@ -5,6 +5,7 @@ from typing import Any
 from edgekd.measure.telemetry import telemetry
 from edgekd.reporting.conditions import conditions, of_target
 from edgekd.reporting.html import render
+from edgekd.reporting.run_record import RunRecord, TargetRecord
 
 PI = """snapshot
 frequency_khz 2400000
@@ -26,7 +27,7 @@ PHONE = "snapshot\nthermal_status Thermal Status: 2\nbattery Charging\nsnapshot\
 
 
 def told(text: str, *flags: str) -> str:
-    return " · ".join(conditions(telemetry(text).model_dump(mode="json"), flags)).replace("\u00a0", " ")
+    return " · ".join(conditions(telemetry(text), flags)).replace("\u00a0", " ")
 
 
 def test_clock_heat_and_governor_of_a_pi() -> None:
@@ -55,11 +56,11 @@ def test_a_flag_names_its_variants_unless_all_have_it(run: dict[str, Any]) -> No
     target = run["targets"]["x86-tflite"]
     target["variants"]["int8"]["latency_ms"]["flags"] = ["noisy", "throttled"]
     target["variants"]["float"]["latency_ms"]["flags"] = ["throttled"]
-    assert of_target(target) == ["noisy: int8", "throttled"]
-    assert of_target({}) == []
+    assert of_target(TargetRecord.parse(target, "x")) == ["noisy: int8", "throttled"]
+    assert of_target(TargetRecord(backend="tflite", status="ok")) == []
 
 
 def test_the_report_shows_it(run: dict[str, Any], tmp_path: Any) -> None:
     run["targets"]["x86-tflite"]["telemetry"] = telemetry(PI).model_dump(mode="json")
-    shown = render(run, tmp_path)
+    shown = render(RunRecord.of(run), tmp_path)
     assert "clock 1.95 of 2.40\u00a0GHz · governor ondemand → performance · 48 → 82\u00a0°C" in shown

@@ -9,6 +9,7 @@ import pytest
 from edgekd.reporting import latency
 from edgekd.reporting.labels import NEAR, Box, Label, place
 from edgekd.reporting.latency import Point, best_of
+from edgekd.reporting.run_record import RunRecord
 
 INSIDE = Box(60, 20, 720, 280)
 VARIANTS = ("int8", "float", "float16", "dynamic-range", "bf16")
@@ -51,14 +52,14 @@ def test_the_front_is_what_nothing_beats_in_both() -> None:
 
 
 def test_each_point_tells_its_numbers_and_leads_to_its_row(run: dict[str, Any]) -> None:
-    plot = latency.trade_off(run)
+    plot = latency.trade_off(RunRecord.of(run))
     assert plot is not None
     links = re.findall(r'<a href="#([^"]+)" aria-label="([^"]+)"', plot.wide)
-    assert len(links) == len(latency.points(run))
+    assert len(links) == len(latency.points(RunRecord.of(run)))
     assert links[0] == ("target-x86-tflite", "x86-tflite int8: 0.318\u00a0ms (0.311–0.327\u00a0ms), 96.5\u00a0kB")
 
 
 def test_the_same_run_gives_the_same_drawing(run: dict[str, Any]) -> None:
-    first, second = latency.trade_off(run), latency.trade_off(run)
+    first, second = latency.trade_off(RunRecord.of(run)), latency.trade_off(RunRecord.of(run))
     assert first is not None
     assert first == second

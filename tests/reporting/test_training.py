@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+from edgekd.reporting.run_record import RunRecord
 from edgekd.reporting.training import curves, histories
 
 
@@ -14,10 +15,10 @@ def test_broken_histories_are_left_out(folder: Path) -> None:
     (folder / "student" / "history.json").write_text(json.dumps([{"epoch": 1, "loss": None, "val": None}]))
     (folder / "qat/int8-asymmetric" / "history.json").write_text("[3]")
     assert list(histories(folder)) == ["student"]
-    plot = curves({}, folder)
+    plot = curves(RunRecord.of({}), folder)
     assert plot is not None
     assert plot.takeaway == "Loss by epoch."
 
 
 def test_no_history_no_plot(tmp_path: Path) -> None:
-    assert curves({}, tmp_path) is None
+    assert curves(RunRecord.of({}), tmp_path) is None

@@ -1,10 +1,11 @@
 from typing import Any
 
 from edgekd.reporting import latency, tables, verdict
+from edgekd.reporting.run_record import RunRecord
 
 
 def states(run: dict[str, Any]) -> list[tuple[str, str]]:
-    return [(promise.state, promise.text.replace("\u00a0", " ")) for promise in verdict.promises(run)]
+    return [(promise.state, promise.text.replace("\u00a0", " ")) for promise in verdict.promises(RunRecord.of(run))]
 
 
 def test_the_sample_keeps_what_it_keeps_and_says_what_it_does_not(run: dict[str, Any]) -> None:
@@ -44,7 +45,7 @@ def test_one_seed_is_named_as_such(run: dict[str, Any]) -> None:
     run["seeds"] = [0]
     for entry in ("student", "student_scratch"):
         run[entry]["metric"]["seeds"] = run[entry]["metric"]["seeds"][:1]
-    assert "one seed" in verdict.summary(run)
+    assert "one seed" in verdict.summary(RunRecord.of(run))
     assert (
         "open",
         "Distillation against training from scratch: +1.1 points. One seed: chance is not ruled out.",
@@ -60,25 +61,25 @@ def test_a_gain_within_the_spread_of_its_seeds_stays_open(run: dict[str, Any]) -
 
 
 def test_the_numbers_come_from_the_fastest_target_that_passed(run: dict[str, Any]) -> None:
-    assert verdict.hero(run)[0] == "x86-openvino"
+    assert verdict.hero(RunRecord.of(run))[0] == "x86-openvino"
     run["targets"]["x86-openvino"]["status"] = "failed"
-    assert verdict.hero(run)[0] == "x86-tflite"
-    values = [tile.value.replace("\u00a0", " ") for tile in verdict.tiles(run)]
+    assert verdict.hero(RunRecord.of(run))[0] == "x86-tflite"
+    values = [tile.value.replace("\u00a0", " ") for tile in verdict.tiles(RunRecord.of(run))]
     assert values == ["88.9 %", "96.5 kB", "0.318 ms", "1.9 points"]
 
 
 def test_a_latency_of_an_emulated_device_is_no_number(run: dict[str, Any]) -> None:
     for variant in run["targets"]["x86-openvino"]["variants"].values():
         variant["latency_ms"] |= {"flags": ["emulated"]}
-    assert verdict.hero(run)[0] == "x86-tflite"
+    assert verdict.hero(RunRecord.of(run))[0] == "x86-tflite"
     assert ("open", "Executed on an emulated device: x86-openvino. No latency is claimed there.") in states(run)
-    assert "x86-openvino" not in {point.target for point in latency.points(run)}
-    assert all(row["p50"] is None for row in tables.target_rows(run) if row["target"] == "x86-openvino")
+    assert "x86-openvino" not in {point.target for point in latency.points(RunRecord.of(run))}
+    assert all(row.p50 is None for row in tables.target_rows(RunRecord.of(run)) if row.target == "x86-openvino")
 
 
 def test_without_a_device_nothing_is_claimed_of_speed(run: dict[str, Any]) -> None:
     run["targets"] = {"jetson-orin-nano": run["targets"]["jetson-orin-nano"]}
-    tiles = {tile.label: tile for tile in verdict.tiles(run)}
+    tiles = {tile.label: tile for tile in verdict.tiles(RunRecord.of(run))}
     assert list(tiles) == ["Accuracy", "Parameters", "MACs", "Distillation tax"]
     assert tiles["Parameters"].note.replace("\u00a0", " ") == "teacher 272 k, 3.5 times more"
 
@@ -93,15 +94,15 @@ def test_without_targets_the_exported_graph_is_held_against_the_network(run: dic
 
 def test_pairs_have_no_classes_and_another_metric(run: dict[str, Any]) -> None:
     run["metric_name"], run["data"]["classes"] = "spearman", 0
-    assert "classes" not in verdict.summary(run)
-    assert verdict.headline(run, "").endswith("of its teacher’s Spearman.")
-    assert verdict.tiles(run)[0].label == "Spearman"
+    assert "classes" not in verdict.summary(RunRecord.of(run))
+    assert verdict.headline(RunRecord.of(run), "").endswith("of its teacher’s Spearman.")
+    assert verdict.tiles(RunRecord.of(run))[0].label == "Spearman"
 
 
 def test_a_student_as_good_as_its_teacher_is_called_so(run: dict[str, Any]) -> None:
     run["teacher"]["metric"]["mean"] = 0.88
-    assert verdict.headline(run, "") == "A student 3.5 times smaller is as good as its teacher."
-    assert verdict.headline({}, "a title") == "a title"
+    assert verdict.headline(RunRecord.of(run), "") == "A student 3.5 times smaller is as good as its teacher."
+    assert verdict.headline(RunRecord.of({}), "a title") == "a title"
 
 
 def test_a_fallback_breaks_a_promise_and_names_what_is_shipped(run: dict[str, Any]) -> None:
@@ -111,8 +112,8 @@ def test_a_fallback_breaks_a_promise_and_names_what_is_shipped(run: dict[str, An
     target["variants"]["int8"]["broken"] = "7 steps"
     assert ("broken", "x86-tflite failed: 7 steps.") in states(run)
     assert ("advice", f"x86-tflite: {advice}.") in states(run)
-    assert ("x86-tflite", "int8") not in {(point.target, point.variant) for point in latency.points(run)}
-    assert ("x86-tflite", "float") in {(point.target, point.variant) for point in latency.points(run)}
+    assert ("x86-tflite", "int8") not in {(point.target, point.variant) for point in latency.points(RunRecord.of(run))}
+    assert ("x86-tflite", "float") in {(point.target, point.variant) for point in latency.points(RunRecord.of(run))}
 
 
 def test_what_to_ship_is_said_where_int8_does_not_pay(run: dict[str, Any]) -> None:

@@ -40,7 +40,7 @@ def test_a_line_is_too_long_only_where_it_is_to_be_copied(shown: tuple[int, str]
 
 def test_no_value_is_lost(shown: tuple[int, str]) -> None:
     words = STYLE.sub("", shown[1]).split()
-    for target in views.RUN["targets"]:
+    for target in views.RUN.targets:
         assert target in words
     for word in ("raspberry-pi-5-onnxruntime", "dynamic-range", "arXiv:1909.10351).", "0.502", "+28.4", "regression"):
         assert any(word in found for found in words), word

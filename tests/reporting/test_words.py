@@ -5,16 +5,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekd.reporting import words
+from edgekd.reporting.run_record import RunRecord, Scores
+
+EMPTY = RunRecord.of({})
 
 
 @pytest.mark.parametrize(
     ("told", "text"),
     [
         (words.percent(0.9132), "91.3 %"),
-        (words.change({}, -0.0041), "−0.4 points"),
-        (words.change({}, 0.0001), "±0.0 points"),
-        (words.cost({}, 0.019), "1.9 points"),
-        (words.cost({}, -0.003), "−0.3 points"),
+        (words.change(EMPTY, -0.0041), "−0.4 points"),
+        (words.change(EMPTY, 0.0001), "±0.0 points"),
+        (words.cost(EMPTY, 0.019), "1.9 points"),
+        (words.cost(EMPTY, -0.003), "−0.3 points"),
         (words.size(999), "999 B"),
         (words.size(98_496), "98.5 kB"),
         (words.size(4_400_000), "4.40 MB"),
@@ -40,7 +43,12 @@ def test_numbers_read_as_people_write_them(told: str, text: str) -> None:
 
 @pytest.mark.parametrize(
     "tell",
-    [words.percent, words.size, words.count, *(partial(tell, {}) for tell in (words.worth, words.change, words.cost))],
+    [
+        words.percent,
+        words.size,
+        words.count,
+        *(partial(tell, EMPTY) for tell in (words.worth, words.change, words.cost)),
+    ],
 )
 def test_what_is_not_known_is_a_dash(tell: object) -> None:
     assert callable(tell)
@@ -48,11 +56,11 @@ def test_what_is_not_known_is_a_dash(tell: object) -> None:
 
 
 def test_a_metric_may_be_stored_in_three_ways() -> None:
-    assert words.mean({"mean": 0.5, "std": 0.1, "seeds": [0.4, 0.6]}) == words.mean(0.5) == 0.5
+    two = Scores(mean=0.5, std=0.1, seeds=(0.4, 0.6))
+    assert words.mean(two) == words.mean(0.5) == 0.5
     assert words.mean(None) is None
-    assert words.mean({"mean": None}) is None
-    assert words.spread({"mean": 0.5, "std": 0.1, "seeds": [0.4, 0.6]}) == 0.1
-    assert words.spread({"mean": 0.5, "std": 0.0, "seeds": [0.5]}) is None  # one seed has no spread
+    assert words.spread(two) == 0.1
+    assert words.spread(Scores(mean=0.5, std=0.0, seeds=(0.5,))) is None  # one seed has no spread
     assert words.spread(0.5) is None
 
 

@@ -1,6 +1,5 @@
 """Every table of the command line, with documents that do not change; run in a terminal by `test_widths.py`."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,10 @@ from edgekd.reporting.benchmark import bench_table
 from edgekd.reporting.comparison import compare_table
 from edgekd.reporting.device import doctor_view, verify_view
 from edgekd.reporting.dry_run import dry_run_view
+from edgekd.reporting.run_record import read_run
 from edgekd.reporting.tables import summary
 
-RUN = json.loads(Path(__file__).with_name("sample_run.json").read_text(encoding="utf-8"))
+RUN = read_run(Path(__file__).with_name("sample_run.json"))
 TIMED: dict[str, Any] = {
     "device": "ssh://raspberry.local", "bundle": "bundles/student-x86-tflite", "runtime": "LiteRT 2.3.0",
     "precision": "f32", "scenario": "single-stream", "batch": 1, "threads": 2, "affinity": [0, 3], "missing": {},
