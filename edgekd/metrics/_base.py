@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekd.errors import BadInputError
+from edgekd.errors import BadInputError, EdgekdError
 from edgekd.metrics._scale import Scale
+from edgekd.metrics._takes import Takes
 from edgekd.outputs import Reads, chosen, each
 from edgekd.plugins import told
 
@@ -28,6 +29,8 @@ class Metric(Scale):
         score: the number, from all rows (N, k).
         error: its standard error from the rows; None draws rows with replacement (bootstrap).
         reads: which outputs of a network that has several `count` is given: one, or several by name.
+        takes: what one output and the labels have to be; None leaves that to `count`.
+        columns: which of the labels' columns are its own; None: all.
     """
 
     count: Callable[[Any, Array], Array]
@@ -35,6 +38,13 @@ class Metric(Scale):
     error: Callable[[Array], float] | None = None
     _: KW_ONLY
     reads: Reads = None
+    takes: Takes | None = None
+    columns: slice | int | None = None
+
+    @property
+    def by_class(self) -> bool:
+        """Whether the largest output of a sample is what it says."""
+        return self.takes is not None and self.takes.by_class
 
     def __call__(self, outputs: Outputs, labels: Array) -> float:
         """Return the number."""
@@ -42,21 +52,33 @@ class Metric(Scale):
 
     def of(self, output: str, labels: slice | int) -> "Metric":
         """Return this metric of one of several outputs, by name, and of the columns of the labels that are its own."""
-
-        def count(outputs: Array, marks: Array) -> Array:
-            return self.count(outputs, marks[:, labels])
-
-        return replace(self, name=f"{output}_{self.name}", count=count, reads=output)
+        return replace(self, name=f"{output}_{self.name}", reads=output, columns=labels)
 
     def rows(self, outputs: Outputs, labels: Array) -> Array:
         """Return what `count` makes of all samples; BadInputError, with both shapes, where it cannot."""
         found = chosen(outputs, self.reads, f"metric {self.name!r}") if isinstance(outputs, Mapping) else outputs
-        parts = [slice(start, start + CHUNK) for start in range(0, len(labels), CHUNK)]
         try:
-            return np.concatenate([self.count(_part(found, part), labels[part]) for part in parts])
+            marks = labels if self.columns is None else labels[:, self.columns]
+            self._require(found, marks)
+            parts = [slice(start, start + CHUNK) for start in range(0, len(marks), CHUNK)]
+            return np.concatenate([self.count(_part(found, part), marks[part]) for part in parts])
+        except EdgekdError:
+            raise
         except Exception as error:  # the user's own code, or outputs of another kind: anything may come out of it
-            shapes = f"outputs {each(found, np.shape)}, labels {labels.shape}"
-            raise BadInputError(f"metric {self.name!r} cannot score {shapes}: {told(error)}") from error
+            raise self._refusal(found, labels, told(error)) from error
+
+    def counted(self, outputs: Any, labels: Array) -> Array:
+        """Return what `count` makes of a chunk, as it is given it; errors as in `rows`."""
+        self._require(outputs, labels)
+        return self.count(outputs, labels)
+
+    def _require(self, outputs: Any, labels: Array) -> None:
+        if self.takes is not None and (fault := self.takes.fault(outputs, labels)):
+            raise self._refusal(outputs, labels, fault)
+
+    def _refusal(self, outputs: Any, labels: Array, why: str) -> BadInputError:
+        shapes = f"outputs {each(outputs, np.shape)}, labels {labels.shape}"
+        return BadInputError(f"metric {self.name!r} cannot score {shapes}: {why}")
 
     def standard_error(self, rows: Array) -> float:
         """Return the deviation that the number has over samples like these."""

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgekd.metrics._base import Array
+from edgekd.metrics._takes import Takes
 
+TAKES = Takes("N, K, 6", "N, M, 5")
 RECALLS = np.linspace(0, 1, 101)  # where COCO reads precision
 UNUSED = -1  # the class of a row that fills a sample up
 CLASS, SCORE, FLAGS = 0, 1, 2  # columns of `held`

@@ -3,11 +3,18 @@
 import numpy as np
 
 from edgekd.metrics._base import Array, Metric
+from edgekd.metrics._takes import Takes
 
 
 def metric(bins: int = 15) -> Metric:
     """Return equation 3 over equally wide bins (low, high], of logits (N, C) and labels (N,)."""
-    return Metric("calibration_error", _confidence_and_right, lambda rows: _gap(rows, bins), better="lower")
+    return Metric(
+        "calibration_error",
+        _confidence_and_right,
+        lambda rows: _gap(rows, bins),
+        better="lower",
+        takes=Takes("N, C", "N", "class"),
+    )
 
 
 def _confidence_and_right(logits: Array, labels: Array) -> Array:

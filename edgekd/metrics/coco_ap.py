@@ -9,7 +9,7 @@ import numpy as np
 
 from edgekd.errors import MissingExtraError
 from edgekd.metrics._base import Array, Metric
-from edgekd.metrics._boxes import UNUSED
+from edgekd.metrics._boxes import TAKES, UNUSED
 
 
 def metric() -> Metric:
@@ -21,7 +21,7 @@ def metric() -> Metric:
         import pycocotools.cocoeval  # noqa: F401
     except ImportError as error:
         raise MissingExtraError("detection") from error
-    return Metric("coco_ap", _judged, _mean)
+    return Metric("coco_ap", _judged, _mean, takes=TAKES)
 
 
 def _judged(boxes: Array, labels: Array) -> Array:

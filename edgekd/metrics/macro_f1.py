@@ -3,6 +3,7 @@
 import numpy as np
 
 from edgekd.metrics._base import Array, Metric
+from edgekd.metrics._takes import Takes
 
 
 def metric() -> Metric:
@@ -10,7 +11,7 @@ def metric() -> Metric:
 
     A label that nobody has and nobody is given counts as 0.
     """
-    return Metric("macro_f1", _counts, _mean)
+    return Metric("macro_f1", _counts, _mean, takes=Takes("N, L", "N, L", "flag"))
 
 
 def _counts(logits: Array, labels: Array) -> Array:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from edgekd.metrics._base import Array, Metric
+from edgekd.metrics._takes import Takes
 
 
 def metric() -> Metric:
@@ -10,7 +11,9 @@ def metric() -> Metric:
 
     Of scores and labels 0 or 1, both (N, C). Equal scores share one threshold.
     """
-    return Metric("mean_ap", lambda scores, labels: np.stack([scores, labels], axis=1), _mean)
+    return Metric(
+        "mean_ap", lambda scores, labels: np.stack([scores, labels], axis=1), _mean, takes=Takes("N, L", "N, L", "flag")
+    )
 
 
 def _mean(rows: Array) -> float:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from edgekd.metrics._base import Array, Metric
+from edgekd.metrics._takes import Takes
 
 
 def metric(ignore: int = 255) -> Metric:
@@ -10,7 +11,12 @@ def metric(ignore: int = 255) -> Metric:
 
     Positions with the label `ignore` do not count.
     """
-    return Metric("miou", lambda logits, labels: _areas(logits, labels, ignore), _mean)
+    return Metric(
+        "miou",
+        lambda logits, labels: _areas(logits, labels, ignore),
+        _mean,
+        takes=Takes("N, C, …", "N, …", "class", ignore),
+    )
 
 
 def _areas(logits: Array, labels: Array, ignore: int) -> Array:

@@ -6,7 +6,7 @@ from edgekd.metrics._base import Array, Metric
 
 
 def metric(threshold: float = 0.1, size: float | None = None) -> Metric:
-    """Return it, of points (N, K, 2) and labels (N, K, 3): x, y and whether the point is visible.
+    """Return it, of points (N, K, 2) and labels (N, K, 3): x, y and whether the point is visible; (N, K, 2): all are.
 
     A point is right within `threshold` × `size` or, without one, × the longer side of the box around the sample's
     visible points.
@@ -17,12 +17,18 @@ def metric(threshold: float = 0.1, size: float | None = None) -> Metric:
 def distances(points: Array, labels: Array) -> tuple[Array, Array]:
     """Return how far each point is, (N, K), and which are visible, (N, K) bool."""
     apart = points.reshape(*labels.shape[:2], 2).astype(np.float64) - labels[..., :2]
-    return np.sqrt(np.square(apart).sum(axis=2)), labels[..., 2] > 0
+    return np.sqrt(np.square(apart).sum(axis=2)), visible(labels)
+
+
+def visible(labels: Array) -> Array:
+    """Return which points (N, K) are, all where labels (N, K, 2) do not say."""
+    seen: Array = labels[..., 2] > 0 if labels.shape[2] > 2 else np.ones(labels.shape[:2], bool)
+    return seen
 
 
 def box(labels: Array) -> Array:
     """Return width and height (N, 2) of the box around each sample's visible points; NaN where there are none."""
-    seen = np.where(labels[..., 2:] > 0, labels[..., :2], np.nan).astype(np.float64)
+    seen = np.where(visible(labels)[..., None], labels[..., :2], np.nan).astype(np.float64)
     low, high = (
         fill(seen, axis=1, initial=edge, where=~np.isnan(seen)) for fill, edge in ((np.min, np.inf), (np.max, -np.inf))
     )

@@ -3,11 +3,17 @@
 import numpy as np
 
 from edgekd.metrics._base import Array, Metric
+from edgekd.metrics._takes import Takes
 
 
 def metric(ignore: int = 255) -> Metric:
     """Return it, of logits (N, C, …) and classes (N, …); positions with the label `ignore` do not count."""
-    return Metric("pixel_accuracy", lambda logits, labels: _right(logits, labels, ignore), _share)
+    return Metric(
+        "pixel_accuracy",
+        lambda logits, labels: _right(logits, labels, ignore),
+        _share,
+        takes=Takes("N, C, …", "N, …", "class", ignore),
+    )
 
 
 def _right(logits: Array, labels: Array, ignore: int) -> Array:

@@ -3,13 +3,20 @@
 import numpy as np
 
 from edgekd.metrics._base import Array, Metric
+from edgekd.metrics._takes import Takes
 
 CHUNK = 1024  # queries at once: their similarities to all are CHUNK × N
 
 
 def metric(k: int = 1) -> Metric:
     """Return it by cosine, of embeddings (N, D) and labels (N,); a label that no other sample has does not count."""
-    return Metric(f"recall_at_{k}", _unit, lambda rows: _mean(rows, k), error=lambda rows: _error(rows, k))
+    return Metric(
+        f"recall_at_{k}",
+        _unit,
+        lambda rows: _mean(rows, k),
+        error=lambda rows: _error(rows, k),
+        takes=Takes("N, D", "N", "class"),
+    )
 
 
 def nearest(unit: Array, k: int) -> Array:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from edgekd.metrics._base import Array, Metric
+from edgekd.metrics._takes import Takes
 
 _RANKS = 1.06  # the variance of a rank correlation's Fisher z is 1.06 / (n - 3) (Fieller et al., Biometrika 1957)
 
@@ -12,7 +13,7 @@ def metric() -> Metric:
 
     0 where all cosines or all scores are equal: nothing is ranked.
     """
-    return Metric("spearman", _cosine_and_score, _correlation, error=_error)
+    return Metric("spearman", _cosine_and_score, _correlation, error=_error, takes=Takes("N, D", "N"))
 
 
 def pair_cosines(embeddings: Array) -> Array:

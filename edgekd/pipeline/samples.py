@@ -20,44 +20,56 @@ from edgekd.tasks import DEFAULT, Task, find_task, spec_of
 
 def read_samples(
     path: Path, manifest: Manifest, reporter: Reporter, any_range: bool = False, metric: str | None = None
-) -> tuple[Split, Metric, bool]:
-    """Return samples and labels of an npz (x and y, or x_test and y_test), their metric, and whether it is of classes.
+) -> tuple[Split, Metric]:
+    """Return samples and labels of an npz (x and y, or x_test and y_test), and their metric.
 
     In the place of x a bundle of several inputs has one array for each, of its name; they become one structured array.
-    The metric is the bundle's task's, which checks the labels; of a `metric` that is named, their number alone is
-    checked.
+    The metric is the bundle's task's, which checks the labels, or one that is named; one that the task has is the
+    task's, with its options.
 
     Raises BadInputError where they do not suit the bundle, or where its outputs cannot be scored by labels.
     """
     given, y, labels = _arrays(path, manifest)
     for name, inputs in given.items():
         same_count(inputs, labels, f"{path}: {name}", y)
-    asked = None if metric is None else asked_metric(metric, manifest)
-    task = DEFAULT if asked else _task(manifest, labels)
+    task = _task(manifest, labels) if metric is None or _own_metric(metric, manifest) else None
+    found = asked_metric(metric, manifest) if metric is not None else (task or DEFAULT).metric
     checked: dict[str, Array] = {}
     for source, (name, inputs) in zip(manifest.inputs, given.items(), strict=True):
         where = f"{path}: {name}"
         checked[source.name] = _suited(inputs, source, where)
         if source.range is not None and source.is_real:
-            found = range_of(checked[source.name])
-            hold_against(found, source.range, where, "training or calibration inputs", reporter.warn, any_range)
+            seen = range_of(checked[source.name])
+            hold_against(seen, source.range, where, "training or calibration inputs", reporter.warn, any_range)
     samples = packed(checked, str(path)) if len(checked) > 1 else next(iter(checked.values()))
-    if asked is not None:
-        return Split(samples, labels), asked, asked.name == DEFAULT.metric.name
+    if task is None:
+        return Split(samples, labels), found
     width = next(iter(_output(task, manifest).sample_shape), 1)
     labels = task.check(labels, f"{path}: {y}", width)
     task.check_inputs(labels, samples.shape[1:], f"{path}: {y}")
     if why := task.unscorable(labels):
         raise BadInputError(f"{path}: {y} scores nothing: {why}")
-    return Split(samples, labels), task.metric, task.by_class
+    return Split(samples, labels), found
 
 
 def asked_metric(name: str, manifest: Manifest) -> Metric:
     """Return a metric by name or `module:object`, of the outputs as the bundle's task reads them; errors as there."""
-    spec, metric = manifest.task, find_metric(name)
-    if spec is None or ":" in spec.name:  # code that a bundle may not call
-        return metric
-    return find_task(spec.name, spec.options).scored_by(metric)
+    if own := _own_metric(name, manifest):
+        return own
+    metric, task = find_metric(name), _builtin_task(manifest)
+    return metric if task is None else task.scored_by(metric)
+
+
+def _builtin_task(manifest: Manifest) -> Task | None:
+    """What the bundle was taught; None where it does not say, or names code that a bundle may not call."""
+    spec = manifest.task
+    return None if spec is None or ":" in spec.name else find_task(spec.name, spec.options)
+
+
+def _own_metric(name: str, manifest: Manifest) -> Metric | None:
+    """The metric of this built-in name with the options that the bundle was taught with; None where it has none."""
+    task = None if ":" in name else _builtin_task(manifest)
+    return next((own for own in task.metrics if own.name == find_metric(name).name), None) if task else None
 
 
 def _arrays(path: Path, manifest: Manifest) -> tuple[Mapping[str, Array], str, Array]:

@@ -41,13 +41,12 @@ class EvalResult:
 
 @dataclass(frozen=True)
 class EvalSet:
-    """Labelled samples for a bundle, and the metric of its outputs on them; whether that is one of classes."""
+    """Labelled samples for a bundle, and the metric of its outputs on them."""
 
     bundle: Path
     manifest: Manifest
     samples: Split
     metric: Metric
-    by_class: bool
 
     def outputs_on_device(self, device: Device, options: Options | None = None) -> Arrays:
         """All answers by output, as the model sees them; errors as in `measure.Session`."""
@@ -80,7 +79,7 @@ class EvalSet:
     def _difference(self, answers: Arrays, found: float, here: Arrays | str) -> Difference:
         if isinstance(here, str):
             return from_reference(found, self.manifest.metrics.get(self.metric.name), here, self.metric)
-        outputs = compare_outputs(answers, here, self.manifest.outputs, self.by_class)
+        outputs = compare_outputs(answers, here, self.manifest.outputs, self.metric.by_class)
         return from_host(found, self._worth(here), outputs, self.metric)
 
 
@@ -97,8 +96,8 @@ def eval_set_for(
     Inputs that reach elsewhere than what was trained are refused, or warned of, unless `any_range`. Without a `metric`,
     by name or the user's `module:object`, the task's own decides.
     """
-    samples, found, by_class = read_samples(data, manifest, reporter, any_range, metric)
-    return EvalSet(bundle, manifest, samples, found, by_class)
+    samples, found = read_samples(data, manifest, reporter, any_range, metric)
+    return EvalSet(bundle, manifest, samples, found)
 
 
 def verify_bundle(

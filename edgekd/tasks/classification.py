@@ -55,7 +55,7 @@ class Classification(Task):
 
     def constant(self, labels: Array) -> Array:
         """Return a logit for the commonest class."""
-        counts = np.bincount(labels)
+        counts = np.bincount(labels, minlength=2)
         logits: Array = np.eye(len(counts), dtype=np.float32)[counts.argmax()]
         return logits
 

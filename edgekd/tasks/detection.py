@@ -50,7 +50,7 @@ class Detection(Task):
 
     def scored_by(self, metric: Metric) -> Metric:
         """Return a metric of boxes (N, K, 6) as one of outputs."""
-        return replace(metric, count=lambda outputs, labels: metric.count(self.boxes(outputs), labels))
+        return replace(metric, count=lambda outputs, labels: metric.counted(self.boxes(outputs), labels), takes=None)
 
     def boxes(self, outputs: Array) -> Array:
         """Return boxes (N, K, 6), x1, y1, x2, y2 in pixels, score and class, the surest first; class -1 is none."""

@@ -11,9 +11,11 @@ import pytest
 
 from edgekd.backends.assemble import write_bundle
 from edgekd.backends.reference import Reference
-from edgekd.bundle import Preprocessing
+from edgekd.bundle import Preprocessing, read_manifest
 from edgekd.data.dataset import prepare
 from edgekd.data.ranges import range_of
+from edgekd.metrics import find_metric
+from edgekd.pipeline.samples import asked_metric
 from edgekd.schema import TaskSpec
 from edgekd.target import load_target
 from tests import factories
@@ -160,3 +162,19 @@ def test_an_exported_model_knows_the_range_that_it_was_calibrated_on(tmp_path: P
     assert accuracy(ask(tmp_path, exported, inputs[64:80], Y[:16])) <= 1
     refused = complaint(ask(tmp_path, exported, X.astype(np.float32), Y), 2)
     assert "training or calibration inputs from" in refused
+
+
+def test_a_metric_that_the_task_has_is_the_tasks_with_its_options(bundle: Path) -> None:
+    ground = TaskSpec(name="segmentation", options={"ignore": 0})
+    manifest = read_manifest(bundle).model_copy(update={"task": ground})
+    logits, maps = np.zeros((2, 3, 4, 4)), np.zeros((2, 4, 4), int)
+    logits[:, 1], maps[:, 0] = 1.0, 1
+    assert asked_metric("pixel-accuracy", manifest)(logits, maps) == 1.0  # all but what is ignored
+    assert find_metric("pixel-accuracy")(logits, maps) == 0.25
+
+
+def test_labels_are_checked_for_a_named_metric_as_well(bundle: Path, tmp_path: Path) -> None:
+    said = complaint(ask(tmp_path, bundle, X, Y + 1, "--metric", "calibration-error"), 2)
+    assert "y holds 10 in sample 9; there are the classes 0 to 9" in said
+    said = complaint(ask(tmp_path, bundle, X, Y, "--metric", "macro-f1"), 2)
+    assert "metric 'macro_f1' cannot score outputs (48, 10), labels (48,): it takes outputs (N, L)" in said
