@@ -60,17 +60,18 @@ def prove_layers(
     watching = expose_activations(deployed)[0] if deployed else shown
     with tempfile.TemporaryDirectory(prefix="edgekd-") as scratch:
         plain = _Built.of(deployed or model, target, Path(scratch) / "plain", few, truth, predict).run(few)
-        wanted = Reference(held(shown)).run(first, BATCH)
-        build = _Built.of(watching, target, Path(scratch) / "shown", first, wanted, predict)
+        build = _Built.of(
+            watching, target, Path(scratch) / "shown", first, Reference(held(shown)).run(first, BATCH), predict
+        )
         cut = cut_at(shown, makers)
         judge, same = _Judge(Reference(held(cut)), makers, truth, output_steps(shown)), True
         for start in range(0, _count(few), _count(first)):
             part = {name: array[start : start + _count(first)] for name, array in few.items()}
             seen = build.run(part)
-            judge.add(part, seen)
             same &= all(
                 np.array_equal(array[start : start + _count(part)], seen[name]) for name, array in plain.items()
             )
+            judge.add(part, seen)
     layers = judge.layers()
     return LayerProof(
         tensors=len(layers),
@@ -147,16 +148,18 @@ class _Judge:
         self._furthest, self._exact, self._samples = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0), 0
 
     def add(self, inputs: Arrays, seen: Arrays) -> None:
-        """Judge some samples, by all tensors that a runtime gives of them."""
-        given = {tensor + GIVEN: seen[tensor + WATCHED] for tensor in self._makers}
-        all_inputs, needed = inputs | given, self._reference.inputs
-        expected = self._reference.run({name: all_inputs[name] for name in needed}, batch=BATCH)
+        """Judge some samples, by all tensors that a runtime gives of them: taken out of `seen`, for they are large."""
+        expected = self._expected(inputs, seen)
         self._samples += _count(inputs)
         for name in self._names:
-            distance = steps_apart(seen[name], expected.pop(name), self._steps[name])
+            distance = steps_apart(seen.pop(name), expected.pop(name), self._steps[name])
             distance = np.nan_to_num(distance, nan=FARTHEST, posinf=FARTHEST)  # what is no number is not near
             self._furthest[name] = max(self._furthest.get(name, 0.0), float(distance.max()))
             self._exact[name] = self._exact.get(name, 0.0) + float(np.mean(distance < 0.5)) * _count(inputs)
+
+    def _expected(self, inputs: Arrays, seen: Arrays) -> Arrays:
+        given = inputs | {tensor + GIVEN: seen[tensor + WATCHED] for tensor in self._makers}
+        return self._reference.run({name: given[name] for name in self._reference.inputs}, batch=BATCH)
 
     def layers(self) -> list[Layer]:
         """What was found, in the order of the graph."""

@@ -46,10 +46,11 @@ def layer_errors(
     signal, noise = dict.fromkeys(edges, 0.0), dict.fromkeys(edges, 0.0)
     for batch in batches:
         for given, made in exact.parts(batch, BATCH):
-            real, ours = given | made, rounded.run(given)
+            ours = rounded.run(given)
             for edge, result in edges.items():
-                signal[edge] += float(np.sum(real[edge].astype(np.float64) ** 2))
-                noise[edge] += float(np.sum((real[edge].astype(np.float64) - ours[result]) ** 2))
+                real = made.pop(edge).astype(np.float64)
+                signal[edge] += float(np.sum(real**2))
+                noise[edge] += float(np.sum((real - ours.pop(result)) ** 2))
     ratios = {edge: _decibel(signal[edge], noise[edge]) for edge in edges}
     return tuple(sorted(_attributed(Graph(plain), ratios), key=lambda error: -error.lost))
 

@@ -59,12 +59,11 @@ class Observation:
             raise BadInputError("calibration needs at least one batch of inputs")
         reference = Reference(self._model, list(dict.fromkeys((*spread, *means))))
         for batch in self._batches:
-            for given, made in reference.parts(batch, BATCH):
-                values = given | made
+            for _, made in reference.parts(batch, BATCH):
                 for edge, seen in spread.items():
-                    seen.add(values[edge])
+                    seen.add(made[edge])
                 for edge, mean in means.items():
-                    mean.add(values[edge])
+                    mean.add(made[edge])
         self._spread |= spread
         self._means |= means
 

@@ -40,13 +40,16 @@ class Reference:
         batch = self._built_in or batch
         if batch is None:
             return self._run(inputs)
-        parts = [outputs for _, outputs in self.parts(inputs, batch)]
+        parts = [dict(outputs) for _, outputs in self.parts(inputs, batch)]
         if len(parts) == 1:
             return parts[0]
         return {name: np.concatenate([np.atleast_1d(part[name]) for part in parts]) for name in parts[0]}
 
     def parts(self, inputs: dict[str, Array], batch: int) -> Iterator[tuple[dict[str, Array], dict[str, Array]]]:
-        """The same part after part, each with its inputs: `batch` samples, or as many as memory may be taken for."""
+        """The same part after part, each with its inputs: `batch` samples, or as many as memory may be taken for.
+
+        The outputs of a part are taken out of their dictionary before the next is computed.
+        """
         self._check(inputs)
         counts = {len(array) for array in inputs.values() if array.ndim}
         if len(counts) > 1:
@@ -55,7 +58,9 @@ class Reference:
         step = self._built_in or self._affordable(inputs, min(batch, count))
         for start in range(0, count, step):
             part = {name: _rows(array, slice(start, start + step)) for name, array in inputs.items()}
-            yield part, self._part(part)
+            made = self._part(part)
+            yield part, made
+            made.clear()
 
     def _check(self, inputs: dict[str, Array]) -> None:
         if set(inputs) != set(self.inputs):
@@ -115,6 +120,7 @@ def _session(model: onnx.ModelProto, fused: bool) -> onnxruntime.InferenceSessio
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if fused else levels.ORT_DISABLE_ALL
     options.add_session_config_entry("session.disable_quant_qdq", "1")  # quantisers stay what they are
     options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = False  # it would keep what the largest run took, once for each model alive
     options.log_severity_level = 4  # what is refused is said once, by us
     try:
         return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

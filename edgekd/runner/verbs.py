@@ -136,6 +136,8 @@ class Job:
                 if output.shape[:1] != (self.batch,):
                     raise RunnerError("failed", "output {!r} has shape {}".format(spec["name"], output.shape))
             collected.append([output[:count] for output in outputs])
+        if len(collected) == 1:
+            return collected[0]
         return [np.concatenate(parts) for parts in zip(*collected)]
 
     def verify(self) -> bool:

@@ -156,8 +156,8 @@ class OnnxRuntime(Runtime):
             self.binding.bind_ortvalue_input(name, self.module.OrtValue.ortvalue_from_numpy(array))
 
     def fetch(self) -> Arrays:
-        """Outputs of the bound run."""
-        return [np.array(output) for output in self.binding.copy_outputs_to_cpu()]
+        """Copies of what the bound run made."""
+        return [np.asarray(output) for output in self.binding.copy_outputs_to_cpu()]
 
     def operator_coverage(self) -> Dict[str, Any]:
         """Operators of the model that ONNX Runtime executes after its own fusions; of a provider, the nodes it took."""
