@@ -1,7 +1,12 @@
-"""Which tests run which lines, and how long each takes."""
+"""Which tests run which lines, and how long each takes.
+
+A backend's `runtime.py` runs assembled into a runner, in a process of its own, which no coverage sees: all tests of a
+file that assembles it are taken to run it.
+"""
 
 import json
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,20 +26,24 @@ Lines = dict[str, dict[int, list[str]]]  # of a module, by line: tests
 
 @dataclass(frozen=True)
 class Covering:
-    """`lines[path][line]` are the tests that run it, `seconds` of CPU time what each takes, `digests` their files'."""
+    """`lines[path][line]` are the tests that run it, `seconds` of CPU time what each takes, `digests` their files'.
+
+    `assembling[path]` are the files of tests that make a runner of it.
+    """
 
     lines: Lines
+    assembling: dict[str, set[str]]
     seconds: dict[str, float]
     digests: dict[str, str]
 
     def tests(self, mutant: Mutant) -> list[str]:
-        """Those that run a mutant's statement; of what runs at import, all of the files that run its module."""
-        lines = self.lines.get(mutant.path, {})
+        """Those that run a mutant's statement; of what runs at import or assembled, all of the files that run it."""
+        lines, files = self.lines.get(mutant.path, {}), self.assembling.get(mutant.path, set())
         first, last = mutant.lines
         found = {test for line, tests in lines.items() if mutant.at_import or first <= line <= last for test in tests}
         if mutant.at_import:
-            files = {test.partition("::")[0] for test in found}
-            found = {test for test in self.seconds if test.partition("::")[0] in files}
+            files = files | {test.partition("::")[0] for test in found}
+        found |= {test for test in self.seconds if test.partition("::")[0] in files}
         return sorted(found, key=lambda test: self.seconds[test])
 
     def fastest(self, mutant: Mutant, limit: float) -> tuple[list[str], float]:
@@ -55,8 +64,8 @@ class Covering:
 
 def cover(tree: Path, folder: Path, package: str) -> Covering:
     """Run each file of a package's tests by itself, or take what is known where it and the code are unchanged."""
-    code = _digest(sorted((tree / "edgekd").rglob("*.py")))
-    lines, seconds, digests = Lines(), dict[str, float](), dict[str, str]()
+    code = _digest([Path(__file__), *sorted((tree / "edgekd").rglob("*.py"))])
+    lines, assembling, seconds, digests = Lines(), dict[str, set[str]](), dict[str, float](), dict[str, str]()
     for path in sorted((tree / "tests" / package).rglob("test_*.py")):
         name = path.relative_to(tree).as_posix()
         digests[name] = _digest([path])
@@ -67,10 +76,12 @@ def cover(tree: Path, folder: Path, package: str) -> Covering:
                 raise SystemExit(f"{name} did not end")
         found = json.loads(kept.read_text(encoding="utf-8"))
         seconds |= found["seconds"]
+        for module in found["assembled"]:
+            assembling.setdefault(module, set()).add(name)
         for module, covered in found["lines"].items():
             for line, tests in covered.items():
                 lines.setdefault(module, {}).setdefault(int(line), []).extend(tests)
-    return Covering(lines, seconds, digests)
+    return Covering(lines, assembling, seconds, digests)
 
 
 def _digest(paths: Sequence[Path]) -> str:
@@ -100,7 +111,8 @@ class Contexts:
 
 def _measure(tests: str, kept: Path) -> int:
     measuring = coverage.Coverage(data_file=None, source=[f"edgekd/{package}" for package in PACKAGES])
-    contexts = Contexts(measuring)
+    contexts, assembled = Contexts(measuring), set[str]()
+    sys.addaudithook(partial(_note_runtimes, assembled))  # for good: this is a fork
     measuring.start()
     pytest.main([*QUIET, tests], plugins=[contexts])
     measuring.stop()
@@ -109,5 +121,11 @@ def _measure(tests: str, kept: Path) -> int:
     for name in data.measured_files():
         by_line = {line: sorted(good & set(names)) for line, names in data.contexts_by_lineno(name).items()}
         lines[os.path.relpath(name)] = {line: names for line, names in by_line.items() if names}
-    kept.write_text(json.dumps({"lines": lines, "seconds": {name: contexts.seconds[name] for name in sorted(good)}}))
+    found = {"lines": lines, "assembled": sorted(assembled), "seconds": {x: contexts.seconds[x] for x in sorted(good)}}
+    kept.write_text(json.dumps(found))
     return 0
+
+
+def _note_runtimes(found: set[str], event: str, arguments: tuple[object, ...]) -> None:
+    if event == "open" and str(arguments[0]).endswith("/runtime.py"):
+        found.add(os.path.relpath(str(arguments[0])))
