@@ -36,6 +36,7 @@ from edgekd.pipeline.samples import asked_metric
 from edgekd.pipeline.verify import EvalResult
 from edgekd.quantization import qat
 from edgekd.quantization.scheme import SCHEMES, Scheme, find_scheme, schemes_of
+from edgekd.reporting.exported import ExportReport
 from edgekd.runner.bundle import write_arrays
 from edgekd.target import load_target
 from edgekd.tasks import find_task, spec_of
@@ -158,7 +159,7 @@ def _require_scheme(scheme: Scheme, target: str, advice: str) -> None:
         raise BadInputError(f"the student is quantised for {scheme.name}, {chip.name} needs {advice}")
 
 
-def _export_quantized(quantized: Quantized, target: str, out: Path, name: str) -> dict[str, Any]:
+def _export_quantized(quantized: Quantized, target: str, out: Path, name: str) -> ExportReport:
     chip, data = load_target(target), quantized.data
     _require_scheme(quantized.scheme, target, f"quantize(…, scheme={chip.scheme!r})")
     inputs = model_inputs(data.val.inputs[:PARITY_INPUTS], data.preprocessing)
@@ -175,7 +176,7 @@ def _export_quantized(quantized: Quantized, target: str, out: Path, name: str) -
     )
 
 
-def _export_simulated(prepared: qat.Simulated, target: str, out: Path, name: str, samples: Any) -> dict[str, Any]:
+def _export_simulated(prepared: qat.Simulated, target: str, out: Path, name: str, samples: Any) -> ExportReport:
     chip = load_target(target)
     _require_scheme(prepared.scheme, target, f"prepare(…, target={chip.name!r})")
     batches = sample_inputs(samples, prepared.network, PARITY_INPUTS)
@@ -194,7 +195,7 @@ def _export_simulated(prepared: qat.Simulated, target: str, out: Path, name: str
 
 def _export_float(
     model: nn.Module, target: str, out: Path, name: str, samples: Any, precision: Precision, keep_float: Sequence[str]
-) -> dict[str, Any]:
+) -> ExportReport:
     batches = sample_inputs(samples, model, PARITY_INPUTS)
     graph, inputs = qat.export_float(model, batches[0], fixed_length=True), as_arrays(model, batches)
     origin = {"model_sha256": weights_digest(model)}
@@ -208,7 +209,7 @@ def _export_float(
 
 def _export_file(
     path: Path, target: str, out: Path, samples: Any, precision: Precision, keep_float: Sequence[str]
-) -> dict[str, Any]:
+) -> ExportReport:
     if isinstance(samples, str | Path):
         return _export_with(path, target, out, Path(samples), precision, keep_float)
     given = samples if isinstance(samples, Mapping) else {"input": samples}
@@ -221,7 +222,7 @@ def _export_file(
 
 def _export_with(
     path: Path, target: str, out: Path, samples: Path, precision: Precision, keep_float: Sequence[str]
-) -> dict[str, Any]:
+) -> ExportReport:
     source, wishes = NpzSamples(samples), Wishes(keep_float=keep_float)
     if precision == "int8":
         return export_file(path, [target], out, source, wishes)[0]

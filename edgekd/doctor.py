@@ -5,9 +5,8 @@ import importlib.util
 import platform
 import shutil
 from collections.abc import Iterator
-from typing import Any
 
-from edgekd.needs import Component
+from edgekd.needs import Component, ComponentRow
 from edgekd.runtimes import backend_names, find_needs
 from edgekd.web.browsers import BROWSERS
 from edgekd.web.runtimes import INSTALL, find_web, web_backends
@@ -27,9 +26,9 @@ _PROGRAMS = {
 }
 
 
-def diagnose() -> list[dict[str, Any]]:
+def diagnose() -> list[ComponentRow]:
     """One row per component: what it is for, its version, or the command that installs it."""
-    rows = [{"component": "python", "for": "everything", "found": platform.python_version(), "get it": ""}]
+    rows = [_row("python", "everything", platform.python_version(), "")]
     components = (component for name in backend_names() for component in find_needs(name).components)
     packages = [*_LEARN, *components, _LINK]
     for package in {package.distribution: package for package in packages}.values():
@@ -40,7 +39,7 @@ def diagnose() -> list[dict[str, Any]]:
     return [*rows, *_web()]
 
 
-def _web() -> Iterator[dict[str, Any]]:
+def _web() -> Iterator[ComponentRow]:
     """What runs bundles in a browser, and the browsers that can be started here."""
     for backend in web_backends():
         web = find_web(backend)
@@ -49,5 +48,5 @@ def _web() -> Iterator[dict[str, Any]]:
         yield _row(name, f"the device web:{name}", browser.program, browser.get)
 
 
-def _row(component: str, purpose: str, found: str | None, command: str) -> dict[str, Any]:
+def _row(component: str, purpose: str, found: str | None, command: str) -> ComponentRow:
     return {"component": component, "for": purpose, "found": found or "missing", "get it": "" if found else command}

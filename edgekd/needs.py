@@ -2,6 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypedDict
+
+# What `doctor` says of a component, as JSON; "get it" is the command, or empty.
+ComponentRow = TypedDict("ComponentRow", {"component": str, "for": str, "found": str, "get it": str})
 
 
 @dataclass(frozen=True)

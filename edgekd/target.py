@@ -137,7 +137,7 @@ def _beside(module: str, name: str) -> Path:
     return Path(spec.origin).with_name(f"{name}.toml")
 
 
-def listed() -> list[dict[str, Any]]:
+def listed() -> list[dict[str, str]]:
     """One row per built-in target."""
     rows = (load_target(name) for name in target_files())
     return [{"target": t.name, "title": t.title, "backend": t.backend, "scheme": t.scheme} for t in rows]

@@ -6,9 +6,9 @@ import secrets
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 from edgekd.devices import _shell_scripts
 from edgekd.devices._address import Address
@@ -99,7 +99,7 @@ class RemoteDevice:
             raise DeviceError(f"{self.uri}: {remote} arrived damaged")
         write_bytes(path, content)
 
-    def facts(self) -> dict[str, Any] | None:
+    def facts(self) -> Mapping[str, object] | None:
         """Its shell tells all."""
         return None
 

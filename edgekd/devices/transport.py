@@ -1,9 +1,9 @@
 """What a device is to its callers: a way to run a command, a folder to put files in, and a name."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Device(Protocol):
         """Fetch a file; raise DeviceError when it is not there."""
         ...
 
-    def facts(self) -> dict[str, Any] | None:
+    def facts(self) -> Mapping[str, object] | None:
         """What a device without a shell tells: fields of `measure.facts.Machine`; None where a shell answers."""
         ...
 

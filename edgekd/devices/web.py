@@ -8,9 +8,8 @@ and `web:firefox` start that one here, headless, `web:headless` the first of the
 import io
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from edgekd.devices.local import LocalDevice
 from edgekd.devices.transport import Finished, Found
@@ -63,7 +62,7 @@ class WebDevice(LocalDevice):
             return super().run(argv, timeout)
         return Finished(NO_SHELL, "", f"{self.uri}: a browser has no shell")
 
-    def facts(self) -> dict[str, Any] | None:
+    def facts(self) -> Mapping[str, object] | None:
         """What the page tells of its machine; None where the shell tells more."""
         return None if self._browser else machine_of(self._page().hello)
 
@@ -116,7 +115,7 @@ class WebDevice(LocalDevice):
             raise RunnerError("mismatch", "outputs differ from the reference beyond the tolerance")
 
 
-def _versions() -> Iterator[dict[str, Any]]:
+def _versions() -> Iterator[dict[str, str | None]]:
     for backend in web_backends():
         web = find_web(backend)
         version, get = (web.version, "") if web.installed else (None, INSTALL)
@@ -133,7 +132,7 @@ def browser_at(place: str) -> Browser:
     return found
 
 
-def machine_of(hello: Hello) -> dict[str, Any]:
+def machine_of(hello: Hello) -> Mapping[str, object]:
     """Fields of `measure.facts.Machine`, as far as a page knows them."""
     absent = ("python", "governor", "frequency_mhz", "max_frequency_mhz", "gpu_driver")
     optional = {"memory_mb": hello.memory_gib and round(hello.memory_gib * 2**30 / 1e6), "gpu": hello.gpu}

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import closing
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from edgekd.devices import Device, open_device
 from edgekd.measure.device_python import INVENTORY, Python, how_to_get, how_to_get_numpy, is_jetson, wanted_modules
@@ -13,7 +13,7 @@ from edgekd.measure.provision import provision
 from edgekd.measure.records import Version
 from edgekd.measure.target_check import mismatches
 from edgekd.measure.telemetry import Telemetry, watch
-from edgekd.needs import Accelerator
+from edgekd.needs import Accelerator, ComponentRow
 from edgekd.runtimes import backend_names, find_needs
 from edgekd.target import Target, load_target
 
@@ -26,18 +26,39 @@ echo; echo "{SECTION}nodes"; for node in $nodes; do
 if [ -r "$node" ] && [ -w "$node" ]; then echo "$node: open"; elif [ -e "$node" ]; then echo "$node: closed"; fi; done
 true
 """
-Rows = list[dict[str, str]]
+Components = list[ComponentRow]
 
 
-def examine_device(uri: str, target: str | None = None, lacking: bool = False) -> dict[str, Any]:
+class FactRow(TypedDict):
+    """A fact of a device's state, and what to do about it, if anything."""
+
+    what: str
+    found: str
+    advice: str
+
+
+class Readiness(TypedDict):
+    """What `doctor --device` says, as JSON; `python` is the one that was just given what it lacked."""
+
+    device: str
+    cpu: str
+    ready: bool
+    components: Components
+    state: list[FactRow]
+    prepare: list[str]
+    python: NotRequired[str]
+
+
+def examine_device(uri: str, target: str | None = None, lacking: bool = False) -> Readiness:
     """`examine` by names; BadInputError for an unknown one. What is `lacking` for the target is installed before."""
     wanted = load_target(target) if target else None
     with closing(open_device(uri)) as device:
-        found = {"python": device.python} if lacking and wanted and provision(device, {wanted.backend}) else {}
-        return examine(device, wanted) | found
+        given = lacking and wanted and provision(device, {wanted.backend})
+        found = examine(device, wanted)
+        return {**found, "python": device.python} if given else found
 
 
-def examine(device: Device, target: Target | None = None) -> dict[str, Any]:
+def examine(device: Device, target: Target | None = None) -> Readiness:
     """What is there and what is missing; `ready` says whether bundles (of `target`, else of any) run there.
 
     Raises DeviceError when the device is lost.
@@ -64,7 +85,7 @@ def examine(device: Device, target: Target | None = None) -> dict[str, Any]:
     }
 
 
-def _ready(components: Rows, backends: Sequence[str]) -> bool:
+def _ready(components: Components, backends: Sequence[str]) -> bool:
     """All is there, and of several backends one at least; a venv is only a way to get the others."""
     missing = {row["component"] for row in components if row["found"] == "missing"} - {"venv"}
     return not missing - set(backends) and not set(backends) <= missing
@@ -76,7 +97,7 @@ def _nodes() -> str:
     return " ".join(f"{one.node}*" for one in accelerators if one.node)
 
 
-def _components(machine: Machine, python: Python, backends: Sequence[str]) -> Rows:
+def _components(machine: Machine, python: Python, backends: Sequence[str]) -> Components:
     version = machine.python if python.new_enough else None
     rows = [
         _component("python", "the runner", version, NO_PYTHON),
@@ -91,7 +112,7 @@ def _components(machine: Machine, python: Python, backends: Sequence[str]) -> Ro
     return rows
 
 
-def _accelerator(machine: Machine, target: Target, nodes: str) -> Rows:
+def _accelerator(machine: Machine, target: Target, nodes: str) -> Components:
     """What a target computes on besides the CPU."""
     needs = find_needs(target.backend)
     wanted = [one for one in needs.accelerators if one.wanted(target.runtime)]
@@ -107,7 +128,7 @@ def _reached(accelerator: Accelerator, machine: Machine, nodes: str) -> tuple[st
     return usable, accelerator.closed if there else accelerator.get
 
 
-def _by_itself(device: Device, target: Target | None) -> tuple[list[str], Rows]:
+def _by_itself(device: Device, target: Target | None) -> tuple[list[str], Components]:
     """What a device's own runner has to offer, if its libraries load there: backends, and a row for each."""
     own = [name for name in backend_names() if find_needs(name).without_python]
     with runner_on(device, own[0]) as runner:
@@ -124,11 +145,11 @@ def _by_itself(device: Device, target: Target | None) -> tuple[list[str], Rows]:
     return list(offers or own), rows
 
 
-def _component(name: str, purpose: str, found: str | None, advice: str) -> dict[str, str]:
+def _component(name: str, purpose: str, found: str | None, advice: str) -> ComponentRow:
     return {"component": name, "for": purpose, "found": found or "missing", "get it": "" if found else advice}
 
 
-def _state(machine: Machine, telemetry: Telemetry | None, said: dict[str, str], target: Target | None) -> Rows:
+def _state(machine: Machine, telemetry: Telemetry | None, said: dict[str, str], target: Target | None) -> list[FactRow]:
     governor, load = machine.governor, said.get("load", "").split()
     busy = bool(load) and float(load[0]) > machine.cores / 2
     rows = [
@@ -138,7 +159,7 @@ def _state(machine: Machine, telemetry: Telemetry | None, said: dict[str, str], 
     return rows + (_seen(telemetry, target) if telemetry else [])
 
 
-def _seen(telemetry: Telemetry, target: Target | None) -> Rows:
+def _seen(telemetry: Telemetry, target: Target | None) -> list[FactRow]:
     """What only some devices tell of themselves."""
     mode, heat, rows = telemetry.power_mode, telemetry.temperature_before, []
     if mode:
@@ -158,7 +179,7 @@ def _seen(telemetry: Telemetry, target: Target | None) -> Rows:
     return rows
 
 
-def _gpu(gpu: Gpu) -> dict[str, str]:
+def _gpu(gpu: Gpu) -> FactRow:
     clocks = " of ".join(f"{clock:.0f}" for clock in (gpu.frequency_mhz, gpu.max_frequency_mhz) if clock is not None)
     heat = [] if gpu.temperature_highest is None else [f"{gpu.temperature_highest:.0f} °C"]
     held = f"it holds back already: {', '.join(gpu.capped)}" if gpu.capped else ""
@@ -166,9 +187,9 @@ def _gpu(gpu: Gpu) -> dict[str, str]:
     return _fact("GPU", ", ".join([f"{clocks} MHz", *heat]), "; ".join(filter(None, (held, busy))))
 
 
-def _doubts(machine: Machine, target: Target | None) -> Rows:
+def _doubts(machine: Machine, target: Target | None) -> list[FactRow]:
     return [_fact(*doubt) for doubt in mismatches(machine, target)] if target else []
 
 
-def _fact(what: str, found: str | None, advice: str) -> dict[str, str]:
+def _fact(what: str, found: str | None, advice: str) -> FactRow:
     return {"what": what, "found": found or "unknown", "advice": advice}

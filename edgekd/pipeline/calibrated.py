@@ -5,6 +5,7 @@ from typing import Any
 
 import onnx
 from numpy.typing import NDArray
+from pydantic import JsonValue
 
 from edgekd.backends.losses import layer_losses
 from edgekd.backends.reference import Reference
@@ -70,7 +71,7 @@ def batches_of(inputs: Mapping[str, NDArray[Any]]) -> Iterator[Arrays]:
 
 def lost_by_layer(
     quantized: onnx.ModelProto, batch: Arrays, original: onnx.ModelProto | None, how: Calibration | None = None
-) -> list[dict[str, object]]:
+) -> list[dict[str, JsonValue]]:
     """A row per layer, as `LayerLoss`, the culprits first; an original is prepared as calibration did."""
     beside = None if original is None else plain(original, how or Calibration())
     return [loss.model_dump() for loss in layer_losses(quantized, batch, beside, BATCH)]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgekd.backends import find_backend
 from edgekd.data.augment import check_names
@@ -22,6 +22,7 @@ from edgekd.pipeline.recipe_faults import read_leniently
 from edgekd.pipeline.stopwatch import Span, Stopwatch
 from edgekd.quantization.scheme import find_scheme
 from edgekd.recipe import Recipe
+from edgekd.reporting.dry_run import DryRun, StageRow
 from edgekd.target import Target, load_target
 from edgekd.tasks import spec_of
 
@@ -40,13 +41,13 @@ def dry_run(
     code: bool = True,
     any_range: bool = False,
     seconds: float = SECONDS,
-) -> dict[str, Any]:
+) -> DryRun:
     """Return what was checked, every fault, doubts, and the stages with their price; leaves nothing behind.
 
     After `seconds` nothing new is tried.
     Raises BadInputError for a recipe that cannot be read at all.
     """
-    faults, stages = Faults(seconds), list[dict[str, Any]]()
+    faults, stages = Faults(seconds), list[StageRow]()
     recipe = read_leniently(name, overrides, faults, code=code)
     if recipe is not None:
         targets = _targets(recipe, faults)
@@ -57,11 +58,11 @@ def dry_run(
         if data is not None and trial is not None:
             price = price_of(recipe, data, targets, trial)
             check_room(price, folder, faults)
-            stages = [stage | price.of(stage["stage"]) for stage in stages]
+            stages = [price.added_to(stage) for stage in stages]
     return _document(name, faults, stages)
 
 
-def _document(name: str, faults: Faults, stages: list[dict[str, Any]]) -> dict[str, Any]:
+def _document(name: str, faults: Faults, stages: list[StageRow]) -> DryRun:
     known = [Span(**stage["seconds"]) for stage in stages if "seconds" in stage]
     return {
         "recipe": name,
@@ -73,7 +74,7 @@ def _document(name: str, faults: Faults, stages: list[dict[str, Any]]) -> dict[s
     }
 
 
-def _free(stages: list[dict[str, Any]]) -> int:
+def _free(stages: list[StageRow]) -> int:
     return sum(stage["stage"] == "code" for stage in stages)
 
 

@@ -29,6 +29,7 @@ from edgekd.quantization.exchange import Boundaries, Rates, by_rate
 from edgekd.quantization.mixed_precision import by_error, fewest
 from edgekd.quantization.qdq import is_quantized
 from edgekd.quantization.sensitivity import Nearness
+from edgekd.reporting.exported import MixedReport
 from edgekd.target import Limits, Target
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -116,10 +117,12 @@ class Mix:
         return f"{len(self.kept)} layers in float by what they cost here: {gain}, {took}"
 
     @property
-    def row(self) -> dict[str, Any]:
+    def row(self) -> MixedReport:
         """The same as data."""
-        times = {"int8_us": self.int8_us, "predicted_us": self.predicted_us, "measured_us": self.measured_us}
-        return {"kept": list(self.kept), "int8_db": self.before.db, "db": self.after.db, **times}
+        return {
+            "kept": list(self.kept), "int8_db": self.before.db, "db": self.after.db,
+            "int8_us": self.int8_us, "predicted_us": self.predicted_us, "measured_us": self.measured_us,
+        }  # fmt: skip
 
 
 def mix_by_rate(boundaries: Boundaries, target: Target, int8: Expected, least_db: float) -> Mix | None:

@@ -17,6 +17,7 @@ from edgekd.pipeline.verify import executed
 from edgekd.quantization.float_fallback import asked_layers
 from edgekd.quantization.parts import parts_of
 from edgekd.quantization.sensitivity import distances
+from edgekd.reporting.exported import ExportReport
 from edgekd.schema import TaskSpec
 from edgekd.target import Target
 
@@ -33,7 +34,7 @@ def export_and_verify(
     ranges: Mapping[str, Range] | None = None,
     task: TaskSpec | None = None,
     notes: Sequence[str] = (),
-) -> dict[str, Any]:
+) -> ExportReport:
     """Write the bundle of a QDQ model and prove it here by what is expected of it.
 
     Until it is proven it lies beside `folder`, whose earlier bundle stays if this one is refused; what could not be
@@ -62,7 +63,7 @@ def export_and_verify(
     }
 
 
-def _proof(target: Target, folder: Path, expected: Expected) -> dict[str, Any]:
+def _proof(target: Target, folder: Path, expected: Expected) -> ExportReport:
     try:
         with closing(open_device("local:")) as device:
             evidence, ran = gather_evidence(device, folder, target, expected), executed(device, target.backend)
@@ -73,4 +74,5 @@ def _proof(target: Target, folder: Path, expected: Expected) -> dict[str, Any]:
     parity = [row.model_dump(mode="json", exclude={"histogram"}) for row in evidence.rows]
     layers = evidence.layers.model_dump(mode="json") if evidence.layers else None
     status = "unverified" if evidence.weak else "ok"
-    return {"status": status, "reason": evidence.weak, "parity": parity, "layers": layers} | ran
+    found: ExportReport = {"status": status, "reason": evidence.weak, "parity": parity, "layers": layers}
+    return found | {"executed": ran["executed"]} if "executed" in ran else found

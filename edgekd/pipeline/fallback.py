@@ -25,6 +25,7 @@ from edgekd.pipeline.parity_evidence import affordable
 from edgekd.pipeline.variants import LEAST_SQNR_DB
 from edgekd.quantization.parts import parts_of
 from edgekd.quantization.sensitivity import nearness
+from edgekd.reporting.exported import ExportReport
 from edgekd.target import Target
 
 Arrays = dict[str, NDArray[Any]]
@@ -44,7 +45,7 @@ def fall_back(
     provenance: Mapping[str, Any],
     why: str,
     notes: Sequence[str] = (),
-) -> dict[str, Any]:
+) -> ExportReport:
     """Write the smallest precision of a float model that is proven here, and report it with the status `fallback`.
 
     `why` is what was wrong with int8. Where the runtime is not here, the smallest one that compiles is written, and is
@@ -79,7 +80,7 @@ def write_precision(
     name: str,
     provenance: Mapping[str, Any],
     notes: Sequence[str] = (),
-) -> dict[str, Any]:
+) -> ExportReport:
     """Write a float model in another precision than int8, and prove it here by how near to float its answers are.
 
     It is `unverified` where the runtime is not here, or where rounding alone moves float answers as far. Raises
@@ -102,7 +103,7 @@ def write_precision(
     }  # fmt: skip
 
 
-def _proof(folder: Path, manifest: Manifest, model: onnx.ModelProto, inputs: Arrays, exact: Arrays) -> dict[str, Any]:
+def _proof(folder: Path, manifest: Manifest, model: onnx.ModelProto, inputs: Arrays, exact: Arrays) -> ExportReport:
     """How near the float model a bundle's answers are, in dB; PromiseBrokenError where that is not near enough."""
     stored = {spec.name: to_bundle(spec, inputs[spec.name]) for spec in manifest.inputs}
     with closing(open_device("local:")) as device:

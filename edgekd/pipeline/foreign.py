@@ -37,9 +37,10 @@ from edgekd.quantization.qdq import is_quantized, strip_activations
 from edgekd.quantization.refine import Refined
 from edgekd.quantization.scheme import Scheme, schemes_of
 from edgekd.reading import reading
+from edgekd.reporting.exported import ExportReport
 from edgekd.target import Target, load_target
 
-Report = dict[str, Any]
+Report = ExportReport
 Origin = Mapping[str, str]
 
 
@@ -132,7 +133,10 @@ def _timed(report: Report, quantized: Quantized, target: Target, inputs: Arrays)
     if not ran or report.get("precision") == "float":
         return {}
     speed = speed_here(Path(report["bundle"]), quantized.original, target, inputs)
-    return {} if speed is None else {"speed": speed.model_dump(mode="json") | {"ratio": round(speed.ratio, 2)}}
+    if speed is None:
+        return {}
+    ratio = round(speed.ratio, 2)
+    return {"speed": {"ours_ms": speed.ours_ms, "float_ms": speed.float_ms, "pays": speed.pays, "ratio": ratio}}
 
 
 def _quantized(

@@ -1,7 +1,6 @@
 """A recipe before it runs: what it would do."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from edgekd.backends import find_backend
 from edgekd.data import load
@@ -11,6 +10,7 @@ from edgekd.pipeline.summary import FLOAT_GRAPH
 from edgekd.progress import SILENT, Reporter
 from edgekd.quantization.scheme import find_scheme
 from edgekd.recipe import Quantization, Recipe
+from edgekd.reporting.dry_run import StageRow
 from edgekd.target import Target, load_target
 from edgekd.tasks import find_task
 
@@ -32,10 +32,10 @@ def load_targets(recipe: Recipe) -> list[Target]:
     return targets
 
 
-def describe(recipe: Recipe, targets: list[Target]) -> list[dict[str, Any]]:
+def describe(recipe: Recipe, targets: list[Target]) -> list[StageRow]:
     """The stages that a run would go through."""
     schemes = dict.fromkeys(target.scheme for target in targets)
-    rows = [{"stage": "code", "what": f"calls {', '.join(recipe.code)}"}] if recipe.code else []
+    rows: list[StageRow] = [{"stage": "code", "what": f"calls {', '.join(recipe.code)}"}] if recipe.code else []
     rows += [
         {
             "stage": f"teacher-{number}" if number else "teacher",

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgekd.backends import find_backend
 from edgekd.data.dataset import Dataset
@@ -10,6 +10,7 @@ from edgekd.pipeline.parity_evidence import PARITY_INPUTS
 from edgekd.pipeline.plan import settings_for
 from edgekd.pipeline.stopwatch import Span
 from edgekd.recipe import Recipe
+from edgekd.reporting.dry_run import Seconds, StageRow
 from edgekd.target import Target
 
 if TYPE_CHECKING:
@@ -29,13 +30,13 @@ class Price:
     cache_bytes: int
     memory_bytes: int = 0
 
-    def of(self, stage: str) -> dict[str, Any]:
-        """Return a stage's seconds, if they are known."""
-        known = self.seconds.get(stage)
-        return {} if known is None else {"seconds": told(known)}
+    def added_to(self, stage: StageRow) -> StageRow:
+        """Return a stage with its seconds, if they are known."""
+        known = self.seconds.get(stage["stage"])
+        return stage if known is None else {**stage, "seconds": told(known)}
 
 
-def told(span: Span) -> dict[str, float]:
+def told(span: Span) -> Seconds:
     """Seconds from low to high, as a document has them."""
     return {"low": round(span.low, 1), "high": round(span.high, 1)}
 

@@ -6,13 +6,13 @@ Tensors are kept in float where a target computes in float beside integers; else
 from collections.abc import Sequence
 from dataclasses import dataclass
 from glob import escape
-from typing import Any
 
 from edgekd.pipeline.parity_evidence import Expected
 from edgekd.quantization.calibrate import Calibrator
 from edgekd.quantization.refine import ENOUGH_DB, SECONDS, Refined, Start, refine
 from edgekd.quantization.scheme import Scheme, find_scheme
 from edgekd.quantization.sensitivity import Nearness
+from edgekd.reporting.exported import RefinedReport
 
 NAMED = 3  # tensors in a line
 LONGER = 4.0  # times the seconds that were too few
@@ -96,7 +96,7 @@ def options(refined: Refined) -> str:
     return " ".join(f"--keep-float '{escape(edge)}'" for edge in refined.kept)
 
 
-def rows_of(refined: Refined) -> dict[str, Any]:
+def rows_of(refined: Refined) -> RefinedReport:
     """Return the same as data."""
     return {
         "part": refined.before.part,

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,7 +146,13 @@ def beyond_host(members: Sequence[Member]) -> bool:
     return any(member.uri != HOST for member in members)
 
 
-def executed(device: Device, backend: str) -> dict[str, str]:
+class Executed(TypedDict, total=False):
+    """What ran, where that only stood in for the device."""
+
+    executed: str
+
+
+def executed(device: Device, backend: str) -> Executed:
     """What ran, where that only stood in for the device."""
     stand_in = stand_in_on(device, backend)
     return {"executed": stand_in} if stand_in else {}

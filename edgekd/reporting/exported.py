@@ -2,8 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TypedDict
 
+from pydantic import JsonValue
 from rich.console import Group
 
 from edgekd.reporting.layer_table import losses_view
@@ -12,24 +13,82 @@ from edgekd.reporting.words import milliseconds, size
 
 ISLAND = "float island: "
 SHOWN = 3  # outputs
-Report = Mapping[str, Any]
 
 
-def export_table(reports: Report | Sequence[Report]) -> Group:
+class RefinedReport(TypedDict):
+    """What was kept in float where int8 was far, and how near, in dB, the worst `part` of the outputs came by that."""
+
+    part: str
+    int8_db: float
+    db: float
+    costly: list[str]
+    kept: list[str]
+    tried: int
+    seconds: float
+    cut_short: bool
+    options: str
+
+
+class MixedReport(TypedDict):
+    """The layers that were kept in float by what they cost: nearness before and after, times of one inference."""
+
+    kept: list[str]
+    int8_db: float
+    db: float
+    int8_us: float
+    predicted_us: float
+    measured_us: float
+
+
+class SpeedReport(TypedDict):
+    """How what was written compares with float: medians, ms; `pays` is None where nothing can be said."""
+
+    ours_ms: float
+    float_ms: float
+    pays: bool | None
+    ratio: float
+
+
+class ExportReport(TypedDict, total=False):
+    """What became of a model for a target, as JSON; of one that was refused there are target, status and reason alone.
+
+    `layers` are its layers' losses where they were asked for, else what proved it layer by layer.
+    """
+
+    refined: RefinedReport
+    mixed: MixedReport
+    bundle: str
+    target: str
+    bytes: int
+    precision: str
+    notes: list[str]
+    layers_int8: list[int]
+    db_from_float: float | None
+    outputs_db: dict[str, float]
+    status: str
+    reason: str | None
+    parity: list[dict[str, JsonValue]]
+    layers: list[dict[str, JsonValue]] | dict[str, JsonValue] | None
+    executed: str
+    graph: list[dict[str, JsonValue]]
+    speed: SpeedReport
+
+
+def export_table(reports: ExportReport | Sequence[ExportReport]) -> Group:
     """Reports of `export_file`: what to ship, how much of it is int8 and why not all, how far from float it is.
 
     What each layer loses, where that was asked for, lies below.
     """
-    told = [reports] if isinstance(reports, Mapping) else reports
+    told = [reports] if isinstance(reports, dict) else reports
     losses = losses_view(told)
     return Group(Beside([list(_facts(report)) for report in told]), *([losses] if losses.sections else ()))
 
 
-def _facts(report: Report) -> Iterator[tuple[str, str]]:
+def _facts(report: ExportReport) -> Iterator[tuple[str, str]]:
     yield "target", report["target"]
     yield "status", report["status"]
-    if report.get("reason"):
-        yield "reason", report["reason"]
+    if reason := report.get("reason"):
+        yield "reason", reason
     if "bundle" not in report:
         return
     yield "ship", _ship(report)
@@ -49,8 +108,8 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
         yield "note", note
 
 
-def _ship(report: Report) -> str:
-    kept = len((report.get("refined") or {}).get("kept", ()))
+def _ship(report: ExportReport) -> str:
+    kept = len(report["refined"]["kept"]) if "refined" in report else 0
     if report.get("mixed"):
         return f"int8, with {len(report['mixed']['kept'])} layers in float"
     if "precision" in report:
@@ -58,7 +117,7 @@ def _ship(report: Report) -> str:
     return f"int8, with {kept} tensor{'s' if kept > 1 else ''} in float" if kept else "int8"
 
 
-def _speed(precision: str, speed: Report) -> str:
+def _speed(precision: str, speed: SpeedReport) -> str:
     """How it compares with float, and what follows from that."""
     times = f"{milliseconds(speed['ours_ms'])} beside {milliseconds(speed['float_ms'])}"
     if speed["pays"] is None:
@@ -76,10 +135,10 @@ def _outputs(parts: Mapping[str, float]) -> Iterator[tuple[str, str]]:
         yield "by output", shown + (f" and {len(worst) - SHOWN} more" if len(worst) > SHOWN else "") + " dB"
 
 
-def _parity(report: Report) -> Iterator[tuple[str, str]]:
+def _parity(report: ExportReport) -> Iterator[tuple[str, str]]:
     rows = report.get("parity") or []
     if rows and "precision" not in report:
-        held = sum(row["ok"] for row in rows)
+        held = sum(bool(row["ok"]) for row in rows)
         batches = ", ".join(dict.fromkeys(str(row["batch"]) for row in rows))
         yield "parity", f"{held} of {len(rows)} cases hold against the reference, at batch {batches}"
 

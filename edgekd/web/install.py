@@ -7,7 +7,7 @@ import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TypedDict
 
 from edgekd.errors import BadInputError
 from edgekd.files import write_bytes
@@ -18,7 +18,17 @@ PATIENCE = 600  # seconds for one package
 LARGEST = 2**26  # bytes of one file
 
 
-def install(packages: Sequence[Package] | None = None) -> list[dict[str, Any]]:
+class PackageRow(TypedDict):
+    """What became of a package, as JSON."""
+
+    package: str
+    version: str
+    state: str
+    bytes: int
+    folder: str
+
+
+def install(packages: Sequence[Package] | None = None) -> list[PackageRow]:
     """Get what is not here yet of these packages, or of all; a row for each.
 
     npm runs none of a package's scripts; of what it brings only the pinned files are kept. BadInputError without npm,
@@ -29,7 +39,7 @@ def install(packages: Sequence[Package] | None = None) -> list[dict[str, Any]]:
     return [_installed(package) for package in packages]
 
 
-def _installed(package: Package) -> dict[str, Any]:
+def _installed(package: Package) -> PackageRow:
     fetched = not package.installed
     if fetched:
         with TemporaryDirectory(prefix="edgekd-") as scratch:
