@@ -26,6 +26,10 @@ class BadInputError(EdgekdError):
     exit_code, located = 2, False
 
 
+class NetworkError(BadInputError):
+    """A network of the user's fails on its inputs; the cause is what it raised."""
+
+
 class DamagedError(BadInputError):
     """A file of edgekd's own is not what was written."""
 

@@ -60,7 +60,8 @@ def from_arrays(arrays: Mapping[str, Array | Rows], source: str, task: Task = DE
     found = {part: str(shapes(split.inputs)) for part, split in splits.items()}
     if len(set(found.values())) > 1:
         raise BadInputError(f"{source}: samples differ in shape: {', '.join(f'{k} {v}' for k, v in found.items())}")
-    if not task.ragged and len({split.labels.shape[1:] for split in splits.values()}) > 1:
+    firsts = [split.labels[0] for split in splits.values()]
+    if len({label.shape for label in firsts}) > 1 and task.stack(firsts) is None:
         labels = ", ".join(f"{part} {split.labels.shape[1:]}" for part, split in splits.items())
         raise BadInputError(f"{source}: labels differ in shape: {labels}")
     given = [str(name) for name in np.asarray(arrays["classes"])] if "classes" in arrays else None
@@ -94,7 +95,7 @@ def from_result(result: Any, source: str, task: Task | None = None, skip_broken:
             raise TypeError
         named = dict(zip(_PARTS[len(result)], result, strict=True))
         read = {
-            part: _read(value, f"{source}: {part}", part != "train", skip_broken) or value
+            part: _read(value, f"{source}: {part}", part != "train", skip_broken, task or DEFAULT) or value
             for part, value in named.items()
         }
         parts = {part: (x, y) for part, (x, y) in read.items()}
@@ -106,10 +107,10 @@ def from_result(result: Any, source: str, task: Task | None = None, skip_broken:
     return replace(from_arrays(found, source, task or DEFAULT), notes=notes)
 
 
-def _read(value: Any, where: str, kept: bool, skip_broken: int) -> tuple[Array | Rows, Array] | None:
+def _read(value: Any, where: str, kept: bool, skip_broken: int, task: Task) -> tuple[Array | Rows, Array] | None:
     if isinstance(value, Mapping):
         return apart(value, where)
-    return as_stream(value, where, kept=kept) or as_rows(value, where, skip_broken)
+    return as_stream(value, where, kept=kept) or as_rows(value, where, skip_broken, task)
 
 
 def _array(value: Any, where: str) -> Array | Rows:

@@ -6,6 +6,7 @@ Nothing here needs torch: a data set is whatever has a length and gives (inputs,
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from edgekd.data._named import apart, packed, shapes
 from edgekd.errors import BadInputError
 from edgekd.plugins import told
+from edgekd.tasks import DEFAULT, Task
 
 Array = NDArray[Any]
 Pair = tuple[Array, Array]  # of one sample, or of several
@@ -114,11 +116,12 @@ class Rows:
         return state.hexdigest()
 
 
-def as_rows(part: Any, where: str, skip_broken: int = 0) -> tuple[Rows, Array] | None:
+def as_rows(part: Any, where: str, skip_broken: int = 0, task: Task = DEFAULT) -> tuple[Rows, Array] | None:
     """Inputs and labels (N, …) of a data set, or of a loader of one; None for anything else.
 
     A loader says how many workers read; the order of the samples is edgekd's. Labels are read once, all of them. With
-    `skip_broken` so are all samples, and as many that cannot be read are left out.
+    `skip_broken` so are all samples, and as many that cannot be read are left out. The `task` stacks labels that differ
+    in shape.
     Raises BadInputError for samples that are no pairs, that fail or differ in shape.
     """
     data, workers = (part.dataset, int(part.num_workers)) if is_loader(part) else (part, 0)
@@ -128,7 +131,7 @@ def as_rows(part: Any, where: str, skip_broken: int = 0) -> tuple[Rows, Array] |
         raise BadInputError(f"{where} holds no samples")
     try:
         places, left_out = readable(data, skip_broken) if skip_broken else (np.arange(len(data)), None)
-        rows, labels = _rows(data, places, workers)
+        rows, labels = _rows(data, places, workers, task)
         return replace(rows, left_out=left_out and f"{where}: {left_out}"), labels
     except BadInputError as error:
         raise BadInputError(f"{where}: {error}") from error
@@ -185,25 +188,30 @@ def _pair(data: MapStyle, place: int) -> Sequence[Any]:
     return found
 
 
-def _rows(data: MapStyle, places: Array, workers: int) -> tuple[Rows, Array]:
+def _rows(data: MapStyle, places: Array, workers: int, task: Task) -> tuple[Rows, Array]:
     first, again = sample(data, int(places[0])), sample(data, int(places[0]))
     stable = all(map(np.array_equal, first, again))
     rows = Rows(data, places, first[0].shape, first[0].dtype, workers, stable)
-    return rows, _labels(data, places)
+    return rows, _labels(data, places, task)
 
 
-def _labels(data: MapStyle, places: Array) -> Array:
+def _labels(data: MapStyle, places: Array, task: Task) -> Array:
     """As the data set lists them (`targets`), if those are what its samples have; else by reading all samples once."""
-    listed = next((getattr(data, name) for name in ("targets", "labels") if hasattr(data, name)), None)
+    known = (getattr(data, name, None) for name in ("targets", "labels"))
+    listed: Any = next((labels for labels in known if hasattr(labels, "__len__")), ())
     spread = places[np.unique(np.linspace(0, len(places) - 1, 8).astype(np.int64))].tolist()
-    if listed is not None and len(listed) == len(data):
-        labels = np.asarray(listed)
-        if all(np.array_equal(labels[place], sample(data, place)[1]) for place in spread):
-            return labels[places]
-    return _stacked([sample(data, place)[1] for place in places.tolist()], places)
+    if len(listed) != len(data) or any(not np.array_equal(listed[place], sample(data, place)[1]) for place in spread):
+        return _stacked([sample(data, place)[1] for place in places.tolist()], places, task)
+    with suppress(ValueError):  # they differ in shape
+        return np.asarray(listed)[places]
+    return _stacked([np.asarray(listed[place]) for place in places.tolist()], places, task)
 
 
-def _stacked(labels: Sequence[Array], places: Array) -> Array:
+def _stacked(labels: Sequence[Array], places: Array, task: Task) -> Array:
+    alike = len({label.shape for label in labels}) == 1
+    stacked = None if alike else task.stack(labels)
+    if stacked is not None:
+        return stacked
     for place, label in zip(places, labels, strict=True):
         if label.shape != labels[0].shape:
             raise BadInputError(

@@ -10,7 +10,7 @@ from torch import nn
 from edgekd import plugins
 from edgekd.data._named import shapes
 from edgekd.data.dataset import PADDING, Dataset, Split, is_several, is_tokens
-from edgekd.errors import BadInputError, EdgekdError
+from edgekd.errors import BadInputError, NetworkError
 from edgekd.networks import bare, takes
 from edgekd.outputs import each
 from edgekd.pipeline.tax import may_be_chance
@@ -23,18 +23,20 @@ from edgekd.training.batches import tensors
 
 def try_out(model: nn.Module, data: Dataset, who: str) -> None:
     """Let a network answer a few samples; raise BadInputError, in one line about `who`, where it cannot, or not so."""
+    if not isinstance(model, nn.Module):
+        kind = f"class {model.__name__}: call it" if isinstance(model, type) else type(model).__name__
+        raise BadInputError(f"the {who} has to be a torch.nn.Module, not {kind}")
     few = _few(data)
     if is_several(few.inputs):
         _require_names(model, few.inputs.dtype.names or (), who)
     try:
         answers = predict(model, data, few)
-    except EdgekdError:
-        raise
-    except Exception as error:  # the user's own code: anything may come out of it
+    except NetworkError as error:
         tokens = f" with tokens up to {np.max(np.asarray(few.inputs))}" if is_tokens(few.inputs) else ""
+        why = plugins.told(error.__cause__ or error)
         raise BadInputError(
-            f"the {who} cannot take inputs {_shown(few)}{tokens}: {plugins.told(error)}{_resize(few, who)}"
-        ) from error
+            f"the {who} cannot take inputs {_shown(few)}{tokens}: {why}{_resize(few, who)}"
+        ) from error.__cause__
     data.task.check_outputs(each(answers, np.shape), few.labels, data.classes, f"the {who}")
 
 
@@ -51,9 +53,11 @@ def _require_names(model: nn.Module, given: Sequence[str], who: str) -> None:
 def _resize(split: Split, who: str) -> str:
     """How a network that wants images of another size gets them."""
     called = "teacher" if who == "teacher" else "model"
-    return (
-        f"; for images of its own size, nn.Sequential(nn.Upsample((H, W)), {called})" if split.inputs.ndim == 4 else ""
-    )
+    sizes = {4: ("images", "(H, W)"), 3: ("signals", "LENGTH")}
+    if split.inputs.ndim not in sizes or is_several(split.inputs):
+        return ""
+    kind, size = sizes[split.inputs.ndim]
+    return f"; for {kind} of its own size, nn.Sequential(nn.Upsample({size}), {called})"
 
 
 def _shown(split: Split) -> str:

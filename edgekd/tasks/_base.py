@@ -51,7 +51,6 @@ class Task:
     outputs: ClassVar[str] = "outputs are (N, …)"  # their shape, for whoever puts out another one
     by_class: ClassVar[bool] = False  # whether the largest of outputs (N, C, …) along C is the answer
     method: ClassVar[str] = "mse"  # what teaches it where nothing else is asked for
-    ragged: ClassVar[bool] = False  # whether a split's labels (N, M, …) may be of another M than those of another split
 
     @property
     def metrics(self) -> Sequence[Metric]:
@@ -69,6 +68,10 @@ class Task:
         `width` is how many outputs (axis 1) there are, where that is known; `unlabelled` allows samples without label.
         """
         return require_finite(labels, where, "finite numbers (N, …)", range(1, 9))
+
+    def stack(self, labels: Sequence[Array]) -> Array | None:
+        """Return labels (N, …) of samples whose own differ in shape; None where they have to be alike."""
+        return None
 
     def check_inputs(self, labels: Array, sample: Shape, where: str) -> None:
         """Raise BadInputError, naming the sample, where checked labels do not fit inputs whose samples are so large."""

@@ -40,7 +40,6 @@ class Detection(Task):
     metric_name: Literal["ap", "ap50", "ap30"] = "ap50"
     outputs: ClassVar[str] = "a centre head is (N, classes + 4, H, W), with labels (N, M, 5)"
     method: ClassVar[str] = "heat-map"
-    ragged: ClassVar[bool] = True
 
     @property
     def metrics(self) -> Sequence[Metric]:
@@ -71,6 +70,10 @@ class Detection(Task):
         _refuse_any(used & (labels[..., :2] < -SLACK).any(axis=2), labels, where, "it begins outside the image")
         kept: Array = np.where(used[..., None], labels, [0, 0, 0, 0, UNUSED]).astype(np.float32)
         return kept
+
+    def stack(self, labels: Sequence[Array]) -> Array | None:
+        """Return the boxes (m, 5) of each sample as labels (N, M, 5)."""
+        return padded(labels) if all(boxes.ndim == 2 and boxes.shape[1] == 5 for boxes in labels) else None
 
     def check_inputs(self, labels: Array, sample: Shape, where: str) -> None:
         """Raise BadInputError, naming the sample, where a box is not inside the images (C, H, W)."""

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
+from edgekd.errors import BadInputError
 from edgekd.networks import each
 from edgekd.training.batches import Batch
 
@@ -25,12 +26,16 @@ def accumulate_gradients(
     """Add the gradients of the mean loss of `rows` samples, and return it and its terms, summed over the pieces.
 
     Exact for a loss that is a mean over samples. What looks at a whole batch (batch norm, the relations between
-    samples) sees a piece.
+    samples) sees a piece. Raises BadInputError where nothing that trains has a share in the loss.
     """
     losses: Losses = {}
     for part in micro:
         share = len(part.labels) / rows
         loss, terms = objective(part)
+        if not loss.requires_grad:
+            raise BadInputError(
+                "the loss does not depend on any parameter: what the network puts out is detached, or whole numbers"
+            )
         (loss * share).backward()  # type: ignore[no-untyped-call]
         for name, value in {"loss": loss, **terms}.items():
             losses[name] = losses.get(name, 0.0) + value.detach() * share

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from edgekd.distillation import Builds, Context, Deploys, Example, Method, Output, ReadsOutput, Weight, weight_at
-from edgekd.errors import BadInputError
+from edgekd.errors import BadInputError, EdgekdError
 from edgekd.networks import call, evaluating, named_outputs
-from edgekd.outputs import chosen, first, one
+from edgekd.outputs import chosen, each, first, one
 from edgekd.plugins import told
 from edgekd.tasks import Task
 from edgekd.training.batches import Batch, Batches
@@ -123,9 +123,20 @@ class Distill:
 
 
 def label_terms(outputs: Mapping[str, Tensor], batch: Batch, label_smoothing: float = 0.0) -> Terms:
-    """The terms of the labels' own loss, of float32 outputs (N, …) by name."""
-    task = smoothed(batch.task, label_smoothing)
-    return dict(task.loss(chosen(outputs, task.reads, type(task).__name__), batch.labels))
+    """The terms of the labels' own loss, of float32 outputs (N, …) by name; BadInputError where the task's fails."""
+    task, name = smoothed(batch.task, label_smoothing), type(batch.task).__name__
+    read = chosen(outputs, task.reads, name)
+    try:
+        terms = task.loss(read, batch.labels)
+    except (EdgekdError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # the user's own code: anything may come out of it
+        shapes = f"outputs {each(read, lambda value: tuple(value.shape))}, labels {tuple(batch.labels.shape)}"
+        raise BadInputError(f"{name}.loss fails on {shapes}: {told(error)}") from error
+    if not isinstance(terms, Mapping):
+        kind = type(terms).__name__
+        raise BadInputError(f"{name}.loss returns a {kind}, not its terms by name, such as {{'own': loss}}")
+    return dict(terms)
 
 
 def smoothed(task: Task, amount: float) -> Task:

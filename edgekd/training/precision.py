@@ -6,7 +6,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from edgekd.networks import Inputs, call, each, named_outputs
+from edgekd.errors import EdgekdError, NetworkError
+from edgekd.networks import Inputs, call, each, named_outputs, tensors_of
+from edgekd.plugins import told
 
 Precision = Literal["auto", "float32", "bf16"]
 Run = Callable[[Inputs], dict[str, Tensor]]
@@ -25,12 +27,18 @@ def casts(precision: Precision, device: torch.device) -> bool:
 
 
 def runner(model: nn.Module, precision: Precision, device: torch.device) -> Run:
-    """The model as a function from inputs to float32 outputs by name, run in `precision`."""
+    """The model as a function from inputs to float32 outputs by name, run in `precision`; NetworkError if it fails."""
     enabled = casts(precision, device)
 
     def run(inputs: Inputs) -> dict[str, Tensor]:
-        with torch.autocast(device.type, torch.bfloat16, enabled=enabled):
-            answer = call(model, inputs)
+        try:
+            with torch.autocast(device.type, torch.bfloat16, enabled=enabled):
+                answer = call(model, inputs)
+        except (EdgekdError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # the user's own code: anything may come out of it
+            shapes = ", ".join(str(tuple(value.shape)) for value in tensors_of(inputs))
+            raise NetworkError(f"a network fails on a batch {shapes}: {told(error)}") from error
         return {name: value.float() for name, value in named_outputs(answer).items()}
 
     return run

@@ -57,7 +57,9 @@ def test_cross_entropy_smooths_labels(scene):
 def test_scores_are_taught_only_where_the_task_is_pairs(scene):
     _, batch, student, _ = scene
     scored = replace(batch, labels=torch.linspace(0, 1, 16).repeat_interleave(2))
-    with pytest.raises(RuntimeError):  # floats are no classes, and no other task is guessed from them
+    with pytest.raises(
+        BadInputError, match=r"Classification\.loss fails on .*to be Long"
+    ):  # floats are no classes, and no other task is guessed from them
         LabelLoss()(runner(student, "float32", CPU), scored, 0, 10)
     loss, _ = LabelLoss()(runner(student, "float32", CPU), replace(scored, task=SentencePairs()), 0, 10)
     outputs = student(batch.inputs)
