@@ -31,7 +31,7 @@ from edgekd.backends.assemble import write_bundle
 from edgekd.backends.parity import LEAST_REFERENCE_SQNR_DB
 from edgekd.backends.reference import Reference, reference_graph
 from edgekd.devices import open_device
-from edgekd.distance import is_classifier, sqnr
+from edgekd.distance import sqnr
 from edgekd.errors import BadInputError, DeviceError, EdgekdError, MissingExtraError
 from edgekd.files import digest, sha256, write_json
 from edgekd.measure.facts import machine_facts
@@ -187,7 +187,7 @@ def deployed(graphs: Graphs, way: str, target: Target, graph: onnx.ModelProto) -
             found["same_class_as_float"] = {
                 name: accuracy.metric()(truth[name], unquantized[name].argmax(1))
                 for name in truth
-                if is_classifier(truth[name])
+                if truth[name].ndim == 2
             }
         check = getattr(find_backend(target.backend), "check", None)
         if check is not None:

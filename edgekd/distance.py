@@ -31,14 +31,12 @@ def steps_apart(output: Array, reference: Array, step: float) -> NDArray[np.floa
     return distance
 
 
-def is_classifier(reference: Array) -> bool:
-    """Whether an output is one score per class: (N, C), C ≥ 2."""
-    return reference.ndim == 2 and reference.shape[1] >= 2
-
-
 def clear_agreement(output: Array, reference: Array, unit: float) -> float | None:
-    """Share of equal argmaxes among inputs that the reference decides by more than 4 units; None if there are none."""
-    return agreement(reference, output, unit) if is_classifier(reference) else None
+    """Share of equal argmaxes among inputs that the reference decides by more than 4 units; None if there are none.
+
+    Of what is known to be scores of classes (N, C); None of those of other shapes, as of each pixel.
+    """
+    return agreement(reference, output, unit) if reference.ndim == 2 else None
 
 
 def sqnr(output: Array, reference: Array) -> float | None:

@@ -46,7 +46,7 @@ def write_bundle(
     unquantized: Mapping[str, Array] | None = None,
     provenance: Mapping[str, Any] | None = None,
     preprocessing: Preprocessing | None = None,
-    labels: Sequence[str] | None = None,
+    labels: Sequence[str] = (),
     metrics: Mapping[str, float] | None = None,
     ranges: Mapping[str, Range] | None = None,
     task: TaskSpec | None = None,
@@ -57,7 +57,7 @@ def write_bundle(
 
     `inputs` are samples as the model takes them (float, NCHW), `outputs` the reference's answers to them: the first
     few become golden, all of them set the steps of float outputs. `unquantized` is what the float model answers,
-    `labels` are the names of the classes: empty where nothing is classified, None where nobody knows. `ranges` are
+    `labels` are the names of the classes; without them nothing is known to be classified. `ranges` are
     those of the raw inputs that the model was trained or calibrated on, `layers` what quantising has cost each. `notes`
     come before those of the backend.
     Raises BadInputError, MissingExtraError.
@@ -100,17 +100,17 @@ def _described_input(
     return spec.model_copy(update=told)
 
 
-def _tolerance(backend: str, labels: Sequence[str] | None) -> dict[str, float]:
-    """What parity allows an output; where it is known that there are no classes, none have to agree."""
+def _tolerance(backend: str, labels: Sequence[str]) -> dict[str, float]:
+    """What parity allows an output; where no classes are known, none have to agree."""
     allowed = find_runtime(backend).TOLERANCE
-    return {kind: least for kind, least in allowed.items() if kind != "agreement" or labels is None or labels}
+    return {kind: least for kind, least in allowed.items() if kind != "agreement" or labels}
 
 
 def described_outputs(
     model: onnx.ModelProto,
     compiled: Compiled,
     outputs: Mapping[str, Array],
-    labels: Sequence[str] | None,
+    labels: Sequence[str],
     unquantized: Mapping[str, Array] | None = None,
 ) -> tuple[TensorSpec, ...]:
     """The outputs with what parity judges them by, and the class names on the one that has as many columns."""

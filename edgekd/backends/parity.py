@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekd.distance import Steps, clear_agreement, is_classifier, sqnr, steps_apart
+from edgekd.distance import Steps, clear_agreement, sqnr, steps_apart
 from edgekd.runner.judge import STEP_LIMITS, beyond, float_step, is_rounding, rms
 from edgekd.schema import Schema
 
@@ -81,11 +81,12 @@ def compare(
     batch: int,
     step: float | None = None,
     unquantized: Array | None = None,
+    classes: bool = False,
 ) -> Parity:
     """The row of one output, samples first.
 
-    `step` is None for a float output; `unquantized` is what the float model computes where `reference` is int8. Where
-    `tolerance` asks for no agreement, as of embeddings, nothing is classified.
+    `step` is None for a float output; `unquantized` is what the float model computes where `reference` is int8. Of
+    `classes` the largest of a sample's values has to be the same; else the distance counts alone, in decibels too.
     """
     row = Parity(output=name, batch=batch, n=len(reference), ok=False)
     if output.shape != reference.shape:
@@ -96,11 +97,9 @@ def compare(
     if not np.isfinite(output).all():
         return row.model_copy(update={"reason": "the output is not finite"})
     step, noise = step or float_step(reference), rms(reference, unquantized) if unquantized is not None else None
-    row = _distances(row, output, reference.astype(np.float64), step, noise)
-    wrong, far = (
-        _disagreement(row, tolerance),
-        _distance(row, is_classifier(reference) and "agreement" in tolerance, tolerance),
-    )
+    classes = classes and reference.ndim == 2  # those of pixels are too many: their distance counts
+    row = _distances(row, output, reference.astype(np.float64), step, noise, classes)
+    wrong, far = _disagreement(row, tolerance), _distance(row, classes, tolerance)
     far = far or _unfollowed(output, reference.astype(np.float64), step)
     void = proves_nothing(reference, step, unquantized)
     drifts = far is not None and not (wrong or void) and is_rounding(row.drift)
@@ -149,11 +148,11 @@ def _disagreement(row: Parity, tolerance: Mapping[str, float]) -> str | None:
     return None
 
 
-def _distance(row: Parity, classifier: bool, tolerance: Mapping[str, float]) -> str | None:
+def _distance(row: Parity, classes: bool, tolerance: Mapping[str, float]) -> str | None:
     for kind, value in zip(STEP_LIMITS, (row.max, row.p999), strict=True):
         if beyond(kind, value, tolerance):
             return f"{kind.removesuffix('_steps')} is {value:.2f} steps, {tolerance[kind]:g} allowed"
-    if not classifier and row.sqnr is not None and row.sqnr < LEAST_SQNR_DB:
+    if not classes and row.sqnr is not None and row.sqnr < LEAST_SQNR_DB:
         return f"SQNR is {row.sqnr:.1f} dB, {LEAST_SQNR_DB:g} required"
     return None
 
@@ -166,11 +165,13 @@ def _equality(row: Parity, output: Array, reference: Array) -> tuple[Parity, str
     return row.model_copy(update={"exact": exact}), reason
 
 
-def _distances(row: Parity, output: Array, reference: NDArray[np.float64], step: float, noise: float | None) -> Parity:
+def _distances(
+    row: Parity, output: Array, reference: NDArray[np.float64], step: float, noise: float | None, classes: bool
+) -> Parity:
     apart = steps_apart(output, reference, step)
     figures = asdict(Steps.of(apart)) | {
         "step": step,
-        "agreement": clear_agreement(output, reference, max(step, noise or 0)),
+        "agreement": clear_agreement(output, reference, max(step, noise or 0)) if classes else None,
         "sqnr": sqnr(output, reference),
         "drift": rms(output, reference) / noise if noise else None,
         "histogram": _histogram(apart),

@@ -50,7 +50,10 @@ def _judged(
     """The rows of one output. Of several parts each has a step of its own, and none is a classification."""
     output, reference, unquantized = trio
     apart = judged_apart(parts, reference) if output.shape == reference.shape else ()
-    whole = compare(spec.name, *trio[:2], tolerance, batch=batch, step=spec.step, unquantized=unquantized)
+    whole = compare(
+        spec.name, output, reference, tolerance, batch=batch, step=spec.step, unquantized=unquantized,
+        classes=spec.labels is not None,
+    )  # fmt: skip
     lost = None if unquantized is None else lost_channels(reference, unquantized)
     if lost is not None:
         return [whole.model_copy(update={"ok": False, "drifts": False, "reason": f"{DOES_NOT_COUNT}{lost}"})]

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from edgekd.bundle import TensorSpec
-from edgekd.distance import Array, Steps, is_classifier, steps_apart
+from edgekd.distance import Array, Steps, steps_apart
 from edgekd.metrics import Scale
 from edgekd.runner.judge import float_step
 from edgekd.schema import Amount, Count, Positive, Schema, Share
@@ -62,13 +62,13 @@ def from_reference(device: float, reference: float | None, reason: str, scale: S
 
 
 def compare_outputs(
-    device: Mapping[str, Array], host: Mapping[str, Array], specs: Sequence[TensorSpec], classifies: bool
+    device: Mapping[str, Array], host: Mapping[str, Array], specs: Sequence[TensorSpec], classified: str | None
 ) -> list[OutputDifference]:
-    """A row per output of a bundle; arrays by name are as the model sees them, samples first."""
-    return [_compare(spec, device[spec.name], host[spec.name], classifies) for spec in specs]
+    """A row per output of a bundle, of which one may be `classified`; arrays are as the model sees them, (N, …)."""
+    return [_compare(spec, device[spec.name], host[spec.name], spec.name == classified) for spec in specs]
 
 
-def _compare(spec: TensorSpec, device: Array, host: Array, classifies: bool) -> OutputDifference:
+def _compare(spec: TensorSpec, device: Array, host: Array, classes: bool) -> OutputDifference:
     row = OutputDifference(output=spec.name, n=len(host))
     if device.shape != host.shape:
         return row.model_copy(update={"reason": f"shape {device.shape} instead of {host.shape}"})
@@ -77,6 +77,6 @@ def _compare(spec: TensorSpec, device: Array, host: Array, classifies: bool) -> 
             return row.model_copy(update={"reason": f"{who} answers are not finite"})
     step = spec.step or (float_step(host) if host.dtype.kind == "f" else 1.0)
     steps = Steps.of(steps_apart(device, host, step))
-    changes = int(np.sum(device.argmax(1) != host.argmax(1))) if classifies and is_classifier(host) else None
+    changes = int(np.sum(device.argmax(1) != host.argmax(1))) if classes and host.ndim == 2 else None
     figures = {"max_steps": steps.max, "p999_steps": steps.p999, "differing": 1 - steps.exact}
     return row.model_copy(update={"step": step, "argmax_changes": changes, **figures})

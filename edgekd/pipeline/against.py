@@ -28,7 +28,7 @@ LEAST_DB = 20.0  # of signal to noise; int8 that is nearer than that still does 
 
 
 class OutputDistance(Schema):
-    """One output over `n` samples; `sqnr_db` is None where it is equal, `agreement` where nothing is classified."""
+    """One output over `n` samples; `sqnr_db` is None where it is equal, `agreement` where no manifest tells classes."""
 
     output: str
     n: Count
@@ -76,7 +76,7 @@ def verify_against(
             found, expected = predict(device, ours, fed), predict(device, theirs, samples)
             for outputs in (found, expected):
                 require_finite(outputs, device.uri)
-            apart = tuple(_distance(name, *arrays) for name, *arrays in pair.outputs(found, expected))
+            apart = tuple(_distance(*each) for each in pair.outputs(found, expected))
             near = all(row.sqnr_db is None or row.sqnr_db >= least_db for row in apart)
             return Verdict(
                 model=str(model), reference=str(reference), device=device.uri, ok=near, least_db=least_db, outputs=apart
@@ -104,12 +104,15 @@ class _Pair:
         """The reference's inputs, in the model's types and layout."""
         return {mine.name: to_bundle(mine, from_bundle(their, samples[their.name])) for mine, their in self._inputs}
 
-    def outputs(self, found: Arrays, expected: Arrays) -> list[tuple[str, Array, Array]]:
-        """Name, the model's output and the reference's, in real values and one layout."""
+    def outputs(self, found: Arrays, expected: Arrays) -> list[tuple[str, Array, Array, bool]]:
+        """Name, the model's output and the reference's, in real values and one layout; whether they are of classes."""
         return [
-            (their.name, from_bundle(mine, found[mine.name]), from_bundle(their, expected[their.name]))
+            (
+                their.name, from_bundle(mine, found[mine.name]), from_bundle(their, expected[their.name]),
+                (mine.labels or their.labels) is not None,
+            )
             for mine, their in self._outputs
-        ]
+        ]  # fmt: skip
 
 
 def _paired(ours: Sequence[TensorSpec], theirs: Sequence[TensorSpec], kind: str) -> list[tuple[TensorSpec, TensorSpec]]:
@@ -136,11 +139,11 @@ def _alike(one: tuple[int | None, ...], other: tuple[int | None, ...]) -> bool:
     return len(one) == len(other) and all(a is None or b is None or a == b for a, b in zip(one, other, strict=True))
 
 
-def _distance(name: str, found: Array, expected: Array) -> OutputDistance:
+def _distance(name: str, found: Array, expected: Array, classes: bool) -> OutputDistance:
     if found.shape != expected.shape:
         raise BadInputError(f"output {name!r} is {found.shape} here and {expected.shape} in the reference")
     apart = np.abs(found.astype(np.float64) - expected.astype(np.float64))
     return OutputDistance(
         output=name, n=len(expected), sqnr_db=sqnr(found, expected), largest=float(apart.max()),
-        agreement=clear_agreement(found, expected, float_step(expected)),
+        agreement=clear_agreement(found, expected, float_step(expected)) if classes else None,
     )  # fmt: skip

@@ -30,7 +30,7 @@ def export_and_verify(
     name: str,
     provenance: Mapping[str, Any],
     preprocessing: Preprocessing | None = None,
-    labels: Sequence[str] | None = None,
+    labels: Sequence[str] = (),
     ranges: Mapping[str, Range] | None = None,
     task: TaskSpec | None = None,
     notes: Sequence[str] = (),

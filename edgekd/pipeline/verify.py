@@ -19,6 +19,7 @@ from edgekd.measure.predictions import require_finite
 from edgekd.measure.protocol import Options
 from edgekd.measure.stand_in import stand_in_on
 from edgekd.metrics import Metric, Scale
+from edgekd.outputs import first, one
 from edgekd.pipeline.fleet import Member, on_each, parse_devices, raise_if_all_failed
 from edgekd.pipeline.parity_evidence import outputs_on
 from edgekd.pipeline.samples import read_samples
@@ -47,6 +48,12 @@ class EvalSet:
     manifest: Manifest
     samples: Split
     metric: Metric
+
+    @property
+    def _classified(self) -> str | None:
+        """The output whose largest value is the answer; None where there is none."""
+        names = {spec.name: spec.name for spec in self.manifest.outputs}
+        return one(names, first(self.metric.reads), self.metric.name) if self.metric.by_class else None
 
     def outputs_on_device(self, device: Device, options: Options | None = None) -> Arrays:
         """All answers by output, as the model sees them; errors as in `measure.Session`."""
@@ -79,7 +86,7 @@ class EvalSet:
     def _difference(self, answers: Arrays, found: float, here: Arrays | str) -> Difference:
         if isinstance(here, str):
             return from_reference(found, self.manifest.metrics.get(self.metric.name), here, self.metric)
-        outputs = compare_outputs(answers, here, self.manifest.outputs, self.metric.by_class)
+        outputs = compare_outputs(answers, here, self.manifest.outputs, self._classified)
         return from_host(found, self._worth(here), outputs, self.metric)
 
 

@@ -48,7 +48,10 @@ class Case:
     ) -> list[Parity]:
         target = load_target(f"x86-{backend}")
         deployed = model or self.int8
-        write_bundle(deployed, target, folder / "b", "int8", name="net", inputs=self.inputs, outputs=self.reference)
+        write_bundle(
+            deployed, target, folder / "b", "int8", name="net", inputs=self.inputs, outputs=self.reference,
+            labels=[str(number) for number in range(next(iter(self.reference.values())).shape[1])],
+        )  # fmt: skip
         return prove(folder / "b", self.inputs, self.reference, batches, predict, self.unquantised)
 
 

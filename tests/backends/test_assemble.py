@@ -58,6 +58,13 @@ def test_what_is_written_is_what_is_read(write: Callable[..., Manifest], tmp_pat
     assert "net: int8 for x86-onnxruntime" in (tmp_path / "bundle/README.md").read_text()
 
 
+def test_classes_have_to_agree_only_where_they_are_known(write: Callable[..., Manifest]) -> None:
+    """An output (N, 10) may as well be an embedding: what says nothing of its task is judged by distance alone."""
+    manifest = write()
+    assert manifest.outputs[0].labels is None
+    assert manifest.tolerance == {"max_steps": 2.0}
+
+
 def test_the_same_model_gives_the_same_manifest(write: Callable[..., Manifest]) -> None:
     assert write() == write()
 

@@ -23,7 +23,9 @@ def logits(samples: int = 600, classes: int = 10, seed: int = 0) -> Array:
 
 
 def row(output: Array, reference: Array, tolerance: dict[str, float] = EXACT, **more: Any) -> Parity:
-    return compare("logits", output, reference, tolerance, batch=8, step=more.pop("step", STEP), **more)
+    """Of classes where the tolerance asks for agreement, as in a bundle."""
+    more = {"step": STEP, "classes": "agreement" in tolerance} | more
+    return compare("logits", output, reference, tolerance, batch=8, **more)
 
 
 def test_equal_outputs_pass() -> None:
@@ -202,6 +204,9 @@ def test_an_output_that_classifies_nothing_is_judged_by_its_signal() -> None:
     assert row(output, reference, {"max_steps": 99.0, "agreement": 0.99}).ok
     result = row(output, reference, {"max_steps": 99.0})
     assert result.reason == "SQNR is 20.0 dB, 30 required"
+    assert result.agreement is None
+    pixels = np.repeat(np.repeat(reference[:, :, None, None], 2, 2), 2, 3)
+    assert row(pixels, pixels).agreement is None  # of every pixel's classes the distance says enough
 
 
 SIGNS = np.tile([10.0, -10.0], (10, 5)) * np.array([1, -1] * 5)[:, None]  # 100 values of ±10, and each column moves

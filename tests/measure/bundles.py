@@ -44,7 +44,7 @@ def make_bundle(folder: Path, backend: str, precision: str = "int8") -> Path:
         threads=1,
         model=compiled.model,
         inputs=compiled.inputs,
-        outputs=described_outputs(model, compiled, expected, None),
+        outputs=described_outputs(model, compiled, expected, ()),
         files=identify(folder, [*compiled.files, "golden.npz"]),
         tolerance={"max_steps": 8.0, "agreement": 0.99},  # coarse: parity has tests of its own
     )

@@ -19,7 +19,7 @@ def spec(step: float | None = STEP) -> TensorSpec:
 
 
 def compare(device: Array, host: Array, step: float | None = STEP, classifies: bool = True) -> OutputDifference:
-    return compare_outputs({"logits": device}, {"logits": host}, [spec(step)], classifies)[0]
+    return compare_outputs({"logits": device}, {"logits": host}, [spec(step)], "logits" if classifies else "other")[0]
 
 
 def host(samples: int = 1000) -> Array:
@@ -46,6 +46,13 @@ def test_less_than_half_a_step_is_the_same_value() -> None:
 
 def test_embeddings_classify_nothing() -> None:
     assert compare(-host(), host(), classifies=False).argmax_changes is None
+
+
+def test_only_the_output_that_is_classified_has_changed_classes() -> None:
+    answers = {"logits": -host(), "boxes": -host()}
+    specs = [spec(), spec().model_copy(update={"name": "boxes"})]
+    found = compare_outputs(answers, {"logits": host(), "boxes": host()}, specs, "logits")
+    assert [row.argmax_changes for row in found] == [1000, None]
 
 
 def test_integer_outputs_differ_by_whole_numbers() -> None:

@@ -14,7 +14,7 @@ from edgekd.bundle import GOLDEN, load_bundle
 from edgekd.data.npz import read_npz
 from edgekd.errors import BadInputError
 from edgekd.measure.model_file import as_bundle
-from tests.measure.bundles import MakeBundle, network
+from tests.measure.bundles import MakeBundle, edit_manifest, network
 from tests.small_run import complaint, edgekd
 
 SUFFIXES = {"onnxruntime": ".onnx", "openvino": ".xml", "tflite": ".tflite"}
@@ -80,7 +80,17 @@ def test_int8_is_near_its_float_original_across_runtimes_and_layouts(
 def test_a_file_is_equal_to_itself(tmp_path: Path) -> None:
     path = small(tmp_path, ["n", 3])
     verdict = json.loads(edgekd("verify", path, "--reference", path, "--json").stdout)
-    assert verdict["outputs"] == [{"output": "y", "n": 8, "sqnr_db": None, "largest": 0.0, "agreement": 1.0}]
+    assert verdict["outputs"] == [{"output": "y", "n": 8, "sqnr_db": None, "largest": 0.0, "agreement": None}]
+
+
+def test_classes_are_compared_where_a_manifest_tells_them(tmp_path: Path) -> None:
+    path = small(tmp_path, ["n", 3])
+    with as_bundle(path) as made:
+        folder = shutil.copytree(made, tmp_path / "known")
+    (output,) = json.loads((folder / "manifest.json").read_text())["outputs"]
+    edit_manifest(folder, outputs=[output | {"labels": ["a", "b", "c"]}])
+    verdict = json.loads(edgekd("verify", path, "--reference", folder, "--json").stdout)
+    assert verdict["outputs"][0]["agreement"] == 1.0
 
 
 def test_given_inputs_are_what_it_is_fed(tmp_path: Path) -> None:
