@@ -117,7 +117,7 @@ def export(
     from edgekd.pipeline.foreign import export_file
     from edgekd.pipeline.imported import Wishes
     from edgekd.reporting.exported import export_table
-    from edgekd.reporting.layer_table import losses_view
+    from edgekd.reporting.layer_table import losses_tables
     from edgekd.reporting.layers_page import write_layers_page
 
     asked = {"ranges": ranges, "equalize": equalize, "correct_bias": correct_bias}
@@ -131,7 +131,7 @@ def export(
     samples = only_samples(calibration_samples(calibration) if calibration else None, pictures, sounds, noise)
     reports = export_file(model, target, out, samples, wishes, layers=layers or html is not None, timed=bench)
     if html is not None:
-        write_layers_page(html, model.name, losses_view(reports), reports)
+        write_layers_page(html, model.name, losses_tables(reports), reports)
     show(reports[0] if len(reports) == 1 else reports, as_json, export_table, last_line.of_export)
     raise_worst(reports)
 
@@ -248,7 +248,7 @@ def profile(
     from edgekd.pipeline.profile import trace as traced
     from edgekd.reporting.estimate import estimate_view
     from edgekd.reporting.layers_page import write_layers_page
-    from edgekd.reporting.profile import profile_view
+    from edgekd.reporting.profile import profile_parts, profile_view
 
     of_a_device = {
         "--device": device, "--fleet": fleet, "--provision": provision, "--batch": batch, "--threads": threads,
@@ -268,7 +268,7 @@ def profile(
         write_json(trace, traced(found[0]))
     rows = [one.model_dump(mode="json") for one in found]
     if html is not None:
-        write_layers_page(html, model.name, profile_view(rows))
+        write_layers_page(html, model.name, profile_parts(rows))
     show(rows if len(rows) > 1 else rows[0], as_json, profile_view, last_line.of_profile)
 
 

@@ -13,19 +13,21 @@ from edgekd.measure.protocol import Options
 from edgekd.measure.records import KernelTime, ProfileRecord
 from edgekd.pipeline.fleet import Member, on_each, raise_if_all_failed
 from edgekd.progress import SILENT, Reporter
-from edgekd.schema import Amount, Positive, Schema, Share
+from edgekd.schema import Amount, Count, Positive, Schema, Share
 
 COVERED = 0.1  # by how much the sum of the kernels may differ from the whole
 UNTOLD = 0.1  # of a layer's time: counters of two runs tell no smaller difference
 
 
 class LayerTime(Schema):
-    """A layer, all its kernels together. `share` is of the sum of all, `us` that share of the latency of the whole.
+    """A layer, all its kernels together, in the `place` in which they are executed.
 
-    `layer` is None for what the runtime added by itself; `below` says that the counter showed nothing. `sqnr_db` and
-    `lost_db` are what quantising has cost by its output and by itself, `other_us` what it takes in another file.
+    `share` is of the sum of all, `us` that share of the latency of the whole. `layer` is None for what the runtime
+    added by itself; `below` says that the counter showed nothing. `sqnr_db` and `lost_db` are what quantising has cost
+    by its output and by itself, `other_us` what it takes in another file.
     """
 
+    place: Count
     layer: str | None
     kernels: tuple[str, ...]
     precision: str | None
@@ -116,7 +118,10 @@ def summed(model: str, device: str, found: ProfileRecord) -> Profile:
     for kernel in found.kernels:
         by_layer.setdefault(kernel.layer, []).append(kernel)
     whole = sum(kernel.us for kernel in found.kernels)
-    layers = [_layer(layer, kernels, whole, found.latency_us) for layer, kernels in by_layer.items()]
+    layers = [
+        _layer(place, layer, kernels, whole, found.latency_us)
+        for place, (layer, kernels) in enumerate(by_layer.items())
+    ]
     coverage = whole / found.latency_us
     return Profile(
         model=model, device=device, layers=tuple(sorted(layers, key=lambda layer: -layer.us)), coverage=coverage,
@@ -144,13 +149,13 @@ def beside(profile: Profile, other: Profile) -> Profile:
     return profile.model_copy(update={"layers": tuple(ranked), "other": other.model, "other_us": other.latency_us})
 
 
-def _layer(layer: str | None, kernels: Sequence[KernelTime], whole: float, latency: float) -> LayerTime:
+def _layer(place: int, layer: str | None, kernels: Sequence[KernelTime], whole: float, latency: float) -> LayerTime:
     own = sum(kernel.us for kernel in kernels)
     share = own / whole if whole else 0.0
     longest = max(kernels, key=lambda kernel: kernel.us)
     return LayerTime(
-        layer=layer, kernels=tuple(dict.fromkeys(kernel.kernel for kernel in kernels)), precision=longest.precision,
-        placement=longest.placement, share=share, us=share * latency, below=own == 0,
+        place=place, layer=layer, kernels=tuple(dict.fromkeys(kernel.kernel for kernel in kernels)),
+        precision=longest.precision, placement=longest.placement, share=share, us=share * latency, below=own == 0,
     )  # fmt: skip
 
 

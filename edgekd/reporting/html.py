@@ -28,6 +28,7 @@ from edgekd.reporting import (
     words,
 )
 from edgekd.reporting.run_record import RunRecord, read_run
+from edgekd.reporting.sortable import SHOWN
 from edgekd.reporting.svg import Plot
 from edgekd.screen import visible
 
@@ -67,7 +68,7 @@ def render(run: RunRecord, folder: Path) -> str:
         worth=partial(words.worth, run),
         deviation=partial(teaching.deviation, scale=words.scale_of(run)),
         targets=targets,
-        layers=layers.rows(run),
+        layers=layers.table(run),
         idle=[rows[0] for rows in targets if rows[0].status not in verdict.EXECUTED],
         parity=parity.rows(run),
         pictures=pictures.rows(run, folder),
@@ -114,7 +115,9 @@ def template(name: str) -> Template:
     )  # fmt: skip
     environment.filters |= {name: getattr(words, name) for name in _WORDS}
     environment.filters |= {name: getattr(tables, name) for name in ("interval", "kernels", "pays")}
+    environment.filters["visible"] = visible
     environment.filters["anchor_of"] = latency.anchor_of
     environment.globals |= {"spoken_metric": words.spoken_metric, "other_metric": teaching.other_metric}
+    environment.globals["shown_rows"] = SHOWN
     environment.globals["style"] = Markup(package.joinpath("report.css").read_text(encoding="utf-8"))
     return environment.get_template(name)

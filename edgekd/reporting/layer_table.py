@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgekd.reporting.layout import Cell, Grid, Section
+from edgekd.reporting.sortable import Column, Filter, Order, Part, Table, largest_first, smallest_first, sortable
 from edgekd.reporting.words import NONE
 
 BAR = 8  # characters of the longest
@@ -17,7 +18,32 @@ def bar(value: float, longest: float) -> str:
 
 def decibels(value: float | None) -> str:
     """Return a distance in words."""
-    return NONE if value is None else f"{value:.1f}\u00a0dB"
+    return NONE if value is None else f"{round(value, 1) + 0.0:.1f}\u00a0dB"  # never minus zero
+
+
+def losses_tables(reports: Sequence[Document]) -> list[Part]:
+    """Return the same for a page, where it can be sorted; by the network's order where a report has its graph."""
+    told = [report for report in reports if isinstance(report.get("layers"), list)]
+    return [
+        Part(report["target"] if len(told) > 1 else "", _losses(f"losses-{number}", report))
+        for number, report in enumerate(told)
+    ]
+
+
+def _losses(name: str, report: Document) -> Table:
+    places = {(node["layer"], node["kind"]): place for place, node in enumerate(report.get("graph") or ())}
+    orders: list[Order[Document]] = [
+        largest_first("loss", lambda row: row["lost_db"], "lost here"),
+        smallest_first("signal to noise", lambda row: row["sqnr_db"], "from float"),
+    ]
+    if places:
+        orders.append(smallest_first("place in the network", lambda row: places.get((row["layer"], row["kind"]))))
+    columns = [
+        Column[Document]("layer", lambda row: row["layer"]), Column[Document]("kind", lambda row: row["kind"]),
+        Column[Document]("from float", lambda row: decibels(row["sqnr_db"])),
+        Column[Document]("lost here", lambda row: decibels(row["lost_db"])),
+    ]  # fmt: skip
+    return sortable(name, report["layers"], columns, orders, [Filter("kind", lambda row: row["kind"])])
 
 
 def losses_view(reports: Sequence[Document]) -> Grid:

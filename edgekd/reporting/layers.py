@@ -4,35 +4,51 @@ from dataclasses import dataclass
 
 from edgekd.reporting.layer_table import decibels
 from edgekd.reporting.run_record import RunRecord
+from edgekd.reporting.sortable import Column, Filter, Order, Table, by_name, largest_first, smallest_first, sortable
 
-MOST = 12
+MOST = 100  # rows of the page; `report --tables` writes them all
 
 
 @dataclass(frozen=True)
 class LayerRow:
-    """A layer of a scheme's graph; `share` is its loss beside the worst one's, 0 to 1."""
+    """A layer of a scheme's graph: signal to noise of its output, and what is lost in it, in dB."""
 
     scheme: str
     layer: str
     kind: str
-    sqnr: str
-    lost: str
-    share: float
+    sqnr_db: float | None
+    lost_db: float
 
 
 def rows(run: RunRecord) -> list[LayerRow]:
-    """The layers that lose most, the worst first."""
+    """The layers of all schemes, the worst first."""
     found = [
-        (layer.lost_db, scheme, layer)
+        LayerRow(scheme, layer.layer, layer.kind, layer.sqnr_db, layer.lost_db)
         for scheme, entry in run.quantized.items()
         for layer in entry.layers
         if layer.lost_db is not None
     ]
-    worst = sorted(found, key=lambda one: -one[0])[:MOST]
-    most = max((lost for lost, *_ in worst), default=0.0) or 1.0
-    return [
-        LayerRow(
-            scheme, layer.layer, layer.kind, decibels(layer.sqnr_db), decibels(lost), round(max(lost, 0.0) / most, 3)
-        )
-        for lost, scheme, layer in worst
-    ]
+    return sorted(found, key=lambda row: -row.lost_db)
+
+
+def table(run: RunRecord) -> Table:
+    """The worst of them, to be sorted by loss, by signal to noise and by name, of a scheme or a kind alone."""
+    worst = rows(run)[:MOST]
+    several = len(run.quantized) > 1
+    return sortable(
+        "layer-table",
+        worst,
+        [
+            Column("Layer", lambda row: row.layer),
+            *([Column[LayerRow]("Scheme", lambda row: row.scheme)] if several else []),
+            Column("Kind", lambda row: row.kind),
+            Column("Signal to noise", lambda row: decibels(row.sqnr_db)),
+            Column("Lost here", lambda row: decibels(row.lost_db)),
+        ],
+        [
+            largest_first("loss", lambda row: row.lost_db, "Lost here"),
+            smallest_first("signal to noise", lambda row: row.sqnr_db, "Signal to noise"),
+            Order("name", lambda row: by_name(row.layer), "Layer", value=lambda row: row.lost_db),
+        ],
+        [Filter("Scheme", lambda row: row.scheme), Filter("Kind", lambda row: row.kind)],
+    )

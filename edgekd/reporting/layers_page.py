@@ -7,7 +7,7 @@ from typing import Any
 
 from edgekd.files import write_bytes
 from edgekd.reporting.html import template
-from edgekd.reporting.layout import Grid
+from edgekd.reporting.sortable import Part
 from edgekd.screen import visible_document
 
 WIDE, HIGH, APART = 250, 26, 14  # a box and the room between two, pixels
@@ -38,13 +38,11 @@ class Drawing:
     lines: tuple[tuple[int, int, int, int], ...]
 
 
-def write_layers_page(path: Path, title: str, grid: Grid, reports: Sequence[Document] = ()) -> None:
-    """Write a page of a table of layers, and of the graph of each report that has one."""
+def write_layers_page(path: Path, title: str, parts: Sequence[Part], reports: Sequence[Document] = ()) -> None:
+    """Write a page of tables of layers, and of the graph of each report that has one."""
     shown = [visible_document(report) for report in reports if report.get("graph")]
     drawings = [drawn(report["target"], report["graph"], report["layers"]) for report in shown]
-    page = template("layers.html.j2").render(
-        title=title, grid=grid, sections=grid.plain(), drawings=drawings, wide=WIDE, high=HIGH
-    )
+    page = template("layers.html.j2").render(title=title, parts=parts, drawings=drawings, wide=WIDE, high=HIGH)
     write_bytes(path, page.encode())
 
 

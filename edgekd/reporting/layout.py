@@ -89,17 +89,6 @@ class Grid:
         if self.caption:
             yield from indented(Text(self.caption, "dim"), options.max_width, 0)
 
-    def plain(self) -> list[tuple[str, list[list[str]], list[str]]]:
-        """Return the words of each section: its head, its rows, its notes."""
-        return [
-            (
-                _text(section.head or "").plain,
-                [[_text(cell).plain for cell in row] for row in section.rows],
-                [_text(note).plain for note in section.notes],
-            )
-            for section in self.sections
-        ]
-
     def fits(self, width: int) -> bool:
         """Return whether the columns stand beside each other in so many characters."""
         return bool(self._widths(width))

@@ -114,7 +114,7 @@ def test_a_planted_lossy_layer_is_the_first_beside_the_float_file(pair: tuple[Pa
 def test_what_saves_nothing_and_loses_comes_first_then_decibels_for_time() -> None:
     def layer(name: str, us: float, other: float, lost: float) -> LayerTime:
         return LayerTime(
-            layer=name, kernels=("Conv",), precision="int8", placement="CPU", share=0.1, us=us, below=False,
+            place=0, layer=name, kernels=("Conv",), precision="int8", placement="CPU", share=0.1, us=us, below=False,
             lost_db=lost, other_us=other,
         )  # fmt: skip
 

@@ -1,5 +1,6 @@
 """The report in a real browser: it is parsed as meant, logs nothing, fits a phone and is not blank."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -116,6 +117,36 @@ def test_axe_finds_nothing_that_some_reader_cannot_read(chromium: str, report: P
     report.write_text(POLICY.sub("", report.read_text(encoding="utf-8")).replace("</body>", script), encoding="utf-8")
     dom, _ = browse(chromium, report, "--dump-dom", "--virtual-time-budget=60000", f"--blink-settings={flag}")
     assert re.search(r"<title>(.*?)</title>", dom).group(1) == "axe: []"
+
+
+CHOOSE = """<script>
+const told = [];
+const shown = () => told.push([...document.querySelectorAll("#layer-table tbody th")]
+  .filter((cell) => cell.getClientRects().length).map((cell) => cell.textContent));
+const choose = (words) => [...document.querySelectorAll("#layer-table label")]
+  .find((label) => label.textContent.trim().startsWith(words)).click();
+shown();
+for (const words of ["name", "Gemm", "all"]) { choose(words); shown(); }
+document.title = "shown: " + JSON.stringify(told);
+</script></body>"""
+
+
+def test_layers_are_sorted_and_filtered_by_their_buttons(
+    chromium: str, report: Path, run: dict[str, Any], tmp_path: Path
+) -> None:
+    """Of 30 layers the worst twelve; by name; those of one kind, wherever they stand; and again all kinds."""
+    kinds = ["Conv"] * 29 + ["Gemm"]
+    layers = [
+        {"layer": f"layer.{n}", "kind": kind, "sqnr_db": 30.0, "lost_db": 9.0 - 0.1 * n}
+        for n, kind in reversed(list(enumerate(kinds)))
+    ]
+    run["quantized"] = {"int8-asymmetric": run["quantized"]["int8-asymmetric"] | {"layers": layers}}
+    text = POLICY.sub("", render(RunRecord.of(run), tmp_path)).replace("</body>", CHOOSE)
+    report.write_text(text, encoding="utf-8")
+    dom, _ = browse(chromium, report, "--dump-dom")
+    worst, by_name, gemm, again = json.loads(re.search(r"<title>shown: (.*?)</title>", dom).group(1))
+    assert worst == by_name == again == [f"layer.{n}" for n in range(12)]
+    assert gemm == ["layer.29"]
 
 
 @pytest.mark.parametrize("width", [390, 800, 1280])

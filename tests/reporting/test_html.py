@@ -27,7 +27,7 @@ SECTIONS = [
     "not-executed",
     "provenance",
 ]
-VOID = {"meta", "br", "img", "link", "use", "path", "rect"}
+VOID = {"meta", "br", "img", "link", "use", "path", "rect", "input"}
 
 
 class Page(HTMLParser):

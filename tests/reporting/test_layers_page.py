@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from edgekd.reporting.layer_table import losses_view
+from edgekd.reporting.layer_table import losses_tables
 from edgekd.reporting.layers_page import HIGH, WIDE, Drawing, drawn, write_layers_page
+from edgekd.reporting.profile import profile_parts
 
 
 def layer(name: str, *reads: str, precision: str = "int8", why: str | None = None) -> dict[str, Any]:
@@ -62,18 +63,48 @@ def test_a_long_name_keeps_its_end() -> None:
 
 
 def test_the_page_needs_nothing_else_and_escapes_names(tmp_path: Path) -> None:
-    write_layers_page(tmp_path / "layers.html", "net.onnx", losses_view([REPORT]), [REPORT])
+    write_layers_page(tmp_path / "layers.html", "net.onnx", losses_tables([REPORT]), [REPORT])
     page = (tmp_path / "layers.html").read_text()
     assert "&lt;join&gt;" in page
     assert "<join>" not in page
     assert page.count("stroke-dasharray") == 1
-    assert re.findall(r'data-label="layer">([^<]*)<', page) == ["right", "stem", "left"]
-    assert "████████" in page
+    named = re.findall(r'<th scope="row">([^<]*)<', page)
+    assert [named[at : at + 3] for at in (0, 3, 6)] == [
+        ["right", "stem", "left"],  # by loss
+        ["right", "stem", "left"],  # by signal to noise
+        ["stem", "left", "right"],  # as the network has them
+    ]
     assert not re.search(r"<script|<link|https?://(?!www\.w3\.org)", page)
 
 
 def test_tables_alone_are_a_page_too(tmp_path: Path) -> None:
-    write_layers_page(tmp_path / "layers.html", "net.onnx", losses_view([REPORT]))
+    write_layers_page(tmp_path / "layers.html", "net.onnx", losses_tables([REPORT]))
     page = (tmp_path / "layers.html").read_text()
     assert "<svg" not in page
     assert "12.0\u00a0dB" in page
+
+
+def timed(place: int, layer: str | None, us: float, lost: float | None, other: float | None = None) -> dict[str, Any]:
+    return {
+        "place": place, "layer": layer, "kernels": ["Conv"], "precision": "int8" if layer else None, "placement": "CPU",
+        "share": us / 100, "us": us, "below": False, "lost_db": lost, "other_us": other,
+    }  # fmt: skip
+
+
+def test_a_profile_is_sorted_by_time_by_loss_and_by_place() -> None:
+    layers = [timed(2, "last", 60, 1.0), timed(0, "first", 30, 4.0), timed(1, None, 10, None)]
+    profile = {
+        "model": "net.onnx", "device": "local:", "source": "counters", "batch": 1, "threads": 2, "latency_us": 100,
+        "layers": layers, "warning": None, "other": None,
+    }  # fmt: skip
+    (part,) = profile_parts([profile])
+    by_time, by_loss, by_place = ([line.cells[0] for line in order.lines] for order in part.table.orders)
+    assert by_time == ["last", "first", "(runtime)"]
+    assert by_loss == ["first", "last", "(runtime)"]
+    assert by_place == ["first", "(runtime)", "last"]
+    assert [line.bar for line in part.table.orders[0].lines] == [1.0, 0.5, 0.167]
+    assert part.head.replace("\u00a0", " ") == "net.onnx on local: 100 µs, batch 1, 2 threads"
+    beside = profile | {"other": "float.onnx", "other_us": 200.0, "layers": [row | {"other_us": 9.0} for row in layers]}
+    (both,) = profile_parts([beside])
+    assert [line.cells[0] for line in both.table.orders[0].lines] == ["last", "first", "(runtime)"]  # as it was ranked
+    assert {"there", "float here"} <= set(both.table.titles)
