@@ -173,7 +173,8 @@ def _in_scheme(scheme: Scheme, imported: Imported, calibrator: Calibrator, wishe
     refined = refine_where_far(calibrator, scheme, int8, keep, wishes.refine_seconds)
     if refined is None:
         return Quantized(int8, original)
-    return Quantized(Expected.of(refined.model, int8.inputs, int8.unquantized), original, refined)
+    expected = Expected.of(refined.model, int8.inputs, int8.unquantized, refined.outputs)
+    return Quantized(expected, original, refined)
 
 
 def _expected(model: onnx.ModelProto, original: onnx.ModelProto, inputs: Arrays) -> Expected:

@@ -45,12 +45,21 @@ class Expected:
     unquantized: Arrays | None = None
 
     @classmethod
-    def of(cls, model: onnx.ModelProto, inputs: Arrays, unquantized: Arrays | None = None) -> "Expected":
-        """Ask the reference, and for float answers the model without its quantisers, where they are not given."""
+    def of(
+        cls,
+        model: onnx.ModelProto,
+        inputs: Arrays,
+        unquantized: Arrays | None = None,
+        outputs: Arrays | None = None,
+    ) -> "Expected":
+        """Ask the reference, and for float answers the model without its quantisers, where they are not given.
+
+        Given answers are to the samples that are `affordable`.
+        """
         inputs = affordable(model, inputs)
         if unquantized is None:
             unquantized = in_float(strip_activations(model)[0], inputs)
-        return cls(model, inputs, Reference(model).run(inputs, batch=BATCH), unquantized)
+        return cls(model, inputs, outputs or Reference(model).run(inputs, batch=BATCH), unquantized)
 
     def held_by(self, backend: str) -> "Expected":
         """The same where a backend's arithmetic changes what the model computes."""

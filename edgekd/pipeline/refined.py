@@ -51,7 +51,7 @@ def refine_where_far(
     near = int8.near
     if near.db >= ENOUGH_DB:
         return None
-    start = Start(int8.model, int8.inputs, int8.unquantized or {}, near)
+    start = Start(int8.model, int8.inputs, int8.outputs, int8.unquantized or {}, near)
     return refine(calibrator, scheme, start, keep_float, seconds)
 
 

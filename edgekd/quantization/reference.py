@@ -40,10 +40,7 @@ class Reference:
         batch = self._built_in or batch
         if batch is None:
             return self._run(inputs)
-        parts = [dict(outputs) for _, outputs in self.parts(inputs, batch)]
-        if len(parts) == 1:
-            return parts[0]
-        return {name: np.concatenate([np.atleast_1d(part[name]) for part in parts]) for name in parts[0]}
+        return joined([dict(outputs) for _, outputs in self.parts(inputs, batch)])
 
     def parts(self, inputs: dict[str, Array], batch: int) -> Iterator[tuple[dict[str, Array], dict[str, Array]]]:
         """The same part after part, each with its inputs: `batch` samples, or as many as memory may be taken for.
@@ -51,16 +48,16 @@ class Reference:
         The outputs of a part are taken out of their dictionary before the next is computed.
         """
         self._check(inputs)
-        counts = {len(array) for array in inputs.values() if array.ndim}
-        if len(counts) > 1:
-            raise BadInputError("the inputs differ in their number of samples")
-        count = max([*counts, 1])
-        step = self._built_in or self._affordable(inputs, min(batch, count))
+        count, step = _count(inputs), self.at_once(inputs, batch)
         for start in range(0, count, step):
             part = {name: _rows(array, slice(start, start + step)) for name, array in inputs.items()}
             made = self._part(part)
             yield part, made
             made.clear()
+
+    def at_once(self, inputs: dict[str, Array], batch: int) -> int:
+        """Return how many samples a part holds where `batch` are asked for."""
+        return self._built_in or self._affordable(inputs, min(batch, _count(inputs)))
 
     def _check(self, inputs: dict[str, Array]) -> None:
         if set(inputs) != set(self.inputs):
@@ -93,6 +90,20 @@ class Reference:
         except Exception as error:  # ONNX Runtime's own exceptions share no public base class
             raise BadInputError(f"the model cannot run on these inputs: {_last_line(error)}") from error
         return {name: np.asarray(value) for name, value in zip(self._outputs, values, strict=True)}
+
+
+def joined(parts: Sequence[dict[str, Array]]) -> dict[str, Array]:
+    """Return the outputs of all samples from those of parts of them."""
+    if len(parts) == 1:
+        return parts[0]
+    return {name: np.concatenate([np.atleast_1d(part[name]) for part in parts]) for name in parts[0]}
+
+
+def _count(inputs: dict[str, Array]) -> int:
+    counts = {len(array) for array in inputs.values() if array.ndim}
+    if len(counts) > 1:
+        raise BadInputError("the inputs differ in their number of samples")
+    return max([*counts, 1])
 
 
 def _rows(array: Array, which: slice | Array) -> Array:

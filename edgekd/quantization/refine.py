@@ -11,7 +11,7 @@ import onnx
 from edgekd.onnx_graph import Array
 from edgekd.quantization.calibrate import Calibrator
 from edgekd.quantization.parts import Part, parts_of
-from edgekd.quantization.reference import Reference
+from edgekd.quantization.reference import Reference, joined
 from edgekd.quantization.scheme import Scheme
 from edgekd.quantization.sensitivity import Nearness, Ranking, Switched, nearness, tensor_switch
 
@@ -32,7 +32,8 @@ class Refined:
 
     `costly` are the tensors that cost most, kept or not, the worst first, as far as they were told apart; `met` says
     whether enough was gained, `tried` how many candidates were, `cut_short` that the `seconds` ended the search: more
-    might find a model that is nearer, or keeps fewer.
+    might find a model that is nearer, or keeps fewer. `outputs` are what the reference makes of all samples, where the
+    search has asked it as it would be asked again.
     """
 
     model: onnx.ModelProto
@@ -44,14 +45,19 @@ class Refined:
     seconds: float
     tried: int = 0
     cut_short: bool = False
+    outputs: Arrays | None = None
 
 
 @dataclass(frozen=True)
 class Start:
-    """What calibration alone made of a float model, samples, the float answers to them, and how near it comes."""
+    """What calibration alone made of a float model, samples, and how near it comes.
+
+    `outputs` and `exact` are its answers to the samples and those in float.
+    """
 
     model: onnx.ModelProto
     samples: Arrays
+    outputs: Arrays
     exact: Arrays
     near: Nearness
 
@@ -70,17 +76,17 @@ def refine(
     ranking = Ranking(units, switched.cost, began + seconds * RANKING)
     ranked = ranking.divide(NEGLIGIBLE * ALLOWED, NAMED)
     costly = tuple(edge for group in ranking.known_alone[:NAMED] for edge in switched.tensors[group][:1])
-    best = Refined(start.model, (), costly, start.near, start.near, start.near.db >= ENOUGH_DB, seconds)
-    tried = 0
+    met, tried = start.near.db >= ENOUGH_DB, 0
+    best = Refined(start.model, (), costly, start.near, start.near, met, seconds, outputs=start.outputs)
     search = _Fewest(len(units), 0 if best.met else _foreseen(list(ranking.costs.values())))
     while search.count and time.process_time() < began + seconds:
         ranked = ranking.divide(NEGLIGIBLE * ALLOWED, search.count)
         kept = tuple(edge for group in list(ranking.costs)[: search.count] for edge in switched.tensors[group])
         attempt = calibrator.quantized(scheme, (*keep_float, *map(escape, kept)))
-        found = judge(attempt)
+        found, outputs = judge(attempt)
         enough = found.db >= ENOUGH_DB
         if enough or (found.db > best.after.db and not best.met):
-            best = replace(best, model=attempt, kept=kept, after=found, met=enough)
+            best = replace(best, model=attempt, kept=kept, after=found, met=enough, outputs=outputs)
         tried += 1
         search.go_on(enough)
     return replace(best, tried=tried, cut_short=bool(search.count) or not ranked)
@@ -90,18 +96,24 @@ class _Judge:
     """How near float an attempt is: on a few samples where it is far from enough there, on a batch of them else."""
 
     def __init__(self, start: Start, parts: Mapping[str, Sequence[Part]]) -> None:
-        self._start, self._parts = start, parts
+        self._exact, self._parts = start.exact, parts
         self._total = max(len(array) for array in start.samples.values())
+        self._samples = {name: array[:BATCH] for name, array in start.samples.items()}
 
-    def __call__(self, attempt: onnx.ModelProto) -> Nearness:
-        reference = Reference(attempt)
-        found = self._near(reference, JUDGED_ON)
-        return found if found.db < HOPELESS_DB or self._total <= JUDGED_ON else self._near(reference, BATCH)
+    def __call__(self, attempt: onnx.ModelProto) -> tuple[Nearness, Arrays | None]:
+        """Return that, and the outputs where they are all that asking for a batch at once would give, bit for bit."""
+        reference, made, count = Reference(attempt), list[Arrays](), 0
+        for given, outputs in reference.parts(self._samples, JUDGED_ON):
+            made.append(dict(outputs))
+            before, count = count, count + max(map(len, given.values()))
+            if before < JUDGED_ON <= count and (found := self._near(made, count)).db < HOPELESS_DB:
+                return found, None
+        as_asked = reference.at_once(self._samples, JUDGED_ON) == reference.at_once(self._samples, BATCH)
+        return self._near(made, count), joined(made) if as_asked and self._total <= BATCH else None
 
-    def _near(self, reference: Reference, count: int) -> Nearness:
-        samples = {name: array[:count] for name, array in self._start.samples.items()}
-        exact = {name: array[: len(array) * count // self._total] for name, array in self._start.exact.items()}
-        return nearness(exact, reference.run(samples, BATCH), self._parts)
+    def _near(self, made: Sequence[Arrays], count: int) -> Nearness:
+        exact = {name: array[: len(array) * count // self._total] for name, array in self._exact.items()}
+        return nearness(exact, joined(made), self._parts)
 
 
 @dataclass

@@ -1,12 +1,16 @@
 """Few tensors stay in float, the costliest, as many as bring int8 near enough, within a time."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import helper
 
+from edgekd.quantization import reference
 from edgekd.quantization.calibrate import Calibrator
 from edgekd.quantization.parts import Part
 from edgekd.quantization.reference import Reference
@@ -53,7 +57,7 @@ def refined(net: onnx.ModelProto, seconds: float = 60.0, keep: Sequence[str] = (
     quantized = calibrator.quantized(SCHEME, keep)
     calibrator.attempts.clear()
     exact, rounded = (Reference(each).run({"x": X}) for each in (net, quantized))
-    start = Start(quantized, {"x": X}, exact, nearness(exact, rounded, {}))
+    start = Start(quantized, {"x": X}, rounded, exact, nearness(exact, rounded, {}))
     return refine(calibrator, SCHEME, start, keep, seconds), calibrator
 
 
@@ -95,6 +99,28 @@ def test_without_time_nothing_is_tried() -> None:
     assert (found.kept, found.met, calibrator.attempts) == ((), False, [])
     assert found.before == found.after
     assert (found.tried, found.cut_short, found.costly) == (0, True, ())
+
+
+def test_an_attempt_asks_each_large_sample_once_and_hands_the_answers_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of samples that go through one at a time, answers are those that asking for all of them gives, bit for bit."""
+    monkeypatch.setattr(reference, "SMALL_INPUTS", 0)
+    monkeypatch.setattr(reference, "MOST_BYTES", 1)
+    net, x = branches(1.0, 3000.0, 1.0), random(12, 3, 6, 6, seed=9)
+    calibrator = Counting(net)
+    quantized = calibrator.quantized(SCHEME)
+    exact, rounded = (Reference(each).run({"x": x}, 64) for each in (net, quantized))
+    asked, run = Counter[str](), onnxruntime.InferenceSession.run
+
+    def counted(session: Any, outputs: Any, inputs: Any) -> Any:
+        asked["attempts"] += len(inputs) == 1  # the ranking's model has its switches, too
+        return run(session, outputs, inputs)
+
+    monkeypatch.setattr(onnxruntime.InferenceSession, "run", counted)
+    found = refine(calibrator, SCHEME, Start(quantized, {"x": x}, rounded, exact, nearness(exact, rounded, {})))
+    assert found.met
+    assert asked["attempts"] == 12 * found.tried
+    assert found.outputs is not None
+    np.testing.assert_array_equal(found.outputs["y"], Reference(found.model).run({"x": x}, 64)["y"])
 
 
 def test_layers_that_a_user_keeps_stay_kept() -> None:
