@@ -4,7 +4,7 @@ ResNet-20 teaches ResNet-8 on the built-in Fashion-MNIST subset, batch 128, one 
   a. a step of `kd` from stored answers / a step of plain cross-entropy (goal: at most 1.05)
   b. a step of `kd` with the teacher live / (the teacher's forward pass + that step) (goal: at most 1.05)
   c. images/s of building the cache / of the teacher's forward pass on inputs that are ready (goal: at least 0.95)
-  d. images/s of whole lessons, 4,000 images and 2 epochs / torchdistill's, with both accuracies
+  d. images/s of whole trainings, 4,000 images and 2 epochs / torchdistill's, with both accuracies
 Candidates take turns within every round; a ratio is the median over rounds of the round's own ratio, with the interval
 of `edgekd.measure.statistics`. For d an environment of its own is made once, in `--out`. Takes about ten minutes on
 an idle machine; each part is written as soon as it is done.
@@ -153,9 +153,9 @@ def building(folder: Path, rounds: int) -> dict[str, Any]:
 
 
 def peer(folder: Path, rounds: int) -> dict[str, Any]:
-    """Ratio d, measured by `torchdistill_lessons.py` in an environment that adds torchdistill to this one."""
+    """Ratio d, measured by `torchdistill_training.py` in an environment that adds torchdistill to this one."""
     python = _peer_environment(folder / "torchdistill")
-    script = Path(__file__).with_name("torchdistill_lessons.py")
+    script = Path(__file__).with_name("torchdistill_training.py")
     command = [python, script, "--out", folder, "--rounds", str(rounds)]
     found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     speeds = found["seconds"]
@@ -223,7 +223,7 @@ def circumstances() -> dict[str, Any]:
 PARTS: dict[str, Callable[[Path, Path, int], dict[str, Any]]] = {
     "steps": lambda _, empty, rounds: steps(empty, rounds, 5),
     "cache": lambda _, empty, rounds: building(empty, max(1, rounds // 3)),
-    "lessons": lambda out, _, rounds: peer(out, max(1, rounds // 3)),
+    "trainings": lambda out, _, rounds: peer(out, max(1, rounds // 3)),
 }
 
 
@@ -231,7 +231,7 @@ def main() -> int:
     """Run, print, write; 1 if a goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/distillation-speed"), help="working folder")
-    parser.add_argument("--rounds", type=int, default=15, help="of steps; caches and lessons take a third of it")
+    parser.add_argument("--rounds", type=int, default=15, help="of steps; caches and trainings take a third of it")
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=list(PARTS), help="what to measure anew")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -59,7 +59,7 @@ TARGETS = {
 }
 DEFAULT = [name for name in TARGETS if name != "tflm"]  # most networks are not meant for a microcontroller
 WAYS = ("float", "calibrated", "fine-tuned")
-LIKENESS, JUDGES = LEAST_REFERENCE_SQNR_DB + 1, 2  # dB that a calibrated network needs on so many calibration batches
+NEAR_DB, JUDGES = LEAST_REFERENCE_SQNR_DB + 1, 2  # dB that a calibrated network needs on so many calibration batches
 SAMPLES, CALIBRATION, BATCH, STEPS, RATE = 64, 128, 16, 8, 1e-5
 
 
@@ -110,7 +110,7 @@ class Graphs:
         return qat.export_qdq(prepared, self.samples[:2], find_scheme(scheme), fixed_length=fixed)
 
     def mixed(self, scheme: str) -> Mixed:
-        """Calibrated, with as few layers in float as leave it a likeness of the float network."""
+        """Calibrated, with as few layers in float as keep it near the float network."""
         if scheme not in self._mixed:
             batches = [{"input": batch.numpy()} for batch in self.batches]
             plain = self.graph("float", "")
@@ -119,7 +119,7 @@ class Graphs:
             def alike(model: onnx.ModelProto) -> bool:
                 found = [Reference(model).run(batch) for batch in batches[:JUDGES]]
                 return all(
-                    (sqnr(ours[name], theirs[name]) or LIKENESS) >= LIKENESS
+                    (sqnr(ours[name], theirs[name]) or NEAR_DB) >= NEAR_DB
                     for ours, theirs in zip(found, wanted, strict=True)
                     for name in ours
                 )

@@ -21,8 +21,8 @@ import onnx
 import torch
 from peers import bundles, floor, verdicts
 from peers.contenders import OURS, REFERENCE, bundle, contenders, graph, identity, scheme_of, truth
+from peers.environment import CACHE, PEERS
 from peers.students import STUDENTS, Student
-from peers.workshop import CACHE, PEERS
 from rich.console import Console
 from rich.table import Table
 

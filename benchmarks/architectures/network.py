@@ -13,9 +13,9 @@ Array = NDArray[Any]
 Inputs = Callable[[int, int], Array]
 """(count, seed) → samples as the network takes them."""
 
-SETTLING = 128  # samples that batch norms and heads are fitted to
+FITTED_ON = 128  # samples that batch norms and heads are fitted to
 GAIN = 0.1  # of a branch beside a skip, small as where training starts (Goyal et al., arXiv:1706.02677)
-SPREAD = 5.0  # a settled head's outputs have a standard deviation of 1, around means from -SPREAD to SPREAD
+SPREAD = 5.0  # a fitted head's outputs have a standard deviation of 1, around means from -SPREAD to SPREAD
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,12 @@ class Network:
     length: int | None = None
 
     def ready(self, seed: int = 0) -> nn.Module:
-        """The network in evaluation mode, settled where its weights are random."""
+        """The network in evaluation mode, fitted where its weights are random."""
         torch.manual_seed(seed)
         model = self.build().eval()
         if self.heads:
             calm(model)
-            settle(model, torch.from_numpy(self.inputs(SETTLING, seed)), self.heads)
+            fit(model, torch.from_numpy(self.inputs(FITTED_ON, seed)), self.heads)
         return model
 
 
@@ -55,7 +55,7 @@ def calm(model: nn.Module) -> None:
             nn.init.constant_(norms[-1].weight, GAIN)
 
 
-def settle(model: nn.Module, x: Tensor, heads: Sequence[str]) -> None:
+def fit(model: nn.Module, x: Tensor, heads: Sequence[str]) -> None:
     """Give random weights the statistics of trained ones: batch norms that know their inputs, heads that move.
 
     Every output channel gets a mean of its own and a standard deviation of 1 over x, in place.

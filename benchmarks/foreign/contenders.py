@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.foreign.comparators import Answers, compare
 from benchmarks.foreign.networks import Network, like
 from benchmarks.foreign.packages import CACHE
-from benchmarks.peers.workshop import Peer
+from benchmarks.peers.environment import Peer
 from edgekd.backends.conversion import from_bundle, to_bundle
 from edgekd.bundle import load_bundle
 from edgekd.devices import open_device

@@ -14,8 +14,8 @@ from edgekd.quantization.scheme import find_scheme
 from edgekd.target import load_target
 from peers import bundles
 from peers.bundles import Array
+from peers.environment import CACHE, PEERS
 from peers.students import Student
-from peers.workshop import CACHE, PEERS
 
 OURS = {
     "edgekd": Calibration(),

@@ -17,7 +17,7 @@ from edgekd.quantization.calibrate import calibrate
 from edgekd.quantization.scheme import find_scheme
 from edgekd.target import load_target
 from peers import bundles
-from peers.workshop import CACHE
+from peers.environment import CACHE
 
 WIDTH, LAYERS, ROWS = 2048, 4, 1024
 TIMED = ("openvino", "onnxruntime", "tflite")

@@ -54,11 +54,11 @@ def _takers(model: onnx.ModelProto, target: Target, precision: Precision) -> lis
     scheme = find_scheme(target.scheme)
     for other in map(load_target, target_files()):
         if other.backend != target.backend and find_scheme(other.scheme).stores_as(scheme):
-            nearest[other.backend] = max(nearest.get(other.backend, other), other, key=partial(_likeness, target.name))
+            nearest[other.backend] = max(nearest.get(other.backend, other), other, key=partial(_alike, target.name))
     return [other.name for _, other in sorted(nearest.items()) if _takes(model, other, precision)]
 
 
-def _likeness(name: str, other: Target) -> tuple[int, bool]:
+def _alike(name: str, other: Target) -> tuple[int, bool]:
     """How far two names agree; this machine's kind where they do not at all."""
     same = takewhile(lambda pair: pair[0] == pair[1], zip(name, other.name, strict=False))
     return len(list(same)), other.name.startswith("x86")

@@ -18,14 +18,14 @@ KEPT = QUANTIZERS | {"SplitToSequence", "SequenceAt"}
 
 
 @dataclass(frozen=True)
-class Settled:
+class StaticShapes:
     """Shape and type by tensor, and the values of constants and of what is computed from them."""
 
     shapes: Shapes
     values: dict[str, Array]
 
 
-def settle(model: onnx.ModelProto, batch: int) -> Settled:
+def static_shapes(model: onnx.ModelProto, batch: int) -> StaticShapes:
     """Infer and evaluate in turn until nothing new is known; raise BadInputError where shapes contradict each other."""
     values, version = constants(model), opset(model)
     pending = [node for node in model.graph.node if node.output[0] not in values]
@@ -35,7 +35,7 @@ def settle(model: onnx.ModelProto, batch: int) -> Settled:
         known = shapes | _types(values)
         pending = [node for node in pending if not _evaluated(node, values, known, version)]
         if len(values) == count:
-            return Settled(shapes | _types(values), values)
+            return StaticShapes(shapes | _types(values), values)
 
 
 def _types(values: dict[str, Array]) -> Shapes:

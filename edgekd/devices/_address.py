@@ -22,13 +22,13 @@ NEVER = set("'\"`$;&<>|{}")
 class Address:
     """Named parts of an address, the interpreter to use there, and the runner here that takes its place, if any.
 
-    `settled`: one of the two is named.
+    `explicit`: one of the two is named.
     """
 
     parts: dict[str, str | None]
     python: str
     runner: Path | None
-    settled: bool = False
+    explicit: bool = False
 
 
 def parse(uri: str, pattern: str, form: str, python: str = "python3") -> Address:

@@ -24,7 +24,7 @@ from edgekd.errors import (
 )
 
 ADDRESS = r"adb://(?P<serial>[^/]+)"
-PATIENCE, SETTLING = 30.0, 5.0  # seconds: for one answer of adb, and for a new connection to become usable
+PATIENCE, CONNECTING = 30.0, 5.0  # seconds: for one answer of adb, and for a new connection to become usable
 WAITING = ("offline", "authorizing", "connecting")
 STATES: Mapping[str, tuple[type[DeviceError], str]] = {
     "unauthorized": (DeviceUnauthorizedError, "accept this computer's key on its screen"),
@@ -61,7 +61,7 @@ class AdbClient:
         state = _states(self._uri).get(self._serial)
         if state in (None, "offline") and re.fullmatch(r".+:\d+", self._serial):
             said = last_words(_adb(self._uri, "connect", self._serial))
-            state = self._settled(patience=SETTLING if said.startswith(("connected", "already")) else 0)
+            state = self._state_within(patience=CONNECTING if said.startswith(("connected", "already")) else 0)
             if state is None:
                 unknown = re.search(r"resolve|not known|No address", said)
                 raise (DeviceNotFoundError if unknown else DeviceOfflineError)(f"{self._uri}: {said}")
@@ -73,7 +73,7 @@ class AdbClient:
             kind, advice = known or (DeviceOfflineError, "it has to be booted")
             raise kind(f"{self._uri} is {state}: {advice}")
 
-    def _settled(self, patience: float) -> str | None:
+    def _state_within(self, patience: float) -> str | None:
         deadline = time.monotonic() + patience
         while (state := _states(self._uri).get(self._serial)) in WAITING and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -112,7 +112,7 @@ def open_device(uri: str) -> RemoteDevice:
     client = AdbClient(uri, str(address.parts["serial"]))
     client.reach()
     device = RemoteDevice(uri, client, '"${TMPDIR:-/data/local/tmp}"', address)
-    if not address.settled:
+    if not address.explicit:
         device.runner = _without_python(device)
     return device
 

@@ -1,4 +1,4 @@
-"""What only stands in for a device: there answers count, and no time does."""
+"""What only stands in for a device: its outputs are valid, its latency is not."""
 
 from edgekd.devices import Device
 from edgekd.runtimes import find_needs

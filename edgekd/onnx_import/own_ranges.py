@@ -13,7 +13,7 @@ from edgekd.data.ranges import misfit, range_of
 from edgekd.errors import BadInputError
 
 EDGE = 0.01  # of a quantiser's range, for the percentiles of values that fill it evenly
-MANY = 1_000_000  # samples: a range that was settled by its maker
+MANY = 1_000_000  # samples: a range that its maker has fixed
 
 
 def hold_against_own(model: onnx.ModelProto, inputs: Mapping[str, NDArray[Any]]) -> None:

@@ -151,7 +151,7 @@ def bundles_of(context: DeployContext, target: Target, references: Mapping[str, 
 def _bundle(context: DeployContext, target: Target, precision: Precision, references: Mapping[str, float]) -> Path:
     name = bundle_name(target.name, precision)
     folder, graph = context.stages.folder / name, target.scheme if precision == INT8 else FLOAT
-    # What approximates the float graph may stray from it as far as int8 does.
+    # What approximates the float graph may differ from it as far as int8 does.
     beside = context.unquantized(graph) if precision in PLAIN else context.answers(target.scheme, target.backend)
 
     def work(_: str) -> None:

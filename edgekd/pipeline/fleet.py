@@ -19,7 +19,7 @@ from edgekd.schema import Schema
 
 Result = TypeVar("Result")
 Job = Callable[[Device], Result]
-BOOT_ID = "/proc/sys/kernel/random/boot_id"  # one kernel, one id: two names of a machine are found out
+BOOT_ID = "/proc/sys/kernel/random/boot_id"  # one kernel, one id: by it two names of a machine are one
 
 
 class Member(Schema):

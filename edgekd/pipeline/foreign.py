@@ -75,7 +75,7 @@ def export_file(
 
     Where int8 is far from a float model, its costliest tensors stay in float. Where that is not enough another
     precision is written: the status is `fallback`. `layers` adds what each layer loses, and the graph of them. The
-    samples are looked at once for all targets, and each scheme is settled once; one of several that refuses the model
+    samples are looked at once for all targets, each scheme is calibrated once; one of several that refuses the model
     says so in its report (`refused`, `failed`). `timed` adds how what was written compares with float on this machine
     (`speed`).
     Raises BadInputError for a model or data that cannot be used, PromiseBrokenError when parity does not hold.
@@ -91,7 +91,7 @@ def export_file(
         try:
             with reading(path, "a model that can be calibrated"):
                 quantized = _quantized(imported, target, calibrator, wishes, known)
-            report = _delivered(path.stem, origin, target, out, imported, quantized, wishes)
+            report = _written(path.stem, origin, target, out, imported, quantized, wishes)
         except (BadInputError, PromiseBrokenError) as error:
             if len(targets) == 1:
                 raise
@@ -110,7 +110,7 @@ def export_graph(
     ranges = {key: range_of(array) for key, array in inputs.items() if array.dtype.kind == "f"}
     imported = Imported(graph, quantized=False, inputs=inputs, ranges=ranges, notes=())
     calibrator = Calibrator(graph, batches_of(inputs), Calibration(**wishes.options))
-    return _delivered(name, origin, target, out, imported, _quantized(imported, target, calibrator, wishes, {}), wishes)
+    return _written(name, origin, target, out, imported, _quantized(imported, target, calibrator, wishes, {}), wishes)
 
 
 _STATES = {BadInputError: "refused", PromiseBrokenError: "failed"}
@@ -182,7 +182,7 @@ def _expected(model: onnx.ModelProto, original: onnx.ModelProto, inputs: Arrays)
     return Expected.of(model, inputs, in_float(original, inputs))
 
 
-def _delivered(
+def _written(
     name: str, origin: Origin, target: Target, out: Path, imported: Imported, quantized: Quantized, wishes: Wishes
 ) -> Report:
     """The bundle's report; where not even refined int8 is proven, that of another precision of a float model."""

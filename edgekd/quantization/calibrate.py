@@ -72,9 +72,9 @@ class Calibrator:
 
     def quantized(self, scheme: Scheme, keep_float: Iterable[str] = ()) -> onnx.ModelProto:
         """Return the model in a scheme; patterns as `selection.select` takes them."""
-        placement, settled = self.placed(scheme, keep_float)
+        placement, affines = self.placed(scheme, keep_float)
         corrected = self._corrected(scheme, placement) if self.how.correct_bias else self.plain
-        quantized = insert_activations(corrected, settled, scheme)
+        quantized = insert_activations(corrected, affines, scheme)
         return quantize_weights(quantized, scheme, placement.weights)
 
     def placed(self, scheme: Scheme, keep_float: Iterable[str] = ()) -> tuple[Placement, dict[str, Affine]]:

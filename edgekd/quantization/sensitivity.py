@@ -130,13 +130,13 @@ class Switched:
         *,
         weights: bool = True,
     ) -> None:
-        placement, settled = calibrator.placed(scheme, keep_float)
+        placement, affines = calibrator.placed(scheme, keep_float)
         self.tensors: dict[int, list[str]] = {}
         for edge, group in placement.groups.items():
             self.tensors.setdefault(group, []).append(edge)
         layers = placement.weights if weights else frozenset()
         self.names = [*map(tensor_switch, self.tensors), *map(weight_switch, sorted(layers))]
-        graph = Graph(_with_inputs(insert_activations(calibrator.plain, settled, scheme), self.names))
+        graph = Graph(_with_inputs(insert_activations(calibrator.plain, affines, scheme), self.names))
         _switch_weights(graph, layers, scheme)
         self._reference = Reference(_with_switches(graph.model(), placement.groups), fused=True)
         self._parts = parts_of(calibrator.plain)

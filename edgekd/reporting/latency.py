@@ -22,7 +22,7 @@ from edgekd.reporting.svg import (
     plot,
     upright,
 )  # fmt: skip
-from edgekd.reporting.verdict import DELIVERED
+from edgekd.reporting.verdict import SHIPPED
 from edgekd.reporting.words import latency, milliseconds, size, three_digits
 
 
@@ -49,7 +49,7 @@ class Point(NamedTuple):
 def points(run: RunRecord) -> list[Point]:
     """Every proven variant that was timed: a broken one does not run what was taught."""
     found = []
-    passed = {name: entry for name, entry in run.targets.items() if entry.status in DELIVERED}
+    passed = {name: entry for name, entry in run.targets.items() if entry.status in SHIPPED}
     for target, entry in passed.items():
         for variant, row in entry.variants.items():
             time = latency(row)

@@ -27,7 +27,7 @@ PERCENTAGE = Scale("share")
 
 @dataclass(frozen=True)
 class Fact:
-    """One thing that a run found out about its teaching."""
+    """One thing that a run found of its distillation."""
 
     label: str
     value: str

@@ -27,7 +27,7 @@ from edgekd.reporting.words import (
 )
 
 EXECUTED = ("ok", "fallback", "failed")
-DELIVERED = ("ok", "fallback")  # a fallback ships another variant, because int8 broke its promise
+SHIPPED = ("ok", "fallback")  # a fallback ships another variant, because int8 broke its promise
 _EXPORT_DIFFERENCE = 0.001  # what float arithmetic in another order may cost
 _STANDARD_ERRORS = 2.0  # of the seeds' paired differences; a smaller gain is not claimed
 _MAX_DROP = 0.005  # what quantising may cost where the run does not say

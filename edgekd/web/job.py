@@ -172,7 +172,7 @@ class BrowserJob(Job):
     def bench(self) -> bool:
         """Time one inference after the other on fixed inputs, in the worker."""
         if any(name in (self.runtime.loaded.gpu or "").lower() for name in SOFTWARE):
-            told = "WebGPU is software here ({}): its answers count, its times do not"
+            told = "WebGPU is software here ({}): its outputs are valid, its latency is not"
             raise RunnerError("failed", told.format(self.runtime.loaded.gpu))
         arguments = self.arguments
         served = self._offer([filled(array[: self.batch], self.batch) for array in self.bundle.golden("input")])

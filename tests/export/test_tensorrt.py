@@ -281,5 +281,5 @@ def test_the_census_reads_the_engine_inspector() -> None:
             "a layer without detail",
         ]
     }
-    counts = module("tensorrt").tensorrt_census(document, module("tensorrt").TensorRT.WEIGHTED)
+    counts = module("tensorrt").tensorrt_coverage(document, module("tensorrt").TensorRT.WEIGHTED)
     assert (counts["int8"], counts["total"], counts["ops"]["Reformat"]) == (2, 3, 1)

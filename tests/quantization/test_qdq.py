@@ -128,8 +128,8 @@ def test_constants_beside_integers_are_integers(scheme: str) -> None:
     constants = {"gain": random(6) + 1, "shift": random(6), "scale": random(6)}
     norm = node("LayerNormalization", ["x", "gain", "shift"], ["n"], axis=-1)
     plain = model([norm, node("Mul", ["scale", "n"], ["y"])], constants)
-    settled = dict.fromkeys(("x", "n", "y"), Affine(0.5, 3))
-    graph = Graph(quantize_weights(insert_activations(plain, settled, SCHEMES[scheme]), SCHEMES[scheme], ()))
+    affines = dict.fromkeys(("x", "n", "y"), Affine(0.5, 3))
+    graph = Graph(quantize_weights(insert_activations(plain, affines, SCHEMES[scheme]), SCHEMES[scheme], ()))
     assert graph.opset >= (21 if scheme == "htp-w8a16" else 0)
     kept = {name.removesuffix("_quantized"): value for name, value in graph.constants.items() if "_quantized" in name}
     wide = SCHEMES[scheme].activation

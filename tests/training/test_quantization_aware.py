@@ -21,7 +21,7 @@ from edgekd.training.taps import Taps
 SETTINGS = Training(epochs=2, batch=32, learning_rate=0.02, precision="float32")
 
 
-def settle(model, fraction):
+def freeze(model, fraction):
     enable_observers(model, fraction < 0.5)
     for module in model.modules():
         if fraction >= 0.5 and isinstance(module, nn.BatchNorm2d):
@@ -29,7 +29,7 @@ def settle(model, fraction):
 
 
 def interrupt_midway(model, fraction):
-    settle(model, fraction)
+    freeze(model, fraction)
     if fraction == 8 / 12:
         signal.raise_signal(signal.SIGINT)
 
@@ -61,10 +61,10 @@ def test_interrupted_and_resumed_it_ends_with_equal_weights(tmp_path, blobs, rec
         )  # fmt: skip
         return prepared, trained
 
-    unbroken, expected = learn(tmp_path / "unbroken", settle)
+    unbroken, expected = learn(tmp_path / "unbroken", freeze)
     with pytest.raises(KeyboardInterrupt):
         learn(tmp_path / "broken", interrupt_midway)
-    resumed, trained = learn(tmp_path / "broken", settle)
+    resumed, trained = learn(tmp_path / "broken", freeze)
     assert trained.history == expected.history
     for name, value in unbroken.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name

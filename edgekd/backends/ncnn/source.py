@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto
 
-from edgekd.backends.shapes import opset, require_fixed_sizes, settle
+from edgekd.backends.shapes import opset, require_fixed_sizes, static_shapes
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import Array, Graph, attribute, check, inferred, label
 from edgekd.quantization.fold import fold_batch_norms
@@ -29,7 +29,7 @@ class Source:
         check(model)
         require_fixed_sizes(model)
         plain = _plain(model)
-        here, two = settle(plain, 1), settle(plain, 2)
+        here, two = static_shapes(plain, 1), static_shapes(plain, 2)
         self.graph, self.values = Graph(plain), here.values
         self._full = {name: shape for name, (shape, _) in here.shapes.items()}
         self._batch = {

@@ -11,7 +11,7 @@ NEEDS = Needs(
         Way("there are wheels for a 64-bit Python 3.11 or newer alone"),
     ),
     components=(Component("onnxruntime-qnn", "onnxruntime_qnn", "Qualcomm's HTP: bundles, emulator", "qnn"),),
-    stand_in="run by Qualcomm's HTP emulator: its answers count, no time does",
+    stand_in="run by Qualcomm's HTP emulator: its outputs are valid, no latency is claimed",
     silicon=("aarch64",),
     on_board="ONNX Runtime with Qualcomm's provider loads `context.onnx` on the chip, or prepares `model.onnx` there; "
     "on arm64 Linux this `run.py` verifies and measures it. `placement.json` says what the NPU computes.",

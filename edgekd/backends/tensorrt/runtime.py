@@ -136,7 +136,7 @@ class TensorRT(Runtime):
 
     def operator_coverage(self) -> Dict[str, Any]:
         """Layers of the engine whose inputs are Int8, by the engine inspector."""
-        return tensorrt_census(self._layers(), self.WEIGHTED)
+        return tensorrt_coverage(self._layers(), self.WEIGHTED)
 
     def _layers(self) -> Dict[str, Any]:
         inspector = self.engine.create_engine_inspector()
@@ -162,7 +162,7 @@ def engine_batches(manifest: Dict[str, Any], batch: int) -> Shape:
     return (smallest, best, largest) if smallest <= batch <= largest else (batch, batch, batch)
 
 
-def tensorrt_census(document: Dict[str, Any], weighted: Sequence[str]) -> Dict[str, Any]:
+def tensorrt_coverage(document: Dict[str, Any], weighted: Sequence[str]) -> Dict[str, Any]:
     """Counts from the engine inspector's JSON; layers without detail (a bare name) count as nothing."""
     layers = [layer for layer in document.get("Layers", []) if isinstance(layer, dict)]
     ops = Counter(str(layer.get("LayerType", "unknown")) for layer in layers)

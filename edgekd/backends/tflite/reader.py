@@ -8,7 +8,7 @@ import onnx
 from onnx import helper
 
 from edgekd import onnx_graph
-from edgekd.backends.shapes import Settled, opset, require_fixed_sizes, settle
+from edgekd.backends.shapes import StaticShapes, opset, require_fixed_sizes, static_shapes
 from edgekd.backends.tflite.graph import Array, Graph, Node, Tensor, constant
 from edgekd.backends.tflite.recurrent import RECURRENT, unroll
 from edgekd.backends.tflite.splits import SPLITS, slice_splits
@@ -33,8 +33,8 @@ def read(model: onnx.ModelProto, batch: int) -> Graph:
     plain = _plain(model, batch)
     source = onnx_graph.Graph(plain)
     _check_single_outputs(source)
-    here, elsewhere = settle(plain, batch), settle(plain, batch + 1)
-    tensors = {name: constant(name, _narrow(value)) for name, value in _settled_values(here, elsewhere).items()}
+    here, elsewhere = static_shapes(plain, batch), static_shapes(plain, batch + 1)
+    tensors = {name: constant(name, _narrow(value)) for name, value in _static_values(here, elsewhere).items()}
     nodes = [_node(node) for node in source.nodes if node.output[0] not in tensors]
     for name, (shape, dtype) in here.shapes.items():
         if name not in tensors and name in elsewhere.shapes:
@@ -55,13 +55,13 @@ def _plain(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
     fold_batch_norms(graph)
     name_functions(graph)
     if any(node.op_type in RECURRENT for node in graph.nodes):
-        unroll(graph, settle(graph.model(), batch))
+        unroll(graph, static_shapes(graph.model(), batch))
     if any(node.op_type in SPLITS for node in graph.nodes):
-        slice_splits(graph, settle(graph.model(), batch).shapes)
+        slice_splits(graph, static_shapes(graph.model(), batch).shapes)
     return graph.model()
 
 
-def _settled_values(here: Settled, elsewhere: Settled) -> Mapping[str, Array]:
+def _static_values(here: StaticShapes, elsewhere: StaticShapes) -> Mapping[str, Array]:
     """What is constant whatever the batch."""
     return {
         name: value

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import NodeProto
 
-from edgekd.backends.shapes import Settled
+from edgekd.backends.shapes import StaticShapes
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import Array, Graph, attribute, label
 
@@ -16,20 +16,20 @@ MOST_STEPS = 512
 STEPS, LENGTHS, STATE, CELL, PEEPHOLES = 0, 4, 5, 6, 7  # operands
 
 
-def unroll(graph: Graph, settled: Settled) -> None:
+def unroll(graph: Graph, static: StaticShapes) -> None:
     """Replace every recurrent node; raise BadInputError for one whose steps are not known, or that has no such form.
 
     Weights may be computed from constants and sizes, as torch writes them.
     """
     for node in [node for node in graph.nodes if node.op_type in RECURRENT]:
         _require_plain(node)
-        if node.input[STEPS] not in settled.shapes:
+        if node.input[STEPS] not in static.shapes:
             raise BadInputError(f"{_named(node)}: the number of its steps is not known: give its input a fixed length")
-        steps = settled.shapes[node.input[STEPS]][0][0]
+        steps = static.shapes[node.input[STEPS]][0][0]
         if steps > MOST_STEPS:
             raise BadInputError(f"{_named(node)}: {steps} steps are more than the {MOST_STEPS} that are unrolled")
         graph.remove(node)
-        _replace(graph, node, steps, settled.values)
+        _replace(graph, node, steps, static.values)
 
 
 def _named(node: NodeProto) -> str:

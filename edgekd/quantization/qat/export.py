@@ -36,7 +36,7 @@ def _(x: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
 
 
 class Mark(nn.Module):
-    """A quantiser whose scale and zero point are settled."""
+    """A quantiser whose scale and zero point are fixed."""
 
     scale: Tensor
     zero_point: Tensor
@@ -72,7 +72,7 @@ def export_qdq(prepared: Simulated, example: Inputs, scheme: Scheme, *, fixed_le
     layers = {name.removesuffix(".weight") for name in twin.weights} | norms
     twin.rounds_weights = False
     for name, quantizer in twin.edgekd_quantizers.items():
-        twin.edgekd_quantizers[name] = Mark(_settled(f"{QUANTIZERS}.{name}", quantizer))
+        twin.edgekd_quantizers[name] = Mark(_observed(f"{QUANTIZERS}.{name}", quantizer))
     raw = Graph(to_onnx(twin, example, fixed_length=fixed_length, translations=_translations()))
     raw.raise_opset(OPSETS.get(scheme.activation, 0))
     plain, parameters = strip_activations(clean(raw.model()))
@@ -85,7 +85,7 @@ def _twin(model: N) -> N:
     return copy.deepcopy(model).cpu().eval()
 
 
-def _settled(name: str, quantizer: nn.Module) -> Quantizer:
+def _observed(name: str, quantizer: nn.Module) -> Quantizer:
     assert isinstance(quantizer, Quantizer)
     if isinstance(quantizer, ObservingQuantizer) and not quantizer.count.all():
         raise BadInputError(f"{name}: no range was observed; train the prepared model or calibrate it first")

@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgekd.backends.shapes import opset, require_fixed_sizes, settle
+from edgekd.backends.shapes import opset, require_fixed_sizes, static_shapes
 from edgekd.backends.tflite.reader import read
 from edgekd.backends.tflite.splits import slice_splits
 from edgekd.errors import BadInputError
@@ -24,7 +24,7 @@ def split(*nodes: onnx.NodeProto, **constants: object) -> onnx.ModelProto:
 
 def sliced(net: onnx.ModelProto) -> list[str]:
     graph = Graph(net)
-    slice_splits(graph, settle(net, 2).shapes)
+    slice_splits(graph, static_shapes(net, 2).shapes)
     after = graph.model()
     expected, found = (Reference(each).run({"x": X})["y"] for each in (net, after))
     np.testing.assert_array_equal(found, expected)
@@ -92,7 +92,7 @@ def test_what_follows_from_shapes_is_evaluated_at_a_batch() -> None:
         node("Gather", ["s", "zero"], ["n"]), node("Mul", ["n", "two"], ["m"]), node("CastLike", ["two", "x"], ["t"]),
         node("Mul", ["x", "t"], ["y"]),
     ]  # fmt: skip
-    found = settle(split(*nodes, zero=0, two=2), 5)
+    found = static_shapes(split(*nodes, zero=0, two=2), 5)
     assert found.values["s"].tolist() == [5, 7, 3]
     assert (found.values["tail"].tolist(), found.values["head"].tolist()) == ([7, 3], [5, 7])
     assert (int(found.values["n"]), int(found.values["m"]), float(found.values["t"])) == (5, 10, 2.0)
@@ -107,7 +107,7 @@ def test_large_constants_are_declared_and_small_ones_looked_into() -> None:
     nodes = [node("Concat", ["x", "t"], ["c"], axis=1), node("Reshape", ["c", "target"], ["y"])]
     large = np.concatenate([table] * 2, axis=2)[:, :, :1].repeat(3, 2)
     net = model(nodes, {"t": large.repeat(2, 0), "target": np.array([2, 3, -1])}, (2, 7, 3), output_rank=3)
-    found = settle(net, 2)
+    found = static_shapes(net, 2)
     assert found.shapes["c"] == ((2, 2007, 3), np.dtype(np.float32))
     assert found.shapes["y"] == ((2, 3, 2007), np.dtype(np.float32))
     assert found.values["t"].shape == (2, 2000, 3)
@@ -117,7 +117,7 @@ def test_quantisers_and_other_domains_are_not_evaluated() -> None:
     numbers = {"one": np.float32(1), "s": np.float32(0.5), "z": np.uint8(0)}
     nodes = [node("QuantizeLinear", ["one", "s", "z"], ["q"]), node("DequantizeLinear", ["q", "s", "z"], ["d"])]
     nodes += [node("Neg", ["one"], ["minus"]), node("Add", ["x", "d"], ["a"]), node("Add", ["a", "minus"], ["y"])]
-    found = settle(split(*nodes, **numbers), 2)
+    found = static_shapes(split(*nodes, **numbers), 2)
     assert {"q", "d"}.isdisjoint(found.values)
     assert float(found.values["minus"]) == -1
 

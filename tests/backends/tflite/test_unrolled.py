@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from edgekd.backends.shapes import settle
+from edgekd.backends.shapes import static_shapes
 from edgekd.backends.tflite.recurrent import unroll
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import Graph, inferred
@@ -37,7 +37,7 @@ def weights(kind: str, ways: int = 1, bias: bool = True) -> dict[str, np.ndarray
 
 def unrolled(net: onnx.ModelProto) -> onnx.ModelProto:
     graph = Graph(inferred(net))
-    unroll(graph, settle(net, 1))
+    unroll(graph, static_shapes(net, 1))
     return graph.model()
 
 

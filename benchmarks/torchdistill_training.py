@@ -36,7 +36,7 @@ def network(depth: int) -> nn.Module:
     return build_model(Model(model="resnet", options={"depth": depth}), 10, (1, 28, 28))
 
 
-def edgekd_lesson(student: nn.Module, teacher: nn.Module, data: Dataset, stored: bool) -> None:
+def edgekd_training(student: nn.Module, teacher: nn.Module, data: Dataset, stored: bool) -> None:
     """A training by edgekd's loop."""
     with TemporaryDirectory() as folder:
         source: TeacherSource = Teacher(teacher, (), SETTINGS.precision)
@@ -47,7 +47,7 @@ def edgekd_lesson(student: nn.Module, teacher: nn.Module, data: Dataset, stored:
         train(student, data, DATA, SETTINGS, objective, Path(folder), seed=0, key="", reporter=SILENT)
 
 
-def torchdistill_lesson(student: nn.Module, teacher: nn.Module, data: Dataset) -> None:
+def torchdistill_training(student: nn.Module, teacher: nn.Module, data: Dataset) -> None:
     """A training by torchdistill's distillation box, driven as its examples drive it."""
     from torchdistill.core.distillation import get_distillation_box
 
@@ -130,18 +130,18 @@ def main() -> None:
     _operators = import_torchdistill()
     data = load(DATA, 0)
     teacher, student = taught_teacher(data, arguments.out), network(8)
-    lessons = {
-        "torchdistill": torchdistill_lesson,
-        "edgekd stored": lambda *given: edgekd_lesson(*given, stored=True),
-        "edgekd live": lambda *given: edgekd_lesson(*given, stored=False),
+    trainings = {
+        "torchdistill": torchdistill_training,
+        "edgekd stored": lambda *given: edgekd_training(*given, stored=True),
+        "edgekd live": lambda *given: edgekd_training(*given, stored=False),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in lessons}
-    accuracies: dict[str, list[float]] = {name: [] for name in lessons}
+    seconds: dict[str, list[float]] = {name: [] for name in trainings}
+    accuracies: dict[str, list[float]] = {name: [] for name in trainings}
     for number in range(arguments.rounds):
-        for name in list(lessons)[:: -1 if number % 2 else 1]:
+        for name in list(trainings)[:: -1 if number % 2 else 1]:
             pupil, master = copy.deepcopy(student), copy.deepcopy(teacher)
             start = time.perf_counter()
-            lessons[name](pupil, master, data)
+            trainings[name](pupil, master, data)
             seconds[name].append(time.perf_counter() - start)
             accuracies[name].append(evaluate(pupil, data, data.test))
             print(f"{name}: {seconds[name][-1]:.1f} s, {accuracies[name][-1]:.4f}", file=sys.stderr)
