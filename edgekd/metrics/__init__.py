@@ -9,9 +9,10 @@ from edgekd import plugins, user_code
 from edgekd.errors import BadInputError
 from edgekd.metrics._base import Array, Metric, Outputs
 from edgekd.metrics._scale import Scale
+from edgekd.metrics._takes import Takes
 from edgekd.outputs import each, stacked
 
-__all__ = ["Array", "Metric", "Scale", "find_metric"]
+__all__ = ["Array", "Metric", "Scale", "Takes", "find_metric"]
 
 
 def find_metric(reference: str) -> Metric:
