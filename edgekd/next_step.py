@@ -5,25 +5,64 @@ import shlex
 from collections.abc import Sequence
 from itertools import pairwise
 
-from edgekd.errors import DeviceError, EdgekdError, MissingRuntimeError, NotProvenError
+from edgekd.errors import DeviceError, EdgekdError, MissingRuntimeError, NotProvenError, PromiseBrokenError
 
 _NAMED = re.compile(r"\b(edgekd|pip install|make|apt-get install) \S")
+_OPTION = re.compile(r"(--[a-z][a-z-]*) ('[^']*'|[^\s;:)]*[A-Z0-9?][^\s;:)]*)")
+_REPEATED = {"--keep-float", "--set", "--shape"}  # options of several values
+_THIS_MODEL = "edgekd export MODEL "
 
 
 def next_step(words: Sequence[str], error: EdgekdError) -> str:
     """Return a command that helps with an error of `edgekd WORDS…`; nothing where the error names one itself."""
     if isinstance(error, MissingRuntimeError) and _may_install(words):
         return f"{shlex.join(['edgekd', *words])} --provision"
+    command, *rest = words or ["--help"]
+    if command == "export" and error.hint.startswith(_THIS_MODEL):
+        return _again(words, _OPTION.findall(error.hint))
     if error.hint or _NAMED.search(str(error)):
         return error.hint
-    command, *rest = words or ["--help"]
+    if command != "run" and (advised := _advised(words, str(error))):
+        return _again(words, advised)
     if isinstance(error, DeviceError):
         return _about_a_device(command, rest, reached=type(error) is DeviceError)
     if isinstance(error, NotProvenError):
         return ""
     if command == "run" and rest and "--dry-run" not in rest and error.exit_code == 2:
         return f"edgekd run {rest[0]} --dry-run"
+    if command == "export" and isinstance(error, PromiseBrokenError):
+        return "edgekd targets"
     return f"edgekd {command} --help" if error.exit_code == 2 else ""
+
+
+Options = Sequence[tuple[str, str]]
+
+
+def _advised(words: Sequence[str], told: str) -> Options:
+    """Return the first options side by side that an error gives values for; not those that it complains of."""
+    advised: list[tuple[str, str]] = []
+    end = 0
+    for match in _OPTION.finditer(told):
+        option, value = match[1], match[2].rstrip(".,")
+        given = [after for word, after in pairwise(words) if word == option]
+        if match.start() == 0 or any(each.startswith(value.strip("'")) for each in given):
+            continue
+        if advised and match.start() > end + 1:
+            break
+        advised.append((option, value))
+        end = match.end()
+    return advised
+
+
+def _again(words: Sequence[str], options: Options) -> str:
+    """Return the same command with some options, in the place of what it had for them where they have one value."""
+    replaced = {option for option, _ in options} - _REPEATED
+    kept = [
+        word
+        for before, word in pairwise(["", *words])
+        if before not in replaced and word.partition("=")[0] not in replaced
+    ]
+    return " ".join([shlex.join(["edgekd", *kept]), *(f"{option} {value}" for option, value in options)])
 
 
 def _may_install(words: Sequence[str]) -> bool:

@@ -35,7 +35,8 @@ def reading(path: Path | str, kind: str, advice: str = "") -> Iterator[None]:
     except EdgekdError as error:
         if type(error) is not BadInputError or error.located:
             raise
-        raise _located(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from error
+        told = str(error) if str(error).startswith(str(path)) else f"{path}: {error}"
+        raise _located(told, error.hint) from error
     except FileNotFoundError as error:
         raise _located(f"{path}: no such file") from error
     except BaseException as error:
@@ -46,8 +47,8 @@ def reading(path: Path | str, kind: str, advice: str = "") -> Iterator[None]:
         raise _located(f"{path}: not {kind}: {reason(error)}{advice and f'; {advice}'}") from error
 
 
-def _located(message: str) -> BadInputError:
-    error = BadInputError(message)
+def _located(message: str, hint: str = "") -> BadInputError:
+    error = BadInputError(message, hint=hint)
     error.located = True
     return error
 

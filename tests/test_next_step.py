@@ -40,11 +40,40 @@ from tests.small_run import complaint, edgekd
         (["verify", "b"], DeviceOfflineError("x"), "edgekd devices"),
         (["profile", "a.onnx"], DeviceError("InvalidArgument: no graph was found"), "edgekd doctor"),
         (["verify", "b"], NotProvenError("x"), ""),
-        (["export", "a.onnx"], PromiseBrokenError("x"), ""),
+        (["export", "a.onnx"], PromiseBrokenError("x"), "edgekd targets"),
+        (["verify", "b"], PromiseBrokenError("x"), ""),
     ],
 )
 def test_step_suits_the_error(words, error, step):
     assert next_step(words, error) == step
+
+
+@pytest.mark.parametrize(
+    ("words", "told", "step"),
+    [
+        ("a.onnx", "it needs samples: --calibration X.npz with some inputs", "a.onnx --calibration X.npz"),
+        ("a.onnx", "cut short after 60 s: --refine 240 gives it more time", "a.onnx --refine 240"),
+        ("a.onnx --refine 60 --target t", "cut short: --refine 240 gives it more", "a.onnx --target t --refine 240"),
+        ("a.onnx --refine=60", "cut short: --refine 240 gives it more", "a.onnx --refine 240"),
+        ("a.onnx --shape x=1,2", "with --shape y=1,?, or --calibration X.npz", "a.onnx --shape x=1,2 --shape y=1,?"),
+        ("a.onnx", "fix all: --set n=? --shape y=1,? (numbers for ?)", "a.onnx --set n=? --shape y=1,?"),
+        ("a.onnx --rate 8", "--rate is for sounds: use --calibration X.npz", "a.onnx --rate 8 --calibration X.npz"),
+        ("a.onnx --mixed 90", "--mixed 90: too near: --mixed 80 asks for less", "a.onnx --mixed 80"),
+        ("a.onnx --size 6x", "--size '6x': expected 640", "--help"),
+        ("a.onnx --set n", "a.onnx: --set 'n': expected a number", "--help"),
+        ("a.onnx", "--ranges, --equalize are for float models", "--help"),
+    ],
+)
+def test_options_that_an_error_gives_values_for_join_the_command(words, told, step):
+    assert next_step(["export", *words.split()], BadInputError(told)) == f"edgekd export {step}"
+
+
+def test_another_target_takes_the_place_of_the_one_that_refused():
+    error = BadInputError("x", hint="edgekd export MODEL --target t2")
+    assert next_step(["export", "a b.onnx", "--target", "t1", "--refine", "5"], error) == (
+        "edgekd export 'a b.onnx' --refine 5 --target t2"
+    )
+    assert next_step(["run", "r.toml"], error) == "edgekd export MODEL --target t2"
 
 
 @pytest.mark.parametrize(

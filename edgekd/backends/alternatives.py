@@ -34,7 +34,7 @@ def compile_for(model: onnx.ModelProto, target: Target, folder: Path, precision:
             if takers
             else "of its scheme no other backend installed here takes it"
         )
-        step = f"edgekd export MODEL --target {takers[0]}" if takers else error.hint
+        step = f"edgekd export MODEL --target {takers[0]}" if takers else error.hint or "edgekd targets"
         raise BadInputError(f"{error}; {advice}", hint=step) from error
 
 

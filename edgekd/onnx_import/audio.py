@@ -51,8 +51,8 @@ class AudioSamples:
         if len(values) != 1:
             names = ", ".join(value.name for value in values)
             raise BadInputError(
-                f"--audio needs a model of one input, this takes {names}: --set makes settings and first states "
-                "constants, as in --set sr=16000; or use --calibration X.npz"
+                f"--audio needs a model of one input, this takes {names}: make settings and first states "
+                "constants with --set INPUT=VALUE, or use --calibration X.npz"
             )
         (value,) = values
         declared = sizes_of(value)

@@ -14,7 +14,7 @@ from edgekd.quantization.scheme import Scheme
 
 BYTES = frozenset({"int8", "uint8"})
 FOLDED = frozenset({"QuantizeLinear", "Clip", "Identity", "Transpose", "Reshape"})
-FLOAT_ORIGINAL = "export its float original with --calibration"
+FLOAT_ORIGINAL = "export its float original with --calibration (edgekd export FLOAT.onnx --calibration X.npz)"
 
 
 def make_explicit(graph: Graph) -> bool:
@@ -53,7 +53,8 @@ def _require_shapes(graph: Graph, node: NodeProto) -> None:
         axis = attribute(node, "axis", 1)
         channels.add(stored.shape[axis] if -stored.ndim <= axis < stored.ndim else 0)
     if scale.ndim > 1 or len(channels) > 1 or (zero_point is not None and zero_point.size != scale.size):
-        raise BadInputError(f"{label(node)!r} has scales and zero points that do not fit its channels")
+        unlike = "scales and zero points that do not fit its channels"
+        raise BadInputError(f"{label(node)!r} has {unlike}: {FLOAT_ORIGINAL}")
 
 
 def _stored_type(graph: Graph, node: NodeProto) -> np.dtype[np.generic]:

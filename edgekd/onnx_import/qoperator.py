@@ -10,6 +10,7 @@ from onnx import NodeProto, helper
 
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import Array, Graph, attribute, label
+from edgekd.onnx_import.normalize_qdq import FLOAT_ORIGINAL
 
 CONTRIB = "com.microsoft"
 RUN_TIME = frozenset(
@@ -43,7 +44,7 @@ def expand_integer_operators(graph: Graph) -> bool:
         if node.op_type in RUN_TIME:
             raise BadInputError(
                 f"{node.op_type} {label(node)!r} finds its scales at run time, which integer kernels cannot: "
-                "export the float original with --calibration"
+                f"{FLOAT_ORIGINAL}"
             )
         if node.op_type in OPERATORS:
             OPERATORS[node.op_type](graph, node)
@@ -126,7 +127,7 @@ def _bias(graph: Graph, x: Stored, weight: Stored, bias: str) -> Stored:
 
 def _constant(graph: Graph, name: str) -> Array:
     if name not in graph.constants:
-        raise BadInputError(f"the scale {name!r} is computed at run time: export the float original with --calibration")
+        raise BadInputError(f"the scale {name!r} is computed at run time: {FLOAT_ORIGINAL}")
     return graph.constants[name]
 
 
@@ -137,7 +138,7 @@ def _binary(graph: Graph, node: NodeProto) -> None:
 
 def _unary(graph: Graph, node: NodeProto) -> None:
     if attribute(node, "channels_last", 0):
-        raise BadInputError(f"{node.op_type} {label(node)!r} has channels last: quantise the model before ORT's layout")
+        raise BadInputError(f"{node.op_type} {label(node)!r} has channels last: {FLOAT_ORIGINAL}")
     _replace(graph, node, UNARY[node.op_type], [_operand(node, 0)], (node.input[3], node.input[4]))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from glob import escape
+from math import floor
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -136,7 +137,7 @@ def mix_by_rate(boundaries: Boundaries, target: Target, int8: Expected, least_db
         return None
     if not may_be_timed(target.backend):
         raise BadInputError(
-            f"--mixed measures what layers cost, and {target.backend} is not here: --keep-float names them"
+            f"--mixed measures what layers cost, and {target.backend} is not here: --keep-float LAYER names them"
         )
     calibrator, scheme, always = boundaries.calibrator, boundaries.scheme, boundaries.keep_float
 
@@ -146,8 +147,12 @@ def mix_by_rate(boundaries: Boundaries, target: Target, int8: Expected, least_db
     def enough(model: onnx.ModelProto) -> bool:
         return expected(model).near.db >= least_db
 
-    if not enough(quantized(boundaries, boundaries.layers)):
-        raise BadInputError(f"--mixed {least_db:g}: not even with all layers in float are the outputs so near")
+    most = expected(quantized(boundaries, boundaries.layers)).near.db
+    if most < least_db:
+        raise BadInputError(
+            f"--mixed {least_db:g}: not even with all layers in float, {most:.1f} dB, are the outputs so near: "
+            f"--mixed {floor(most)} asks for what can be"
+        )
     with closing(open_device("local:")) as device, TemporaryDirectory(prefix="edgekd-") as scratch:
         rates = measured_rates(boundaries, target, int8.inputs, device)
         orders = {

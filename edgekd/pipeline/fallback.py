@@ -53,7 +53,7 @@ def fall_back(
     BadInputError where the backend does not take even the float model.
     """
     refused = [why]
-    last: type[BadInputError | PromiseBrokenError] = PromiseBrokenError
+    last: BadInputError | PromiseBrokenError = PromiseBrokenError()
     known = getattr(find_backend(target.backend), "PRECISIONS", PLAIN)
     for precision in (precision for precision in SMALLEST_FIRST if precision in known):
         about = (f"{precision}: {why}", *notes)
@@ -63,11 +63,11 @@ def fall_back(
             )
         except (BadInputError, PromiseBrokenError) as error:
             refused.append(f"{precision}: {error}")
-            last = type(error)
+            last = error
             continue
         status = "fallback" if report["status"] == "ok" else report["status"]
         return report | {"status": status, "reason": "; ".join(filter(None, (why, report["reason"])))}
-    raise last("nothing is proven: " + "; ".join(refused))
+    raise type(last)("nothing is proven: " + "; ".join(refused), hint=last.hint)
 
 
 def write_precision(

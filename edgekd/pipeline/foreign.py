@@ -12,6 +12,7 @@ from edgekd.data.ranges import range_of
 from edgekd.errors import BadInputError, PromiseBrokenError
 from edgekd.files import sha256
 from edgekd.onnx_import.batch import static_batch
+from edgekd.onnx_import.normalize_qdq import FLOAT_ORIGINAL
 from edgekd.onnx_import.samples import Samples
 from edgekd.pipeline.calibrated import batches_of, lost_by_layer
 from edgekd.pipeline.exchange import Mix, mix_by_rate
@@ -34,7 +35,7 @@ from edgekd.quantization.exchange import Boundaries
 from edgekd.quantization.float_fallback import asked_layers
 from edgekd.quantization.layer_graph import layer_graph
 from edgekd.quantization.qdq import is_quantized, strip_activations
-from edgekd.quantization.refine import Refined
+from edgekd.quantization.refine import SECONDS, Refined
 from edgekd.quantization.scheme import Scheme, schemes_of
 from edgekd.reading import reading
 from edgekd.reporting.exported import ExportReport
@@ -157,7 +158,7 @@ def _mixed(found: Quantized, scheme: Scheme, target: Target, calibrator: Calibra
     """With layers in float by what they cost on the target's runtime, until the outputs are as near as is asked."""
     assert wishes.mixed_db is not None
     if not scheme.float_tail or scheme.wider is not None:
-        raise BadInputError(f"--mixed: {target.name} computes no layer in float")
+        raise BadInputError(f"--mixed: {target.name} computes no layer in float", hint="edgekd targets")
     mix = mix_by_rate(Boundaries(calibrator, scheme, wishes.keep_float), target, found.expected, wishes.mixed_db)
     return found if mix is None else Quantized(mix.expected, found.original, mix=mix)
 
@@ -198,13 +199,21 @@ def _written(
         report |= export_and_verify(quantized.expected, target, folder, ranges=imported.ranges, **named)
         weak: str | None = report["reason"] if report["parity"] and refined else None  # else no precision says more
     except PromiseBrokenError as error:
-        if imported.quantized or not may_fall_back:
-            raise
+        if imported.quantized:
+            raise PromiseBrokenError(f"{error}: {FLOAT_ORIGINAL}") from error
+        if not may_fall_back:
+            raise PromiseBrokenError(str(error), hint=_search(target, wishes)) from error
         weak = str(error)
     if imported.quantized or weak is None or not may_fall_back:
         return report
     why = "; ".join([weak, *cut_short(refined)])
     return report | fall_back(quantized.original, target, folder, inputs, why=why, **named)
+
+
+def _search(target: Target, wishes: Wishes) -> str:
+    """What to type where int8 was refused and nothing else was tried: a search for what to keep in float, if it may."""
+    may_search = schemes_of([target])[0].float_tail and not wishes.refine_seconds
+    return f"edgekd export MODEL --refine {SECONDS:g}" if may_search else "edgekd targets"
 
 
 def _require_int8(quantized: Quantized) -> None:

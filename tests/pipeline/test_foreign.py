@@ -190,7 +190,9 @@ def test_layers_stay_in_float_by_what_they_cost_here(files):
 
 
 def test_what_mixed_cannot_be_is_one_line(files):
-    assert "not even with all layers" in complaint(export(files, "x86-onnxruntime", "--mixed", 400), 2)
+    too_near = complaint(export(files, "x86-onnxruntime", "--mixed", 400), 2)
+    assert "not even with all layers" in too_near
+    assert float(too_near.rpartition(" --mixed ")[2]) < 400
     assert "computes no layer in float" in complaint(export(files, "tflm-cortex-m", "--mixed", 30), 2)
 
 
@@ -303,6 +305,9 @@ def test_an_operator_without_a_form_on_the_target_names_those_that_have_one(file
     assert "odd" in message
     assert "Sinh" in message
     assert "these targets take it: x86-onnxruntime, x86-openvino" in message
+    command = message.partition(" · next: ")[2]
+    assert command.startswith(f"edgekd export {files / 'm.onnx'} --out {files / 'out'} --json --calibration")
+    assert command.endswith(" --target x86-onnxruntime")
 
 
 def with_inputs_of(kind):
