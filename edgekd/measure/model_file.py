@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from edgekd.bundle import GOLDEN, MANIFEST, Manifest, TensorSpec, identify
 from edgekd.data.npz import read_npz
 from edgekd.devices import Device, open_device
-from edgekd.errors import BadInputError
+from edgekd.errors import BadInputError, DeviceError, MissingRuntimeError
 from edgekd.files import write_json
 from edgekd.measure.protocol import describe
-from edgekd.measure.records import Described
+from edgekd.measure.records import Described, Tensors
 from edgekd.plugins import nearest
 from edgekd.reading import require_file
 from edgekd.runner.bundle import write_arrays
-from edgekd.runtimes import backend_names, find_runtime
+from edgekd.runtimes import backend_names, find_needs, find_runtime
 
 Array = NDArray[Any]
 Shapes = Mapping[str, tuple[int, ...]]
@@ -55,13 +55,13 @@ def as_bundle(path: Path, shapes: Shapes | None = None, inputs: Path | None = No
 
     `shapes` fix free dimensions by input; `inputs` is an npz with arrays by input name, in the file's own types,
     samples first. Without it they are made up: uniform in 0…1, or over all that a quantised type holds.
-    Raises BadInputError for a file whose tensors do not share a batch, DeviceError where this host cannot read it.
+    Raises BadInputError for a file that its runtime does not read, or whose tensors do not share a batch.
     """
     if path.is_dir():
         yield path
         return
-    backend = backend_of(path)
     require_file(path)
+    backend = backend_of(path)
     with closing(open_device("local:")) as here:  # whose folder goes with this process, however that ends
         yield _wrapped(here, path, backend, shapes or {}, inputs)
 
@@ -73,7 +73,7 @@ def _wrapped(here: Device, path: Path, backend: str, shapes: Shapes, given: Path
     for name, file in files.items():
         shutil.copy(require_file(file), folder / name)
     names = list(files)
-    found = describe(here, backend, folder / names[0])
+    found = _described(here, backend, folder / names[0], path)
     unknown = sorted(set(shapes) - {tensor.name for tensor in found.inputs})
     if unknown:
         raise BadInputError(f"{path}: no input {unknown[0]!r}{nearest(unknown[0], [t.name for t in found.inputs])}")
@@ -89,6 +89,17 @@ def _wrapped(here: Device, path: Path, backend: str, shapes: Shapes, given: Path
     )  # fmt: skip
     write_json(folder / MANIFEST, manifest.model_dump(mode="json"))
     return folder
+
+
+def _described(here: Device, backend: str, copy: Path, path: Path) -> Tensors:
+    """What a file takes and gives; of a runtime's words those that name the copy name the file."""
+    try:
+        return describe(here, backend, copy)
+    except MissingRuntimeError:
+        raise
+    except DeviceError as error:
+        why = str(error).replace(str(copy), path.name)
+        raise BadInputError(f"{path}: {find_needs(backend).title} does not read it: {why}") from error
 
 
 def _spec(tensor: Described, path: Path, shapes: Shapes) -> TensorSpec:

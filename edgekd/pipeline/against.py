@@ -67,8 +67,8 @@ def verify_against(
     require_file_for([model, reference], shapes, inputs)
     with ExitStack() as held:
         ours, theirs = (held.enter_context(as_bundle(path, shapes, inputs)) for path in (model, reference))
-        golden = read_npz(theirs / GOLDEN)
         pair = _Pair(load_bundle(ours), load_bundle(theirs))
+        golden = read_npz(theirs / GOLDEN)
         samples = {spec.name: golden[f"input:{spec.name}"] for spec in pair.reference.inputs}
         fed = pair.inputs(samples)
 

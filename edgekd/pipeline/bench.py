@@ -19,6 +19,7 @@ from edgekd.measure.results import Row, append_rows, row
 from edgekd.measure.stand_in import may_be_timed, stand_in_on
 from edgekd.measure.strict import COUNT, SECONDS, strict
 from edgekd.pipeline.fleet import Member, Outcome, SharedProgress, on_each, parse_devices, raise_if_all_failed
+from edgekd.pipeline.samples import require_data_for
 from edgekd.pipeline.verify import Arrays, EvalResult, EvalSet, beyond_host, eval_set_for
 from edgekd.progress import SILENT, Reporter
 
@@ -60,6 +61,7 @@ def bench_bundles(
     as by `verify_on_each`, with the same options, after it was timed. Devices work at the same time, those on one
     machine in turn; a device that fails has one row with its error, unless all do: that is raised.
     """
+    require_data_for(metric, data)
     if by_mlperf:
         seconds, count = _mlperfs(scenario, seconds, count)
     members = parse_devices([devices]) if isinstance(devices, str) else devices

@@ -15,6 +15,7 @@ from edgekd.pipeline.against import verify_against
 from edgekd.pipeline.bench import bench_bundles
 from edgekd.pipeline.fleet import Member
 from edgekd.progress import SILENT, Reporter
+from edgekd.reading import require_file
 
 MOST_REPLICATES = 50  # of a baseline that is measured like again
 
@@ -53,7 +54,9 @@ def compare(
         return _compare_models(before, after, asked, trial or Trial(), reporter)
     if any(models):
         kept, model = (after, before) if models[0] else (before, after)
-        raise BadInputError(f"{model} is a model, {kept} holds results", hint=f"edgekd gate {kept} {model}")
+        _require_results(kept)
+        step = f"edgekd gate {kept} {model}" if model.is_dir() else f"edgekd bench {model} --out NEW.jsonl"
+        raise BadInputError(f"{model} is a model, {kept} holds results", hint=step)
     if trial is not None and trial != Trial():
         raise BadInputError("results are compared as they are: how to measure is for bundles and model files")
     return compare_files(before, after, asked.threshold, asked.metric_drop)
@@ -85,9 +88,24 @@ def _is_model(path: Path) -> bool:
     return path.is_dir() or path.suffix in model_suffixes()
 
 
+def _require_results(path: Path) -> None:
+    """Raise BadInputError for what is no model and holds no results either."""
+    require_file(path)
+    try:
+        first = next(iterate_rows(path), None)
+    except BadInputError as error:
+        kinds = ", ".join(sorted(model_suffixes()))
+        raise BadInputError(
+            f"{path}: neither a bundle, nor a model file ({kinds}), nor results of `bench --out`"
+        ) from error
+    if first is None:
+        raise BadInputError(f"{path}: no rows")
+
+
 def _compare_models(
     before: Path, after: Path, asked: Asked, trial: Trial, reporter: Reporter
 ) -> tuple[list[Change], bool]:
+    apart = _apart(before, after, trial)  # two networks are refused before they are timed
     with TemporaryDirectory() as folder:
         kept = Path(folder) / "rows.jsonl"
         _measured(
@@ -102,7 +120,7 @@ def _compare_models(
         raise BadInputError("what only stands in for its device is not timed: compare files that run here")
     old, new = rows
     change = compare_rows(old, new, asked.threshold, asked.metric_drop)
-    return [change.model_copy(update={"outputs_db": _apart(before, after, trial)})], change.verdict in FAILURES
+    return [change.model_copy(update={"outputs_db": apart})], change.verdict in FAILURES
 
 
 def _apart(before: Path, after: Path, trial: Trial) -> float | None:

@@ -18,6 +18,12 @@ from edgekd.progress import Reporter
 from edgekd.tasks import DEFAULT, Task, find_task, spec_of
 
 
+def require_data_for(metric: str | None, data: Path | None) -> None:
+    """Raise BadInputError where a metric is named and nothing is there to be scored by it."""
+    if metric is not None and data is None:
+        raise BadInputError("--metric says how --data is scored: name the samples, too")
+
+
 def read_samples(
     path: Path, manifest: Manifest, reporter: Reporter, any_range: bool = False, metric: str | None = None
 ) -> tuple[Split, Metric]:

@@ -22,7 +22,7 @@ from edgekd.metrics import Metric, Scale
 from edgekd.outputs import first, one
 from edgekd.pipeline.fleet import Member, on_each, parse_devices, raise_if_all_failed
 from edgekd.pipeline.parity_evidence import outputs_on
-from edgekd.pipeline.samples import read_samples
+from edgekd.pipeline.samples import read_samples, require_data_for
 from edgekd.progress import SILENT, Reporter
 
 Array = NDArray[Any]
@@ -134,6 +134,7 @@ def verify_on_each(
         raise BadInputError(
             f"{bundle}: a file has no golden outputs to be held to: --reference OTHER, a file or a bundle"
         )
+    require_data_for(metric, data)
     manifest = load_bundle(bundle)
     eval_set = eval_set_for(bundle, manifest, data, reporter, any_range, metric) if data else None
     here = eval_set.outputs_on_host() if eval_set and beyond_host(members) else None

@@ -14,6 +14,7 @@ class RunnerError(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """An exception as one line."""
-    text = str(error).strip().splitlines()
+    """An exception as one line: the first that says more than what follows, as OpenVINO's `Exception from …:` do."""
+    lines = str(error).strip().splitlines()
+    text = [line for line in lines if not line.endswith(":")] or lines
     return "{}: {}".format(type(error).__name__, text[0]) if text else type(error).__name__

@@ -143,11 +143,50 @@ def test_files_that_cannot_be_measured_are_refused(tmp_path: Path, bundle: MakeB
     assert "--reference" in complaint(edgekd("verify", small(tmp_path, ["n", 3])), 2)
     assert "is a scalar" in complaint(edgekd("bench", small(tmp_path, [])), 2)
     assert "float16" in complaint(edgekd("bench", small(tmp_path, ["n", 3], onnx.TensorProto.FLOAT16)), 2)
-    (tmp_path / "cut.onnx").write_bytes((tmp_path / "small.onnx").read_bytes()[:40])
-    assert complaint(edgekd("bench", tmp_path / "cut.onnx"), 3)
     own = bundle("onnxruntime")
     for command in (("bench", own), ("profile", own), ("verify", own, "--reference", own)):
         assert "describe a model file" in complaint(edgekd(*command, "--shape", "input=1,3,4,4"), 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("cut.onnx", "Protobuf"), ("cut.tflite", "Flatbuffer"), ("cut.xml", "Unable to read the model")]
+)
+def test_a_file_that_its_runtime_does_not_read_is_named_with_the_reason(tmp_path: Path, name: str, words: str) -> None:
+    (tmp_path / name).write_bytes(b"<net>")
+    (tmp_path / "cut.bin").write_bytes(b"")
+    path = small(tmp_path, ["n", 3])
+    for command in (("bench", tmp_path / name), ("compare", path, tmp_path / name)):
+        said = complaint(edgekd(*command), 2)
+        assert f"{tmp_path / name}: " in said
+        assert "does not read it" in said
+        assert words in said
+        assert "/edgekd-" not in said  # where the copy was
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ("missing", "missing: no such file"),
+        ("note.txt", "note.txt: neither a bundle, nor a model file (.onnx, "),
+        ("empty.jsonl", "empty.jsonl: no rows"),
+        ("folder", "folder: not a bundle (no manifest.json)"),
+    ],
+)
+def test_what_is_compared_with_a_model_is_named_for_what_it_is(tmp_path: Path, other: str, words: str) -> None:
+    (tmp_path / "note.txt").write_text("hello")
+    (tmp_path / "empty.jsonl").write_text("")
+    (tmp_path / "folder").mkdir()
+    path = small(tmp_path, ["n", 3])
+    assert words in complaint(edgekd("compare", path, tmp_path / other), 2)
+    assert words in complaint(edgekd("compare", tmp_path / other, path), 2)
+
+
+def test_a_file_beside_results_is_to_be_measured_first(tmp_path: Path) -> None:
+    path, rows = small(tmp_path, ["n", 3]), tmp_path / "rows.jsonl"
+    assert edgekd("bench", path, *QUICK, "--out", rows).exit_code == 0
+    said = complaint(edgekd("compare", rows, path), 2)
+    assert "is a model" in said
+    assert f"edgekd bench {path} --out" in " ".join(said.split())
 
 
 def test_options_that_would_be_ignored_are_refused(tmp_path: Path, bundle: MakeBundle) -> None:
@@ -155,6 +194,8 @@ def test_options_that_would_be_ignored_are_refused(tmp_path: Path, bundle: MakeB
     assert "leave out --data" in complaint(edgekd("verify", path, "--reference", path, "--data", "x.npz"), 2)
     assert "for --reference" in complaint(edgekd("verify", bundle("onnxruntime"), "--inputs", "x.npz"), 2)
     assert complaint(edgekd("bench", path, "--data", "x.npz"), 2)
+    for command in (("bench", path), ("compare", path, path), ("verify", bundle("onnxruntime"))):
+        assert "how --data is scored" in complaint(edgekd(*command, "--metric", "accuracy"), 2)
 
 
 def test_models_of_two_networks_are_not_compared(tmp_path: Path, file_of: Callable[[str], Path]) -> None:
