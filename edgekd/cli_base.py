@@ -67,6 +67,15 @@ Metric = Annotated[
     str | None,
     typer.Option(metavar="NAME|MODULE:OBJECT", help="Another metric for --data: by name, or your own."),
 ]
+LabelledData = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        metavar="X.npz|FOLDER|RECIPE.toml",
+        help="Compute the task's metric, too: of x (several inputs by their names) and y in an npz, of a folder of "
+        "images for each class, or of a recipe's test split.",
+    ),
+]
 Inputs = Annotated[Path | None, typer.Option(help="npz with a file's inputs by name.  \\[default: made up by shape]")]
 Shape = Annotated[list[str] | None, typer.Option(metavar="INPUT=1,3,…", help="Fix the dynamic dimensions of an input.")]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Batch size.  \\[default: the target's]")]

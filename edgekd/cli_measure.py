@@ -13,6 +13,7 @@ from edgekd.cli_base import (
     Fleet,
     Inputs,
     Json,
+    LabelledData,
     Metric,
     Provision,
     RuntimeOptions,
@@ -183,10 +184,7 @@ def bench(
     ] = 1.0,
     count: Annotated[int, typer.Option(min=1, help="Fewest inferences per replicate.")] = 50,
     strict: Annotated[bool, typer.Option(help="Follow MLPerf Mobile's rules; exit 1 if one is broken.")] = False,
-    data: Annotated[
-        Path | None,
-        typer.Option(help="npz with x (of several inputs, each by its name) and y: compute the task's metric, too."),
-    ] = None,
+    data: LabelledData = None,
     metric: Metric = None,
     any_range: AnyRange = False,
     out: Annotated[Path | None, typer.Option(help="Append the rows to this results.jsonl.")] = None,
@@ -285,10 +283,7 @@ def verify(
     device: Devices = None,
     fleet: Fleet = None,
     provision: Provision = False,
-    data: Annotated[
-        Path | None,
-        typer.Option(help="npz with x (of several inputs, each by its name) and y: compute the task's metric, too."),
-    ] = None,
+    data: LabelledData = None,
     metric: Metric = None,
     any_range: AnyRange = False,
     reference: Annotated[

@@ -37,9 +37,25 @@ def class_folders(
         raise BadInputError(f"{root / 'train'}: needs one folder per class and at least two classes")
     splits = {}
     for part in ("train", "test", "val") if (root / "val").is_dir() else ("train", "test"):
-        files = _listing(root / part, classes, suffixes, kind)
+        files = listing(root / part, classes, suffixes, kind)
         splits[part] = _sound(files, data.skip_broken, root / part, decoded)
     return classes, splits
+
+
+def listing(root: Path, classes: Sequence[str], suffixes: Collection[str], kind: str, known_by: str = "train") -> Files:
+    """Return the files in a folder for each class, in the order of `classes`, which `known_by` knows.
+
+    Raises BadInputError for a folder of another name, and where there is no file.
+    """
+    found = list[tuple[Path, int]]()
+    for folder in sorted(_folders(root)):
+        if folder.name not in classes:
+            raise BadInputError(f"{folder}: not a class of {known_by}{nearest(folder.name, classes)}")
+        label = classes.index(folder.name)
+        found += [(path, label) for path in sorted(folder.iterdir()) if path.suffix.lower() in suffixes]
+    if not found:
+        raise BadInputError(f"{root}: no {kind} ({', '.join(sorted(suffixes))})")
+    return Files([path for path, _ in found], np.array([label for _, label in found]))
 
 
 def _sound(files: Files, allowed: int, where: Path, decoded: Callable[[Sequence[Path]], MapStyle]) -> Files:
@@ -54,15 +70,3 @@ def _folders(root: Path) -> list[Path]:
     if not root.is_dir():
         raise BadInputError(f"{root}: no such folder")
     return [entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
-
-
-def _listing(root: Path, classes: tuple[str, ...], suffixes: Collection[str], kind: str) -> Files:
-    found = list[tuple[Path, int]]()
-    for folder in sorted(_folders(root)):
-        if folder.name not in classes:
-            raise BadInputError(f"{folder}: not a class of train{nearest(folder.name, classes)}")
-        label = classes.index(folder.name)
-        found += [(path, label) for path in sorted(folder.iterdir()) if path.suffix.lower() in suffixes]
-    if not found:
-        raise BadInputError(f"{root}: no {kind} ({', '.join(sorted(suffixes))})")
-    return Files([path for path, _ in found], np.array([label for _, label in found]))

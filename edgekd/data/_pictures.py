@@ -43,9 +43,13 @@ class Pictures:
     def __getitem__(self, index: int) -> Pair:
         return pixels(self.paths[index], self.shape), np.array(0)
 
+    def rows(self) -> Rows:
+        """Return all of them (N, C, H, W), unread."""
+        return Rows(self, np.arange(len(self)), self.shape, np.dtype(np.uint8))
+
     def inputs(self) -> Array | Rows:
         """Return all of them (N, C, H, W), in memory if they are not too many."""
-        rows = Rows(self, np.arange(len(self)), self.shape, np.dtype(np.uint8))
+        rows = self.rows()
         return rows[:] if len(self) * int(np.prod(self.shape)) <= IN_MEMORY else rows
 
 

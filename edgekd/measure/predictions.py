@@ -30,11 +30,11 @@ def read_predictions(path: Path, outputs: Sequence[TensorSpec], samples: int, ur
     return arrays
 
 
-def require_finite(outputs: Mapping[str, Array], uri: str) -> None:
-    """Raise DeviceError, naming the device's `uri` and the sample, for an output that is not finite."""
+def require_finite(outputs: Mapping[str, Array], uri: str, first: int = 0) -> None:
+    """Raise DeviceError, naming the device's `uri` and the sample, counted from `first`, for what is not finite."""
     for name, array in outputs.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            sample = int(np.isfinite(array).reshape(len(array), -1).all(1).argmin())
+            sample = first + int(np.isfinite(array).reshape(len(array), -1).all(1).argmin())
             raise DeviceError(f"{uri} answered {name!r} with values that are not finite, first in sample {sample}")
 
 

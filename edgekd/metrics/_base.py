@@ -54,13 +54,16 @@ class Metric(Scale):
         """Return this metric of one of several outputs, by name, and of the columns of the labels that are its own."""
         return replace(self, name=f"{output}_{self.name}", reads=output, columns=labels)
 
-    def rows(self, outputs: Outputs, labels: Array) -> Array:
-        """Return what `count` makes of all samples; BadInputError, with both shapes, where it cannot."""
+    def rows(self, outputs: Outputs, labels: Array, start: int = 0) -> Array:
+        """Return what `count` makes of samples, the first of which has the number `start`.
+
+        Raises BadInputError, with both shapes, where it cannot.
+        """
         found = chosen(outputs, self.reads, f"metric {self.name!r}") if isinstance(outputs, Mapping) else outputs
         try:
             marks = labels if self.columns is None else labels[:, self.columns]
-            self._require(found, marks)
-            parts = [slice(start, start + CHUNK) for start in range(0, len(marks), CHUNK)]
+            self._require(found, marks, start)
+            parts = [slice(place, place + CHUNK) for place in range(0, len(marks), CHUNK)]
             return np.concatenate([self.count(_part(found, part), marks[part]) for part in parts])
         except EdgekdError:
             raise
@@ -72,8 +75,8 @@ class Metric(Scale):
         self._require(outputs, labels)
         return self.count(outputs, labels)
 
-    def _require(self, outputs: Any, labels: Array) -> None:
-        if self.takes is not None and (fault := self.takes.fault(outputs, labels)):
+    def _require(self, outputs: Any, labels: Array, start: int = 0) -> None:
+        if self.takes is not None and (fault := self.takes.fault(outputs, labels, start)):
             raise self._refusal(outputs, labels, fault)
 
     def _refusal(self, outputs: Any, labels: Array, why: str) -> BadInputError:

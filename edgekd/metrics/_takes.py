@@ -32,8 +32,8 @@ class Takes:
         """Whether outputs have an axis of classes."""
         return CLASSES in self.outputs.split(", ")
 
-    def fault(self, outputs: Array, labels: Array) -> str | None:
-        """Return what of them is not as the metric takes it; None where all is."""
+    def fault(self, outputs: Array, labels: Array, start: int = 0) -> str | None:
+        """Return what of them is not as the metric takes it, None where all is; `start` numbers the first sample."""
         sizes: dict[str, Any] = {}
         if not (_binds(self.outputs, outputs.shape, sizes) and _binds(self.labels, labels.shape, sizes)):
             return f"it takes outputs ({self.outputs}) and labels ({self.labels})"
@@ -44,7 +44,7 @@ class Takes:
         wrong = self._wrong(labels, sizes.get(CLASSES))
         if not wrong.any():
             return None
-        sample = int(wrong.reshape(len(labels), -1).any(axis=1).argmax())
+        sample = start + int(wrong.reshape(len(labels), -1).any(axis=1).argmax())
         return f"label {labels[wrong][0]} in sample {sample} is no {self._wanted(sizes.get(CLASSES))}"
 
     def _wrong(self, labels: Array, classes: int | None) -> Array:

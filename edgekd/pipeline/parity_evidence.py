@@ -1,6 +1,7 @@
 """What a device makes of a bundle: its own golden outputs, the parity set, kernel coverage, and accuracy."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from edgekd.backends.parity_outputs import prove
 from edgekd.backends.reference import Reference, reference_graph
 from edgekd.bundle import Preprocessing, load_bundle
 from edgekd.data.dataset import model_inputs
+from edgekd.data.sources import Rows
 from edgekd.devices import Device
 from edgekd.errors import BadInputError
 from edgekd.measure import Kernels, operator_coverage, predict, verify
 from edgekd.measure.protocol import Options
 from edgekd.onnx_graph import Graph, inferred
+from edgekd.outputs import joined
 from edgekd.progress import SILENT, Reporter
 from edgekd.quantization.float_fallback import asked_layers
 from edgekd.quantization.parts import parts_of
@@ -32,6 +35,7 @@ from edgekd.target import Target
 Array = NDArray[Any]
 Arrays = dict[str, Array]
 PARITY_INPUTS, PARITY_BATCHES, BATCH = 512, (1, 8), 64
+CHUNK_BYTES, TOGETHER = 64 << 20, 6  # of inputs on their way at once; pairs and triplets are not torn
 FEW_INPUTS, MOST_BYTES = 16, 1 << 27  # what large samples are proven on, together with what is made of them
 
 
@@ -177,11 +181,27 @@ def _vouched(row: Parity, layers: LayerProof | None) -> Parity:
 
 
 def outputs_on(
-    device: Device, bundle: Path, raw: Array, preprocessing: Preprocessing, options: Options | None = None
+    device: Device, bundle: Path, raw: Array | Rows, preprocessing: Preprocessing, options: Options | None = None
 ) -> Arrays:
     """A model's outputs by name, as the model sees them, for raw samples at the bundle's own batch."""
+    found: Arrays = joined([outputs for _, outputs in chunks_on(device, bundle, raw, preprocessing, options)])
+    return found
+
+
+def chunks_on(
+    device: Device, bundle: Path, raw: Array | Rows, preprocessing: Preprocessing, options: Options | None = None
+) -> Iterator[tuple[slice, Arrays]]:
+    """The same in chunks of whole batches and 64 MB of inputs, each with its place: samples are read as they go."""
     manifest = load_bundle(bundle)
-    inputs = model_inputs(raw, preprocessing, manifest.inputs[0].name)
-    stored = {spec.name: to_bundle(spec, inputs[spec.name]) for spec in manifest.inputs}
-    outputs = predict(device, bundle, stored, manifest.batch, options)
-    return {spec.name: from_bundle(spec, outputs[spec.name]) for spec in manifest.outputs}
+    for part in chunks(len(raw), raw[:1], manifest.batch):
+        inputs = model_inputs(raw[part], preprocessing, manifest.inputs[0].name)
+        stored = {spec.name: to_bundle(spec, inputs[spec.name]) for spec in manifest.inputs}
+        outputs = predict(device, bundle, stored, manifest.batch, options)
+        yield part, {spec.name: from_bundle(spec, outputs[spec.name]) for spec in manifest.outputs}
+
+
+def chunks(count: int, one: Array, batch: int) -> list[slice]:
+    """The places of `count` samples like `one` (1, …), some at once; what belongs together stays so."""
+    unit = TOGETHER * batch
+    each = max(1, CHUNK_BYTES // (max(1, 4 // one.dtype.itemsize) * one.nbytes) // unit) * unit
+    return [slice(start, min(start + each, count)) for start in range(0, max(count, 1), each)]

@@ -1,6 +1,6 @@
-"""Labelled samples for a bundle that exists, from an npz, checked against what its manifest says of it."""
+"""Labelled samples for a bundle that exists, checked against what its manifest says of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +9,12 @@ from edgekd.bundle import Manifest, TensorSpec
 from edgekd.data._named import packed
 from edgekd.data.check import numbers, same_count
 from edgekd.data.dataset import Array, Split, resized
-from edgekd.data.npz import read_npz
 from edgekd.data.ranges import hold_against, range_of
+from edgekd.data.sources import Rows, shown
 from edgekd.errors import BadInputError
 from edgekd.metrics import Metric, find_metric
 from edgekd.outputs import LOGITS, first, one
+from edgekd.pipeline.labelled import Inputs, read_labelled
 from edgekd.progress import Reporter
 from edgekd.tasks import DEFAULT, Task, find_task, spec_of
 
@@ -27,25 +28,24 @@ def require_data_for(metric: str | None, data: Path | None) -> None:
 def read_samples(
     path: Path, manifest: Manifest, reporter: Reporter, any_range: bool = False, metric: str | None = None
 ) -> tuple[Split, Metric]:
-    """Return samples and labels of an npz (x and y, or x_test and y_test), and their metric.
+    """Return samples and labels of what `read_labelled` takes, and their metric.
 
-    In the place of x a bundle of several inputs has one array for each, of its name; they become one structured array.
-    The metric is the bundle's task's, which checks the labels, or one that is named; one that the task has is the
-    task's, with its options.
+    Several inputs become one structured array. The metric is the bundle's task's, which checks the labels, or one that
+    is named; one that the task has is the task's, with its options.
 
     Raises BadInputError where they do not suit the bundle, or where its outputs cannot be scored by labels.
     """
-    given, y, labels = _arrays(path, manifest)
+    given, y, labels = read_labelled(path, manifest)
     for name, inputs in given.items():
         same_count(inputs, labels, f"{path}: {name}", y)
     task = _task(manifest, labels) if metric is None or _own_metric(metric, manifest) else None
     found = asked_metric(metric, manifest) if metric is not None else (task or DEFAULT).metric
-    checked: dict[str, Array] = {}
+    checked: dict[str, Inputs] = {}
     for source, (name, inputs) in zip(manifest.inputs, given.items(), strict=True):
         where = f"{path}: {name}"
         checked[source.name] = _suited(inputs, source, where)
         if source.range is not None and source.is_real:
-            seen = range_of(checked[source.name])
+            seen = range_of(shown(checked[source.name]))
             hold_against(seen, source.range, where, "training or calibration inputs", reporter.warn, any_range)
     samples = packed(checked, str(path)) if len(checked) > 1 else next(iter(checked.values()))
     if task is None:
@@ -78,18 +78,6 @@ def _own_metric(name: str, manifest: Manifest) -> Metric | None:
     return next((own for own in task.metrics if own.name == find_metric(name).name), None) if task else None
 
 
-def _arrays(path: Path, manifest: Manifest) -> tuple[Mapping[str, Array], str, Array]:
-    """The arrays of the bundle's inputs in their order, by their names there; the labels' name and the labels."""
-    arrays, several = read_npz(path), [spec.name for spec in manifest.inputs if len(manifest.inputs) > 1]
-    for x, y in (("x", "y"), ("x_test", "y_test")):
-        names = several or [x]
-        if all(name in arrays for name in (*names, y)):
-            return {name: arrays[name] for name in names}, y, arrays[y]
-    wanted = f"{', '.join(several)} and y (or y_test)" if several else "x and y (or x_test and y_test)"
-    there = ", ".join(arrays) or "nothing"
-    raise BadInputError(f"{path}: needs arrays {wanted}; there is: {there}")
-
-
 def _task(manifest: Manifest, samples: Array) -> Task:
     """What the bundle was taught; where it does not say, classes. Its output has to fit the samples' labels."""
     spec = manifest.task or spec_of(DEFAULT)
@@ -116,8 +104,20 @@ def _described(spec: TensorSpec) -> str:
     return f"{spec.name} ({', '.join(sizes)}) of {spec.dtype}"
 
 
-def _suited(inputs: Array, source: TensorSpec, where: str) -> Array:
-    """Inputs in the shape that the model takes: tokens as integers, all else as numbers for its preprocessing."""
+def _suited(given: Inputs, source: TensorSpec, where: str) -> Inputs:
+    """Inputs in the shape that the model takes: tokens as integers, all else as numbers for its preprocessing.
+
+    Of images that are read when they are asked for, some are looked at.
+    """
+    if not isinstance(given, Rows):
+        return _suited_array(given, source, where)
+    if given.dtype != np.uint8 or not source.is_real:
+        return _suited_array(given[:], source, where)
+    _suited_array(given.some(), source, where)
+    return given
+
+
+def _suited_array(inputs: Array, source: TensorSpec, where: str) -> Array:
     inputs, wanted = numbers(inputs, where), source.sample_shape
     if not source.is_real:
         return _integers(inputs, source, where)

@@ -1,6 +1,6 @@
 """A bundle that exists already, verified on devices: golden parity and, with data, what it is worth there and here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +19,9 @@ from edgekd.measure.predictions import require_finite
 from edgekd.measure.protocol import Options
 from edgekd.measure.stand_in import stand_in_on
 from edgekd.metrics import Metric, Scale
-from edgekd.outputs import first, one
+from edgekd.outputs import first, joined, one
 from edgekd.pipeline.fleet import Member, on_each, parse_devices, raise_if_all_failed
-from edgekd.pipeline.parity_evidence import outputs_on
+from edgekd.pipeline.parity_evidence import chunks_on
 from edgekd.pipeline.samples import read_samples, require_data_for
 from edgekd.progress import SILENT, Reporter
 
@@ -57,10 +57,14 @@ class EvalSet:
 
     def outputs_on_device(self, device: Device, options: Options | None = None) -> Arrays:
         """All answers by output, as the model sees them; errors as in `measure.Session`."""
+        found: Arrays = joined([outputs for _, outputs in self._in_chunks(device, options)])
+        return found
+
+    def _in_chunks(self, device: Device, options: Options | None) -> Iterator[tuple[slice, Arrays]]:
         preprocessing = self.manifest.inputs[0].preprocessing or Preprocessing()
-        outputs = outputs_on(device, self.bundle, np.asarray(self.samples.inputs), preprocessing, options)
-        require_finite(outputs, device.uri)
-        return outputs
+        for part, outputs in chunks_on(device, self.bundle, self.samples.inputs, preprocessing, options):
+            require_finite(outputs, device.uri, part.start)
+            yield part, outputs
 
     def outputs_on_host(self) -> Arrays | str:
         """The host's answers, or why it has none."""
@@ -75,10 +79,15 @@ class EvalSet:
 
         `options` override the manifest's, as in a timing.
         """
+        if here is None or device.uri == HOST:
+            rows = [
+                self.metric.rows(outputs, self.samples.labels[part], part.start)
+                for part, outputs in self._in_chunks(device, options)
+            ]
+            return EvalResult(self.metric.scale, self.metric.score(np.concatenate(rows)), len(self.samples), None)
         answers = self.outputs_on_device(device, options)
         value = self._worth(answers)
-        apart = None if here is None or device.uri == HOST else self._difference(answers, value, here)
-        return EvalResult(self.metric.scale, value, len(self.samples), apart)
+        return EvalResult(self.metric.scale, value, len(self.samples), self._difference(answers, value, here))
 
     def _worth(self, answers: Arrays) -> float:
         return self.metric(answers, self.samples.labels)
@@ -98,7 +107,7 @@ def eval_set_for(
     any_range: bool = False,
     metric: str | None = None,
 ) -> EvalSet:
-    """Samples and labels of an npz (x and y, or x_test and y_test); BadInputError where they do not suit the bundle.
+    """Samples and labels as `read_labelled` takes them; BadInputError where they do not suit the bundle.
 
     Inputs that reach elsewhere than what was trained are refused, or warned of, unless `any_range`. Without a `metric`,
     by name or the user's `module:object`, the task's own decides.

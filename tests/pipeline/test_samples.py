@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from PIL import Image
 
 from edgekd.backends.assemble import write_bundle
 from edgekd.backends.reference import Reference
@@ -15,6 +16,7 @@ from edgekd.bundle import Preprocessing, read_manifest
 from edgekd.data.dataset import prepare
 from edgekd.data.ranges import range_of
 from edgekd.metrics import find_metric
+from edgekd.pipeline import parity_evidence
 from edgekd.pipeline.samples import asked_metric
 from edgekd.schema import TaskSpec
 from edgekd.target import load_target
@@ -178,3 +180,85 @@ def test_labels_are_checked_for_a_named_metric_as_well(bundle: Path, tmp_path: P
     assert "y holds 10 in sample 9; there are the classes 0 to 9" in said
     said = complaint(ask(tmp_path, bundle, X, Y, "--metric", "macro-f1"), 2)
     assert "metric 'macro_f1' cannot score outputs (48, 10), labels (48,): it takes outputs (N, L)" in said
+
+
+def score(bundle: Path, data: Path, *more: Any) -> float:
+    return accuracy(edgekd("verify", bundle, "--data", data, "--json", *more))
+
+
+def folder_of_images(root: Path, labels: Array, classes: str = "abcdefghij") -> Path:
+    """A folder of pictures for each class, of X."""
+    for place, (pixels, label) in enumerate(zip(X, labels, strict=True)):
+        (root / classes[label]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.transpose(1, 2, 0)).save(root / classes[label] / f"{place}.png")
+    return root
+
+
+RECIPE = """
+data         = { name = "npz", path = "PATH" }
+teacher      = { model = "resnet" }
+student      = { model = "resnet" }
+distillation = [{ method = "kd" }]
+"""
+
+
+def recipe_of(folder: Path, labels: Array, classes: str = "abcdefghij") -> Path:
+    """A recipe whose test split is X, with classes in this order."""
+    numbers = np.array(["abcdefghij".index(name) for name in classes])
+    order, train = np.argsort(numbers), {"x_train": pixels(256, 0), "y_train": np.arange(256) % CLASSES}
+    np.savez(folder / "all.npz", **train, x_test=X, y_test=order[labels], classes=np.array(list(classes)))
+    (folder / "own.toml").write_text(RECIPE.replace("PATH", str(folder / "all.npz")))
+    return folder / "own.toml"
+
+
+def test_a_folder_of_images_and_a_recipe_are_as_good_as_an_npz(
+    bundle: Path, labels: Array, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exactly: the same pixels; read in chunks of 24, of which never more than one is in memory."""
+    asked, predict = list[int](), parity_evidence.predict
+
+    def counted(device: Any, folder: Path, stored: Any, *more: Any) -> Any:
+        asked.append(len(next(iter(stored.values()))))
+        return predict(device, folder, stored, *more)
+
+    monkeypatch.setattr(parity_evidence, "predict", counted)
+    monkeypatch.setattr(parity_evidence, "CHUNK_BYTES", 25 * X[:1].size * 4)
+    assert score(bundle, folder_of_images(tmp_path / "photos", labels)) == 0.75
+    assert asked == [24, 24]
+    assert score(bundle, recipe_of(tmp_path, labels)) == 0.75
+
+
+def test_classes_in_another_order_are_mapped_by_their_names(bundle: Path, labels: Array, tmp_path: Path) -> None:
+    assert score(bundle, recipe_of(tmp_path, labels, "jihgfedcba")) == 0.75
+    photos = folder_of_images(tmp_path / "set" / "test", labels)
+    shutil.rmtree(photos / "a", ignore_errors=True)  # a class that has no sample is still counted
+    assert 0 < score(bundle, tmp_path / "set") < 1
+
+
+def test_what_no_bundle_can_be_scored_by_is_one_clear_line(bundle: Path, labels: Array, tmp_path: Path) -> None:
+    def said(data: Path, of: Path = bundle) -> str:
+        return complaint(edgekd("verify", of, "--data", data), 2)
+
+    photos = folder_of_images(tmp_path / "photos", labels)
+    (photos / "a").rename(photos / "k")
+    assert "k: not a class of net; known: a, b, c" in said(photos)
+    (tmp_path / "empty").mkdir()
+    assert "empty: no images (.bmp, .jpeg, .jpg, .png, .webp)" in said(tmp_path / "empty")
+    recipe = recipe_of(tmp_path, labels)
+    strange = recipe.with_name("strange.npz")
+    with np.load(tmp_path / "all.npz") as found:
+        np.savez(strange, **{**found, "classes": np.array(list("abcdefghix"))})
+    recipe.write_text(recipe.read_text().replace("all.npz", "strange.npz"))
+    assert "its classes are a, b, c, d, e, f, g, h, i, x, those of net a, b, c, d, e, f, g, h, i, j" in said(recipe)
+    nameless = shutil.copytree(bundle, tmp_path / "nameless")
+    (output,) = json.loads((nameless / "manifest.json").read_text())["outputs"]
+    edit_manifest(nameless, outputs=[output | {"labels": None}])
+    assert "that knows the names of its classes, which net is not: give an npz with x and y" in said(photos, nameless)
+
+
+def test_chunks_are_whole_batches_and_tear_no_pairs() -> None:
+    one = np.zeros((1, 3, 224, 224), np.uint8)
+    found = parity_evidence.chunks(500, one, batch=8)
+    assert [(part.start, part.stop) for part in found][:2] == [(0, 96), (96, 192)]  # 64 MB of float32 are 111
+    assert found[-1].stop == 500
+    assert parity_evidence.chunks(3, np.zeros((1, 1 << 26), np.float32), batch=1) == [slice(0, 3)]
