@@ -1,6 +1,7 @@
 """Empirical bias correction (Nagel et al., ICCV 2019, arXiv:1906.04721, section 4.2): weights only, inputs in float.
 
 What a rounding error E of a layer's weights adds to its mean output is what E makes of its mean input: both are linear.
+A layer that is called twice has two products, each with a bias of its own: they are told apart by the edge they make.
 """
 
 from collections.abc import Collection, Mapping
@@ -20,51 +21,53 @@ MATRICES = frozenset({"Gemm", "MatMul"})
 
 
 def corrected_inputs(model: onnx.ModelProto, layers: Collection[str]) -> dict[str, str]:
-    """Return what each of the layers reads that has a bias to correct, by the layer's name."""
+    """Return what each product of the layers reads that has a bias to correct, by the edge that it makes."""
     graph = Graph(model)
-    return {layer_name(node): node.input[0] for node in _chosen(graph, layers)}
+    return {
+        node.output[0]: node.input[0] for node in graph.nodes if layer_name(node) in layers and _takes_bias(graph, node)
+    }
 
 
-def averaged_axes(model: onnx.ModelProto, layers: Collection[str]) -> dict[str, int]:
-    """Return over how many leading dimensions the inputs of the layers are averaged: all but the last of matrices (-1).
+def averaged_axes(model: onnx.ModelProto, products: Collection[str]) -> dict[str, int]:
+    """Return over how many leading dimensions the inputs of products are averaged: all but the last of matrices (-1).
 
     What a convolution reads has its samples first, and its places stay.
     """
     graph = Graph(model)
     found: dict[str, int] = {}
-    for node in _chosen(graph, layers):
+    for node in _chosen(graph, products):
         places = -1 if node.op_type in MATRICES else 1
         found[node.input[0]] = max(places, found.get(node.input[0], -1))
     return found
 
 
 def bias_shifts(
-    model: onnx.ModelProto, scheme: Scheme, layers: Collection[str], means: Mapping[str, Array]
+    model: onnx.ModelProto, scheme: Scheme, products: Collection[str], means: Mapping[str, Array]
 ) -> dict[str, Array]:
-    """Return what rounding each layer's weights adds to its mean output, by channel; `means` are those of the inputs.
+    """Return what rounding its weights adds to each product's mean, by channel; `means` are those of the inputs.
 
     A mean is over leading dimensions, as `averaged_axes` says, which it keeps as 1.
     """
     graph = Graph(model)
-    chosen = _chosen(graph, layers)
+    chosen = _chosen(graph, products)
     if not chosen:
         return {}
     made = Reference(_errors(graph, chosen, scheme, means)).run(
         {node.input[0]: means[node.input[0]] for node in chosen}
     )
-    return {layer_name(node): _by_channel(made[_error_of(node)], node) for node in chosen}
+    return {node.output[0]: _by_channel(made[_error_of(node)], node) for node in chosen}
 
 
 def shift_biases(model: onnx.ModelProto, shifts: Mapping[str, Array]) -> onnx.ModelProto:
-    """Return a float model whose biases make up for the named layers' shifts."""
+    """Return a float model whose biases make up for the products' shifts."""
     graph = Graph(model)
     for node in _chosen(graph, shifts):
-        _shift_bias(graph, node, shifts[layer_name(node)])
+        _shift_bias(graph, node, shifts[node.output[0]])
     return graph.model()
 
 
-def _chosen(graph: Graph, layers: Collection[str]) -> list[NodeProto]:
-    return [node for node in graph.nodes if layer_name(node) in layers and _takes_bias(graph, node)]
+def _chosen(graph: Graph, products: Collection[str]) -> list[NodeProto]:
+    return [node for node in graph.nodes if node.output and node.output[0] in products]
 
 
 def _takes_bias(graph: Graph, node: NodeProto) -> bool:

@@ -90,17 +90,18 @@ class Calibrator:
 
     def _corrected(self, scheme: Scheme, placement: Placement) -> onnx.ModelProto:
         """The plain model with the biases of the layers that are quantised corrected."""
-        inputs = corrected_inputs(self.plain, placement.weights)
-        missing = {layer: inputs[layer] for layer in self._unknown(scheme, placement) if layer in inputs}
+        missing = self._unknown(scheme, placement)
         self._observation.look((), averaged_axes(self.plain, missing))
         means = self._observation.taken_means(missing.values())
         found = bias_shifts(self.plain, scheme, missing, means)
-        self._shifts |= {(scheme, layer): shift for layer, shift in found.items()}
-        return shift_biases(self.plain, {layer: self._shifts[scheme, layer] for layer in inputs})
+        self._shifts |= {(scheme, product): shift for product, shift in found.items()}
+        corrected = corrected_inputs(self.plain, placement.weights)
+        return shift_biases(self.plain, {product: self._shifts[scheme, product] for product in corrected})
 
-    def _unknown(self, scheme: Scheme, placement: Placement) -> list[str]:
-        """The layers of a placement whose shifts in a scheme are not known yet."""
-        return [layer for layer in placement.weights if (scheme, layer) not in self._shifts]
+    def _unknown(self, scheme: Scheme, placement: Placement) -> dict[str, str]:
+        """What those products of a placement read whose shifts in a scheme are not known yet."""
+        inputs = corrected_inputs(self.plain, placement.weights)
+        return {product: edge for product, edge in inputs.items() if (scheme, product) not in self._shifts}
 
 
 def plain(model: onnx.ModelProto, how: Calibration) -> onnx.ModelProto:

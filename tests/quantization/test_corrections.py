@@ -86,6 +86,20 @@ def test_a_bias_that_is_an_add_of_its_own_is_corrected_too() -> None:
     assert bias(correct=True) < bias(correct=False) / 10  # three-bit weights; activations have eight
 
 
+def test_each_call_of_one_layer_is_corrected_for_what_it_gets() -> None:
+    """Of both, one mean would serve neither: the second gets what the first makes."""
+    calls = [node("Conv", ["x", "l.weight", "l.bias"], ["a"]), node("Conv", ["a", "l.weight", "l.bias"], ["y"])]
+    net = model(calls, {"l.weight": random(3, 3, 1, 1), "l.bias": random(3, seed=1) + 3})
+    exact = Reference(net).run({"x": X})["y"]
+
+    def bias(correct: bool) -> float:
+        rounded = calibrate(net, COARSE, [{"x": X}], how=Calibration("minmax", correct_bias=correct))
+        return float(np.abs((Reference(rounded).run({"x": X})["y"] - exact).mean(axis=(0, 2, 3))).max())
+
+    # As of a chain; the first one's rounded weights stand before the second.
+    assert bias(correct=True) < bias(correct=False) / 4
+
+
 def test_matrices_need_not_have_their_samples_first() -> None:
     """Steps of a sequence come first here, and batches differ in size: a mean is over all rows, whatever they are."""
     w, b = random(6, 5, seed=3), random(5, seed=4)
