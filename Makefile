@@ -3,7 +3,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo runner runner-wheel test test-long examples promises docs test-docs test-devices test-gpu perf explore mutants check lint lock lock-check fuzz campaign accuracy fashion-mnist fashion-scenes tree-crowns watch-har methods minilm-sts networks side-by-side calibration distillation-speed data-path devices fidelity instructions guards foreign export-cost runtimes mixed data install clean
+.PHONY: demo runner runner-wheel test test-long examples promises docs test-docs test-devices test-gpu perf explore mutants check lint lock lock-check fuzz campaign accuracy fashion-mnist fashion-scenes tree-crowns watch-har methods minilm-sts networks side-by-side calibration distillation-speed qat-step data-path devices fidelity instructions guards foreign export-cost runtimes mixed data install clean
 
 demo: install                     ## a teacher becomes three proven int8 bundles, in six minutes
 	$(BIN)/edgekd run quickstart
@@ -136,6 +136,9 @@ data-path: install                ## benchmarks/results/data-path.json: a plain 
 
 distillation-speed: install       ## benchmarks/results/distillation-speed.json
 	$(BIN)/python benchmarks/distillation_speed.py
+
+qat-step: install                 ## benchmarks/results/qat-step.json: a step in simulated int8 beside one in float
+	$(BIN)/python -m benchmarks.qat_step
 
 devices: $(VENV)/.installed-test  ## benchmarks/results/devices.jsonl: fashion-mnist's student here, on two emulated Pis and a phone (Debian 12, as root)
 	tests/devices/install

@@ -64,11 +64,17 @@ def network(depth: int) -> nn.Module:
 
 
 class Steps:
-    """Training steps of one objective on a student of its own; batches are made within the step."""
+    """Training steps of one objective on a student, without one on a ResNet-8; batches are made within the step."""
 
-    def __init__(self, batches: Batches, objective_of: Callable[[nn.Module], Objective], steps: int) -> None:
+    def __init__(
+        self,
+        batches: Batches,
+        objective_of: Callable[[nn.Module], Objective],
+        steps: int,
+        student: nn.Module | None = None,
+    ) -> None:
         self._batches, self._count, self._taken = batches, steps, 0
-        self._student = network(8)
+        self._student = student or network(8)
         self._objective = objective_of(self._student)
         self._objective.build(batches)
         self._objective.prepare(batches, [0])
