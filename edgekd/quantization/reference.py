@@ -11,7 +11,6 @@ import onnxruntime
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import Array, Graph, inferred
 
-SMALL_INPUTS = 1 << 22  # bytes: fewer than these never make a batch that is too much for memory
 MOST_BYTES = 1 << 26  # that the tensors of a batch may take together
 ALIVE = 3  # as many of its largest tensors as a model holds at once
 
@@ -57,23 +56,23 @@ class Reference:
 
     def at_once(self, inputs: dict[str, Array], batch: int) -> int:
         """Return how many samples a part holds where `batch` are asked for."""
-        return self._built_in or self._affordable(inputs, min(batch, _count(inputs)))
+        return self._built_in or self._affordable(min(batch, _count(inputs)))
 
     def _check(self, inputs: dict[str, Array]) -> None:
         if set(inputs) != set(self.inputs):
             given = ", ".join(sorted(inputs)) or "nothing"
             raise BadInputError(f"the model takes {', '.join(self.inputs) or 'no inputs'}; got {given}")
 
-    def _affordable(self, inputs: dict[str, Array], batch: int) -> int:
+    def _affordable(self, batch: int) -> int:
         """As many samples, at most `batch`, as the watched tensors and those alive take memory for."""
-        sample = sum(array[0].nbytes for array in inputs.values() if array.ndim)
-        if sample * batch < SMALL_INPUTS:
-            return batch
-        return max(1, min(batch, MOST_BYTES // self._bytes_per_sample))
+        return batch if batch == 1 else max(1, min(batch, MOST_BYTES // self._bytes_per_sample))
 
     @cached_property
     def _bytes_per_sample(self) -> int:
-        shapes = Graph(inferred(self._model)).shapes
+        try:
+            shapes = Graph(inferred(self._model)).shapes
+        except BadInputError:  # it may run all the same
+            shapes = Graph(self._model).shapes
         sizes = {name: 4 * math.prod(size or 1 for size in shape[1:]) for name, shape in shapes.items() if shape}
         return ALIVE * max(sizes.values(), default=1) + sum(sizes.get(name, 0) for name in self._outputs)
 

@@ -32,7 +32,6 @@ SCHEME = SCHEMES["int8-asymmetric"]
 @pytest.fixture
 def peak(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], int]:
     """The most bytes that some work holds, of a network of which memory may be taken for one sample at a time."""
-    monkeypatch.setattr(reference, "SMALL_INPUTS", 0)
     monkeypatch.setattr(reference, "MOST_BYTES", TENSORS)
     monkeypatch.setattr(layers, "MOST_AT_ONCE", TENSORS)
     run = onnxruntime.InferenceSession.run

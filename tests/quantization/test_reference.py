@@ -78,3 +78,17 @@ def test_a_batch_is_no_larger_than_memory_may_be_taken_for() -> None:
     assert sum(sizes) == 64
     assert max(sizes) * (3 + 2) <= 256
     np.testing.assert_array_equal(Reference(net).run({"x": x}, batch=64)["y"], np.maximum(x, 0))
+
+
+def test_small_samples_may_make_large_tensors() -> None:
+    """64 samples of 32 bytes become 64 MB of outputs; memory may be taken for a third of them at once."""
+    net = model([helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": random(8, 1 << 18)}, ("N", 8), output_rank=2)
+    reference, x = Reference(net), {"x": random(64, 8)}
+    assert reference.at_once(x, 64) <= 64 // 3
+    assert reference.at_once({"x": x["x"][:2]}, 64) == 2
+
+
+def test_a_model_whose_declared_shapes_contradict_each_other_runs_all_the_same() -> None:
+    net = model([helper.make_node("Relu", ["x"], ["a"]), helper.make_node("Relu", ["a"], ["y"])], {})
+    net.graph.value_info.append(helper.make_tensor_value_info("a", 1, ["N", 5, 6, 6]))
+    np.testing.assert_array_equal(Reference(net).run({"x": X}, 4)["y"], np.maximum(X, 0))

@@ -103,7 +103,6 @@ def test_without_time_nothing_is_tried() -> None:
 
 def test_an_attempt_asks_each_large_sample_once_and_hands_the_answers_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of samples that go through one at a time, answers are those that asking for all of them gives, bit for bit."""
-    monkeypatch.setattr(reference, "SMALL_INPUTS", 0)
     monkeypatch.setattr(reference, "MOST_BYTES", 1)
     net, x = branches(1.0, 3000.0, 1.0), random(12, 3, 6, 6, seed=9)
     calibrator = Counting(net)
