@@ -109,4 +109,6 @@ def standard_error_of_mean(rows: Array) -> float:
 def by_output(outputs: Array, labels: Array) -> tuple[Array, Array]:
     """Return both as float64 (n, k); k is that of the labels, so that outputs (n,) and (n, 1) are alike."""
     wanted = labels.reshape(len(labels), -1).astype(np.float64)
+    if outputs.size != wanted.size:
+        raise ValueError(f"outputs hold {outputs[0].size} numbers a sample, labels {wanted.shape[1]}")
     return outputs.reshape(wanted.shape).astype(np.float64), wanted

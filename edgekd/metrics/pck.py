@@ -16,6 +16,8 @@ def metric(threshold: float = 0.1, size: float | None = None) -> Metric:
 
 def distances(points: Array, labels: Array) -> tuple[Array, Array]:
     """Return how far each point is, (N, K), and which are visible, (N, K) bool."""
+    if labels.ndim != 3 or points[0].size != 2 * labels.shape[1]:
+        raise ValueError("points are (N, K, 2) or (N, 2K), with labels (N, K, 2) or (N, K, 3)")
     apart = points.reshape(*labels.shape[:2], 2).astype(np.float64) - labels[..., :2]
     return np.sqrt(np.square(apart).sum(axis=2)), visible(labels)
 

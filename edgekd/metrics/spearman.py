@@ -24,6 +24,8 @@ def pair_cosines(embeddings: Array) -> Array:
 
 
 def _cosine_and_score(embeddings: Array, scores: Array) -> Array:
+    if not np.array_equal(scores[::2], scores[1::2], equal_nan=True):
+        raise ValueError("rows 2i and 2i+1 must both carry the score of their pair")
     return np.stack([pair_cosines(embeddings), scores[::2]], axis=1)
 
 

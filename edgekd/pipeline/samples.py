@@ -38,7 +38,7 @@ def read_samples(
     given, y, labels = read_labelled(path, manifest)
     for name, inputs in given.items():
         same_count(inputs, labels, f"{path}: {name}", y)
-    task = _task(manifest, labels) if metric is None or _own_metric(metric, manifest) else None
+    task = _task(manifest, labels, f"{path}: {y}") if metric is None or _own_metric(metric, manifest) else None
     found = asked_metric(metric, manifest) if metric is not None else (task or DEFAULT).metric
     checked: dict[str, Inputs] = {}
     for source, (name, inputs) in zip(manifest.inputs, given.items(), strict=True):
@@ -50,6 +50,8 @@ def read_samples(
     samples = packed(checked, str(path)) if len(checked) > 1 else next(iter(checked.values()))
     if task is None:
         return Split(samples, labels), found
+    if manifest.task is None and not any(spec.labels for spec in manifest.outputs):
+        reporter.warn(f"{manifest.name} does not say what it was taught: scored as classification, unless by --metric")
     width = next(iter(_output(task, manifest).sample_shape), 1)
     labels = task.check(labels, f"{path}: {y}", width)
     task.check_inputs(labels, samples.shape[1:], f"{path}: {y}")
@@ -78,18 +80,26 @@ def _own_metric(name: str, manifest: Manifest) -> Metric | None:
     return next((own for own in task.metrics if own.name == find_metric(name).name), None) if task else None
 
 
-def _task(manifest: Manifest, samples: Array) -> Task:
+def _task(manifest: Manifest, labels: Array, where: str) -> Task:
     """What the bundle was taught; where it does not say, classes. Its output has to fit the samples' labels."""
     spec = manifest.task or spec_of(DEFAULT)
     if ":" in spec.name:
-        advice = "name its metric, --metric module:object"
-        raise BadInputError(f"{manifest.name} was taught {spec.name}, code that a bundle may not call; {advice}")
+        why = "code that a bundle may not call; name its metric, --metric module:object"
+        raise BadInputError(f"{manifest.name} was taught {spec.name}, {why}")
     task = find_task(spec.name, spec.options)
     output, unclear = _output(task, manifest), len(manifest.outputs) > 1 and task.reads is None
-    fits = task.fits((len(samples), *output.sample_shape), samples)
+    untold = f"; {manifest.name} does not say what it was taught: --metric names what it is scored by"
+    advice = "" if manifest.task else untold
+    try:
+        found = task.check(labels, where)
+    except BadInputError as error:
+        raise BadInputError(f"{error}{advice}") from error
+    fits = task.fits((len(found), *output.sample_shape), found)
     if (unclear and output.name != LOGITS) or not output.is_real or not fits:
         puts_out = ", ".join(map(_described, manifest.outputs))
-        raise BadInputError(f"{manifest.name} puts out {puts_out}; it cannot be scored: {task.outputs}")
+        raise BadInputError(
+            f"{manifest.name} puts out {puts_out}; it cannot be scored by labels {found.shape}: {task.outputs}{advice}"
+        )
     return task
 
 

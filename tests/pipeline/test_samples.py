@@ -131,7 +131,14 @@ def test_an_older_bundle_says_nothing_of_ranges(bundle: Path, labels: Array, tmp
         del spec["range"]
     del document["task"]
     (older / "manifest.json").write_text(json.dumps(document))
-    assert accuracy(ask(tmp_path, older, X, labels)) == 0.75
+    done = ask(tmp_path, older, X, labels)
+    assert (accuracy(done), "warning" in done.stderr) == (0.75, False)  # its classes have names
+    edit_manifest(older, outputs=[spec | {"labels": None} for spec in document["outputs"]])
+    done = ask(tmp_path, older, X, labels)
+    assert accuracy(done) == 0.75
+    assert "net does not say what it was taught: scored as classification, unless by --metric" in done.stderr
+    said = complaint(ask(tmp_path, older, X, X[:, 0, 0, :2] / 255), 2)
+    assert said.split(" · ")[0].endswith("not say what it was taught: --metric names what it is scored by")
 
 
 @pytest.mark.parametrize(
@@ -150,7 +157,7 @@ def test_labels_do_not_score_what_is_no_classifier(bundle: Path, tmp_path: Path,
     for command, more in (("verify", ()), ("bench", QUICK)):
         said = complaint(ask(tmp_path, other, X, Y, *more, command=command), 2)
         assert words in said
-        assert "(N, classes)" in said
+        assert "cannot be scored by labels (48,): logits are (N, classes)" in said
 
 
 def test_an_exported_model_knows_the_range_that_it_was_calibrated_on(tmp_path: Path) -> None:
