@@ -9,8 +9,9 @@ import edgekd
 
 SOURCES = Path(edgekd.__file__).parent
 # Those that are honest: JSON of others before it is parsed (files, records, stages), keyword arguments and options that
-# belong to a user's own function, torch's and ONNX's own dictionaries. The rest of the ceiling is still to be typed.
-CEILING, SLACK = 119, 5
+# belong to a user's own function, torch's and ONNX's own dictionaries, rows of `bench` and `verify`, in which the name
+# of a metric is a key. The rest of the ceiling is still to be typed.
+CEILING, SLACK = 81, 5
 
 
 def test_dictionaries_of_anything_become_fewer() -> None:

@@ -33,6 +33,7 @@ from edgekd.measure.stand_in import stand_in_on
 from edgekd.metrics import Scale
 from edgekd.outputs import chosen, each
 from edgekd.package_data import EXPORT
+from edgekd.pipeline.documents import KernelsDocument, TargetDocument, VariantDocument
 from edgekd.pipeline.faults import forgiven
 from edgekd.pipeline.parity_evidence import PARITY_INPUTS, Expected, gather_evidence, outputs_on
 from edgekd.pipeline.stages import Stages
@@ -112,13 +113,14 @@ def deploy(context: DeployContext, target: Target, references: Mapping[str, floa
     return TargetRecord.parse(_deployed(context, target, references, timed), target.name)
 
 
-def _deployed(context: DeployContext, target: Target, references: Mapping[str, float], timed: bool) -> dict[str, Any]:
+def _deployed(context: DeployContext, target: Target, references: Mapping[str, float], timed: bool) -> TargetDocument:
     uri = context.recipe.devices.get(target.name)
-    entry: dict[str, Any] = {"backend": target.backend, "scheme": target.scheme, "device": uri, "status": "unverified"}
+    entry: TargetDocument = {"backend": target.backend, "scheme": target.scheme, "device": uri, "status": "unverified"}
     try:
         bundles = bundles_of(context, target, references)
         entry |= _unexecuted(bundles, target, references)
-        entry |= load_bundle(bundles["int8"]).model_dump(include={"footprint"}, exclude_defaults=True)
+        if footprint := load_bundle(bundles["int8"]).footprint:
+            entry["footprint"] = footprint
         if uri is None:
             return entry | _ahead_of_time(context, target)
         with closing(open_device(uri)) as device:
@@ -129,9 +131,9 @@ def _deployed(context: DeployContext, target: Target, references: Mapping[str, f
         return entry | _without(context.recipe, target, error)
 
 
-def _without(recipe: Recipe, target: Target, error: EdgekdError) -> dict[str, Any]:
+def _without(recipe: Recipe, target: Target, error: EdgekdError) -> TargetDocument:
     """What is left of a target that something was missing for; an optional one is as one without a device."""
-    found = {"reason": str(error), "again": True}
+    found: TargetDocument = {"reason": str(error), "again": True}
     if isinstance(error, forgiven(recipe, target.name)):
         return found | {"status": "skipped", "device": None}
     if isinstance(error, MissingExtraError | MissingRuntimeError):
@@ -179,9 +181,9 @@ def bundle_name(target: str, precision: str) -> str:
     return f"bundles/{target}" + ("" if precision == INT8 else f"-{precision}")
 
 
-def _unexecuted(bundles: Mapping[str, Path], target: Target, references: Mapping[str, float]) -> dict[str, Any]:
+def _unexecuted(bundles: Mapping[str, Path], target: Target, references: Mapping[str, float]) -> TargetDocument:
     metrics = {INT8: references[target.scheme], FLOAT: references[FLOAT]}
-    variants = {
+    variants: dict[str, VariantDocument] = {
         label: {"bytes": load_bundle(bundles[label]).model_bytes, "metric": metric, "latency_ms": None}
         for label, metric in metrics.items()
         if label in bundles
@@ -192,7 +194,7 @@ def _unexecuted(bundles: Mapping[str, Path], target: Target, references: Mapping
     }  # fmt: skip
 
 
-def _ahead_of_time(context: DeployContext, target: Target) -> dict[str, Any]:
+def _ahead_of_time(context: DeployContext, target: Target) -> TargetDocument:
     """What a backend can say of a graph that no device has run."""
     check = getattr(find_backend(target.backend), "check", None)
     reason = "the recipe names no device for this target"
@@ -213,7 +215,7 @@ def _ahead_of_time(context: DeployContext, target: Target) -> dict[str, Any]:
 
 def _execute(
     context: DeployContext, target: Target, bundles: Mapping[str, Path], device: Device, timed: bool
-) -> dict[str, Any]:
+) -> TargetDocument:
     parity = _parity(context, target, bundles[INT8], device)
     variants = _variants(context, target, bundles, device)
     variants[INT8]["broken"] = parity["broken"] or parity["weak"]
@@ -226,16 +228,16 @@ def _execute(
         )
         telemetry = times[INT8].get("telemetry")
         variants = {
-            times[name]["label"]: row | {"latency_ms": times[name]["latency"]} for name, row in variants.items()
+            times[name]["label"]: {**row, "latency_ms": times[name]["latency"]} for name, row in variants.items()
         }
     for label in refused:  # or `edgekd verify`, which has fewer inputs, might approve of it
         shutil.rmtree(bundles[label])
     max_drop = context.recipe.quantization.max_drop
     verdict = judged(variants, max_drop, context.data.metric, weak=not parity["broken"])
-    return _seen(parity) | verdict | {"telemetry": telemetry, "again": bool(refused)}
+    return {**_seen(parity), **verdict, "telemetry": telemetry, "again": bool(refused)}
 
 
-def judged(variants: dict[str, dict[str, Any]], max_drop: float, scale: Scale, weak: bool) -> dict[str, Any]:
+def judged(variants: dict[str, VariantDocument], max_drop: float, scale: Scale, weak: bool) -> TargetDocument:
     """`fallback`: int8 broke its promise, or is too `weak` to be proven, and another variant is there to ship."""
     selector, broken = VariantSelector(variants, max_drop, scale), variants[INT8]["broken"]
     best = selector.best
@@ -248,13 +250,8 @@ def judged(variants: dict[str, dict[str, Any]], max_drop: float, scale: Scale, w
     }  # fmt: skip
 
 
-def _seen(parity: "_Parity") -> dict[str, Any]:
+def _seen(parity: "_Parity") -> TargetDocument:
     return {"parity": parity["rows"], "layers": parity["layers"], "kernels": parity["kernels"]}
-
-
-class _Kernels(TypedDict):
-    int8: int | None
-    total: int | None
 
 
 class _Parity(TypedDict):
@@ -264,7 +261,7 @@ class _Parity(TypedDict):
     layers: dict[str, object] | None
     broken: str | None
     weak: str | None
-    kernels: _Kernels
+    kernels: KernelsDocument
 
 
 class _Trial(TypedDict):
@@ -299,9 +296,10 @@ def _parity(context: DeployContext, target: Target, bundle: Path, device: Device
 
 def _variants(
     context: DeployContext, target: Target, bundles: Mapping[str, Path], device: Device
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, VariantDocument]:
     """Each variant's metric on val, by which it is chosen, and on test; and why it is not what it should be."""
-    rows, candidates, common = {}, candidates_of(target, bundles), {"device": device.uri, "data": context.data.digest()}
+    rows: dict[str, VariantDocument] = {}
+    candidates, common = candidates_of(target, bundles), {"device": device.uri, "data": context.data.digest()}
     with context.reporter.track(f"testing {target.name}", total=len(candidates)) as bar:
         for label, (bundle, options) in candidates.items():
             key = {"bundle": _identity(bundle), "options": dict(options), **common}
@@ -309,10 +307,13 @@ def _variants(
             def work(_: str, bundle: Path = bundle, options: Options = options) -> _Trial:
                 return _trial(context, device, bundle, options)
 
-            trial = context.stages.run(
+            trial: _Trial = context.stages.run(
                 f"trial-{target.name}-{label}", key, work, code=_code(target, device, context.data.task)
             )
-            rows[label] = {"bytes": load_bundle(bundle).model_bytes, **trial, "latency_ms": None}
+            rows[label] = {
+                "bytes": load_bundle(bundle).model_bytes, "metric": trial["metric"], "latency_ms": None,
+                "val": trial["val"], "broken": trial["broken"],
+            }  # fmt: skip
             bar.advance(note=label)
     return rows
 

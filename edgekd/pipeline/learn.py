@@ -12,6 +12,7 @@ from torch import nn
 from edgekd.data.dataset import Dataset
 from edgekd.distillation import Generational, Method, load_methods
 from edgekd.networks import Inputs
+from edgekd.pipeline.documents import NetworkRecord
 from edgekd.pipeline.score import agree, doubt_teacher, score, try_out
 from edgekd.pipeline.stages import Stages
 from edgekd.plugins import module_of
@@ -97,7 +98,7 @@ class Learned:
     """A network after its stage, with what the stage recorded and where it lives."""
 
     model: nn.Module
-    record: dict[str, Any]
+    record: NetworkRecord
     folder: Path
 
 
@@ -168,7 +169,7 @@ def distil(context: StageContext, teachers: list[Learned], cache: Path) -> Learn
     agreement = context.stages.run(
         "agreement", inputs, lambda _: agree(student.model, first.model, context.data), code=context.all_code
     )
-    return Learned(student.model, student.record | {"agreement": agreement}, student.folder)
+    return Learned(student.model, {**student.record, "agreement": agreement}, student.folder)
 
 
 def _generation(
@@ -222,14 +223,13 @@ def _train(
     model, folder = context.build(recipe, teacher, seed), context.folder / name
     objective = objective_of(model)
 
-    def work(key: str) -> dict[str, Any]:
+    def work(key: str) -> NetworkRecord:
         trained = train(
             model, context.data, context.recipe.data, recipe.training, objective, folder,
             seed=context.seed, key=key, reporter=context.reporter,
         )  # fmt: skip
-        return context.stages.group.run_on_main(lambda: score(trained.model, context.data)) | {
-            "val": trained.val_metric
-        }
+        scored = context.stages.group.run_on_main(lambda: score(trained.model, context.data))
+        return {**scored, "val": trained.val_metric}
 
     inputs = {"model": recipe.model_dump(mode="json"), "seed": seed, **context.identity, **inputs}
     if teacher is not None and takes_teacher(recipe):  # what is derived has other last bits at other thread counts

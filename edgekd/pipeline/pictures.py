@@ -12,6 +12,7 @@ from edgekd.data.dataset import Dataset, Split
 from edgekd.files import sha256, write_bytes
 from edgekd.outputs import each
 from edgekd.pipeline.calibrated import answers_of
+from edgekd.pipeline.documents import PictureRecord
 from edgekd.pipeline.learn import Learned, StageContext
 from edgekd.pipeline.variants import FLOAT
 from edgekd.reporting.pictures import FOLDER, path_of
@@ -22,7 +23,7 @@ Array = NDArray[Any]
 FEW, LOOKED_AT = 4, 256  # pictures, and the first test samples that they are chosen among
 
 
-def draw(context: StageContext, teacher: Learned, student: Learned, graphs: Mapping[str, Path]) -> list[dict[str, Any]]:
+def draw(context: StageContext, teacher: Learned, student: Learned, graphs: Mapping[str, Path]) -> list[PictureRecord]:
     """Write pictures, from the sample that int8 answers worst to that it answers best, and return which they are.
 
     `graphs` has the file of each scheme; the first one's is drawn. A task without `draw` has no pictures.
@@ -34,15 +35,15 @@ def draw(context: StageContext, teacher: Learned, student: Learned, graphs: Mapp
     inputs = {"teacher": weights_digest(teacher.model), "student": weights_digest(student.model)}
     inputs |= {"graph": sha256(schemes[0]), **context.identity}
 
-    def work(_: str) -> list[dict[str, Any]]:
+    def work(_: str) -> list[PictureRecord]:
         return _draw(context, teacher, student, schemes[0])
 
     code = __name__, *context.all_code
-    found: list[dict[str, Any]] = context.stages.run("pictures", inputs, work, (FOLDER,), code=code)
+    found: list[PictureRecord] = context.stages.run("pictures", inputs, work, (FOLDER,), code=code)
     return found
 
 
-def _draw(context: StageContext, teacher: Learned, student: Learned, graph: Path) -> list[dict[str, Any]]:
+def _draw(context: StageContext, teacher: Learned, student: Learned, graph: Path) -> list[PictureRecord]:
     data, model = context.data, onnx.load(graph)
     some = data.test.take(np.arange(min(LOOKED_AT, len(data.test))))
     rows = data.metric.rows(answers_of(model, data, some), some.labels)

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from glob import escape
 from pathlib import Path
-from typing import Any
 
 import onnx
 from torch import nn
@@ -13,6 +12,7 @@ from edgekd.distillation import Builds, Method, default_methods, load_methods
 from edgekd.files import write_bytes
 from edgekd.networks import bare
 from edgekd.pipeline.calibrated import BATCH, calibrated, calibration_of, lost_by_layer, metric
+from edgekd.pipeline.documents import GraphRecord, QuantizedRecord
 from edgekd.pipeline.fine_tune import arrays_of, calibration, freeze_halfway, recalibrate_if_better, simulated
 from edgekd.pipeline.learn import Learned, StageContext, build_objective, first_step
 from edgekd.pipeline.plan import only_calibrated, settings_for
@@ -60,28 +60,26 @@ def for_scheme(context: StageContext, scheme: Scheme, targets: Sequence[Target])
     return replace(context, recipe=context.recipe.model_copy(update={"quantization": settings}))
 
 
-def float_graph(context: StageContext, student: Learned) -> dict[str, Any]:
+def float_graph(context: StageContext, student: Learned) -> GraphRecord:
     """`onnx/float.onnx`: the student as it was distilled, batch norms folded; a target fixes the length of tokens."""
     name, fixed = FLOAT_GRAPH, bool(context.recipe.targets)
 
-    def work(_: str) -> dict[str, Any]:
+    def work(_: str) -> GraphRecord:
         return _write_graph(context, export_float(student.model, context.example, fixed_length=fixed), name)
 
     inputs = {"student": weights_digest(student.model), **context.identity} | ({"fixed_length": True} if fixed else {})
-    record: dict[str, Any] = context.stages.run(
-        "export-float", inputs, work, (name,), code=(__name__, *context.all_code)
-    )
+    record: GraphRecord = context.stages.run("export-float", inputs, work, (name,), code=(__name__, *context.all_code))
     return record
 
 
 def quantise(
     context: StageContext, student: Learned, teachers: list[Learned], scheme: Scheme, cache: Path
-) -> dict[str, Any]:
+) -> QuantizedRecord:
     """`onnx/<scheme>.onnx`: the student, fine-tuned under its teachers for a scheme (0 epochs: calibrated)."""
     settings, name = context.recipe.quantization, f"onnx/{scheme.name}.onnx"
     models, lead = [teacher.model for teacher in teachers], context.stages.group.run_on_main
 
-    def work(key: str) -> dict[str, Any]:
+    def work(key: str) -> QuantizedRecord:
         context.reporter.say(f"quantising for {scheme.name}")
         original: onnx.ModelProto | None = None
         kept: tuple[str, ...] = ()
@@ -99,7 +97,7 @@ def quantise(
         "methods": context.recipe.distillation, "seed": context.seed, **context.identity,
     }  # fmt: skip
     outputs = (name, *([f"{_fine_tune(scheme)}/{HISTORY}"] if settings.epochs else []))
-    record: dict[str, Any] = context.stages.run(
+    record: QuantizedRecord = context.stages.run(
         f"quantise-{scheme.name}", inputs, work, outputs, code=(__name__, *context.all_code), together=True
     )
     return record
@@ -155,15 +153,15 @@ def _fine_tuning(recipe: Recipe) -> Training:
 
 def _record(
     context: StageContext, graph: onnx.ModelProto, name: str, original: onnx.ModelProto | None, kept: Iterable[str]
-) -> dict[str, Any]:
+) -> QuantizedRecord:
     """Save a quantised graph: its metric, what was kept in float for it, and what each layer loses."""
     settings = context.recipe.quantization
     batch = arrays_of(calibration(context.data, context.seed, BATCH)[0])
     layers = lost_by_layer(graph, batch, original, calibration_of(settings))
-    return _write_graph(context, graph, name) | {"kept": list(kept), "layers": layers}
+    return {**_write_graph(context, graph, name), "kept": list(kept), "layers": layers}
 
 
-def _write_graph(context: StageContext, model: onnx.ModelProto, name: str) -> dict[str, Any]:
+def _write_graph(context: StageContext, model: onnx.ModelProto, name: str) -> GraphRecord:
     """Save a graph, and what the reference says of its metric on the test split."""
     write_bytes(context.folder / name, model.SerializeToString())
     return {"test": metric(model, context.data, context.data.test)}

@@ -13,6 +13,7 @@ from edgekd.data.dataset import PADDING, Dataset, Split, is_several, is_tokens
 from edgekd.errors import BadInputError, NetworkError
 from edgekd.networks import bare, takes
 from edgekd.outputs import each
+from edgekd.pipeline.documents import NetworkRecord
 from edgekd.pipeline.tax import may_be_chance
 from edgekd.progress import Reporter
 from edgekd.reporting.teaching import doubt_of_teacher
@@ -98,14 +99,16 @@ def size(model: nn.Module, data: Dataset) -> tuple[int, int]:
     return count(model, data.train.inputs.shape[1:], example=example)
 
 
-def score(model: nn.Module, data: Dataset) -> dict[str, Any]:
+def score(model: nn.Module, data: Dataset) -> NetworkRecord:
     """The task's metrics on the test split, the deciding one with its standard error; size and work."""
     parameters, macs = size(model, data)
     answers = predict(model, data, data.test)
     rows = data.metric.rows(answers, data.test.labels)
-    record = {"test": data.metric.score(rows), "error": data.metric.standard_error(rows)}
     others = {metric.name: metric(answers, data.test.labels) for metric in data.task.metrics[1:]}
-    return record | {"parameters": parameters, "macs": macs, "others": others}
+    return {
+        "test": data.metric.score(rows), "error": data.metric.standard_error(rows),
+        "parameters": parameters, "macs": macs, "others": others,
+    }  # fmt: skip
 
 
 def agree(student: nn.Module, teacher: nn.Module, data: Dataset) -> float:

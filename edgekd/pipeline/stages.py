@@ -7,6 +7,7 @@ from typing import Any
 
 from edgekd.errors import BadInputError, DamagedError
 from edgekd.files import read_sealed, sha256, write_sealed
+from edgekd.pipeline.documents import StageEntry
 from edgekd.pipeline.origin import library_versions, origin
 from edgekd.pipeline.record import Basis, Record, changes
 from edgekd.pipeline.sources import data_files, reach
@@ -15,7 +16,7 @@ from edgekd.process_group import ProcessGroup
 from edgekd.progress import Reporter
 
 RECORDS = "stages"
-Log = list[dict[str, Any]]
+Log = list[StageEntry]
 
 
 class Stages:
@@ -115,9 +116,13 @@ class Stages:
         self.reporter.say(f"{self._prefix}{name}: {why}; it runs again")
 
     def _note(self, name: str, record: Record, state: str) -> None:
-        entry = {"name": f"{self._prefix}{name}", "seconds": record.seconds, "state": state}
-        made = record.origin.model_dump(include={"commit", "dirty"})
-        self.log.append(entry | made | {"versions": record.basis.versions})
+        made = record.origin
+        self.log.append(
+            {
+                "name": f"{self._prefix}{name}", "seconds": record.seconds, "state": state,
+                "commit": made.commit, "dirty": made.dirty, "versions": record.basis.versions,
+            }
+        )  # fmt: skip
 
 
 def _basis(inputs: Mapping[str, Any], code: Iterable[str], data: Iterable[Path]) -> Basis:

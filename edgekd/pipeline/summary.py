@@ -2,16 +2,26 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+
+from pydantic import JsonValue
 
 from edgekd.data.dataset import Dataset
 from edgekd.files import digest
+from edgekd.pipeline.documents import (
+    Bought,
+    GraphRecord,
+    NetworkDocument,
+    NetworkRecord,
+    PictureRecord,
+    QuantizedRecord,
+    ScoresDocument,
+    StageEntry,
+)
 from edgekd.pipeline.origin import origin, versions
 from edgekd.pipeline.tax import Scored, distillation, may_be_chance, over_seeds
 from edgekd.recipe import Recipe
 from edgekd.reporting.run_record import RunRecord, Scores, TargetRecord
 
-Record = Mapping[str, Any]  # what a stage recorded of a network
 FLOAT_GRAPH = "onnx/float.onnx"
 _WORSE = {"failed": 3, "fallback": 2, "unverified": 1, "skipped": 1}
 
@@ -21,22 +31,22 @@ class SeedResult:
     """What one seed's stages recorded; `graph` is the float graph's, `targets` holds run.json's entry for each."""
 
     seed: int
-    scratch: dict[str, Any]
-    student: dict[str, Any]
-    graph: dict[str, Any]
-    quantized: dict[str, dict[str, Any]]
+    scratch: NetworkRecord
+    student: NetworkRecord
+    graph: GraphRecord
+    quantized: dict[str, QuantizedRecord]
     targets: dict[str, TargetRecord]
-    pictures: list[dict[str, Any]] = field(default_factory=list)
+    pictures: list[PictureRecord] = field(default_factory=list)
 
 
 def summarise(
     recipe: Recipe,
     data: Dataset,
-    methods: Sequence[Record],
-    teachers: Sequence[Record],
+    methods: Sequence[Mapping[str, JsonValue]],
+    teachers: Sequence[NetworkRecord],
     seeds: Sequence[SeedResult],
-    machine: Any,
-    stages: list[dict[str, Any]],
+    machine: Mapping[str, JsonValue],
+    stages: Sequence[StageEntry],
 ) -> RunRecord:
     """Return what a run found, over its seeds.
 
@@ -44,7 +54,7 @@ def summarise(
     """
     learned = bought(data, teachers[0], [result.scratch for result in seeds], [result.student for result in seeds])
     learned["distillation"] |= {"methods": list(methods)} | recipe.model_dump(mode="json", include={"cross_entropy"})
-    document: dict[str, Any] = {
+    document: dict[str, object] = {
         "name": recipe.name,
         "title": recipe.title or recipe.name,
         "machine": machine,
@@ -75,13 +85,15 @@ def summarise(
     return RunRecord.of(document | ({"teachers": _teachers(recipe, teachers)} if len(teachers) > 1 else {}))
 
 
-def bought(data: Dataset, teacher: Record, scratch: Sequence[Record], student: Sequence[Record]) -> dict[str, Any]:
+def bought(
+    data: Dataset, teacher: NetworkRecord, scratch: Sequence[NetworkRecord], student: Sequence[NetworkRecord]
+) -> Bought:
     """run.json's `teacher`, `student_scratch` (if there is one), `student` and `distillation`, from records by seed."""
     distilled = distillation(
         data.metric, _scored(teacher), [_scored(record) for record in scratch], [record["test"] for record in student],
         [record["agreement"] for record in student],
     )  # fmt: skip
-    models = {"teacher": [teacher], "scratch": scratch, "student": student}
+    models: dict[str, Sequence[NetworkRecord]] = {"teacher": [teacher], "scratch": scratch, "student": student}
     for other in data.task.metrics[1:]:
         distilled[other.name] = {
             name: over_seeds([record["others"][other.name] for record in records])
@@ -89,22 +101,28 @@ def bought(data: Dataset, teacher: Record, scratch: Sequence[Record], student: S
             if records
         }
     level, error = data.task.chance(data.test.labels)
-    doubt = {"chance": level, "may_be_chance": may_be_chance(data.metric, teacher["test"], level, error)}
-    entries = {"teacher": _model([teacher]) | doubt} | ({"student_scratch": _model(scratch)} if scratch else {})
-    return entries | {"student": _model(student), "distillation": distilled}
+    taught: NetworkDocument = {
+        **_model([teacher]), "chance": level,
+        "may_be_chance": may_be_chance(data.metric, teacher["test"], level, error),
+    }  # fmt: skip
+    if not scratch:
+        return {"teacher": taught, "student": _model(student), "distillation": distilled}
+    return {
+        "teacher": taught, "student_scratch": _model(scratch), "student": _model(student), "distillation": distilled,
+    }  # fmt: skip
 
 
-def scales(data: Dataset) -> dict[str, Any]:
+def scales(data: Dataset) -> dict[str, object]:
     """run.json's `metric_name`, and the scale of that and of the task's other metrics."""
     deciding, *others = (metric.describe() for metric in data.task.metrics)
     return {"metric_name": deciding["name"], "metric_scale": deciding, "other_scales": others}
 
 
-def _scored(record: Record) -> Scored:
+def _scored(record: NetworkRecord) -> Scored:
     return Scored(record["test"], record["error"])
 
 
-def _model(records: Sequence[Record]) -> dict[str, Any]:
+def _model(records: Sequence[NetworkRecord]) -> NetworkDocument:
     first = records[0]
     return {
         "metric": over_seeds([record["test"] for record in records]),
@@ -113,14 +131,14 @@ def _model(records: Sequence[Record]) -> dict[str, Any]:
     }
 
 
-def _teachers(recipe: Recipe, records: Sequence[Record]) -> list[dict[str, Any]]:
+def _teachers(recipe: Recipe, records: Sequence[NetworkRecord]) -> list[NetworkDocument]:
     return [
-        {"name": model.model, "checkpoint": model.checkpoint} | _model([record])
+        {"name": model.model, "checkpoint": model.checkpoint, **_model([record])}
         for model, record in zip(recipe.teachers, records, strict=True)
     ]
 
 
-def _float(seeds: Sequence[SeedResult]) -> dict[str, Any]:
+def _float(seeds: Sequence[SeedResult]) -> dict[str, object]:
     """The float graph by the reference; `difference` is the largest of any seed from the network that was trained."""
     differences = [result.graph["test"] - result.student["test"] for result in seeds]
     return {
@@ -135,20 +153,22 @@ def target_over(name: str, seeds: Sequence[SeedResult]) -> TargetRecord:
     entries = [result.targets[name] for result in seeds]
     failed = max(seeds, key=lambda result: _WORSE.get(result.targets[name].status, 0))  # of equals the first
     entry = failed.targets[name]
-    merged = {key: value for key, value in entry.document().items() if key not in ("metric", "variants")}
+    merged: dict[str, object] = {
+        key: value for key, value in entry.document().items() if key not in ("metric", "variants")
+    }
     if failed is not seeds[0]:
         merged["reason"] = f"seed {failed.seed}: {entry.reason}"
     if all(other.metric is not None for other in entries):
         merged["metric"] = _over_seeds([other.metric for other in entries])
         columns = zip(*(other.variants.values() for other in entries), strict=True)
         merged["variants"] = {  # by the place: only a timed seed knows what `default` means
-            label: entry.variants[label].document() | {"metric": _over_seeds([row.metric for row in rows])}
+            label: {**entry.variants[label].document(), "metric": _over_seeds([row.metric for row in rows])}
             for label, rows in zip(entry.variants, columns, strict=True)
         }
     return TargetRecord.parse(merged, name)
 
 
-def _over_seeds(metrics: Sequence[Scores | float | None]) -> dict[str, Any]:
+def _over_seeds(metrics: Sequence[Scores | float | None]) -> ScoresDocument:
     return over_seeds([metric for metric in metrics if isinstance(metric, float)])
 
 

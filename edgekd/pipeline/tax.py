@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from statistics import mean, stdev
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from edgekd.metrics import Metric
+from edgekd.pipeline.documents import ScoresDocument
 
 # Of a claim about two metrics on n samples; below it teacher and scratch cannot be told apart.
 LEAST_STANDARD_ERRORS = 2.0
@@ -17,7 +18,7 @@ class Scored(NamedTuple):
     error: float
 
 
-def over_seeds(values: Sequence[float]) -> dict[str, Any]:
+def over_seeds(values: Sequence[float]) -> ScoresDocument:
     """Mean, sample standard deviation (null for one seed) and the values themselves."""
     return {"mean": mean(values), "std": _spread(values), "seeds": list(values)}
 
@@ -28,7 +29,7 @@ def distillation(
     scratch: Sequence[Scored],
     student: Sequence[float],
     agreement: Sequence[float],
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Tax (teacher - student) and gap recovered ((student - scratch) / (teacher - scratch)), of the seeds' means.
 
     Differences are positive where the first is the better one, whichever way the metric goes.
@@ -36,7 +37,7 @@ def distillation(
     Each has its deviation over seeds beside it, the teacher and the gap held fixed. The gap recovered is null, with the
     reason, without a scratch control or where teacher - scratch is below two standard errors of that difference.
     """
-    found = {
+    found: dict[str, object] = {
         "tax": metric.gain(teacher.value, mean(student)), "tax_std": _spread(student),
         "gap_recovered": None, "gap_recovered_std": None,
         "agreement": mean(agreement), "agreement_std": _spread(agreement),
