@@ -27,7 +27,7 @@ from edgekd.metrics import Metric, Scale
 from edgekd.names import require_file_name
 from edgekd.onnx_import.samples import NpzSamples
 from edgekd.pipeline.bench import bench_bundles
-from edgekd.pipeline.export import export_and_verify
+from edgekd.pipeline.export import export_and_verify, told_of
 from edgekd.pipeline.fallback import write_precision
 from edgekd.pipeline.foreign import export_file, export_graph
 from edgekd.pipeline.imported import Wishes, import_file
@@ -39,7 +39,7 @@ from edgekd.quantization.scheme import SCHEMES, Scheme, find_scheme, schemes_of
 from edgekd.reporting.exported import ExportReport
 from edgekd.runner.bundle import write_arrays
 from edgekd.target import load_target
-from edgekd.tasks import find_task, spec_of
+from edgekd.tasks import Task, find_task, spec_of
 from edgekd.training.sample_inputs import as_arrays, sample_inputs
 from edgekd.training.weights import weights_digest
 
@@ -90,14 +90,17 @@ def export(
     precision: Precision = "int8",
     name: str | None = None,
     keep_float: Sequence[str] = (),
+    task: str | Task | None = None,
 ) -> Path:
     """Write the bundle for a target, prove its parity where it can run here, and return its folder.
 
     `model` is what `quantize` or `prepare` returned, any float module, or an ONNX file; all but the first need some
     `samples` of its inputs. In int8 a float model is calibrated; where it is far from float its costliest tensors stay
-    in float. Warns where the bundle could not be proven, as without the target's runtime, or is of another precision.
+    in float. `task` is what it was taught, which `quantize` knows itself: the bundle is judged and scored by that.
+    Warns where the bundle could not be proven, as without the target's runtime, or is of another precision.
     Raises BadInputError when the target's scheme is another, PromiseBrokenError when parity does not hold.
     """
+    wishes = Wishes(keep_float=keep_float, task=None if task is None else find_task(task))
     usual = "student" if isinstance(model, Quantized) else "model"
     folder, called = Path(out), require_file_name(name or usual, "name")
     if isinstance(model, Quantized | qat.Simulated) and precision != "int8":
@@ -107,11 +110,11 @@ def export(
     if isinstance(model, Quantized):
         report = _export_quantized(model, target, folder, called)
     elif isinstance(model, qat.Simulated):
-        report = _export_simulated(model, target, folder, called, samples)
+        report = _export_simulated(model, target, folder, called, samples, wishes.task)
     elif isinstance(model, nn.Module):
-        report = _export_float(model, target, folder, called, samples, precision, keep_float)
+        report = _export_float(model, target, folder, called, samples, precision, wishes)
     else:
-        report = _export_file(Path(model), target, folder, samples, precision, keep_float)
+        report = _export_file(Path(model), target, folder, samples, precision, wishes)
     if report["status"] == "unverified":
         warnings.warn(f"{report['bundle']} is written, but not proven: {report['reason']}", stacklevel=2)
     if report["status"] == "fallback":
@@ -176,25 +179,29 @@ def _export_quantized(quantized: Quantized, target: str, out: Path, name: str) -
     )
 
 
-def _export_simulated(prepared: qat.Simulated, target: str, out: Path, name: str, samples: Any) -> ExportReport:
+def _export_simulated(
+    prepared: qat.Simulated, target: str, out: Path, name: str, samples: Any, task: Task | None
+) -> ExportReport:
     chip = load_target(target)
     _require_scheme(prepared.scheme, target, f"prepare(…, target={chip.name!r})")
     batches = sample_inputs(samples, prepared.network, PARITY_INPUTS)
     graph = qat.export_qdq(prepared, batches[0], prepared.scheme, fixed_length=True)
     inputs = as_arrays(prepared.network, batches)
     ranges = {key: range_of(array) for key, array in inputs.items() if array.dtype.kind == "f"}
+    expected = Expected.of(graph, inputs)
     return export_and_verify(
-        Expected.of(graph, inputs),
+        expected,
         chip,
         out / f"{name}-{chip.name}",
         name=name,
         provenance={"student_sha256": weights_digest(prepared)},
         ranges=ranges,
+        **told_of(task, expected.outputs),
     )
 
 
 def _export_float(
-    model: nn.Module, target: str, out: Path, name: str, samples: Any, precision: Precision, keep_float: Sequence[str]
+    model: nn.Module, target: str, out: Path, name: str, samples: Any, precision: Precision, wishes: Wishes
 ) -> ExportReport:
     batches = sample_inputs(samples, model, PARITY_INPUTS)
     graph, inputs = qat.export_float(model, batches[0], fixed_length=True), as_arrays(model, batches)
@@ -202,28 +209,29 @@ def _export_float(
     chip = load_target(target)
     if precision != "int8":
         return write_precision(
-            graph, chip, out / f"{name}-{chip.name}", inputs, precision, name=name, provenance=origin
-        )
-    return export_graph(graph, inputs, chip, out, Wishes(keep_float=keep_float), name, origin)
+            graph, chip, out / f"{name}-{chip.name}", inputs, precision, name=name, provenance=origin,
+            task=wishes.task,
+        )  # fmt: skip
+    return export_graph(graph, inputs, chip, out, wishes, name, origin)
 
 
 def _export_file(
-    path: Path, target: str, out: Path, samples: Any, precision: Precision, keep_float: Sequence[str]
+    path: Path, target: str, out: Path, samples: Any, precision: Precision, wishes: Wishes
 ) -> ExportReport:
     if isinstance(samples, str | Path):
-        return _export_with(path, target, out, Path(samples), precision, keep_float)
+        return _export_with(path, target, out, Path(samples), precision, wishes)
     given = samples if isinstance(samples, Mapping) else {"input": samples}
     arrays: Any = {key: np.asarray(value) for key, value in given.items()}
     with TemporaryDirectory(prefix="edgekd-") as scratch:
         written = Path(scratch) / "samples.npz"
         write_arrays(written, arrays)
-        return _export_with(path, target, out, written, precision, keep_float)
+        return _export_with(path, target, out, written, precision, wishes)
 
 
 def _export_with(
-    path: Path, target: str, out: Path, samples: Path, precision: Precision, keep_float: Sequence[str]
+    path: Path, target: str, out: Path, samples: Path, precision: Precision, wishes: Wishes
 ) -> ExportReport:
-    source, wishes = NpzSamples(samples), Wishes(keep_float=keep_float)
+    source = NpzSamples(samples)
     if precision == "int8":
         return export_file(path, [target], out, source, wishes)[0]
     chip = load_target(target)
@@ -232,7 +240,7 @@ def _export_with(
         raise BadInputError(f"{path}: it is quantised; the precision {precision} is for float models")
     return write_precision(
         imported.model, chip, out / f"{path.stem}-{chip.name}", imported.inputs, precision,
-        name=path.stem, provenance={"source": path.name, "source_sha256": sha256(path)},
+        name=path.stem, provenance={"source": path.name, "source_sha256": sha256(path)}, task=wishes.task,
     )  # fmt: skip
 
 
@@ -257,7 +265,9 @@ def _metric(metric: str | Metric | None, manifest: Manifest) -> Metric:
     if metric is not None:
         return asked_metric(metric, manifest)
     if manifest.task is None:
-        raise BadInputError(f"{manifest.name} does not say what it was taught: evaluate(…, metric=…)")
+        raise BadInputError(
+            f"{manifest.name} does not say what it was taught: evaluate(…, metric=…), or export(…, task=…)"
+        )
     if ":" in manifest.task.name:
         raise BadInputError(
             f"{manifest.name} was taught {manifest.task.name}, code that a bundle may not call: "

@@ -104,6 +104,10 @@ def export(
     html: Annotated[
         Path | None, typer.Option(help="Write the layers as a page: their graph, coloured by error and precision.")
     ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="What the model was taught, for the bundle to be judged and scored by it."),
+    ] = None,
     bench: Annotated[
         bool, typer.Option(help="Time the bundle beside the float model, where its runtime is here.")
     ] = True,
@@ -120,11 +124,13 @@ def export(
     from edgekd.reporting.exported import export_table
     from edgekd.reporting.layer_table import losses_tables
     from edgekd.reporting.layers_page import write_layers_page
+    from edgekd.tasks import find_task
 
     asked = {"ranges": ranges, "equalize": equalize, "correct_bias": correct_bias}
     wishes = Wishes(
         parse_shapes(shape or []), parse_settings(settings or []), simplify,
         {key: value for key, value in asked.items() if value is not None}, keep_float or (), refine, mixed,
+        None if task is None else find_task(task),
     )  # fmt: skip
     pictures = image_samples(images, size, scale, mean or (0.0,), std or (1.0,), bgr) if images else None
     noise = RandomSamples(random, wishes.shapes) if random else None

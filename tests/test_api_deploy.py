@@ -113,6 +113,27 @@ def test_a_float_module_and_its_file_become_bundles(tmp_path):
         edgekd.evaluate(module, (x, y))
 
 
+def test_a_bundle_says_what_it_was_taught_where_somebody_says_so(tmp_path):
+    """Then classes have to agree and labels score it; without a word it is judged by its distance alone."""
+    onnx.save(export_float(network(), x[:2]), tmp_path / "net.onnx")
+    prepared = edgekd.prepare(network(), TARGET, x)
+    for number, (model, precision) in enumerate([(prepared, "int8"), (tmp_path / "net.onnx", "float")]):
+        bundle = edgekd.export(
+            model, TARGET, tmp_path / f"{number}", samples=x, precision=precision, task="classification"
+        )
+        manifest = load_bundle(bundle)
+        assert (manifest.task.name, manifest.outputs[0].labels) == ("classification", ("0", "1", "2"))
+        assert manifest.tolerance == {"max_steps": 2.0, "agreement": 0.99}
+        assert 0 < edgekd.evaluate(bundle, (x, y)).value < 1
+    bundle = edgekd.export(network(), TARGET, tmp_path / "free", samples=x, task="regression")
+    manifest = load_bundle(bundle)
+    assert (manifest.task.name, manifest.outputs[0].labels) == ("regression", None)
+    assert manifest.tolerance == {"max_steps": 2.0}
+    assert edgekd.evaluate(bundle, (x, torch.zeros(80, 3))).metric.name == "rmse"
+    with pytest.raises(BadInputError, match="unknown task 'regresion'; did you mean 'regression'"):
+        edgekd.export(network(), TARGET, tmp_path, samples=x, task="regresion")
+
+
 def test_what_cannot_be_exported_is_one_line(tmp_path):
     prepared = edgekd.prepare(network(), "int8-symmetric", samples=x)
     with pytest.raises(BadInputError, match=r"needs prepare\(…, target='x86-onnxruntime'\)"):

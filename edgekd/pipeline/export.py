@@ -5,6 +5,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 import edgekd
 from edgekd.backends.assemble import write_bundle
 from edgekd.backends.losses import layer_losses
@@ -12,6 +14,7 @@ from edgekd.backends.replaced_folder import replaced_folder
 from edgekd.bundle import Preprocessing, Range
 from edgekd.devices import open_device
 from edgekd.errors import MissingRuntimeError, PromiseBrokenError
+from edgekd.outputs import first, one
 from edgekd.pipeline.parity_evidence import Expected, gather_evidence
 from edgekd.pipeline.verify import executed
 from edgekd.quantization.float_fallback import asked_layers
@@ -20,6 +23,7 @@ from edgekd.quantization.sensitivity import distances
 from edgekd.reporting.exported import ExportReport
 from edgekd.schema import TaskSpec
 from edgekd.target import Target
+from edgekd.tasks import Task, spec_of
 
 
 def export_and_verify(
@@ -61,6 +65,15 @@ def export_and_verify(
         "outputs_db": {part: round(db, 1) for part, db in distances(floats, outputs, parts).items()},
         **proof,
     }
+
+
+def told_of(task: Task | None, outputs: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """Return what a bundle says of its task: that and, of classes, their numbers; BadInputError without its output."""
+    if task is None:
+        return {}
+    read = one(outputs, first(task.reads), type(task).__name__)
+    classes = map(str, range(read.shape[1])) if task.by_class and read.ndim > 1 else ()
+    return {"task": spec_of(task), "labels": tuple(classes)}
 
 
 def _proof(target: Target, folder: Path, expected: Expected) -> ExportReport:

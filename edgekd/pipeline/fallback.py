@@ -21,12 +21,14 @@ from edgekd.bundle import Manifest
 from edgekd.devices import open_device
 from edgekd.errors import BadInputError, MissingRuntimeError, PromiseBrokenError
 from edgekd.measure import predict
+from edgekd.pipeline.export import told_of
 from edgekd.pipeline.parity_evidence import affordable
 from edgekd.pipeline.variants import LEAST_SQNR_DB
 from edgekd.quantization.parts import parts_of
 from edgekd.quantization.sensitivity import nearness
 from edgekd.reporting.exported import ExportReport
 from edgekd.target import Target
+from edgekd.tasks import Task
 
 Arrays = dict[str, NDArray[Any]]
 SMALLEST_FIRST: tuple[Precision, ...] = ("dynamic-range", "float16", "float")
@@ -45,6 +47,7 @@ def fall_back(
     provenance: Mapping[str, Any],
     why: str,
     notes: Sequence[str] = (),
+    task: Task | None = None,
 ) -> ExportReport:
     """Write the smallest precision of a float model that is proven here, and report it with the status `fallback`.
 
@@ -59,8 +62,9 @@ def fall_back(
         about = (f"{precision}: {why}", *notes)
         try:
             report = write_precision(
-                model, target, folder, inputs, precision, name=name, provenance=provenance, notes=about
-            )
+                model, target, folder, inputs, precision, name=name, provenance=provenance, notes=about,
+                task=task,
+            )  # fmt: skip
         except (BadInputError, PromiseBrokenError) as error:
             refused.append(f"{precision}: {error}")
             last = error
@@ -80,6 +84,7 @@ def write_precision(
     name: str,
     provenance: Mapping[str, Any],
     notes: Sequence[str] = (),
+    task: Task | None = None,
 ) -> ExportReport:
     """Write a float model in another precision than int8, and prove it here by how near to float its answers are.
 
@@ -91,7 +96,7 @@ def write_precision(
     with replaced_folder(folder) as scratch:
         manifest = write_bundle(
             model, target, scratch, precision, name=name, inputs=inputs, outputs=exact,
-            provenance={**provenance, "edgekd": edgekd.__version__}, notes=notes,
+            provenance={**provenance, "edgekd": edgekd.__version__}, notes=notes, **told_of(task, exact),
         )  # fmt: skip
         try:
             proof = _proof(scratch, manifest, model, inputs, exact)

@@ -16,7 +16,7 @@ from edgekd.onnx_import.normalize_qdq import FLOAT_ORIGINAL
 from edgekd.onnx_import.samples import Samples
 from edgekd.pipeline.calibrated import batches_of, lost_by_layer
 from edgekd.pipeline.exchange import Mix, mix_by_rate
-from edgekd.pipeline.export import export_and_verify
+from edgekd.pipeline.export import export_and_verify, told_of
 from edgekd.pipeline.fallback import fall_back
 from edgekd.pipeline.imported import Arrays, Imported, Wishes, import_file
 from edgekd.pipeline.parity_evidence import Expected, affordable, in_float
@@ -196,7 +196,9 @@ def _written(
     report |= {"mixed": quantized.mix.row} if quantized.mix else {}
     try:
         _require_int8(quantized)
-        report |= export_and_verify(quantized.expected, target, folder, ranges=imported.ranges, **named)
+        expected = quantized.expected
+        told = told_of(wishes.task, expected.outputs)
+        report |= export_and_verify(expected, target, folder, ranges=imported.ranges, **told, **named)
         weak: str | None = report["reason"] if report["parity"] and refined else None  # else no precision says more
     except PromiseBrokenError as error:
         if imported.quantized:
@@ -207,7 +209,7 @@ def _written(
     if imported.quantized or weak is None or not may_fall_back:
         return report
     why = "; ".join([weak, *cut_short(refined)])
-    return report | fall_back(quantized.original, target, folder, inputs, why=why, **named)
+    return report | fall_back(quantized.original, target, folder, inputs, why=why, task=wishes.task, **named)
 
 
 def _search(target: Target, wishes: Wishes) -> str:

@@ -26,6 +26,7 @@ from edgekd.onnx_import.uniform import uniform
 from edgekd.pipeline.parity_evidence import PARITY_INPUTS
 from edgekd.quantization.refine import SECONDS
 from edgekd.quantization.scheme import find_scheme
+from edgekd.tasks import Task
 
 Arrays = dict[str, NDArray[Any]]
 FOR_FLOATS = ("--ranges", "--equalize", "--correct-bias", "--keep-float", "--mixed")
@@ -43,6 +44,7 @@ class Wishes:
         keep_float: globs of what stays in float.
         refine_seconds: the longest that tensors to keep in float are sought where int8 is far from it; 0: int8 stays.
         mixed_db: how near float the outputs have to be, by layers that stay in float for what they cost here.
+        task: what the model was taught, where somebody says so.
     """
 
     shapes: Shapes = field(default_factory=dict)
@@ -52,6 +54,7 @@ class Wishes:
     keep_float: Sequence[str] = ()
     refine_seconds: float = SECONDS
     mixed_db: float | None = None
+    task: Task | None = None
 
 
 @dataclass(frozen=True)
