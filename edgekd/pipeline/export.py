@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 import edgekd
 from edgekd.backends.assemble import write_bundle
-from edgekd.backends.losses import layer_losses
 from edgekd.backends.replaced_folder import replaced_folder
 from edgekd.bundle import Preprocessing, Range
 from edgekd.devices import open_device
@@ -44,7 +43,7 @@ def export_and_verify(
     Until it is proven it lies beside `folder`, whose earlier bundle stays if this one is refused; what could not be
     proven is kept. Raises PromiseBrokenError, naming the layer at fault, when parity does not hold.
     """
-    expected = expected.held_by(target.backend)
+    layers, expected = expected.layers, expected.held_by(target.backend)
     model, inputs, outputs, parts = expected.model, expected.inputs, expected.outputs, parts_of(expected.model)
     floats = expected.unquantized or {}
     with replaced_folder(folder) as scratch:
@@ -52,7 +51,7 @@ def export_and_verify(
             model, target, scratch, "int8", name=name, inputs=inputs, outputs=outputs,
             unquantized=expected.unquantized,
             provenance={**provenance, "edgekd": edgekd.__version__}, preprocessing=preprocessing, labels=labels,
-            ranges=ranges, task=task, layers=layer_losses(model, inputs), notes=notes,
+            ranges=ranges, task=task, layers=layers, notes=notes,
         )  # fmt: skip
         proof = _proof(target, scratch, expected)
     return {

@@ -48,13 +48,16 @@ def fall_back(
     why: str,
     notes: Sequence[str] = (),
     task: Task | None = None,
+    exact: Arrays | None = None,
 ) -> ExportReport:
     """Write the smallest precision of a float model that is proven here, and report it with the status `fallback`.
 
-    `why` is what was wrong with int8. Where the runtime is not here, the smallest one that compiles is written, and is
-    `unverified`; so is float where these samples cannot prove it. Raises PromiseBrokenError where nothing is proven,
-    BadInputError where the backend does not take even the float model.
+    `why` is what was wrong with int8, `exact` the model's own answers to the inputs, where they are known. Where the
+    runtime is not here, the smallest one that compiles is written, and is `unverified`; so is float where these samples
+    cannot prove it. Raises PromiseBrokenError where nothing is proven, BadInputError where the backend does not take
+    even the float model.
     """
+    inputs, exact = _answered(model, inputs, exact)
     refused = [why]
     last: BadInputError | PromiseBrokenError = PromiseBrokenError()
     known = getattr(find_backend(target.backend), "PRECISIONS", PLAIN)
@@ -63,7 +66,7 @@ def fall_back(
         try:
             report = write_precision(
                 model, target, folder, inputs, precision, name=name, provenance=provenance, notes=about,
-                task=task,
+                task=task, exact=exact,
             )  # fmt: skip
         except (BadInputError, PromiseBrokenError) as error:
             refused.append(f"{precision}: {error}")
@@ -85,14 +88,14 @@ def write_precision(
     provenance: Mapping[str, Any],
     notes: Sequence[str] = (),
     task: Task | None = None,
+    exact: Arrays | None = None,
 ) -> ExportReport:
     """Write a float model in another precision than int8, and prove it here by how near to float its answers are.
 
     It is `unverified` where the runtime is not here, or where rounding alone moves float answers as far. Raises
     BadInputError where the target's backend has no such precision, PromiseBrokenError.
     """
-    inputs = affordable(model, inputs)
-    exact = Reference(model).run(inputs, batch=BATCH)
+    inputs, exact = _answered(model, inputs, exact)
     with replaced_folder(folder) as scratch:
         manifest = write_bundle(
             model, target, scratch, precision, name=name, inputs=inputs, outputs=exact,
@@ -106,6 +109,14 @@ def write_precision(
         "bundle": str(folder), "target": target.name, "bytes": manifest.model_bytes, "precision": precision,
         "notes": list(manifest.notes), "status": "ok", "reason": None, **proof,
     }  # fmt: skip
+
+
+def _answered(model: onnx.ModelProto, inputs: Arrays, exact: Arrays | None) -> tuple[Arrays, Arrays]:
+    """As many samples as are affordable, and the answers to them, unless those to the samples are known."""
+    if exact is not None:
+        return inputs, exact
+    inputs = affordable(model, inputs)
+    return inputs, Reference(model).run(inputs, batch=BATCH)
 
 
 def _proof(folder: Path, manifest: Manifest, model: onnx.ModelProto, inputs: Arrays, exact: Arrays) -> ExportReport:

@@ -187,7 +187,7 @@ def _written(
     name: str, origin: Origin, target: Target, out: Path, imported: Imported, quantized: Quantized, wishes: Wishes
 ) -> Report:
     """The bundle's report; where not even refined int8 is proven, that of another precision of a float model."""
-    inputs, refined, built_in = imported.inputs, quantized.refined, static_batch(quantized.expected.model)
+    refined, built_in = quantized.refined, static_batch(quantized.expected.model)
     may_fall_back = _may_fall_back(schemes_of([target])[0], wishes)
     target = target.at_batch(built_in) if built_in else target
     folder = out / f"{name}-{target.name}"
@@ -209,7 +209,10 @@ def _written(
     if imported.quantized or weak is None or not may_fall_back:
         return report
     why = "; ".join([weak, *cut_short(refined)])
-    return report | fall_back(quantized.original, target, folder, inputs, why=why, task=wishes.task, **named)
+    known = quantized.expected
+    return report | fall_back(
+        quantized.original, target, folder, known.inputs, why=why, task=wishes.task, exact=known.unquantized, **named
+    )
 
 
 def _search(target: Target, wishes: Wishes) -> str:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from numpy.typing import NDArray
 from edgekd.backends.conversion import from_bundle, to_bundle
 from edgekd.backends.layer_proof import LayerProof
 from edgekd.backends.layers import prove_layers
+from edgekd.backends.losses import layer_losses
 from edgekd.backends.parity import Parity
 from edgekd.backends.parity_outputs import prove
 from edgekd.backends.reference import Reference, reference_graph
-from edgekd.bundle import Preprocessing, load_bundle
+from edgekd.bundle import LayerLoss, Preprocessing, load_bundle
 from edgekd.data.dataset import model_inputs
 from edgekd.data.sources import Rows
 from edgekd.devices import Device
@@ -69,6 +71,11 @@ class Expected:
         """The same where a backend's arithmetic changes what the model computes."""
         held = reference_graph(self.model, backend)
         return self if held is self.model else replace(self, outputs=Reference(held).run(self.inputs, batch=BATCH))
+
+    @cached_property
+    def layers(self) -> tuple[LayerLoss, ...]:
+        """What quantising costs each layer; asked once for all targets of a scheme."""
+        return layer_losses(self.model, self.inputs)
 
     @property
     def near(self) -> Nearness:

@@ -15,6 +15,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from edgekd.backends.reference import Reference
 from edgekd.distance import sqnr
 from edgekd.onnx_import.shapes import declare_outputs
+from edgekd.pipeline import fallback
 from edgekd.pipeline.fallback import write_precision
 from edgekd.quantization.refine import _foreseen
 from edgekd.target import load_target
@@ -247,3 +248,13 @@ def test_a_network_that_rounding_throws_about_is_not_called_broken(tmp_path: Pat
     assert report["status"] == "unverified"
     assert report["reason"].startswith("inconclusive: inputs moved by a rounding give float answers ")
     assert (tmp_path / "out" / "manifest.json").is_file()
+
+
+def test_a_fallback_does_not_ask_for_answers_that_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = {"x": samples(16, 3, 8, 8)}
+    net = declare_outputs(chain(), inputs)
+    exact = Reference(net).run(inputs)
+    monkeypatch.setattr(fallback, "Reference", None)
+    known = {"name": "net", "provenance": {}, "why": "far from float", "exact": exact}
+    report = fallback.fall_back(net, load_target("x86-onnxruntime"), tmp_path / "out", inputs, **known)
+    assert (report["status"], report["precision"]) == ("fallback", "float")
