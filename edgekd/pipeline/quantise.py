@@ -25,7 +25,7 @@ from edgekd.quantization.scheme import Scheme, schemes_of
 from edgekd.recipe import LEARNING_RATE, WEIGHT_DECAY, Recipe, Training
 from edgekd.target import Target
 from edgekd.training import train
-from edgekd.training.loop import HISTORY
+from edgekd.training.loop import HISTORY, WEIGHTS
 from edgekd.training.weights import weights_digest
 
 GENTLE = 0.03  # of the learning rate that suits an optimiser: weights move by a few steps of 1/127
@@ -96,7 +96,7 @@ def quantise(
         "scheme": scheme.name, "float_tail": scheme.float_tail, "settings": asked,
         "methods": context.recipe.distillation, "seed": context.seed, **context.identity,
     }  # fmt: skip
-    outputs = (name, *([f"{_fine_tune(scheme)}/{HISTORY}"] if settings.epochs else []))
+    outputs = (name, *(f"{_fine_tune(scheme)}/{made}" for made in (WEIGHTS, HISTORY) if settings.epochs))
     record: QuantizedRecord = context.stages.run(
         f"quantise-{scheme.name}", inputs, work, outputs, code=(__name__, *context.all_code), together=True
     )
