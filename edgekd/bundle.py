@@ -50,7 +50,8 @@ class TensorSpec(Schema):
     """One input or output in the bundle's own layout and type; None in `shape` is the batch.
 
     Real value = (stored - zero_point) * scale for integer types. `step` is the unit in which parity is judged; `noise`
-    what quantising costs an output: root mean square of the reference - the float model, in real units. `range` is that
+    what quantising costs an output: root mean square of the reference - the float model, in real units; of indices the
+    share that differs. `range` is that
     of the inputs that the model was trained or calibrated on, `vocabulary` how many tokens it knows.
     """
 

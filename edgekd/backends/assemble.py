@@ -12,6 +12,7 @@ from edgekd.backends.alternatives import compile_for
 from edgekd.backends.compiled import PLAIN, Compiled, Precision
 from edgekd.backends.conversion import to_bundle
 from edgekd.backends.pages import page
+from edgekd.backends.parity import cost
 from edgekd.backends.reference import output_steps
 from edgekd.backends.replaced_folder import replaced_folder
 from edgekd.bundle import GOLDEN, MANIFEST, LayerLoss, Manifest, Preprocessing, Range, TensorSpec, identify
@@ -20,7 +21,7 @@ from edgekd.files import write_json
 from edgekd.onnx_vocabulary import vocabulary
 from edgekd.quantization.qdq import declared_scheme
 from edgekd.runner.bundle import write_arrays
-from edgekd.runner.judge import float_step, rms
+from edgekd.runner.judge import float_step
 from edgekd.runner_source import RUNNER, write_runner
 from edgekd.runtimes import find_needs, find_runtime
 from edgekd.schema import TaskSpec
@@ -120,7 +121,7 @@ def described_outputs(
         reference = outputs[spec.name]
         step = quantizer_steps[spec.name] or (float_step(reference) if reference.dtype.kind == "f" else None)
         classes = tuple(labels) if labels and spec.sample_shape[:1] == (len(labels),) else None
-        noise = rms(reference, unquantized[spec.name]) if unquantized and step else None
+        noise = cost(reference, unquantized[spec.name]) if unquantized and spec.name in unquantized else None
         described.append(spec.model_copy(update={"step": step, "noise": noise, "labels": classes}))
     if labels and not any(spec.labels for spec in described):
         raise BadInputError(f"{len(labels)} labels, but no output has {len(labels)} columns")

@@ -44,9 +44,10 @@ class Parity(Schema):
 
     `step` is None for an integer output; `agreement` where nothing is classified, or nothing clearly; `sqnr`, in dB,
     where nothing differs. `drift` is the distance from the reference as a multiple of the reference's own from the
-    float model, root mean squares both; `drifts` says that independent roundings would explain a distance that is too
-    many steps, `beyond` what of the tolerance is exceeded. `proof` says what vouches for an ok row: its steps, or its
-    layers one by one. A row that does not count is not ok: its case proves nothing, and `reason` says why.
+    float model: root mean squares both, or shares of indices that differ. `drifts` says that independent roundings
+    would explain a distance that is too many steps, `beyond` what of the tolerance is exceeded. `proof` says what
+    vouches for an ok row: its steps, or its layers one by one. A row that does not count is not ok: its case proves
+    nothing, and `reason` says why.
     """
 
     output: str
@@ -92,11 +93,10 @@ def compare(
     if output.shape != reference.shape:
         return row.model_copy(update={"reason": f"shape {output.shape} instead of {reference.shape}"})
     if reference.dtype.kind != "f":
-        row, reason = _equality(row, output, reference)
-        return row.model_copy(update={"ok": reason is None, "reason": reason})
+        return _equality(row, output, reference, unquantized)
     if not np.isfinite(output).all():
         return row.model_copy(update={"reason": "the output is not finite"})
-    step, noise = step or float_step(reference), rms(reference, unquantized) if unquantized is not None else None
+    step, noise = step or float_step(reference), cost(reference, unquantized)
     classes = classes and reference.ndim == 2  # those of pixels are too many: their distance counts
     row = _distances(row, output, reference.astype(np.float64), step, noise, classes)
     wrong, far = _disagreement(row, tolerance), _distance(row, classes, tolerance)
@@ -157,12 +157,23 @@ def _distance(row: Parity, classes: bool, tolerance: Mapping[str, float]) -> str
     return None
 
 
-def _equality(row: Parity, output: Array, reference: Array) -> tuple[Parity, str | None]:
-    exact = float(np.mean(output == reference))
-    reason = None if exact == 1 else f"{exact:.2%} of the elements are equal, all have to be"
-    if len(reference) > 1 and np.all(reference == reference[:1]):
-        reason = f"{DOES_NOT_COUNT}the reference is the same for every input"
-    return row.model_copy(update={"exact": exact}), reason
+def _equality(row: Parity, output: Array, reference: Array, unquantized: Array | None) -> Parity:
+    """Indices, such as classes: all have to be equal, or no more differ than roundings explain."""
+    exact, changed = float(np.mean(output == reference)), cost(reference, unquantized)
+    wrong = None if exact == 1 else f"{exact:.2%} of the elements are equal, all have to be"
+    same = len(reference) > 1 and bool(np.all(reference == reference[:1]))
+    reason = f"{DOES_NOT_COUNT}the reference is the same for every input" if same else wrong
+    drift = (1 - exact) / changed if changed else None
+    drifts = wrong is not None and not same and is_rounding(drift)
+    told = {"exact": exact, "drift": drift, "drifts": drifts, "beyond": wrong, "ok": reason is None, "reason": reason}
+    return row.model_copy(update=told)
+
+
+def cost(reference: Array, unquantized: Array | None) -> float | None:
+    """What quantising costs an output: a root mean square, of indices the share that differs; None where unknown."""
+    if unquantized is None:
+        return None
+    return rms(reference, unquantized) if reference.dtype.kind == "f" else float(np.mean(reference != unquantized))
 
 
 def _distances(

@@ -1,4 +1,4 @@
-"""The parts of a network's outputs: boxes, scores and whatever else a Concat has joined there."""
+"""The parts of a network's outputs: boxes, scores and whatever else a Concat has joined there, or classes of pixels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +13,8 @@ UNLIKE = 4.0  # parts whose largest values differ by more are judged apart
 MOST = 64  # parts of an output: more are no longer parts
 MOVING = 1e-3  # of its largest value: a channel that moves by less is a constant in float, too
 PLAIN = QUANTIZERS | {"Identity", "Cast"}
+RESHAPED = {"Squeeze", "Unsqueeze", "Reshape", "Flatten", "Transpose"}
+CHOOSING = {"ArgMax", "ArgMin"}
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,20 @@ def _spelled(numbers: Array) -> str:
 
 
 def parts_of(model: onnx.ModelProto) -> dict[str, tuple[Part, ...]]:
-    """Return the parts of each output that Concats join, in their order; an output without any is left out."""
+    """Return the parts of each output that Concats join, in their order; of others, of indices alone the whole."""
     graph = Graph(inferred(model))
     found = {
         name: _parts(graph, name, tuple(slice(None) for _ in graph.shapes.get(name, ()))) for name in graph.outputs
     }
-    return {name: parts for name, parts in found.items() if 1 < len(parts) <= MOST}
+    told = {name: parts for name, parts in found.items() if 1 < len(parts) <= MOST}
+    return told | {name: (Part(name, (slice(None),)),) for name in graph.outputs if _chooses(graph, name)}
+
+
+def _chooses(graph: Graph, edge: str) -> bool:
+    maker = graph.producer(edge)
+    while maker is not None and maker.op_type in PLAIN | RESHAPED:
+        maker = graph.producer(maker.input[0])
+    return maker is not None and maker.op_type in CHOOSING
 
 
 def _parts(graph: Graph, edge: str, where: tuple[slice, ...], step: float | None = None) -> tuple[Part, ...]:

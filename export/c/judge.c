@@ -10,6 +10,7 @@
 #define STEP_SLACK 1e-3          /* two steps apart in float32 may read 2.0000002 */
 #define CLEAR_MARGIN_STEPS 4.0   /* an argmax counts only where the reference's two best are further apart than this */
 #define INDEPENDENT 1.6          /* drift that roundings explain: sqrt(2), and what chance adds */
+#define MOST_CHANGED 0.1         /* of the golden indices, by quantising */
 #define MOST_NOISE 0.133         /* of the golden outputs' own root mean square: what more a manifest says is not believed */
 #define LEAST_SPREAD_STEPS 6.0   /* of the golden outputs: what moves less would agree with anything */
 
@@ -148,7 +149,11 @@ Verdict judge(const Spec *spec, const Array *reference, const Array *output, con
     if (noise != 0) verdict.drift = sqrt(squares / (double)count) / noise;
     verdict.argmax_agreement = agreement(expected, found, samples, count / samples, fmax(1.0, noise));
     if (counted(spec, reference->dtype)) {
-        verdict.ok = !(verdict.max_steps > 0);
+        size_t apart = 0;
+        for (size_t index = 0; index < count; index++) apart += steps[index] > 0;
+        double share = (double)apart / (double)count, changed = fmin(spec->noise, MOST_CHANGED);
+        verdict.drift = changed != 0 ? share / changed : NAN;
+        verdict.ok = apart == 0 || (!isnan(verdict.drift) && verdict.drift <= INDEPENDENT);
         return verdict;
     }
     verdict.unproven = immobile(spec->name, rms(expected, count, true));

@@ -98,6 +98,19 @@ def test_integer_outputs_have_to_be_equal() -> None:
     assert row(other, classes, step=None).reason == "99.00% of the elements are equal, all have to be"
 
 
+@pytest.mark.parametrize(("changed", "drifts"), [(0, False), (1, False), (2, True)])
+def test_indices_drift_where_quantising_changes_more_than_the_runtime(changed: int, drifts: bool) -> None:
+    """Of 100, three differ: 1.5 times as many as two, where roundings explain 1.6 times; the layers have to vouch."""
+    classes = np.arange(100) % 7
+    output, unquantized = classes.copy(), classes.copy()
+    output[:3] += 1
+    unquantized[50 : 50 + changed] += 1
+    found = row(output, classes, step=None, unquantized=unquantized)
+    assert (found.ok, found.drifts) == (False, drifts)
+    assert found.drift == (pytest.approx(3 / changed) if changed else None)
+    assert found.beyond == "97.00% of the elements are equal, all have to be"
+
+
 def test_the_step_of_a_float_output_is_its_range() -> None:
     result = row(logits(), logits(), step=None)
     assert result.step == pytest.approx(float(np.ptp(logits())) / 255)

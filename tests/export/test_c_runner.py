@@ -163,6 +163,20 @@ def test_integers_travel_as_stored(program: Path, integer_bundle: Path, tmp_path
     assert_same_verdict(program, folder, spec, {"max_steps": 2.0, "agreement": 0.99}, outputs)
 
 
+@pytest.mark.parametrize("noise", [None, 0.004, 0.5])
+def test_indices_are_judged_as_run_py_judges_them(
+    program: Path, integer_bundle: Path, tmp_path: Path, noise: Any
+) -> None:
+    """What has no scale is an index; of the golden ones one in a hundred is another here."""
+    folder = Path(shutil.copytree(integer_bundle, tmp_path / "bundle"))
+    outputs = predict(program, folder, golden(folder, "input:input"))
+    (spec,) = json.loads((folder / "manifest.json").read_text())["outputs"]
+    spec |= {"scale": None, "zero_point": None, "step": None, "noise": noise}
+    save_golden(folder, np.where(np.arange(outputs.size).reshape(outputs.shape) % 100 == 7, outputs + 1, outputs))
+    edit_manifest(folder, tolerance={}, outputs=[spec])
+    assert_same_verdict(program, folder, spec, {}, outputs)
+
+
 SEVERAL = """<ir_version: 8, opset_import: ["": 18]>
 g (float[N,4] a, int64[N,3] ids) => (float[N,3,2] y, float[N,3] z)
 <float[5,2] table = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, float[4,3] weight = {1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3}>

@@ -104,6 +104,16 @@ def test_counts_have_to_be_equal() -> None:
     assert not judge(spec, classes, np.array([0, 3, 8]), {"max_steps": 2.0})["ok"]
 
 
+@pytest.mark.parametrize(
+    ("apart", "noise", "ok"), [(3, 0.02, True), (4, 0.02, False), (16, 1e9, True), (17, 1e9, False)]
+)
+def test_as_many_indices_may_differ_as_quantising_changes(apart: int, noise: float, ok: bool) -> None:
+    """1.6 times the share that the manifest tells, of which a tenth is believed."""
+    classes = np.arange(100).reshape(1, 100) % 7
+    found = classes + (np.arange(100) < apart)
+    assert judge({"name": "class", "noise": noise}, classes, found, {})["ok"] is ok
+
+
 INTRUDER = "from pathlib import Path\nPath(__file__).with_name('ran').touch()\nraise ImportError('hidden')\n"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from edgekd.backends.reference import Reference
@@ -121,6 +121,35 @@ def test_probabilities_beside_pixels_keep_their_own_precision(tmp_path: Path, ta
     parts = np.moveaxis(golden, -1, 1) if "tflite" in target else golden
     exact = Reference(net).run({"x": x[: len(parts)]})["y"]
     assert (sqnr(parts[:, 4:], exact[:, 4:]) or 0) >= 40
+
+
+def segmenter() -> onnx.ModelProto:
+    """Bytes (N, 32, 32, 3) in, the class of each pixel out, as published segmenters have them."""
+    values = {
+        "scale": np.float32(1 / 255), "stem.weight": random(8, 3, 3, 3), "body.weight": random(8, 8, 3, 3, seed=1) / 4,
+        "head.weight": random(4, 8, 1, 1, seed=2), "sizes": np.array([1, 1, 2, 2], np.float32),
+    }  # fmt: skip
+    nodes = [
+        node("Cast", ["x"], ["f"], to=TensorProto.FLOAT), node("Mul", ["f", "scale"], ["m"]),
+        node("Transpose", ["m"], ["t"], perm=[0, 3, 1, 2]),
+        node("Conv", ["t", "stem.weight"], ["a"], strides=[2, 2], pads=[1, 1, 1, 1]), node("Relu", ["a"], ["b"]),
+        node("Conv", ["b", "body.weight"], ["c"], pads=[1, 1, 1, 1]), node("Relu", ["c"], ["d"]),
+        node("Conv", ["d", "head.weight"], ["e"]), node("Resize", ["e", "", "sizes"], ["g"], mode="linear"),
+        node("ArgMax", ["g"], ["y"], axis=1, keepdims=0),
+    ]  # fmt: skip
+    net = model(nodes, {name: np.asarray(value) for name, value in values.items()}, ("N", 32, 32, 3), output_rank=3)
+    net.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
+    net.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+    return net
+
+
+@pytest.mark.parametrize("target", EXECUTED)
+def test_bytes_go_in_and_classes_of_pixels_come_out(tmp_path: Path, target: str) -> None:
+    """Runtimes round differently; where two classes are as good as equal, they choose differently, too."""
+    x = np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3)).astype(np.uint8)
+    report = exported(tmp_path, segmenter(), target, x)
+    assert (report["status"], report["layers_int8"]) == ("ok", [3, 0]), report["reason"]
+    assert 20 < report["db_from_float"] < 80  # of a random network, between one class in ten and one in ten thousand
 
 
 @pytest.mark.parametrize("target", EXECUTED)

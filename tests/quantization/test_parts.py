@@ -4,6 +4,7 @@ import pytest
 from onnx import helper
 
 from edgekd.quantization.parts import Part, judged_apart, lost_channels, parts_of
+from edgekd.quantization.sensitivity import distances
 from tests.quantization.onnx_models import model, random
 
 node = helper.make_node
@@ -24,6 +25,18 @@ def test_parts_are_what_concats_join_however_deep() -> None:
         for name, channels in (("s", slice(0, 2)), ("e", slice(2, 4)))
     )
     assert parts_of(model([node("Conv", ["x", "v"], ["y"])], {"v": random(2, 3, 1, 1)})) == {}
+
+
+def test_classes_of_pixels_are_one_part_and_count_by_how_many_differ() -> None:
+    nodes = [node("Conv", ["x", "v"], ["a"]), node("ArgMax", ["a"], ["i"], axis=1), node("Cast", ["i"], ["y"], to=6)]
+    net = model(nodes, {"v": random(2, 3, 1, 1)})
+    net.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.INT32
+    parts = parts_of(net)
+    assert parts == {"y": (Part("y", (slice(None),)),)}
+    exact, rounded = np.arange(100) % 7, np.arange(100) % 7
+    rounded[:10] += 1  # 20 dB: an error of a tenth
+    assert distances({"y": exact}, {"y": rounded}, parts) == {"y": pytest.approx(20)}
+    assert distances({"y": exact}, {"y": rounded}, {}) == {}
 
 
 @pytest.mark.parametrize(("wide", "count"), [(3.0, 0), (500.0, 2)])

@@ -15,6 +15,7 @@ TYPES = {
     "float32": schema.TensorType.FLOAT32,
     "float16": schema.TensorType.FLOAT16,
     "int8": schema.TensorType.INT8,
+    "uint8": schema.TensorType.UINT8,
     "int32": schema.TensorType.INT32,
     "bool": schema.TensorType.BOOL,
 }
