@@ -16,7 +16,8 @@ from types import ModuleType
 from edgekd.errors import BadInputError
 
 _LISTED = 50  # names that an error can still list
-_INSTALLED = ("<", str(Path(__file__).parent), *map(sysconfig.get_path, ("stdlib", "purelib", "platlib")))
+_OURS = str(Path(__file__).parent)
+_INSTALLED = ("<", _OURS, *map(sysconfig.get_path, ("stdlib", "purelib", "platlib")))
 
 
 def nearest(name: str, known: Iterable[str], *, most: int = 1) -> str:
@@ -115,6 +116,16 @@ def module_of(package: str, reference: str) -> str:
     """The module in which a name of `package`'s, or a user's `module:attribute`, is found; nothing is imported."""
     module, colon, _ = reference.partition(":")
     return module if colon else modules(package).get(reference, f"{package}.{reference.replace('-', '_')}")
+
+
+def is_users(error: BaseException) -> bool:
+    """Whether code of the user's own has raised an error, or called the library that has."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame.filename.startswith(_OURS):
+            return False
+        if not frame.filename.startswith(_INSTALLED):
+            return True
+    return False
 
 
 def told(error: BaseException) -> str:

@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from edgekd.errors import EdgekdError
 from edgekd.files import in_words
 from edgekd.next_step import next_step
+from edgekd.plugins import is_users, told
 from edgekd.screen import Screen, visible
 
 BAD_INPUT, DEVICE_LOST, NOT_PROVEN, OUR_BUG, INTERRUPTED = 2, 3, 4, 70, 130
@@ -60,6 +61,8 @@ class Commands(TyperGroup):
         except Exception as error:
             if hasattr(error, "exit_code"):  # the parser's own: it shows the usage
                 raise _shown(error) from error.__cause__
+            if is_users(error):
+                raise complain(f"error: your code fails: {told(error)} (--debug shows where)", BAD_INPUT) from error
             message = f"internal error: {type(error).__name__}: {error} (--debug shows where)"
             raise complain(message, OUR_BUG) from error
 

@@ -38,6 +38,9 @@ def far(outputs, labels):
     return np.abs(outputs["bright"][:, 0] - labels).max()
 
 
+void = Metric("void", lambda outputs, labels: np.ones((len(labels), 1)), lambda rows: 1 / 0)
+
+
 @dataclass(frozen=True)
 class Brightness(Task):
     """How bright an image is; errors count from `free` on."""
@@ -152,4 +155,6 @@ def test_a_bundle_is_scored_by_a_metric_of_ones_own_but_never_by_code_that_it_na
     assert "unknown metric 'milou'; did you mean 'miou'?" in complaint(edgekd_cli(*words, "--metric", "milou"), 2)
     cannot = complaint(edgekd_cli(*words, "--metric", "miou"), 2)
     assert "metric 'miou' cannot score outputs (64, 1), labels (64,)" in cannot
+    fails = complaint(edgekd_cli(*words, "--metric", "brightness_task:void"), 2)
+    assert "your code fails: ZeroDivisionError: division by zero (brightness_task.py, line " in fails
     assert "brightness_task has no 'near'" in complaint(edgekd_cli(*words, "--metric", "brightness_task:near"), 2)
