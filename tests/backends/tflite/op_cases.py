@@ -57,9 +57,16 @@ def reduction(kind: str) -> Callable[[int], Case]:
     def build(seed: int) -> Case:
         net = choose(Net(seed, ()), maps, sequences)(seed)
         axes = sorted(net.rng.permutation(np.arange(1, len(net.shape) + 1))[: int(net.rng.integers(1, 3))].tolist())
-        return net, net.op(kind, "input", integers(net, *axes), keepdims=choose(net, 0, 1))
+        values = around_one(net) if kind == "ReduceProd" else "input"
+        return net, net.op(kind, values, integers(net, *axes), keepdims=choose(net, 0, 1))
 
     return build
+
+
+def around_one(net: Net) -> str:
+    """Values of both signs whose products stay finite."""
+    size = net.op("Exp", net.op("Mul", "input", net.constant(0.125)))
+    return net.op("Mul", net.op("Sign", "input"), size)
 
 
 def compared(kind: str) -> Callable[[int], Case]:
