@@ -28,13 +28,6 @@ TAKEN = {
 CASES = {**FLOAT, **INT8}
 
 
-def input_step(model: onnx.ModelProto) -> float:
-    """The scale of the quantiser behind the input."""
-    scales = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    (first,) = [node for node in model.graph.node if node.op_type == "QuantizeLinear" and node.input[0] == "input"]
-    return float(scales[first.input[1]])
-
-
 def taken(op: str, model: onnx.ModelProto, precision: str) -> Built | None:
     """What is written of a model; None where it is refused by one line that names the node."""
     try:
@@ -66,7 +59,7 @@ def test_float(op: str, seed: int) -> None:
 def test_int8(op: str, seed: int) -> None:
     net, output = CASES[op](seed)
     model = factories.quantize(net.model(output), net.inputs(64), symmetric=True)
-    x = np.maximum(net.inputs(5, seed=1), -127 * input_step(model))
+    x = factories.on_grid(model, net.inputs(5, seed=1), lowest=-127)
     built = taken(op, model, "int8")
     if built is not None:
         truth, (step,) = factories.reference(model, x)["logits"], output_steps(model).values()

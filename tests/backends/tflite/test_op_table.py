@@ -28,7 +28,7 @@ def test_float(op: str, seed: int) -> None:
 def test_int8(op: str, seed: int) -> None:
     net, output = INT8[op](seed)
     model = factories.quantize(net.model(output), net.inputs(64))
-    x = net.inputs(5, seed=1)
+    x = factories.on_grid(model, net.inputs(5, seed=1))
     built, expected = build(model), factories.reference(model, x)
     assert built.compiled.notes == ()
     assert distance(built, expected, x, "reference") <= 4.01

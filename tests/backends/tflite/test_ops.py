@@ -26,7 +26,7 @@ def agrees(net: Net, *tensors: str) -> list[str]:
     names = tuple(f"out{i}" for i in range(len(tensors)))
     model = net.model(*tensors, names=names)
     quantised = factories.quantize(model, net.inputs(64))
-    x = net.inputs(8, seed=1)
+    x = factories.on_grid(quantised, net.inputs(8, seed=1))
     built = build(quantised)
     assert built.compiled.notes == ()
     expected = factories.reference(quantised, x)
