@@ -7,7 +7,14 @@ from onnx import helper
 
 from edgekd.backends.reference import Reference
 from edgekd.onnx_graph import Graph, attribute, inferred
-from edgekd.quantization.fold import fold_batch_norms, fold_linear_layers, layer_name, set_bias, set_weight
+from edgekd.quantization.fold import (
+    fold_batch_norms,
+    fold_channelwise,
+    fold_linear_layers,
+    layer_name,
+    set_bias,
+    set_weight,
+)
 from tests.quantization.onnx_models import kinds, model, random
 
 node = helper.make_node
@@ -204,3 +211,61 @@ def test_a_weight_that_two_layers_share_is_given_to_each() -> None:
 def test_what_has_no_weight_of_a_module_keeps_its_own_name() -> None:
     assert layer_name(node("Conv", ["x", "w"], ["y"], name="conv")) == "conv"
     assert layer_name(node("Relu", ["a.weight"], ["y"], name="relu")) == "relu"
+
+
+def channelwise(net: onnx.ModelProto) -> list[str]:
+    """The operations that are left of a network, which computes the same."""
+    graph = Graph(inferred(net))
+    fold_channelwise(graph)
+    after, x = graph.model(), random(2, 3, 6, 6, seed=9)
+    expected, found = (Reference(each).run({"x": x})["y"] for each in (net, after))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)  # float32 weights
+    return kinds(after)
+
+
+ROW, PLACES = random(1, C, 1, 1, seed=6), random(1, C, 6, 6, seed=6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "left"),
+    [
+        ("Mul", ROW, ["Conv"]),
+        ("Add", ROW, ["Conv"]),
+        ("Add", ROW[0], ["Conv"]),
+        ("Mul", np.float32(0.5), ["Conv"]),
+        ("Mul", np.full((1, 1, 1, 1), 0.5, np.float32), ["Conv"]),
+        ("Add", PLACES, ["Conv", "Add"]),
+        ("Mul", ROW[None], ["Conv", "Mul"]),
+        ("Div", ROW, ["Conv", "Div"]),
+    ],
+)
+def test_what_scales_or_shifts_channels_goes_into_the_layer_before(
+    kind: str, value: np.ndarray, left: list[str]
+) -> None:
+    nodes = [node("Conv", ["x", "c.weight"], ["a"]), node(kind, ["a", "v"], ["y"])]
+    net = model(nodes, {"c.weight": random(C, 3, 1, 1), "v": np.asarray(value)}, output_rank=max(4, np.ndim(value)))
+    assert channelwise(net) == left
+
+
+@pytest.mark.parametrize("layer", ["Conv", "ConvTranspose"])
+def test_a_chain_of_them_goes_there_too(layer: str) -> None:
+    weight = random(C, 3, 1, 1) if layer == "Conv" else random(3, C, 1, 1)
+    nodes = [node(layer, ["x", "c.weight", "c.bias"], ["a"]), node("Mul", ["v", "a"], ["b"])]
+    nodes += [node("BatchNormalization", ["b", *NORM], ["c"]), node("Add", ["c", "v"], ["y"])]
+    assert channelwise(model(nodes, {"c.weight": weight, "c.bias": random(C, seed=5), "v": ROW, **NORM})) == [layer]
+
+
+def test_what_another_reads_too_or_no_constant_makes_stays() -> None:
+    weights = {"c.weight": random(C, 3, 1, 1), "v": ROW}
+    shared = [node("Conv", ["x", "c.weight"], ["a"]), node("Mul", ["a", "v"], ["b"]), node("Add", ["a", "b"], ["y"])]
+    assert channelwise(model(shared, weights)) == ["Conv", "Mul", "Add"]
+    made = [node("Conv", ["x", "c.weight"], ["a"]), node("Abs", ["v"], ["w"]), node("Mul", ["a", "w"], ["y"])]
+    assert channelwise(model(made, weights)) == ["Conv", "Abs", "Mul"]
+    grouped = [node("ConvTranspose", ["x", "t.weight"], ["a"], group=3), node("Mul", ["a", "u"], ["y"])]
+    assert channelwise(model(grouped, {"t.weight": random(3, 1, 1, 1), "u": ROW[:, :3]})) == ["ConvTranspose", "Mul"]
+
+
+def test_a_norm_whose_statistics_are_no_constants_stays() -> None:
+    norm = [node("Conv", ["x", "c.weight"], ["a"]), node("Abs", ["beta"], ["b"])]
+    norm += [node("BatchNormalization", ["a", "gamma", "b", "mean", "variance"], ["y"])]
+    assert channelwise(model(norm, {"c.weight": random(C, 3, 1, 1), **NORM})) == ["Conv", "Abs", "BatchNormalization"]

@@ -15,6 +15,7 @@ from edgekd.quantization.qdq import (
     rounded_weight,
     scale_of,
     scheme_of,
+    step_of,
     strip_activations,
 )
 from edgekd.quantization.ranges import Affine
@@ -200,6 +201,31 @@ def test_a_step_is_the_scale_of_what_makes_an_edge() -> None:
     assert [scale_of(graph, edge) for edge in ("x", "q", "d", "y")] == [None, 0.5, 0.5, None]
     each = Graph(model([Q, DQ, node("Relu", ["d"], ["y"])], EACH))
     assert scale_of(each, "d") is None
+
+
+def test_distances_of_sixteen_bits_are_counted_in_those_of_eight() -> None:
+    wide = SCALES | {"z": np.array(3, np.uint16)}
+    for values, step in ((SCALES, 0.5), (wide, 0.5 * 257)):  # 65535 / 255
+        graph = Graph(model([Q, DQ, node("Relu", ["d"], ["y"])], values))
+        assert [step_of(graph, edge) for edge in ("x", "q", "d")] == [None, step, step]
+
+
+@pytest.mark.parametrize("bias", [None, 0.7, 3e9])
+def test_a_norms_gain_has_eight_bits_and_its_bias_what_the_input_makes_of_them(bias: float | None) -> None:
+    """A bias of more than int32 holds at that scale makes the gain's scale larger."""
+    scheme = SCHEMES["htp-w8a16"]
+    gain, values = random(6, seed=1), {} if bias is None else {"b": np.linspace(-bias, bias, 6, dtype=np.float32)}
+    norm = node("LayerNormalization", ["x", "g", *values], ["y"], name="norm", axis=-1)
+    net = insert_activations(model([norm], {"g": gain, **values}), {"x": QUARTERS, "y": QUARTERS}, scheme)
+    found = constants(quantize_weights(net, scheme, []))
+    scale = float(found["g_scale"])
+    restored = (found["g_quantized"].astype(float) - float(found["g_zero_point"])) * scale
+    np.testing.assert_allclose(restored, gain, atol=0.51 * scale)
+    assert (found["g_quantized"].dtype, scale < 0.1) == (np.uint8, bias != 3e9)
+    if bias is not None:
+        unit = float(found["b_scale"])
+        assert unit == pytest.approx(scale * QUARTERS.scale, rel=1e-6)
+        np.testing.assert_allclose(found["b_quantized"].astype(float) * unit, values["b"], atol=0.51 * unit)
 
 
 @pytest.mark.parametrize(

@@ -188,6 +188,8 @@ def test_the_heat_maps_loss_is_its_definition_and_leaves_boxes_alone() -> None:
         assert found.grad is not None
         assert found.grad[:, :2].any()
         assert bool(found.grad[:, 2:].any()) is moves_boxes
+        toward = torch.sign((ours - theirs)[:, 2:]) * moves_boxes
+        assert torch.equal(torch.sign(found.grad[:, 2:]), toward)  # a step against it brings boxes nearer
 
 
 def test_a_detector_goes_all_the_way(tmp_path: Path) -> None:
