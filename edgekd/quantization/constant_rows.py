@@ -1,7 +1,8 @@
 """States that begin with the same numbers for each sample, as loops over recurrent cells do: one row instead of many.
 
 Exporters size them by the batch (Shape, Concat, ConstantOfShape or Expand), which some runtimes cannot; arithmetic with
-a whole batch repeats a row by itself, and what is computed of rows alone is a constant.
+a whole batch repeats a row by itself, and what is computed of rows alone is a constant. The batch need not be first: an
+exporter's recurrent layer has it behind its layers.
 """
 
 import numpy as np
@@ -9,7 +10,7 @@ from onnx import NodeProto, numpy_helper
 
 from edgekd.onnx_graph import Array, Graph, attribute
 
-UNARY = frozenset({"Abs", "Exp", "Identity", "Neg", "Relu", "Sigmoid", "Softplus", "Sqrt", "Tanh"})
+UNARY = frozenset({"Abs", "Cast", "CastLike", "Exp", "Identity", "Neg", "Relu", "Sigmoid", "Softplus", "Sqrt", "Tanh"})
 BROADCASTING = frozenset({"Add", "Div", "Mul", "Pow", "Sub"})
 
 
@@ -23,32 +24,40 @@ def shrink_constant_rows(graph: Graph) -> None:
 
 
 def _row(graph: Graph, node: NodeProto) -> Array | None:
-    """The one row of a constant whose first dimension alone is free; None if it is none."""
-    shape = graph.shapes.get(node.output[0]) if node.output else None
-    if node.op_type not in {"ConstantOfShape", "Expand"} or not shape or shape[0] is not None or None in shape[1:]:
+    """The one row of a constant of which one dimension alone is free; None if it is none."""
+    axis = _batch(graph, node.output[0]) if node.op_type in {"ConstantOfShape", "Expand"} else None
+    if axis is None:
         return None
-    sizes = (1, *(size or 1 for size in shape[1:]))
+    sizes = tuple(size or 1 for size in graph.shapes[node.output[0]])
     if node.op_type == "ConstantOfShape":
         given = attribute(node, "value")
         filler = np.zeros(1, np.float32) if given is None else numpy_helper.to_array(given)
         return np.full(sizes, filler.item(), filler.dtype)
-    value = graph.constant(node, 0)
-    if value is None or (value.ndim == len(sizes) and value.shape[0] != 1):
+    value, behind = graph.constant(node, 0), axis - len(sizes)
+    if value is None or (value.ndim >= -behind and value.shape[behind] != 1):
         return None
     return np.broadcast_to(value, sizes).copy()
 
 
+def _batch(graph: Graph, edge: str) -> int | None:
+    """The only dimension of an edge that is free; None where there is none, or another one."""
+    free = [axis for axis, size in enumerate(graph.shapes.get(edge) or ()) if size is None]
+    return free[0] if len(free) == 1 else None
+
+
 def _repeats(graph: Graph, edge: str, rows: set[str]) -> bool:
     """Whether all that reads a row either is arithmetic with a whole batch, or makes another row."""
-    rank = len(graph.shapes.get(edge) or ())
-    if edge in graph.outputs:
+    axis = _batch(graph, edge)
+    if axis is None or edge in graph.outputs:
         return False
+    behind = axis - len(graph.shapes[edge])
     for node in graph.consumers(edge):
-        others = [name for name in node.input if name != edge and name not in graph.constants and name not in rows]
+        known = node.input[1:] if node.op_type == "CastLike" else ()
+        others = [name for name in node.input if not {name} & {edge, *graph.constants, *rows, *known}]
         if node.op_type in BROADCASTING and others:
-            if any(len(graph.shapes.get(name) or ()) < rank for name in others):
+            if any(not _is_free(graph, name, behind) for name in others):
                 return False
-        elif not _by_row(node, edge) or others:
+        elif others or not _by_row(graph, node, edge, behind):
             return False
         else:
             made = [name for name in node.output if name not in rows]
@@ -58,9 +67,21 @@ def _repeats(graph: Graph, edge: str, rows: set[str]) -> bool:
     return True
 
 
-def _by_row(node: NodeProto, edge: str) -> bool:
+def _is_free(graph: Graph, edge: str, behind: int) -> bool:
+    """Whether the dimension so far from the end is that of a whole batch."""
+    shape = graph.shapes.get(edge) or ()
+    return len(shape) >= -behind and shape[behind] is None
+
+
+def _by_row(graph: Graph, node: NodeProto, edge: str, behind: int) -> bool:
+    """Whether an operation makes of each row what it makes of one; `behind` is where they are, from the end."""
     if node.op_type in {"Gemm", "MatMul"}:
-        return node.input[0] == edge and not attribute(node, "transA", 0)
+        return node.input[0] == edge and behind < -1 and not attribute(node, "transA", 0)
+    axis = behind + len(graph.shapes[edge])
     if node.op_type in {"Split", "Concat"}:
-        return bool(attribute(node, "axis", 0))
-    return node.op_type in UNARY | BROADCASTING
+        return attribute(node, "axis", 0) not in {axis, behind}
+    if node.op_type in {"Slice", "Squeeze"}:
+        place = 3 if node.op_type == "Slice" else 1
+        axes = graph.constant(node, place)
+        return node.input[0] == edge and axes is not None and not {axis, behind} & set(axes.reshape(-1).tolist())
+    return node.op_type in UNARY | BROADCASTING | {"Transpose", "Unsqueeze"}

@@ -56,7 +56,7 @@ def to_onnx(
                 input_names=input_names(model.network if isinstance(model, Watched) else model, batch),
                 output_names=list(named_outputs(outputs)),
                 dynamic_shapes=free if plain else {"flat": free},
-                custom_translation_table={torch.ops.aten.as_strided.default: _restrided, **(translations or {})},
+                custom_translation_table={**_TRANSLATIONS, **(translations or {})},
             )
     except torch.onnx.OnnxExporterError as error:
         raise _refusal(error) from error
@@ -105,6 +105,20 @@ def _restrided(x: Any, size: Sequence[Any], stride: Sequence[int], storage_offse
     if not storage_offset and x.shape is not None and _keeps_order(list(x.shape), size, stride):
         return op.Identity(x)
     return aten_as_strided(x, size, stride, storage_offset or 0)
+
+
+def _median(x: Any, dim: int, keepdim: bool = False) -> tuple[Any, Any]:
+    """The lower of the two in the middle, and its place, as torch has it."""
+    from onnxscript import opset18 as op
+
+    count = (x.shape[dim] + 1) // 2
+    found = op.TopK(x, op.Constant(value_ints=[count]), axis=dim, largest=0)
+    bounds = [op.Constant(value_ints=[bound]) for bound in (count - 1, count, dim)]
+    values, places = (op.Slice(each, *bounds) for each in found)
+    return (values, places) if keepdim else (op.Squeeze(values, bounds[2]), op.Squeeze(places, bounds[2]))
+
+
+_TRANSLATIONS: Translations = {torch.ops.aten.as_strided.default: _restrided, torch.ops.aten.median.dim: _median}
 
 
 def _keeps_order(shape: Sequence[Any], size: Sequence[Any], stride: Sequence[int]) -> bool:

@@ -27,14 +27,14 @@ class Tuples(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.conv, self.gru, self.lstm = nn.Conv1d(3, 8, 3), nn.GRU(8, 8, batch_first=True), nn.LSTM(8, 8)
-        self.head = nn.Linear(56, 4)
+        self.head = nn.Linear(64, 4)
 
     def forward(self, x: Tensor) -> Tensor:
         x = torch.relu(self.conv(x))
         steps = x.transpose(1, 2)
         _, (hidden, _) = self.lstm(steps.transpose(0, 1))
         parts = [x.max(2)[0], torch.max(x, 2).values, x.topk(1, 2)[0].squeeze(2), x.sort(2)[0][:, :, -1]]
-        parts += [torch.std_mean(x, 2)[1], self.gru(steps)[0][:, -1], hidden[-1]]
+        parts += [torch.std_mean(x, 2)[1], x.median(2)[0], self.gru(steps)[0][:, -1], hidden[-1]]
         return self.head(torch.cat(parts, 1))
 
 
