@@ -20,6 +20,19 @@ from benchmarks.forked import QUIET, fork
 from benchmarks.mutation import Mutant
 
 PACKAGES = ("distillation", "measure", "quantization", "backends")
+ELSEWHERE = (
+    "data",
+    "export",
+    "metrics",
+    "onnx_import",
+    "pipeline",
+    "reporting",
+    "students",
+    "tasks",
+    "training",
+    "web",
+)
+STRIKING = {"test_kill.py", "test_strikes.py"}  # minutes, in processes that no coverage sees
 LONGEST = 600  # CPU seconds of one file of tests
 Lines = dict[str, dict[int, list[str]]]  # of a module, by line: tests
 
@@ -62,11 +75,22 @@ class Covering:
         return sha256("".join(self.digests[file] for file in sorted(files)).encode()).hexdigest()[:16]
 
 
-def cover(tree: Path, folder: Path, package: str) -> Covering:
-    """Run each file of a package's tests by itself, or take what is known where it and the code are unchanged."""
+def own_tests(tree: Path, package: str) -> list[Path]:
+    """The files of a package's tests."""
+    return sorted((tree / "tests" / package).rglob("test_*.py"))
+
+
+def other_tests(tree: Path, package: str) -> list[Path]:
+    """Those of all others that need no device."""
+    others = [path for other in (*PACKAGES, *ELSEWHERE) if other != package for path in own_tests(tree, other)]
+    return [path for path in (*others, *sorted((tree / "tests").glob("test_*.py"))) if path.name not in STRIKING]
+
+
+def cover(tree: Path, folder: Path, files: Sequence[Path]) -> Covering:
+    """Run each file of tests by itself, or take what is known where it and the code are unchanged."""
     code = _digest([Path(__file__), *sorted((tree / "edgekd").rglob("*.py"))])
     lines, assembling, seconds, digests = Lines(), dict[str, set[str]](), dict[str, float](), dict[str, str]()
-    for path in sorted((tree / "tests" / package).rglob("test_*.py")):
+    for path in files:
         name = path.relative_to(tree).as_posix()
         digests[name] = _digest([path])
         kept = folder / "covering" / f"{code}-{digests[name]}.json"

@@ -1,10 +1,10 @@
 """Change the code on purpose and see whether the tests notice; `make mutants`.
 
 `DRAW` mutants, drawn by a seed from four packages, each in a process of its own, forked where all third-party packages
-are imported, against those of its package's tests that run its line: fastest first, until one fails or `CPU` seconds
-are spent. All works on a copy of the last commit below build/mutants; what is known already of an unchanged module and
-its tests is kept, so that it may be interrupted and goes on. A survivor is open unless equivalent-mutants.toml says why
-no test can tell it.
+are imported, against the tests that run its line: those of its package, then all others, fastest first, until one fails
+or `CPU` seconds are spent on either. All works on a copy of the last commit below build/mutants; what is known already
+of an unchanged module and its tests is kept, so that it may be interrupted and goes on. A survivor is open unless
+equivalent-mutants.toml says why no test can tell it.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.covering import PACKAGES, Covering, cover
+from benchmarks.covering import PACKAGES, Covering, cover, other_tests, own_tests
 from benchmarks.forked import QUIET, fork, warm_up
 from benchmarks.mutation import Mutant, mutants
 
@@ -72,7 +72,18 @@ def judge(tree: Path, mutant: Mutant, source: str, covering: Covering) -> str:
 
 def run(tree: Path, folder: Path, chosen: list[Drawn], package: str, end: float) -> dict[str, object]:
     """Judge what is not known yet of a package, until a time on the monotonic clock; return the results so far."""
-    covering, known, verdicts = cover(tree, folder, package), Known(folder / "verdicts.jsonl"), dict[str, str]()
+    covering = cover(tree, folder, own_tests(tree, package))
+    verdicts = judge_all(tree, chosen, covering, Known(folder / "verdicts.jsonl"), end)
+    left = [one for one in chosen if verdicts.get(one[0].identity, "").startswith("survived")]
+    if left and time.monotonic() < end:
+        wider = cover(tree, folder, other_tests(tree, package))
+        verdicts |= judge_all(tree, left, wider, Known(folder / "verdicts-of-others.jsonl"), end)
+    return {"drawn": len(chosen), **summary(verdicts)}
+
+
+def judge_all(tree: Path, chosen: list[Drawn], covering: Covering, known: "Known", end: float) -> dict[str, str]:
+    """What becomes of each mutant before some tests, as far as there is time."""
+    verdicts = dict[str, str]()
     control = judge(tree, chosen[0][0], (tree / chosen[0][0].path).read_text(encoding="utf-8"), covering)
     if control.startswith("killed"):
         raise SystemExit(f"the tests of {chosen[0][0].identity} fail without it: {control}")
@@ -81,10 +92,10 @@ def run(tree: Path, folder: Path, chosen: list[Drawn], package: str, end: float)
         verdict = known.verdict(*key)
         if verdict is None and time.monotonic() < end:
             verdict = known.add(*key, judge(tree, mutant, source(), covering))
-            print(f"{package} {len(verdicts) + 1}/{len(chosen)} {verdict}: {mutant.identity}", flush=True)
+            print(f"{mutant.package} {len(verdicts) + 1}/{len(chosen)} {verdict}: {mutant.identity}", flush=True)
         if verdict is not None:
             verdicts[mutant.identity] = verdict
-    return {"drawn": len(chosen), **summary(verdicts)}
+    return verdicts
 
 
 class Known:
