@@ -83,7 +83,7 @@ def test_another_target_takes_the_place_of_the_one_that_refused():
         ("run nowhere.toml", "edgekd init nowhere.toml"),
         ("export a.onnx --target pixel", "edgekd targets"),
         ("targets pixel", "edgekd targets"),
-        ("bench nowhere", "edgekd export --help"),
+        ("bench nowhere", "edgekd bench --help"),
         ("report nowhere", "edgekd run RECIPE"),
         ("doctor --device foo:", "edgekd devices"),
         ("compare a b", "edgekd compare --help"),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from numpy.typing import NDArray
 
@@ -66,7 +66,14 @@ def export_and_verify(
     }
 
 
-def told_of(task: Task | None, outputs: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+class Told(TypedDict, total=False):
+    """What a bundle says of its task."""
+
+    task: TaskSpec
+    labels: tuple[str, ...]
+
+
+def told_of(task: Task | None, outputs: Mapping[str, NDArray[Any]]) -> Told:
     """Return what a bundle says of its task: that and, of classes, their numbers; BadInputError without its output."""
     if task is None:
         return {}

@@ -22,7 +22,7 @@ WANTED = {  # the boxes of tests.data.drawn where all images are so large
 
 
 def loaded(name: str, root: Path, **options: object) -> Dataset:
-    return load(Data(name=name, path=str(root), options={"size": SIZE, **options}), seed=0)
+    return load(Data(name=name, path=str(root), options={"size": SIZE, **options}), seed=2)  # holds a box out
 
 
 def all_boxes(data: Dataset) -> set[tuple[float, ...]]:
@@ -65,7 +65,7 @@ def test_mixed_sizes_need_one_to_be_brought_to(tmp_path: Path) -> None:
 def test_options_of_the_task_are_the_recipes(tmp_path: Path) -> None:
     write_voc(tmp_path)
     data = Data(name="voc", path=str(tmp_path), options={"size": SIZE})
-    assert load(data, 0, task=Detection(stride=4)).task == Detection(stride=4)
+    assert load(data, 2, task=Detection(stride=4)).task == Detection(stride=4)
 
 
 def test_too_many_images_for_memory_are_read_when_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

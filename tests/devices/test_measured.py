@@ -26,6 +26,13 @@ def edgekd(*words: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
+def verdict(*words: str) -> dict[str, Any]:
+    """What a command that succeeds gives as JSON; it may warn beside it."""
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    return dict(json.loads(result.stdout))
+
+
 @pytest.fixture
 def uri(board: Board) -> str:
     return with_python(board)
@@ -42,14 +49,12 @@ def verify(bundle: MakeBundle, tmp_path_factory: pytest.TempPathFactory) -> list
 
 @pytest.fixture(scope="session")
 def here(verify: list[str]) -> dict[str, Any]:
-    return dict(json.loads(edgekd(*verify, "local:")[1]))
+    return verdict(*verify, "local:")
 
 
 def test_verify_finds_on_the_device_what_it_finds_here(uri: str, verify: list[str], here: dict[str, Any]) -> None:
-    code, there = edgekd(*verify, uri)
-    assert code == 0
+    found = verdict(*verify, uri)
     # the device is this machine's processor: golden parity and accuracy are equal to the last digit
-    found = json.loads(there)
     difference = found.pop("difference")
     assert found == here | {"device": uri}
     assert here["samples"] == 40

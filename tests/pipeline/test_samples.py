@@ -100,7 +100,7 @@ WRONG = {
     "strings": (X, Y.astype(str), "y must hold integer labels (N,)"),
     "0-d": (X, np.int64(3), "x has 48 samples, y 0"),
     "from 1": (X, Y + 1, "y holds 10 in sample 9; there are the classes 0 to 9"),
-    "-1": (X, Y - 1, "y holds -1 in sample 0; there are the classes 0 to 9"),
+    "-1": (X, Y - 1, "y holds -1 in sample 0; class indices start at 0"),
     "fewer y": (X, Y[:-1], "x has 48 samples, y 47"),
     "fewer x": (X[:-1], Y, "x has 47 samples, y 48"),
     "none": (X[:0], Y[:0], "x has 0 samples, y 0"),
