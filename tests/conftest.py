@@ -62,7 +62,7 @@ def pytest_collection_finish() -> None:
     """Let the collector look at what tests leave, now and then; a million objects that are imported stay to the end."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000, 10, 1_000)  # the oldest hardly ever: a worker has crashed late in a run, cause unknown
+    gc.set_threshold(10_000, 10, 10)
     gc.enable()
 
 

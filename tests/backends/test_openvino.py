@@ -14,7 +14,7 @@ import openvino
 import pytest
 
 from edgekd.backends.openvino.compile import compile as write
-from edgekd.backends.openvino.runtime import OpenVINO
+from edgekd.backends.openvino.runtime import OpenVINO, shared_core
 from edgekd.backends.reference import Reference
 from edgekd.target import load_target
 from tests import factories
@@ -25,7 +25,7 @@ NETS = {"resnet": factories.qdq_resnet, "dscnn": factories.qdq_dscnn}
 
 def answers(model: Path, x: Array) -> Array:
     hints = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
-    found: Array = openvino.Core().compile_model(model, "CPU", hints)(x)[0]
+    found: Array = shared_core(openvino).compile_model(model, "CPU", hints)(x)[0]
     return found
 
 
@@ -91,7 +91,7 @@ def layers_on_matrices(bias: float | None) -> tuple[onnx.ModelProto, factories.N
 
 def steps_off(model: Path, quantised: onnx.ModelProto, x: Array) -> float:
     expected = next(iter(Reference(quantised).run({"input": x}).values()))
-    core, hints = openvino.Core(), {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+    core, hints = shared_core(openvino), {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
     network = core.read_model(model)
     network.reshape(list(x.shape))
     found = core.compile_model(network, "CPU", hints)(x)[0]
@@ -137,6 +137,36 @@ def test_what_warms_up_does_not_count(tmp_path: Path) -> None:
     assert runtime.compiled.get_property("NUM_STREAMS") == 1
     times = {row["name"]: row["us"] for row in runtime.profile([x], 10)}
     assert times == pytest.approx({"steady": 2.0, "quick": 0.25, "warmer": 0.0, "late": 1.8})
+
+
+def test_ctrl_c_still_interrupts(tmp_path: Path) -> None:
+    """Two models in one process, the first let go first: OpenVINO left the process to handle signals on no stack."""
+    written(reshaped(0.1), tmp_path)
+    code = """if True:
+        import gc, signal, sys
+        from pathlib import Path
+        from types import SimpleNamespace
+        from edgekd.backends.openvino.runtime import OpenVINO, shared_core
+        model = Path(sys.argv[1], "model.xml")
+        models = []
+        for _ in range(2):
+            runtime = OpenVINO({})
+            inputs, outputs = runtime.tensors(model)
+            manifest, listed = {"model": model.name}, model.parent.joinpath
+            bundle = SimpleNamespace(model=model, manifest=manifest, inputs=inputs, outputs=outputs, listed=listed)
+            runtime.load(bundle, 1, 1)
+            models.append(runtime)
+        del runtime
+        while models:
+            models.pop(0)
+            gc.collect()
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            print("interrupted")
+    """
+    found = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
+    assert found.stdout == "interrupted\n"
 
 
 def test_usage_is_reported_to_nobody() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, Callable, ClassVar, Dict, List, Set, Tuple
 
@@ -34,6 +35,15 @@ def keep_to_itself() -> None:
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # then it cannot be imported
 
 
+@lru_cache(maxsize=None)
+def shared_core(openvino: Any) -> Any:
+    """The process's only Core, never let go: where one of two ends before the other, the next Ctrl-C is a crash.
+
+    Each one's CPU plug-in moves signals to a stack of its own; at its end, back to that before it, which may be gone.
+    """
+    return openvino.Core()
+
+
 class OpenVINO(Runtime):
     """OpenVINO IR. Float arithmetic is held to f32 unless `precision=default`, which may pick bf16 or f16."""
 
@@ -56,7 +66,7 @@ class OpenVINO(Runtime):
 
     def tensors(self, model: Path) -> Tuple[Tensors, Tensors]:
         """As the IR lists them; its weights lie beside it."""
-        read = self.module.Core().read_model(str(model), str(model.with_suffix(".bin")))
+        read = shared_core(self.module).read_model(str(model), str(model.with_suffix(".bin")))
         inputs, outputs = (
             [
                 tensor(
@@ -73,7 +83,7 @@ class OpenVINO(Runtime):
     def load(self, bundle: Bundle, batch: int, threads: int) -> None:
         """Compile at a fixed batch, for least latency, on the CPU in one stream, or for throughput."""
         weights = bundle.listed(str(PurePosixPath(bundle.manifest["model"]).with_suffix(".bin")))
-        core = self.module.Core()
+        core = shared_core(self.module)
         model = self.read = core.read_model(str(bundle.model), str(weights))
         same_count(bundle, len(model.inputs), len(model.outputs))
         model.reshape({port: list(batched(spec, batch)) for port, spec in zip(model.inputs, bundle.inputs)})
@@ -139,7 +149,7 @@ class OpenVINO(Runtime):
         found: Dict[str, Dict[str, Any]] = {}
         for _ in range(COMPILATIONS):
             config = dict(self.config, PERF_COUNT=True)
-            compiled = self.module.Core().compile_model(self.read, self.device, config)
+            compiled = shared_core(self.module).compile_model(self.read, self.device, config)
             request = compiled.create_infer_request()
             self._fill(request, arrays)
             before = self._counters(request, WARM)
