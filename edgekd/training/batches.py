@@ -14,11 +14,10 @@ from edgekd.data.dataset import PADDING, Array, Dataset, is_tokens, prepare
 from edgekd.data.sources import Rows
 from edgekd.data.streams import Stream
 from edgekd.errors import BadInputError
-from edgekd.networks import Inputs, named
+from edgekd.networks import Inputs, named, to_device
 from edgekd.outputs import each
 from edgekd.recipe import Data
 from edgekd.tasks import DEFAULT, Task
-from edgekd.training.precision import place
 from edgekd.training.read_ahead import read_ahead
 from edgekd.training.seeding import derive
 
@@ -132,7 +131,7 @@ class Batches:
         moved = self.data.task.moved(labels, move) if self.recipe.augmentation else labels
         inputs = tensors(cut(move(raw)), self.data.preprocessing)
         targets, positions = torch.from_numpy(moved).to(self.device), torch.from_numpy(indices).to(self.device)
-        return Batch(place(inputs, self.device), targets, positions, view, self.data.task)
+        return Batch(to_device(inputs, self.device), targets, positions, view, self.data.task)
 
     def _by_length(self, order: Array, per_batch: int) -> Array:
         tokens = (np.asarray(self.data.train.inputs) != PADDING).sum(1).reshape(-1, self.data.group_size).max(1)

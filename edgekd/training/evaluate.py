@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from edgekd.data.dataset import Dataset, Split
 from edgekd.errors import BadInputError
-from edgekd.networks import device_of, evaluating
+from edgekd.networks import device_of, evaluating, to_device
 from edgekd.outputs import chosen, each, joined
 from edgekd.training.batches import by_length, cut, tensors
-from edgekd.training.precision import Precision, place, place_model, runner
+from edgekd.training.precision import Precision, place_model, runner
 from edgekd.training.read_ahead import read_ahead
 
 
@@ -39,7 +39,7 @@ def predict(
     with evaluating(model), torch.inference_mode():
         for raw in read_ahead(split.inputs, batches):
             inputs = tensors(cut(raw), data.preprocessing)
-            outputs = chosen(run(place(inputs, device)), data.task.reads, type(data.task).__name__)
+            outputs = chosen(run(to_device(inputs, device)), data.task.reads, type(data.task).__name__)
             answers.append(each(outputs, partial(_rows, count=len(raw))))
     places = np.argsort(order)
     return each(joined(answers), lambda rows: rows[places])

@@ -13,6 +13,9 @@ from edgekd.plugins import told
 Precision = Literal["auto", "float32", "bf16"]
 Run = Callable[[Inputs], dict[str, Tensor]]
 
+IMAGES = 4  # axes: samples, channels, height, width
+VECTOR = 16  # float32 in the widest vector of a CPU
+
 
 def native_bf16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 in hardware; emulated, it is slower than float32."""
@@ -28,12 +31,15 @@ def casts(precision: Precision, device: torch.device) -> bool:
 
 def runner(model: nn.Module, precision: Precision, device: torch.device) -> Run:
     """The model as a function from inputs to float32 outputs by name, run in `precision`; NetworkError if it fails."""
-    enabled = casts(precision, device)
+    enabled, order = casts(precision, device), _image_order(model)
+
+    def ordered(value: Tensor) -> Tensor:
+        return value.contiguous(memory_format=order) if value.ndim == IMAGES else value
 
     def run(inputs: Inputs) -> dict[str, Tensor]:
         try:
             with torch.autocast(device.type, torch.bfloat16, enabled=enabled):
-                answer = call(model, inputs)
+                answer = call(model, each(inputs, ordered))
         except (EdgekdError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # the user's own code: anything may come out of it
@@ -44,15 +50,24 @@ def runner(model: nn.Module, precision: Precision, device: torch.device) -> Run:
     return run
 
 
-def place(inputs: Inputs, device: torch.device) -> Inputs:
-    """Inputs on the device, images in the order that its convolutions are fastest in."""
-    return each(inputs, lambda value: value.to(device, memory_format=_memory_format(value.ndim)))
-
-
 def place_model(model: nn.Module, device: torch.device, axes: int) -> None:
-    """Move a model, in place, to a device and to the memory order of inputs with so many `axes`."""
-    model.to(device, memory_format=_memory_format(axes))  # type: ignore[call-overload]
+    """Move a model, in place, to a device and to the memory order that it takes inputs with so many `axes` in."""
+    order = _image_order(model) if axes == IMAGES else torch.preserve_format
+    model.to(device, memory_format=order)  # type: ignore[call-overload]
 
 
-def _memory_format(axes: int) -> torch.memory_format:
-    return torch.channels_last if axes == 4 else torch.preserve_format
+def _image_order(model: nn.Module) -> torch.memory_format:
+    """That which convolutions are fastest in, unless one of them would write past its memory there."""
+    return torch.contiguous_format if any(map(_overflows, model.modules())) else torch.channels_last
+
+
+def _overflows(module: nn.Module) -> bool:
+    """Whether it is, or may hold, a strided 1×1 convolution of fewer channels than a vector holds.
+
+    oneDNN writes the gradient of such weights past its workspace where channels come last (its issue 6035).
+    """
+    if isinstance(module, nn.Conv2d):
+        strided = module.kernel_size == (1, 1) and max(module.stride) > 1
+        return strided and module.in_channels // module.groups < VECTOR
+    own = module.parameters(recurse=False)  # of code that calls F.conv2d: how far it strides is not known
+    return any(weight.ndim == IMAGES and weight.shape[2:] == (1, 1) and weight.shape[1] < VECTOR for weight in own)
