@@ -129,6 +129,7 @@ def _session(model: onnx.ModelProto, fused: bool) -> onnxruntime.InferenceSessio
     options, levels = onnxruntime.SessionOptions(), onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if fused else levels.ORT_DISABLE_ALL
     options.add_session_config_entry("session.disable_quant_qdq", "1")  # quantisers stay what they are
+    options.add_session_config_entry("session.x64quantprecision", "1")  # no sums that saturate, on x86 without VNNI
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = False  # it would keep what the largest run took, once for each model alive
     options.log_severity_level = 4  # what is refused is said once, by us

@@ -73,16 +73,17 @@ def cpu_flags() -> Set[str]:
     return set()
 
 
-def unfit_cpu(saturates: bool, manifest: Dict[str, Any], arch: str, flags: Set[str]) -> Optional[str]:
-    """Why a CPU computes a bundle's scheme wrongly, if it does and says so."""
-    if not saturates or manifest["precision"] != "int8" or manifest.get("scheme") != "int8-asymmetric":
-        return None
-    if arch.lower() not in ("x86_64", "amd64") or not flags or flags & VNNI:
-        return None
-    return (
-        "this CPU has no VNNI: pairs of products saturate in int16, and outputs go wrong where weights and activations "
-        "are large; export for x86-{}-no-vnni, whose weights are smaller".format(manifest["backend"])
-    )
+def saturates(manifest: Dict[str, Any], arch: str, flags: Set[str]) -> bool:
+    """Whether a bundle's int8 products, summed in pairs in int16 as x86 without VNNI does, may not fit there."""
+    if manifest.get("precision") != "int8" or manifest.get("scheme") != "int8-asymmetric":
+        return False
+    return arch.lower() in ("x86_64", "amd64") and bool(flags) and not flags & VNNI
+
+
+def in_float(backend: str) -> str:
+    """What a runtime that computes in float there lets the user know."""
+    told = "this CPU has no VNNI, int8 would saturate: computed in float; for int8 here, export for x86-{}-no-vnni"
+    return told.format(backend)
 
 
 class Memory:

@@ -31,7 +31,7 @@ class Runtime:
     COMPANIONS: ClassVar[Tuple[str, ...]] = ()  # suffixes of what lies beside such a file and belongs to it
     KEEPS: ClassVar[Optional[str]] = None  # what it may leave in a bundle: a pattern of names
     PROFILED = ""  # where the times of a profile come from
-    SATURATES = False  # whether, without VNNI, it multiplies by vpmaddubsw, which sums pairs in int16
+    warning: Optional[str] = None  # what of this device a user should know, once a model is loaded
     offline = False  # whether to load for throughput
     step: Callable[[], Any]
     version: str

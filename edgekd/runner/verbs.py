@@ -8,7 +8,7 @@ import os
 import platform
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Type
+from typing import Any, Callable, Dict, List, Sequence, Tuple, Type
 
 import numpy as np
 
@@ -18,13 +18,11 @@ from edgekd.runner.judge import judge, tightened
 from edgekd.runner.machine import (
     Memory,
     cores,
-    cpu_flags,
     involuntary_switches,
     load_average,
     machine,
     pin,
     uncached,
-    unfit_cpu,
     usable_cores,
 )
 from edgekd.runner.runtime import Runtime, check_options, plain
@@ -107,14 +105,10 @@ class Job:
 
     def build(self) -> bool:
         """Loading was the work; report what it made."""
-        unfit = self.unfit()
-        self.emit("kernels", **self.runtime.operator_coverage(), **({"warning": unfit} if unfit else {}))
+        warning = self.runtime.warning
+        self.emit("kernels", **self.runtime.operator_coverage(), **({"warning": warning} if warning else {}))
         self.sized()
         return True
-
-    def unfit(self) -> Optional[str]:
-        """Why this CPU computes wrongly, if it does."""
-        return unfit_cpu(self.kind.SATURATES, self.bundle.manifest, platform.machine(), cpu_flags())
 
     def sized(self) -> bool:
         """Report what the model takes of a device that this host stands in for; False where it is the device."""
@@ -144,9 +138,8 @@ class Job:
         """Golden inputs, judged in steps against the reference."""
         measured = self.infer(self.bundle.golden("input"))
         tolerance = tightened(self.runtime.TOLERANCE, self.bundle.manifest.get("tolerance") or {})
-        unfit = self.unfit()
-        if unfit:
-            self.emit("warning", text=unfit)
+        if self.runtime.warning:
+            self.emit("warning", text=self.runtime.warning)
         verdicts, unproven = [], []
         for spec, reference, output in zip(self.bundle.outputs, self.bundle.golden("output"), measured):
             record = judge(spec, reference, output, tolerance)

@@ -1,10 +1,14 @@
-"""x86 without VNNI: its instruction saturates, scheme `int8-asymmetric-w7` never lets it, and the runner warns."""
+"""x86 without VNNI, whose instruction saturates: weights to ±63 never let it; of others, no runtime computes so.
+
+ONNX Runtime is asked for an exact sum, OpenVINO for float, and the user is told what brings int8 back.
+"""
 
 import json
 import platform
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,13 +17,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from onnx import numpy_helper
 
+from edgekd.backends.assemble import write_bundle
+from edgekd.backends.reference import Reference
 from edgekd.quantization.calibrate import calibrate
 from edgekd.quantization.scheme import SCHEMES
-from edgekd.runner.machine import unfit_cpu
-from edgekd.runtimes import find_runtime
+from edgekd.runner.machine import saturates
 from edgekd.target import load_target
 from tests import factories
-from tests.export.runner import runner_of
+from tests.export.runner import run, runner_of
 
 AVX2 = {"sse4_2", "avx", "avx2", "fma"}
 PAIRS = 8
@@ -72,36 +77,13 @@ def test_there_is_a_target_for_it(backend: str) -> None:
     assert (target.backend, target.scheme) == (backend, "int8-asymmetric-w7")
 
 
-def warning(arch: str = "x86_64", flags: set[str] = AVX2, **changes: str) -> str | None:
-    manifest = {"backend": "onnxruntime", "precision": "int8", "scheme": "int8-asymmetric"}
-    manifest |= changes
-    return unfit_cpu(find_runtime(manifest["backend"]).SATURATES, manifest, arch, flags)
+def unfit(arch: str = "x86_64", flags: set[str] = AVX2, **changes: str) -> bool:
+    return saturates({"precision": "int8", "scheme": "int8-asymmetric"} | changes, arch, flags)
 
 
-OLD_CPU = """
-import importlib.util, sys
-specification = importlib.util.spec_from_file_location("runner", sys.argv[1])
-runner = importlib.util.module_from_spec(specification)
-specification.loader.exec_module(runner)
-runner.cpu_flags = lambda: {"avx2"}
-sys.exit(runner.main(sys.argv[2:], "onnxruntime", runner.RUNTIME))
-"""
-
-
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="x86 only")
-@pytest.mark.parametrize(("verb", "record", "key"), [("verify", "warning", "text"), ("build", "kernels", "warning")])
-def test_the_warning_is_among_the_records(own_bundle: Path, verb: str, record: str, key: str) -> None:
-    argv = [sys.executable, "-c", OLD_CPU, str(runner_of(own_bundle)), verb, str(own_bundle)]
-    finished = subprocess.run(argv, capture_output=True, text=True, timeout=120)
-    records = [json.loads(line) for line in finished.stdout.splitlines()]
-    assert finished.returncode == 0
-    assert "no VNNI" in next(entry for entry in records if entry["record"] == record)[key]
-
-
-def test_the_runner_warns_where_cpu_and_scheme_do_not_fit() -> None:
-    assert "export for x86-onnxruntime-no-vnni" in (warning() or "")
-    assert "export for x86-openvino-no-vnni" in (warning(backend="openvino") or "")
-    assert warning(flags={*AVX2, "avx512f", "avx512bw"})  # AVX-512 alone saturates too
+def test_where_cpu_and_scheme_do_not_fit() -> None:
+    assert unfit()
+    assert unfit(flags={*AVX2, "avx512f", "avx512bw"})  # AVX-512 alone saturates too
 
 
 @pytest.mark.parametrize(
@@ -112,9 +94,79 @@ def test_the_runner_warns_where_cpu_and_scheme_do_not_fit() -> None:
         {"flags": set()},  # unknown: nothing is claimed
         {"arch": "aarch64"},
         {"scheme": "int8-asymmetric-w7"},
-        {"backend": "tflite"},  # XNNPACK widens before it multiplies
         {"precision": "float"},
     ],
 )
-def test_it_does_not_warn_otherwise(fits: dict[str, str]) -> None:
-    assert warning(**fits) is None
+def test_where_they_do(fits: dict[str, str]) -> None:
+    assert not unfit(**fits)
+
+
+def bright(folder: Path, backend: str) -> Path:
+    """Two layers whose products of neighbours exceed int16 by far: large weights of one sign, inputs at their top."""
+    net = factories.Net(0, (32,))
+    x = "input"
+    for _ in range(2):
+        x = net.op("MatMul", x, net.constant(net.rng.uniform(0.9, 1, (32, 32))))
+    inputs = {"input": np.linspace(0, 1, 256, dtype=np.float32).reshape(8, 32)}
+    model = factories.quantize(net.model(x), inputs["input"])
+    outputs, target = Reference(model).run(inputs), load_target(f"x86-{backend}")
+    write_bundle(model, target, folder, "int8", name="bright", inputs=inputs, outputs=outputs)
+    return folder
+
+
+OLD_CPU = """
+import importlib.util, sys
+specification = importlib.util.spec_from_file_location("runner", sys.argv[1])
+runner = importlib.util.module_from_spec(specification)
+specification.loader.exec_module(runner)
+runner.cpu_flags = lambda: {"avx2"}
+"""
+# As where a weight serves two layers.
+REFUSES = """
+session = runner.import_first(["onnxruntime"], "").InferenceSession
+create = session.__init__
+
+def refuses(self, model, options, *others, **named):
+    if options.get_session_config_entry("session.x64quantprecision") == "1":
+        raise RuntimeError("Attempt to replace the existing tensor")
+    create(self, model, options, *others, **named)
+
+session.__init__ = refuses
+"""
+
+
+def on_an_old_cpu(verb: str, bundle: Path, before: str = "") -> list[dict[str, Any]]:
+    backend = json.loads((bundle / "manifest.json").read_text())["backend"]
+    code = f"{OLD_CPU}{before}sys.exit(runner.main(sys.argv[2:], {backend!r}, runner.RUNTIME))"
+    finished = subprocess.run([sys.executable, "-c", code, runner_of(bundle), verb, bundle], capture_output=True)
+    records = [json.loads(line) for line in finished.stdout.splitlines()]
+    assert finished.returncode == 0, (records, finished.stderr)
+    return records
+
+
+def only(records: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+    (found,) = (row for row in records if row["record"] == kind)
+    return found
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="x86 only")
+@pytest.mark.parametrize(("backend", "before"), [("openvino", ""), ("onnxruntime", REFUSES)])
+def test_it_is_computed_in_float_and_told(backend: str, before: str, tmp_path: Path) -> None:
+    bundle, advice = bright(tmp_path / "bundle", backend), f"for int8 here, export for x86-{backend}-no-vnni"
+    records = on_an_old_cpu("verify", bundle, before)
+    assert advice in only(records, "warning")["text"]
+    assert only(records, "golden")["max_steps"] <= 1  # a rounding in float at a step's edge
+    kernels = only(on_an_old_cpu("build", bundle, before), "kernels")
+    assert (kernels["int8"], kernels["total"]) == (0, 2)
+    assert advice in kernels["warning"]
+
+
+def test_onnxruntime_computes_exactly_in_int8(tmp_path: Path) -> None:
+    """On a CPU without VNNI, too, since its runner asks for it; on others nothing could go wrong."""
+    bundle = bright(tmp_path / "bundle", "onnxruntime")
+    code, records = run("verify", bundle)
+    assert code == 0, records
+    assert only(records, "golden")["max_steps"] == 0
+    kernels = only(run("build", bundle)[1], "kernels")
+    assert (kernels["int8"], kernels["total"]) == (2, 2)
+    assert "warning" not in kernels

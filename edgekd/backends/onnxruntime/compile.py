@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 
 from edgekd.backends.compiled import PLAIN, Compiled, Precision
@@ -27,14 +28,21 @@ def compile(model: onnx.ModelProto, target: Target, folder: Path, precision: Pre
 
 
 def _share_constants(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Keep equal constants once: most are the scales and zero points of a Q and of its DQ."""
-    graph = Graph(model)
-    names: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+    """Keep equal constants once: most are the scales and zero points of a Q and of its DQ.
 
-    def shared(edge: str) -> str:
+    Each weight keeps a zero point of its own: ONNX Runtime 1.32 refuses to make one u8 for two, on x86 without VNNI.
+    """
+    graph = Graph(model)
+    names: dict[tuple[str, tuple[int, ...], bytes, str], str] = {}
+
+    def shared(edge: str, reader: onnx.NodeProto) -> str:
         value = graph.constants.get(edge)
-        return edge if value is None else names.setdefault((str(value.dtype), value.shape, value.tobytes()), edge)
+        if value is None:
+            return edge
+        own = edge == reader.input[-1] and reader.op_type == "DequantizeLinear" and value.dtype == np.int8
+        weight = reader.input[0] if own and reader.input[0] in graph.constants else ""
+        return names.setdefault((str(value.dtype), value.shape, value.tobytes(), weight), edge)
 
     for node in graph.nodes:
-        graph.set_inputs(node, [shared(edge) for edge in node.input])
+        graph.set_inputs(node, [shared(edge, node) for edge in node.input])
     return graph.model()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import sys
 import time
 from collections import Counter
@@ -13,6 +14,7 @@ import numpy as np
 
 from edgekd.runner.bundle import Arrays, Bundle, batched
 from edgekd.runner.errors import RunnerError
+from edgekd.runner.machine import cpu_flags, in_float, saturates
 from edgekd.runner.runtime import (
     Options,
     Runtime,
@@ -53,7 +55,6 @@ class OpenVINO(Runtime):
     COMPANIONS = (".bin",)
     PROFILED = "OpenVINO's counters: the least mean of three compilations"
     OWN: ClassVar[Set[str]] = {"Reorder", "Convert", "Input", "Output", "Parameter", "Result", "Transpose"}
-    SATURATES = True
     WEIGHTED: ClassVar[Set[str]] = {
         *("Convolution", "GroupConvolution", "Deconvolution", "FullyConnected", "MatMul", "Gemm"),
     }
@@ -96,6 +97,9 @@ class OpenVINO(Runtime):
             config.update({"INFERENCE_NUM_THREADS": threads}, **({} if self.offline else {"NUM_STREAMS": 1}))
         if self.option("precision") == "f32":
             config["INFERENCE_PRECISION_HINT"] = "f32"
+        if device == "CPU" and saturates(bundle.manifest, platform.machine(), cpu_flags()):
+            config["LP_TRANSFORMS_MODE"] = "NO"
+            self.warning = in_float(bundle.manifest["backend"])
         self.config, self.device = config, device
         self.compiled = core.compile_model(model, device, config)
         self.request = self.compiled.create_infer_request()

@@ -28,7 +28,6 @@ class Qnn(OnnxRuntime):
     """The HTP of one system on a chip. Nothing may fall back to the CPU unless `cpu=allowed`."""
 
     SUFFIX: ClassVar[Optional[str]] = None  # a file without a bundle is ONNX Runtime's own
-    SATURATES = False
 
     OPTIONS: ClassVar[Options] = {
         "htp_arch": ("68", "73", "75", "79", "81"),
