@@ -138,14 +138,14 @@ class Job:
         """Golden inputs, judged in steps against the reference."""
         measured = self.infer(self.bundle.golden("input"))
         tolerance = tightened(self.runtime.TOLERANCE, self.bundle.manifest.get("tolerance") or {})
-        if self.runtime.warning:
-            self.emit("warning", text=self.runtime.warning)
         verdicts, unproven = [], []
         for spec, reference, output in zip(self.bundle.outputs, self.bundle.golden("output"), measured):
             record = judge(spec, reference, output, tolerance)
             verdicts.append(record["ok"] or record["unproven"] is not None)
             unproven += [record["unproven"]] if record["unproven"] else []
             self.emit("golden", **record)
+        if self.runtime.warning:
+            self.emit("warning", text=self.runtime.warning)
         if all(verdicts) and unproven:
             raise RunnerError("not-proven", unproven[0])
         return all(verdicts)
