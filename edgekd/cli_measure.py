@@ -1,6 +1,7 @@
 """`export`, `bench`, `profile`, `verify`: bundles and what they do on devices."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -23,6 +24,7 @@ from edgekd.cli_base import (
     reporter_for,
 )
 from edgekd.errors import BadInputError, FallbackError, NotProvenError, PromiseBrokenError
+from edgekd.next_step import next_step_for
 from edgekd.reporting import last_line
 from edgekd.terminal import DEVICE_LOST, finite, show
 
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     "edgekd export model.onnx --target pixel-9 --calibration samples.npz --keep-float type:Softmax --layers",
 )
 def export(
+    context: typer.Context,
     model: Annotated[
         Path, typer.Argument(help="An ONNX model: float, or already quantised (QDQ) for the target's scheme.")
     ],
@@ -136,7 +139,10 @@ def export(
     noise = RandomSamples(random, wishes.shapes) if random else None
     sounds = AudioSamples(audio, wishes.shapes, rate) if audio else None
     samples = only_samples(calibration_samples(calibration) if calibration else None, pictures, sounds, noise)
-    reports = export_file(model, target, out, samples, wishes, layers=layers or html is not None, timed=bench)
+    reports = export_file(
+        model, target, out, samples, wishes,
+        layers=layers or html is not None, timed=bench, advise=partial(next_step_for, context.obj),
+    )  # fmt: skip
     if html is not None:
         write_layers_page(html, model.name, losses_tables(reports), reports)
     show(reports[0] if len(reports) == 1 else reports, as_json, export_table, last_line.of_export)
@@ -145,11 +151,14 @@ def export(
 
 def raise_worst(reports: Sequence[Mapping[str, Any]]) -> None:
     """Raise what the worst of some exports' reports is worth: not exported, another precision, not proven here."""
+    from edgekd.reporting.exported import REFUSED
+
     states = {report["status"]: report for report in reversed(reports)}
-    for state in ("failed", "refused"):
+    for state in REFUSED:
         if state in states:
             kind = PromiseBrokenError if state == "failed" else BadInputError
-            raise kind(f"{states[state]['target']}: {states[state]['reason']}")
+            worst = states[state]
+            raise kind(f"{worst['target']}: {worst['reason']}", hint=worst.get("next", ""))
     if report := states.get("fallback"):
         raise FallbackError(f"{report['bundle']} is {report['precision']}, not int8: {report['reason']}")
     if report := states.get("unverified"):

@@ -9,6 +9,7 @@ from edgekd.errors import DeviceError, EdgekdError, MissingRuntimeError, NotProv
 
 _NAMED = re.compile(r"\b(edgekd|pip install|make|apt-get install) \S")
 _OPTION = re.compile(r"(--[a-z][a-z-]*) ('[^']*'|[^\s;:)]*[A-Z0-9?][^\s;:)]*)")
+_OF_HINT = re.compile(r"(--[a-z][a-z-]*) (\S+)")
 _REPEATED = {"--keep-float", "--set", "--shape"}  # options of several values
 _THIS_MODEL = "edgekd export MODEL "
 
@@ -19,7 +20,7 @@ def next_step(words: Sequence[str], error: EdgekdError) -> str:
         return f"{shlex.join(['edgekd', *words])} --provision"
     command, *rest = words or ["--help"]
     if command == "export" and error.hint.startswith(_THIS_MODEL):
-        return _again(words, _OPTION.findall(error.hint))
+        return _again(words, _OF_HINT.findall(error.hint))
     if error.hint or _NAMED.search(str(error)):
         return error.hint
     if command != "run" and (advised := _advised(words, str(error))):
@@ -35,7 +36,23 @@ def next_step(words: Sequence[str], error: EdgekdError) -> str:
     return f"edgekd {command} --help" if error.exit_code == 2 else ""
 
 
+def next_step_for(words: Sequence[str], target: str, error: EdgekdError) -> str:
+    """Return the same for one of several targets that refused: a command about that target alone."""
+    return next_step(_with_one(words, "--target", target), error)
+
+
 Options = Sequence[tuple[str, str]]
+
+
+def _with_one(words: Sequence[str], option: str, value: str) -> list[str]:
+    """Return the words without an option's other values."""
+    return [
+        word
+        for before, word, after in zip(["", *words], words, [*words[1:], ""], strict=False)
+        if not (word == option and after != value)
+        and not (before == option and word != value)
+        and not (word.startswith(f"{option}=") and word != f"{option}={value}")
+    ]
 
 
 def _advised(words: Sequence[str], told: str) -> Options:

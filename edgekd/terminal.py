@@ -43,7 +43,7 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
-        words = [*ctx._protected_args, *ctx.args]
+        ctx.obj = words = [*ctx._protected_args, *ctx.args]
         try:
             with _ended_as_by_ctrl_c():
                 return super().invoke(ctx)

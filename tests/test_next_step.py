@@ -15,7 +15,7 @@ from edgekd.errors import (
     NotProvenError,
     PromiseBrokenError,
 )
-from edgekd.next_step import next_step
+from edgekd.next_step import next_step, next_step_for
 from tests.small_run import complaint, edgekd
 
 
@@ -74,6 +74,20 @@ def test_another_target_takes_the_place_of_the_one_that_refused():
         "edgekd export 'a b.onnx' --refine 5 --target t2"
     )
     assert next_step(["run", "r.toml"], error) == "edgekd export MODEL --target t2"
+
+
+@pytest.mark.parametrize(
+    ("hint", "told", "step"),
+    [
+        ("edgekd export MODEL --target c", "x", "edgekd export m.onnx --refine 5 --target c"),
+        ("", "cut short: --refine 20 gives it more time", "edgekd export m.onnx --target b --refine 20"),
+        ("edgekd targets", "x", "edgekd targets"),
+    ],
+)
+@pytest.mark.parametrize("words", ["--target a --target b --refine 5", "--target=a --target b --refine 5 --target=c"])
+def test_one_of_several_targets_has_a_command_about_it_alone(words, hint, told, step):
+    error = BadInputError(told, hint=hint)
+    assert next_step_for(["export", "m.onnx", *words.split()], "b", error) == step
 
 
 @pytest.mark.parametrize(

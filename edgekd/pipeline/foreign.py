@@ -1,6 +1,6 @@
 """A foreign ONNX file → bundles: float models are calibrated, QDQ models of the target's scheme keep their scales."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import onnx
 
 from edgekd.backends.alternatives import require_taken
 from edgekd.data.ranges import range_of
-from edgekd.errors import BadInputError, PromiseBrokenError
+from edgekd.errors import BadInputError, EdgekdError, PromiseBrokenError
 from edgekd.files import sha256
 from edgekd.onnx_import.batch import static_batch
 from edgekd.onnx_import.normalize_qdq import FLOAT_ORIGINAL
@@ -43,6 +43,8 @@ from edgekd.target import Target, load_target
 
 Report = ExportReport
 Origin = Mapping[str, str]
+Advise = Callable[[str, EdgekdError], str]
+"""A target as it was asked for and why it refused → the command to type next, if there is one."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +73,15 @@ def export_file(
     *,
     layers: bool = False,
     timed: bool = False,
+    advise: Advise | None = None,
 ) -> list[Report]:
     """Write `out/<model>-<target>` for each target and prove it on this machine; `unverified` where it cannot run.
 
     Where int8 is far from a float model, its costliest tensors stay in float. Where that is not enough another
     precision is written: the status is `fallback`. `layers` adds what each layer loses, and the graph of them. The
     samples are looked at once for all targets, each scheme is calibrated once; one of several that refuses the model
-    says so in its report (`refused`, `failed`). `timed` adds how what was written compares with float on this machine
-    (`speed`).
+    says so in its report (`refused`, `failed`), with what `advise` has to say of it (`next`). `timed` adds how what was
+    written compares with float on this machine (`speed`).
     Raises BadInputError for a model or data that cannot be used, PromiseBrokenError when parity does not hold.
     """
     targets, wishes = [load_target(name) for name in target_names], wishes or Wishes()
@@ -88,7 +91,7 @@ def export_file(
     if imported.quantized and len({target.scheme for target in targets}) > 1:
         raise BadInputError("it is quantised for one scheme: name targets of that scheme alone")
     origin, reports, known = {"source": path.name, "source_sha256": sha256(path)}, [], dict[Scheme, Quantized]()
-    for target in targets:
+    for named, target in zip(target_names, targets, strict=True):
         try:
             with reading(path, "a model that can be calibrated"):
                 quantized = _quantized(imported, target, calibrator, wishes, known)
@@ -97,6 +100,8 @@ def export_file(
             if len(targets) == 1:
                 raise
             report = {"target": target.name, "status": _STATES[type(error)], "reason": str(error)}
+            if step := advise(named, error) if advise else "":
+                report["next"] = step
         else:
             report |= _lost(imported, quantized, how) if layers else {}
             report |= _timed(report, quantized, target, imported.inputs) if timed else {}

@@ -13,6 +13,7 @@ from edgekd.reporting.words import milliseconds, size
 
 ISLAND = "float island: "
 SHOWN = 3  # outputs
+REFUSED = ("failed", "refused")  # what nothing was written for, the worse first
 
 
 class RefinedReport(TypedDict):
@@ -50,7 +51,8 @@ class SpeedReport(TypedDict):
 
 
 class ExportReport(TypedDict, total=False):
-    """What became of a model for a target, as JSON; of one that was refused there are target, status and reason alone.
+    """What became of a model for a target, as JSON; of one that was refused there are target, status and reason, and
+    what to type `next`.
 
     `layers` are its layers' losses where they were asked for, else what proved it layer by layer.
     """
@@ -67,6 +69,7 @@ class ExportReport(TypedDict, total=False):
     outputs_db: dict[str, float]
     status: str
     reason: str | None
+    next: str
     parity: list[dict[str, JsonValue]]
     layers: list[dict[str, JsonValue]] | dict[str, JsonValue] | None
     executed: str
@@ -89,6 +92,8 @@ def _facts(report: ExportReport) -> Iterator[tuple[str, str]]:
     yield "status", report["status"]
     if reason := report.get("reason"):
         yield "reason", reason
+    if step := report.get("next"):
+        yield "next", step
     if "bundle" not in report:
         return
     yield "ship", _ship(report)

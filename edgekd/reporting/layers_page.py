@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekd.files import write_bytes
+from edgekd.reporting.exported import REFUSED
 from edgekd.reporting.html import template
 from edgekd.reporting.sortable import Part
 from edgekd.screen import visible_document
@@ -39,10 +40,13 @@ class Drawing:
 
 
 def write_layers_page(path: Path, title: str, parts: Sequence[Part], reports: Sequence[Document] = ()) -> None:
-    """Write a page of tables of layers, and of the graph of each report that has one."""
-    shown = [visible_document(report) for report in reports if report.get("graph")]
-    drawings = [drawn(report["target"], report["graph"], report["layers"]) for report in shown]
-    page = template("layers.html.j2").render(title=title, parts=parts, drawings=drawings, wide=WIDE, high=HIGH)
+    """Write a page of tables of layers, and of the graph of each report that has one; refused ones say why."""
+    shown = [visible_document(report) for report in reports]
+    drawings = [drawn(each["target"], each["graph"], each["layers"]) for each in shown if each.get("graph")]
+    refused = [each for each in shown if each.get("status") in REFUSED]
+    page = template("layers.html.j2").render(
+        title=title, parts=parts, drawings=drawings, refused=refused, wide=WIDE, high=HIGH
+    )
     write_bytes(path, page.encode())
 
 

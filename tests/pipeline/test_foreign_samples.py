@@ -58,7 +58,26 @@ def test_one_of_several_targets_that_refuses_a_model_does_not_keep_the_others_fr
     assert (refused["status"], proven["status"], proven["precision"]) == ("refused", "fallback", "float")
     assert proven["reason"] == "nothing in it gains by int8: it has no layer with weights"
     assert "this op has no TFLite form" in refused["reason"]
+    assert refused["next"].startswith(f"edgekd export {folder / 'm.onnx'} ")
+    assert "x86-tflite" not in refused["next"]
+    assert "--target x86-onnxruntime" not in refused["next"].rpartition(" --target ")[0]
+    assert "next" not in proven
     assert done.stderr.startswith("error: x86-tflite: ")
+    assert done.stderr.endswith(f" · next: {refused['next']}\n")
+
+
+def test_each_target_that_refuses_a_model_has_its_own_command_in_the_table_and_on_the_page(folder: Path) -> None:
+    onnx.save(model([helper.make_node("ThresholdedRelu", ["x"], ["y"])], {}, ("N", 3, 4, 4)), folder / "m.onnx")
+    page, targets = folder / "layers.html", ("x86-tflite", "x86-onnxruntime", "pixel-9")
+    done = export(folder, "--random", 32, "--html", page, targets=targets)
+    told = done.stdout.replace("\n        ", " ")
+    assert [line.split()[:3] for line in told.splitlines() if line.startswith("next ")] == [
+        ["next", "edgekd", "export"]
+    ] * 2
+    sections = page.read_text().split("<section>")[1:]
+    for section, target in zip(sections, ("x86-tflite", "pixel-9"), strict=False):
+        assert f"<h2>{target} refused</h2>" in section
+        assert "<p>Next: <code>edgekd export " in section
 
 
 def test_what_has_nothing_for_int8_is_written_where_nothing_can_run_it(folder: Path) -> None:
