@@ -13,7 +13,7 @@ from edgekd.measure.statistics import Median
 from edgekd.metrics import Scale
 from edgekd.schema import Schema
 
-Verdict = Literal["same", "faster", "slower", "regression", "metric drop", "missing", "new", "no evidence"]
+Verdict = Literal["same", "faster", "slower", "regression", "metric drop", "missing", "new", "unclear"]
 FAILURES: frozenset[Verdict] = frozenset({"regression", "metric drop", "missing"})
 WHAT_MAY_DIFFER = ("artifact", "inputs", "options", "precision", "runtime_version", "runner")
 NO_OPTIONS = {"precision", "engine"}  # told by itself; whether a kept engine served, which changes no inference
@@ -44,7 +44,7 @@ class Change(Schema):
 
     `changed` names what else is not as it was, and may be the reason. `machine` is told where there are several.
     `outputs_db` is the signal to noise of the output that differs most, where two models were run on the same inputs.
-    Times of an emulated device are no evidence: they are not told, and only the metric is compared.
+    `reason` says why it is unclear whether the times differ. Those of an emulated device are not told.
     """
 
     target: str
@@ -62,6 +62,7 @@ class Change(Schema):
     metric_unit: str = "%"
     outputs_db: float | None = None
     verdict: Verdict
+    reason: str | None = None
     changed: tuple[str, ...] = ()
 
 
@@ -150,6 +151,7 @@ def _change(
 ) -> Change:
     key, machine = place
     before_ms, after_ms = _p50(before), _p50(after)
+    verdict, reason = _verdict(before, after, threshold, metric_drop)
     return Change(
         **key._asdict(),
         machine=machine[0] if several else None,
@@ -159,7 +161,8 @@ def _change(
         before_metric=before.metric if before else None,
         after_metric=after.metric if after else None,
         metric_unit=(after or before or _NOTHING).scale.unit,
-        verdict=_verdict(before, after, threshold, metric_drop),
+        verdict=verdict,
+        reason=reason,
         changed=_changed(before, after),
     )
 
@@ -168,22 +171,29 @@ def _p50(row: Seen | None) -> float | None:
     return row.median.ms if row and row.median and row.median.counts else None
 
 
-def _verdict(before: Seen | None, after: Seen | None, threshold: float, metric_drop: float) -> Verdict:
+def _verdict(
+    before: Seen | None, after: Seen | None, threshold: float, metric_drop: float
+) -> tuple[Verdict, str | None]:
+    """The verdict and, where it is unclear, the reason."""
     if before is None:
-        return "new"
+        return "new", None
     if after is None or (before.median and not after.median) or (before.metric is not None and after.metric is None):
-        return "missing"
+        return "missing", None
     if before.metric is not None and after.metric is not None:
         allowed = after.scale.allowance(metric_drop, before.metric)
         if after.scale.gain(before.metric, after.metric) > allowed:
-            return "metric drop"
+            return "metric drop", None
     if not (before.median and after.median):
+        return "same", None
+    if doubt := before.median.doubt(after.median, threshold):
+        return "unclear", doubt
+    return _speed(before.median, after.median, threshold), None
+
+
+def _speed(before: Median, after: Median, threshold: float) -> Verdict:
+    if not before.differs_from(after):
         return "same"
-    if not (before.median.counts and after.median.counts):
-        return "no evidence"
-    if not before.median.differs_from(after.median):
-        return "same"
-    change = after.median.ms / before.median.ms - 1
+    change = after.ms / before.ms - 1
     if change < 0:
         return "faster"
     return "regression" if change >= threshold else "slower"

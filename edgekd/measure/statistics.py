@@ -1,9 +1,9 @@
 """Latency statistics: pure functions of samples in ms."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, chain
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import PositiveInt
@@ -32,6 +32,22 @@ class Median(NamedTuple):
         """Return whether a difference may be claimed: real devices, 5 replicates or more each, disjoint intervals."""
         enough = min(self.replicates, other.replicates) >= MIN_REPLICATES and self.counts and other.counts
         return enough and (self.high < other.low or other.high < self.low)
+
+    def doubt(self, other: "Median", within: float = SLOWDOWN - 1) -> str | None:
+        """Why nobody can tell whether two differ; None where they do, or are `within` a share of one another."""
+        fewest = min(self.replicates, other.replicates)
+        if not (self.counts and other.counts):
+            return "cannot tell: times of an emulated device are no evidence"
+        if fewest < MIN_REPLICATES:
+            return f"cannot tell from {fewest} replicate{'s' if fewest > 1 else ''}: --replicates {MIN_REPLICATES}"
+        if self.differs_from(other) or max(self.ms, other.ms) <= (1 + within) * min(self.ms, other.ms):
+            return None
+        return "cannot tell: the intervals overlap, take more --replicates"
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> "Median":
+        """Return that of a row of `bench`."""
+        return cls(row["p50"], row["low"], row["high"], row["replicates"], "emulated" not in row["flags"])
 
 
 class Latency(Schema):

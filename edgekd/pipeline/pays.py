@@ -12,16 +12,17 @@ from edgekd.backends.assemble import write_bundle
 from edgekd.backends.reference import Reference
 from edgekd.errors import BadInputError, DeviceError
 from edgekd.measure.stand_in import may_be_timed
+from edgekd.measure.statistics import MIN_REPLICATES, Median
 from edgekd.pipeline.bench import bench_bundles
 from edgekd.schema import Schema
 from edgekd.target import Limits, Target
 
-REPLICATES, SECONDS, COUNT = 3, 0.2, 5
+REPLICATES, SECONDS, COUNT = MIN_REPLICATES, 0.12, 5
 FEW = 2  # samples that the float bundle is written with
 
 
 class Speed(Schema):
-    """Median latencies of one inference, ms; `pays` is None where their intervals meet, so that nothing can be said."""
+    """Median latencies of one inference, ms; `pays` is None where no difference may be claimed."""
 
     ours_ms: float
     float_ms: float
@@ -54,10 +55,8 @@ def speed_here(
     ours, floats = rows
     if ours.get("p50") is None or floats.get("p50") is None:
         return None
-    return Speed(ours_ms=ours["p50"], float_ms=floats["p50"], pays=_faster(ours, floats))
+    return Speed(ours_ms=ours["p50"], float_ms=floats["p50"], pays=_faster(Median.of(ours), Median.of(floats)))
 
 
-def _faster(ours: Mapping[str, Any], floats: Mapping[str, Any]) -> bool | None:
-    if ours["high"] < floats["low"]:
-        return True
-    return False if floats["high"] < ours["low"] else None
+def _faster(ours: Median, floats: Median) -> bool | None:
+    return ours.ms < floats.ms if ours.differs_from(floats) else None

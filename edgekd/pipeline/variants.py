@@ -137,7 +137,8 @@ def _speed(mine: Variant, theirs: Variant) -> str:
     if mine.latency is None or theirs.latency is None:
         return "not timed beside"
     if not mine.latency.differs_from(theirs.latency):
-        return "as fast as"
+        doubt = mine.latency.median.doubt(theirs.latency.median)
+        return "perhaps as fast as" if doubt else "as fast as"
     ratio = theirs.latency.p50 / mine.latency.p50
     if abs(ratio - 1) < BARELY:
         return "barely faster than" if ratio > 1 else "barely slower than"

@@ -59,8 +59,8 @@ def _how(row: Row) -> str:
 
 def _times(row: Row) -> Iterator[tuple[str, str]]:
     offline = row["scenario"] == "offline"
-    interval = f"{three_digits(row['low'])}–{milliseconds(row['high'])}"
-    median = f"{milliseconds(row['p50'])} ({interval})"
+    interval = f" ({three_digits(row['low'])}–{milliseconds(row['high'])})" if row["replicates"] > 1 else ""
+    median = milliseconds(row["p50"]) + interval
     if offline:
         yield "throughput", f"{row['throughput']:,.0f} per s"
         yield "time per batch", median

@@ -10,7 +10,8 @@ from edgekd.reporting.markdown import markdown_table
 from edgekd.reporting.words import NONE, milliseconds, percent, signed
 
 MOST_ROWS = 1000
-_STYLES = {"regression": "bold red", "metric drop": "bold red", "missing": "bold red", "faster": "green"}
+_BAD = "bold red"
+_STYLES = {"regression": _BAD, "metric drop": _BAD, "missing": _BAD, "unclear": "yellow", "faster": "green"}
 Row = dict[str, Any]
 
 
@@ -59,7 +60,8 @@ def compare_markdown(rows: Iterable[Row], title: str) -> str:
     """Return rows of `compare_files` as a comment for a pull request: the verdict first, the rows as a table below."""
     found = sorted(rows, key=lambda row: (row["verdict"] not in FAILURES, row["verdict"] == "same"))
     failed = sum(row["verdict"] in FAILURES for row in found)
-    told = f"{failed} of {len(found)} got worse" if failed else f"none of {len(found)} got worse"
+    unclear = sum(row["verdict"] == "unclear" for row in found)
+    told = f"{failed or 'none'} of {len(found)} got worse" + (f", {unclear} unclear" if unclear else "")
     titles = ("target", "variant", "before", "after", "change", "metric", "verdict")
     table = markdown_table(titles, ([row["target"], *_plain(row)] for row in found[:MOST_ROWS]))
     notes = [f"- {row['target']} {note}" for row in found[:MOST_ROWS] for note in _notes(row)]
@@ -103,6 +105,8 @@ def _variant(row: Row) -> Iterator[str]:
 
 
 def _notes(row: Row) -> Iterator[str]:
+    if row.get("reason"):
+        yield f"{row['label']}: {row['reason']}"
     if row.get("outputs_db") is not None:
         yield f"{row['label']}: outputs are {row['outputs_db']:.1f}\u00a0dB from those before"
     if row.get("changed"):

@@ -7,6 +7,7 @@ from typing import TypedDict
 from pydantic import JsonValue
 from rich.console import Group
 
+from edgekd.measure.statistics import SLOWDOWN
 from edgekd.reporting.layer_table import losses_view
 from edgekd.reporting.layout import Beside
 from edgekd.reporting.words import milliseconds, size
@@ -125,9 +126,11 @@ def _ship(report: ExportReport) -> str:
 def _speed(precision: str, speed: SpeedReport) -> str:
     """How it compares with float, and what follows from that."""
     times = f"{milliseconds(speed['ours_ms'])} beside {milliseconds(speed['float_ms'])}"
-    if speed["pays"] is None:
-        return f"{precision} is as fast as float here: {times}"
     ratio = speed["float_ms"] / speed["ours_ms"]
+    if speed["pays"] is None:
+        if max(ratio, 1 / ratio) <= SLOWDOWN:
+            return f"{precision} is as fast as float here: {times}"
+        return f"whether {precision} is faster than float here is unclear: {times}"
     if speed["pays"]:
         return f"{precision} is {ratio:.2g} × as fast as float here: {times}"
     return f"{precision} is slower than float here: {times}; it is for its size, or for another machine"

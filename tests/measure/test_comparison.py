@@ -46,17 +46,21 @@ def emulated(milliseconds: float, **changes: Any) -> Row:
     [
         (measured(1.0), measured(1.0), "same"),
         (measured(1.0), measured(1.02), "same"),  # the intervals overlap
-        (measured(1.0, spread=0.1), measured(1.3, spread=0.1), "same"),  # far, but so noisy that they overlap
+        (measured(1.0, spread=0.1), measured(1.3, spread=0.1), "unclear"),  # far, but so noisy that they overlap
+        (measured(1.0, spread=0.1), measured(1.04, spread=0.1), "same"),  # below the threshold
         (measured(1.0, spread=0.001), measured(1.04, spread=0.001), "slower"),  # real, but below the threshold
         (measured(1.0), measured(1.5), "regression"),
         (measured(1.0), measured(0.5), "faster"),
-        (measured(1.0, replicates=3), measured(1.5, replicates=3), "same"),  # too few to claim anything
+        (measured(1.0, replicates=3), measured(1.5, replicates=3), "unclear"),  # too few to claim anything
+        (measured(1.0, replicates=1), measured(0.59, replicates=1), "unclear"),
+        (measured(1.0, replicates=1), measured(1.0), "unclear"),
+        (measured(1.0, replicates=1, metric=0.9), measured(1.0, replicates=1, metric=0.8), "metric drop"),
         (measured(1.0, metric=0.9), measured(0.5, metric=0.85), "metric drop"),  # speed does not buy it back
         (measured(1.0, metric=0.9), measured(1.0, metric=0.895), "same"),
         (measured(1.0, metric=0.9), measured(1.0), "missing"),
         (measured(1.0), measured(1.0, latency=None), "missing"),
-        (emulated(1.0), emulated(9.0), "no evidence"),
-        (measured(1.0), emulated(0.1), "no evidence"),
+        (emulated(1.0), emulated(9.0), "unclear"),
+        (measured(1.0), emulated(0.1), "unclear"),
         (emulated(1.0, metric=0.9), emulated(1.0, metric=0.8), "metric drop"),
         (measured(1.0, latency=None, metric=0.9), measured(1.0, latency=None, metric=0.9), "same"),
     ],
@@ -65,6 +69,22 @@ def test_verdicts(tmp_path: Path, before: Row, after: Row, verdict: str) -> None
     (row,), regressed = compared(tmp_path, [before], [after])
     assert row.verdict == verdict
     assert regressed == (verdict in ("regression", "metric drop", "missing"))
+    assert (row.reason is not None) == (verdict == "unclear")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "reason"),
+    [
+        (measured(1.0, replicates=1), measured(0.59), "cannot tell from 1 replicate: --replicates 5"),
+        (measured(1.0), measured(0.59, replicates=3), "cannot tell from 3 replicates: --replicates 5"),
+        (measured(1.0, spread=0.1), measured(1.3, spread=0.1), "cannot tell: the intervals overlap"),
+        (measured(1.0), emulated(9.0), "cannot tell: times of an emulated device"),
+    ],
+)
+def test_what_is_unclear_says_why(tmp_path: Path, before: Row, after: Row, reason: str) -> None:
+    (row,), _ = compared(tmp_path, [before], [after])
+    assert row.reason is not None
+    assert row.reason.startswith(reason)
 
 
 def test_no_time_of_an_emulated_device_is_told(tmp_path: Path) -> None:

@@ -57,6 +57,13 @@ def test_where_no_difference_may_be_claimed_the_smallest_is_shipped():
     assert untimed.advice == "ship int8, not timed beside float, 3.3× smaller and as accurate"
 
 
+def test_what_too_few_replicates_cannot_tell_apart_is_perhaps_as_fast():
+    rows = {"int8": row(1, 100), "float": row(2, 400)}
+    for each in rows.values():
+        each["latency_ms"] |= {"replicates": 1}
+    assert selector(**rows).advice == "ship int8, perhaps as fast as float, 4× smaller and as accurate"
+
+
 def test_an_emulated_devices_times_choose_nothing():
     rows = {"int8": row(9, 120), "float": row(1, 400)}
     for each in rows.values():

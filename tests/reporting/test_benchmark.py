@@ -4,6 +4,7 @@ from typing import Any
 from rich.console import Console
 
 from edgekd.reporting.benchmark import bench_table
+from edgekd.reporting.last_line import of_bench
 
 TIMED: dict[str, Any] = {
     "bundle": "bundles/x86-tflite", "runtime": "LiteRT 2.3.0", "precision": "f32", "scenario": "single-stream",
@@ -86,3 +87,18 @@ def test_mlperfs_rules_are_kept_or_named() -> None:
     assert lines([TIMED | {"strict": broken}])[-1] == (
         "MLPerf's rules   1 replicate, not 2; 50 inferences, fewer than 1024"
     )
+
+
+def test_one_process_has_no_interval() -> None:
+    said = lines([TIMED | {"replicates": 1}])
+    assert "latency          0.0107 ms" in said
+
+
+def test_the_last_line_calls_fastest_only_what_is_apart_from_all_others() -> None:
+    slow = TIMED | {"flags": []}
+    fast = slow | {"bundle": "fast", "p50": 0.005, "low": 0.0049, "high": 0.0051}
+    few = {"replicates": 1}
+    assert of_bench([slow, fast]) == "2 measured; fastest: fast, median 0.00500 ms"
+    assert of_bench([slow | few, fast | few]) == "2 measured; perhaps fastest: fast, median 0.00500 ms"
+    assert of_bench([slow, fast | {"high": 0.0108}]) == "2 measured; perhaps fastest: fast, median 0.00500 ms"
+    assert of_bench([fast | few]) == "fast, median 0.00500 ms"

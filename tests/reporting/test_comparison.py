@@ -1,6 +1,6 @@
 from typing import Any
 
-from edgekd.reporting.comparison import compare_table
+from edgekd.reporting.comparison import compare_markdown, compare_table
 from edgekd.reporting.tables import text
 
 
@@ -13,6 +13,15 @@ def test_what_changed_comes_first_in_the_order_of_the_files() -> None:
     lines = text(compare_table(rows)).splitlines()
     assert [line for line in lines[1:] if not line.startswith(" ")] == ["b", "d", "a", "c"]
     assert [line.split()[-1] for line in lines if "int8" in line] == ["faster", "regression", "same", "same"]
+
+
+def test_what_is_unclear_is_told_with_its_reason_and_passes_for_nothing_else() -> None:
+    reason = "cannot tell from 1 replicate: --replicates 5"
+    rows = [change("a", "same"), change("b", "unclear") | {"reason": reason}]
+    assert f"int8: {reason}" in text(compare_table(rows))
+    told = compare_markdown(rows, "edgekd")
+    assert told.startswith("### edgekd: none of 2 got worse, 1 unclear")
+    assert f"- b int8: {reason}" in told
 
 
 def test_a_regression_among_more_rows_than_anyone_reads_is_shown() -> None:
