@@ -1,10 +1,9 @@
 """From a user's own model to a bundle on a device: simulate, export, evaluate, measure."""
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
@@ -14,30 +13,31 @@ from torch import Tensor, nn
 from edgekd.api import Quantized
 from edgekd.backends.compiled import Precision
 from edgekd.backends.conversion import from_bundle, to_bundle
-from edgekd.bundle import Manifest, load_bundle
+from edgekd.bundle import Manifest, TensorSpec, load_bundle
 from edgekd.data import prepare as as_taken
+from edgekd.data.check import same_count
 from edgekd.data.dataset import model_inputs
 from edgekd.data.ranges import range_of
-from edgekd.devices import open_device
+from edgekd.devices import Device, open_device
 from edgekd.errors import BadInputError
 from edgekd.files import sha256
 from edgekd.measure import predict
 from edgekd.measure.predictions import require_finite
 from edgekd.metrics import Metric, Scale
 from edgekd.names import require_file_name
-from edgekd.onnx_import.samples import NpzSamples
+from edgekd.onnx_import.samples import GivenSamples, NpzSamples, Samples
+from edgekd.outputs import joined
 from edgekd.pipeline.bench import bench_bundles
 from edgekd.pipeline.export import export_and_verify, told_of
 from edgekd.pipeline.fallback import write_precision
 from edgekd.pipeline.foreign import export_file, export_graph
 from edgekd.pipeline.imported import Wishes, import_file
-from edgekd.pipeline.parity_evidence import PARITY_INPUTS, Expected
+from edgekd.pipeline.parity_evidence import PARITY_INPUTS, Expected, chunks
 from edgekd.pipeline.samples import asked_metric
 from edgekd.pipeline.verify import EvalResult
 from edgekd.quantization import qat
 from edgekd.quantization.scheme import SCHEMES, Scheme, find_scheme, schemes_of
 from edgekd.reporting.exported import ExportReport
-from edgekd.runner.bundle import write_arrays
 from edgekd.target import load_target
 from edgekd.tasks import Task, find_task, spec_of
 from edgekd.training.sample_inputs import as_arrays, sample_inputs
@@ -135,16 +135,19 @@ def evaluate(
     """
     folder, (inputs, labels) = Path(bundle), data
     manifest, labels = load_bundle(folder), np.asarray(labels)
+    given = _by_name(manifest, inputs)
     with closing(open_device(device)) as place:
-        answers = predict(place, folder, _stored(manifest, inputs), manifest.batch)
-    outputs = {spec.name: from_bundle(spec, answers[spec.name]) for spec in manifest.outputs}
-    require_finite(outputs, device)
-    found = outputs if len(outputs) > 1 else next(iter(outputs.values()))
-    if callable(metric) and not isinstance(metric, Metric):
-        own = Scale(getattr(metric, "__name__", "metric"), unit="")
-        return EvalResult(own, float(metric(found, labels)), len(labels), None)
-    chosen = _metric(metric, manifest)
-    return EvalResult(chosen.scale, chosen(outputs, labels), len(labels), None)
+        answers = _answers(place, folder, manifest, given)
+        if callable(metric) and not isinstance(metric, Metric):
+            outputs = joined([found for _, found in answers])
+            found = outputs if len(outputs) > 1 else next(iter(outputs.values()))
+            own = Scale(getattr(metric, "__name__", "metric"), unit="")
+            return EvalResult(own, float(metric(found, labels)), len(labels), None)
+        chosen = _metric(metric, manifest)
+        for name, array in given.items():
+            same_count(array, labels, name, "labels")
+        rows = [chosen.rows(found, labels[part], part.start) for part, found in answers]
+        return EvalResult(chosen.scale, chosen.score(np.concatenate(rows)), len(labels), None)
 
 
 def benchmark(bundle: Path | str, device: str = "local:", **settings: Any) -> dict[str, Any]:
@@ -218,20 +221,7 @@ def _export_float(
 def _export_file(
     path: Path, target: str, out: Path, samples: Any, precision: Precision, wishes: Wishes
 ) -> ExportReport:
-    if isinstance(samples, str | Path):
-        return _export_with(path, target, out, Path(samples), precision, wishes)
-    given = samples if isinstance(samples, Mapping) else {"input": samples}
-    arrays: Any = {key: np.asarray(value) for key, value in given.items()}
-    with TemporaryDirectory(prefix="edgekd-") as scratch:
-        written = Path(scratch) / "samples.npz"
-        write_arrays(written, arrays)
-        return _export_with(path, target, out, written, precision, wishes)
-
-
-def _export_with(
-    path: Path, target: str, out: Path, samples: Path, precision: Precision, wishes: Wishes
-) -> ExportReport:
-    source = NpzSamples(samples)
+    source = _source(samples)
     if precision == "int8":
         return export_file(path, [target], out, source, wishes)[0]
     chip = load_target(target)
@@ -244,19 +234,39 @@ def _export_with(
     )  # fmt: skip
 
 
-def _stored(manifest: Manifest, inputs: Any) -> Arrays:
-    """Inputs as a bundle takes them."""
+def _source(samples: Any) -> Samples:
+    """Where samples come from; arrays stay where they are."""
+    if isinstance(samples, str | Path):
+        return NpzSamples(Path(samples))
+    given = samples if isinstance(samples, Mapping) else {"input": samples}
+    return GivenSamples("samples", {str(name): np.asarray(value) for name, value in given.items()})
+
+
+def _by_name(manifest: Manifest, inputs: Any) -> Arrays:
+    """Inputs as they are given, by the names that the bundle has for them."""
     names = [spec.name for spec in manifest.inputs]
     if isinstance(inputs, Tensor | np.ndarray):
         inputs = {names[0]: inputs}
     given = inputs if isinstance(inputs, Mapping) else dict(zip(names, inputs, strict=False))
     if missing := [name for name in names if name not in given]:
         raise BadInputError(f"{manifest.name} takes {', '.join(names)}; data has no {', '.join(missing)}")
-    arrays = {spec: np.asarray(given[spec.name]) for spec in manifest.inputs}
-    return {
-        spec.name: to_bundle(spec, as_taken(array, spec.preprocessing) if spec.preprocessing else array)
-        for spec, array in arrays.items()
-    }
+    return {name: np.asarray(given[name]) for name in names}
+
+
+def _answers(place: Device, folder: Path, manifest: Manifest, given: Arrays) -> Iterator[tuple[slice, Arrays]]:
+    """What a device answers, some samples at a time; they alone are copied to what the bundle takes."""
+    ones = [array[:1] for array in given.values()]
+    for part in chunks(max(map(len, given.values())), ones, manifest.batch):
+        stored = {spec.name: _stored(spec, given[spec.name][part]) for spec in manifest.inputs}
+        answers = predict(place, folder, stored, manifest.batch)
+        outputs = {spec.name: from_bundle(spec, answers[spec.name]) for spec in manifest.outputs}
+        require_finite(outputs, place.uri, part.start)
+        yield part, outputs
+
+
+def _stored(spec: TensorSpec, array: NDArray[Any]) -> NDArray[Any]:
+    """Inputs as a bundle takes them."""
+    return to_bundle(spec, as_taken(array, spec.preprocessing) if spec.preprocessing else array)
 
 
 def _metric(metric: str | Metric | None, manifest: Manifest) -> Metric:

@@ -35,6 +35,34 @@ class MapStyle(Protocol):
     def __getitem__(self, index: int, /) -> Any: ...
 
 
+class Sliced(Protocol):
+    """Inputs of which a slice can be had: an array, or what reads when it is asked."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice, /) -> Array: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Joined:
+    """Some inputs after others, of which a slice alone is in memory."""
+
+    first: Sliced
+    second: Sliced
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+    def __getitem__(self, rows: slice, /) -> Array:
+        """Read the rows of a slice without a step."""
+        start, stop, _ = rows.indices(len(self))
+        count = len(self.first)
+        if stop <= count:
+            return self.first[start:stop]
+        later = self.second[max(0, start - count) : stop - count]
+        return later if start >= count else np.concatenate([self.first[start:], later])
+
+
 @dataclass(frozen=True, eq=False)
 class Rows:
     """The inputs (N, …) of a data set, in the place of an array: what is not indexed is not in memory.

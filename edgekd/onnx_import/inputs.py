@@ -63,8 +63,8 @@ def fitted_inputs(
         raise BadInputError(f"{path}: needs arrays {', '.join(wanted)}; there is: {', '.join(arrays) or 'nothing'}")
     axes = batch_axes or {}
     with reading(path, "inputs of the model"):
-        moved = {name: _samples_first(arrays[name], axes.get(name, 0)) for name in wanted}
-        inputs = {name: _checked(moved[name], value)[:limit] for name, value in wanted.items()}
+        few = {name: _first(arrays[name], limit, axes.get(name, 0)) for name in wanted}
+        inputs = {name: _checked(few[name], value) for name, value in wanted.items()}
         _require_samples(inputs)
     return inputs
 
@@ -77,8 +77,11 @@ def shapes_in(model: onnx.ModelProto, path: Path) -> Shapes:
     return {name: shape for name, shape in found.items() if name in wanted}
 
 
-def _samples_first(array: Array, axis: int) -> Array:
-    return np.ascontiguousarray(np.moveaxis(array, axis, 0)) if 0 < axis < array.ndim else array
+def _first(array: Array, limit: int, axis: int) -> Array:
+    """At most `limit` samples, moved to the first axis; the rest, which nothing looks at, may stay in the file."""
+    if 0 < axis < array.ndim:
+        return np.ascontiguousarray(np.moveaxis(array, axis, 0)[:limit])
+    return np.require(array[:limit], requirements="A") if array.ndim else array
 
 
 def _checked(array: Array, value: onnx.ValueInfoProto) -> Array:

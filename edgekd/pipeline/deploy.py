@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Collection, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -17,7 +18,8 @@ from edgekd.backends.compiled import PLAIN, Precision
 from edgekd.backends.losses import layer_losses
 from edgekd.backends.reference import Reference, reference_graph
 from edgekd.bundle import MANIFEST, LayerLoss, Range, load_bundle
-from edgekd.data.dataset import Dataset, model_inputs
+from edgekd.data.dataset import Dataset, Split, model_inputs
+from edgekd.data.sources import Joined
 from edgekd.devices import Device, open_device, transport_of
 from edgekd.errors import (
     BadInputError,
@@ -30,12 +32,12 @@ from edgekd.errors import (
 from edgekd.files import sha256
 from edgekd.measure.protocol import Options
 from edgekd.measure.stand_in import stand_in_on
-from edgekd.metrics import Scale
-from edgekd.outputs import chosen, each
+from edgekd.metrics import Metric, Scale
+from edgekd.outputs import chosen, each, joined
 from edgekd.package_data import EXPORT
 from edgekd.pipeline.documents import KernelsDocument, TargetDocument, VariantDocument
 from edgekd.pipeline.faults import forgiven
-from edgekd.pipeline.parity_evidence import PARITY_INPUTS, Expected, gather_evidence, outputs_on
+from edgekd.pipeline.parity_evidence import PARITY_INPUTS, Expected, chunks_on, gather_evidence
 from edgekd.pipeline.stages import Stages
 from edgekd.pipeline.timing import Candidates, time_variants
 from edgekd.pipeline.variants import FLOAT, INT8, VariantSelector, float_mismatch
@@ -319,22 +321,52 @@ def _variants(
 
 
 def _trial(context: DeployContext, device: Device, bundle: Path, options: Options) -> _Trial:
+    """Count what it answers chunk by chunk: neither all inputs nor all answers are in memory."""
     data, precision = context.data, load_bundle(bundle).precision
-    metric, samples = data.metric, np.concatenate([data.val.inputs, data.test.inputs])
-    answers, held_out = outputs_on(device, bundle, samples, data.preprocessing, options), len(data.val)
-    read = chosen(answers, data.task.reads, type(data.task).__name__, bundle.name)
-    seen = read if isinstance(read, dict) else {"": read}
-    broken = None if all(np.isfinite(rows).all() for rows in seen.values()) else "its output is not finite"
     # What a runtime makes of float by an option is reported, not gated.
-    if broken is None and precision != INT8 and not options:
-        broken = _mismatch(context, answers, precision)
-    finite = each(read, np.nan_to_num)  # a broken variant's metric decides nothing
-    val, test = each(finite, lambda rows: rows[:held_out]), each(finite, lambda rows: rows[held_out:])
-    return {"val": metric(val, data.val.labels), "metric": metric(test, data.test.labels), "broken": broken}
+    gated = PARITY_INPUTS if precision != INT8 and not options else 0
+    val, test = _Counted(data.metric, data.val), _Counted(data.metric, data.test, begin=len(data.val))
+    inputs, held, finite = Joined(data.val.inputs, data.test.inputs), list[Mapping[str, Array]](), True
+    for part, answers in chunks_on(device, bundle, inputs, data.preprocessing, options):
+        if part.start < gated:
+            held.append(each(answers, itemgetter(slice(gated - part.start))))
+        read = chosen(answers, data.task.reads, type(data.task).__name__, bundle.name)
+        seen = read.values() if isinstance(read, dict) else [read]
+        finite = finite and all(np.isfinite(values).all() for values in seen)
+        known = each(read, np.nan_to_num)  # a broken variant's metric decides nothing
+        val.add(part, known)
+        test.add(part, known)
+    broken = None if finite else "its output is not finite"
+    if finite and held:
+        broken = _mismatch(context, joined(held), precision)
+    return {"val": val.score, "metric": test.score, "broken": broken}
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """What a metric counts of a split, whose samples `begin` somewhere in what a device is given."""
+
+    metric: Metric
+    split: Split
+    begin: int = 0
+    rows: list[Array] = field(default_factory=list)
+
+    def add(self, part: slice, answers: Any) -> None:
+        """Count the answers to a part of what is given, as far as they are the split's."""
+        start, stop = max(part.start, self.begin), min(part.stop, self.begin + len(self.split))
+        if start < stop:
+            found = each(answers, itemgetter(slice(start - part.start, stop - part.start)))
+            first = start - self.begin
+            self.rows.append(self.metric.rows(found, self.split.labels[first : stop - self.begin], first))
+
+    @property
+    def score(self) -> float:
+        """The number."""
+        return self.metric.score(np.concatenate(self.rows))
 
 
 def _mismatch(context: DeployContext, answers: Mapping[str, Array], precision: str) -> str | None:
-    """Why some output is not that of the float graph; None where all are."""
+    """Why some output to the first samples is not that of the float graph; None where all are."""
     pairs = zip(answers.values(), context.answers(FLOAT).values(), strict=True)
     by_class = context.data.task.by_class and len(answers) == 1
     found = (float_mismatch(rows[: len(reference)], reference, precision, by_class) for rows, reference in pairs)

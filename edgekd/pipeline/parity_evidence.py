@@ -1,7 +1,7 @@
 """What a device makes of a bundle: its own golden outputs, the parity set, kernel coverage, and accuracy."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ from edgekd.backends.parity_outputs import prove
 from edgekd.backends.reference import Reference, reference_graph
 from edgekd.bundle import LayerLoss, Preprocessing, load_bundle
 from edgekd.data.dataset import model_inputs
-from edgekd.data.sources import Rows
+from edgekd.data.sources import Sliced
 from edgekd.devices import Device
 from edgekd.errors import BadInputError
 from edgekd.measure import Kernels, operator_coverage, predict, verify
@@ -188,7 +188,7 @@ def _vouched(row: Parity, layers: LayerProof | None) -> Parity:
 
 
 def outputs_on(
-    device: Device, bundle: Path, raw: Array | Rows, preprocessing: Preprocessing, options: Options | None = None
+    device: Device, bundle: Path, raw: Sliced, preprocessing: Preprocessing, options: Options | None = None
 ) -> Arrays:
     """A model's outputs by name, as the model sees them, for raw samples at the bundle's own batch."""
     found: Arrays = joined([outputs for _, outputs in chunks_on(device, bundle, raw, preprocessing, options)])
@@ -196,19 +196,19 @@ def outputs_on(
 
 
 def chunks_on(
-    device: Device, bundle: Path, raw: Array | Rows, preprocessing: Preprocessing, options: Options | None = None
+    device: Device, bundle: Path, raw: Sliced, preprocessing: Preprocessing, options: Options | None = None
 ) -> Iterator[tuple[slice, Arrays]]:
     """The same in chunks of whole batches and 64 MB of inputs, each with its place: samples are read as they go."""
     manifest = load_bundle(bundle)
-    for part in chunks(len(raw), raw[:1], manifest.batch):
+    for part in chunks(len(raw), [raw[:1]], manifest.batch):
         inputs = model_inputs(raw[part], preprocessing, manifest.inputs[0].name)
         stored = {spec.name: to_bundle(spec, inputs[spec.name]) for spec in manifest.inputs}
         outputs = predict(device, bundle, stored, manifest.batch, options)
         yield part, {spec.name: from_bundle(spec, outputs[spec.name]) for spec in manifest.outputs}
 
 
-def chunks(count: int, one: Array, batch: int) -> list[slice]:
-    """The places of `count` samples like `one` (1, …), some at once; what belongs together stays so."""
-    unit = TOGETHER * batch
-    each = max(1, CHUNK_BYTES // (max(1, 4 // one.dtype.itemsize) * one.nbytes) // unit) * unit
+def chunks(count: int, ones: Sequence[Array], batch: int) -> list[slice]:
+    """The places of `count` samples of inputs like `ones` (1, …), some at once; what belongs together stays so."""
+    unit, sample = TOGETHER * batch, sum(max(1, 4 // one.dtype.itemsize) * one.nbytes for one in ones)
+    each = max(1, CHUNK_BYTES // max(1, sample) // unit) * unit
     return [slice(start, min(start + each, count)) for start in range(0, max(count, 1), each)]

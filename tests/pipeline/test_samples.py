@@ -265,7 +265,7 @@ def test_what_no_bundle_can_be_scored_by_is_one_clear_line(bundle: Path, labels:
 
 def test_chunks_are_whole_batches_and_tear_no_pairs() -> None:
     one = np.zeros((1, 3, 224, 224), np.uint8)
-    found = parity_evidence.chunks(500, one, batch=8)
+    found = parity_evidence.chunks(500, [one], batch=8)
     assert [(part.start, part.stop) for part in found][:2] == [(0, 96), (96, 192)]  # 64 MB of float32 are 111
     assert found[-1].stop == 500
-    assert parity_evidence.chunks(3, np.zeros((1, 1 << 26), np.float32), batch=1) == [slice(0, 3)]
+    assert parity_evidence.chunks(3, [np.zeros((1, 1 << 26), np.float32)], batch=1) == [slice(0, 3)]
