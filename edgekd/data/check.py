@@ -7,6 +7,8 @@ import numpy as np
 from edgekd.data.dataset import Array
 from edgekd.errors import BadInputError
 
+CHUNK_BYTES = 64 << 20  # that are looked at at once
+
 
 def numbers(inputs: Array, where: str) -> Array:
     """Return inputs (N, …) of finite numbers, uint8 and integers as they are, others float32; raise BadInputError."""
@@ -22,9 +24,11 @@ def numbers(inputs: Array, where: str) -> Array:
         return inputs
     with np.errstate(over="ignore"):
         values = inputs.astype(np.float32, copy=False)
-    finite = np.isfinite(values).reshape(len(values), -1).all(1)
-    if not finite.all():
-        raise BadInputError(f"{where} is not finite in sample {int(finite.argmin())}")
+    rows = max(1, CHUNK_BYTES * len(values) // values.nbytes)
+    for start in range(0, len(values), rows):
+        finite = np.isfinite(values[start : start + rows]).reshape(-1, values[0].size).all(1)
+        if not finite.all():
+            raise BadInputError(f"{where} is not finite in sample {start + int(finite.argmin())}")
     return values
 
 

@@ -18,6 +18,7 @@ from edgekd.tasks import DEFAULT, Task
 Array = NDArray[Any]
 
 PADDING = 0  # the token that fills a sequence up
+CHUNK_BYTES = 64 << 20  # of numbers that are computed with at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,14 +136,15 @@ def resized(tokens: Array, length: int) -> Array:
 def prepare(raw: Array, preprocessing: Preprocessing) -> Any:
     """Model inputs of `raw`'s shape: tokens int64, else float32 `(raw * scale - mean) / std` per channel (axis 1).
 
-    Floats that stay as they are, are no copy. Several inputs are a dictionary, integers int64 but for uint8.
+    Floats that stay as they are, are no copy, unless they lie at an odd address of a mapped file. Several inputs are a
+    dictionary, integers int64 but for uint8.
     """
     if raw.dtype.names is not None:
         return {name: _as_it_comes(raw[name]) for name in raw.dtype.names}
     if is_tokens(raw):
         return raw.astype(np.int64)
     if preprocessing == Preprocessing() and raw.dtype == np.float32:
-        return raw
+        return np.require(raw, requirements="A")
     channels = (1, -1) + (1,) * (raw.ndim - 2)
     mean = np.asarray(preprocessing.mean, np.float32).reshape(channels)
     std = np.asarray(preprocessing.std, np.float32).reshape(channels)
@@ -176,7 +178,7 @@ def normalisation(inputs: Array | Rows) -> Preprocessing:
     scale = 1 / 255 if inputs.dtype == np.uint8 else 1.0
     axes = tuple(axis for axis in range(inputs.ndim) if axis != 1)
     mean = inputs.mean(axes, dtype=np.float64, keepdims=True)
-    squares = sum(np.square(chunk - mean).sum(axes) for chunk in _chunks(inputs))
+    squares = sum(_squares(chunk - mean).sum(axes) for chunk in _chunks(inputs))
     std = np.sqrt(squares * mean.size / inputs.size)
     return Preprocessing(scale=scale, mean=_rounded(mean * scale), std=_rounded(np.where(std > 0, std * scale, 1.0)))
 
@@ -202,8 +204,15 @@ def limit(train: Split, count: int, seed: int, group_size: int = 1) -> Split:
     return train.subset((groups[:, None] * group_size + np.arange(group_size)).ravel())
 
 
-def _chunks(inputs: Array, size: int = 4096) -> Iterator[Array]:
+def _chunks(inputs: Array) -> Iterator[Array]:
+    """Some at a time, of large ones fewer: as float64 they take at most 64 MB."""
+    size = min(4096, max(1, CHUNK_BYTES // (8 * inputs[0].size)))
     return (inputs[start : start + size] for start in range(0, len(inputs), size))
+
+
+def _squares(differences: Array) -> Array:
+    squares: Array = np.square(differences, out=differences)
+    return squares
 
 
 def _rounded(values: Array) -> tuple[float, ...]:

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx.helper import tensor_dtype_to_np_dtype
 
-from edgekd.data.npz import read_npz, read_npz_shapes
+from edgekd.data.npz import map_npz, read_npz_shapes
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import Array, Graph
 from edgekd.reading import reading
@@ -45,7 +45,7 @@ def read_inputs(model: onnx.ModelProto, path: Path, limit: int, batch_axes: Mapp
     `batch_axes` say where an array has its samples, if not in its first dimension, to which they are moved.
     Raises BadInputError for arrays whose names, type, shape or values do not fit.
     """
-    return fitted_inputs(model, read_npz(path), path, limit, batch_axes)
+    return fitted_inputs(model, map_npz(path), path, limit, batch_axes)
 
 
 def fitted_inputs(

@@ -8,7 +8,7 @@ from typing import get_args
 from edgekd.backends.compiled import Precision
 from edgekd.backends.replaced_folder import replaced_folder
 from edgekd.bundle import Manifest, load_bundle
-from edgekd.data.npz import read_npz
+from edgekd.data.npz import map_npz
 from edgekd.errors import BadInputError
 from edgekd.files import write_bytes, write_json
 from edgekd.measure.results import read_rows, write_rows
@@ -40,7 +40,7 @@ def write_card(run: Path, out: Path, card: Card, data: Path | None = None) -> Pa
         write_json(folder / CARD, card.model_dump(mode="json"))
         write_rows(folder / RESULTS, read_rows(run / RESULTS) if (run / RESULTS).is_file() else ())
         if data is not None:
-            read_npz(data)
+            map_npz(data)
             shutil.copy(data, folder / TEST)
         write_bytes(folder / README, card_text(card, record, bundles).encode())
     return out

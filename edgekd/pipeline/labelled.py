@@ -9,7 +9,7 @@ from edgekd.bundle import Manifest
 from edgekd.data._class_folders import listing
 from edgekd.data._pictures import SUFFIXES, Pictures
 from edgekd.data.dataset import Array, Dataset
-from edgekd.data.npz import read_npz
+from edgekd.data.npz import map_npz
 from edgekd.data.sources import Rows
 from edgekd.errors import BadInputError
 from edgekd.pipeline.plan import load_data
@@ -33,7 +33,7 @@ def read_labelled(path: Path, manifest: Manifest) -> Labelled:
 
 
 def _of_npz(path: Path, manifest: Manifest) -> Labelled:
-    arrays, several = read_npz(path), _several(manifest)
+    arrays, several = map_npz(path), _several(manifest)
     for x, y in (("x", "y"), ("x_test", "y_test")):
         names = several or [x]
         if all(name in arrays for name in (*names, y)):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from edgekd.data._named import LABELS
-from edgekd.data.npz import read_npz
+from edgekd.data.npz import map_npz
 from edgekd.errors import BadInputError
 from edgekd.networks import Inputs, bare, call, device_of, each, evaluating, input_names, tensors_of, to_device
 from edgekd.plugins import told
@@ -54,7 +54,7 @@ def as_arrays(model: nn.Module, batches: list[Inputs]) -> dict[str, NDArray[Any]
 
 def _batches(samples: Any) -> Iterator[Any]:
     if isinstance(samples, str | Path):
-        samples = _only(read_npz(Path(samples)))
+        samples = _only(map_npz(Path(samples)))
     if isinstance(samples, Dataset):
         samples = DataLoader(samples, BATCH)
     if isinstance(samples, Tensor | np.ndarray | tuple | Mapping):
@@ -119,6 +119,8 @@ def _taken(batch: Any, model: nn.Module) -> int:
 
 
 def _tensor(value: Any) -> Tensor:
+    if isinstance(value, np.ndarray):
+        value = np.require(value, requirements="A")  # in a mapped file it may lie anywhere
     tensor = torch.as_tensor(value).detach().cpu()
     if tensor.is_floating_point():
         return tensor.float()

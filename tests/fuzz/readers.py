@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from unittest import mock
 
 import numpy as np
 import onnx
@@ -14,8 +15,9 @@ import onnx
 from edgekd.backends.reference import Reference
 from edgekd.bundle import MANIFEST, load_bundle
 from edgekd.confined import parsing
+from edgekd.data import npz
 from edgekd.data.idx import read_idx
-from edgekd.data.npz import read_npz
+from edgekd.data.npz import map_npz, read_npz
 from edgekd.data.raw import Raw
 from edgekd.devices import Finished
 from edgekd.devices._ssh_config import host_aliases
@@ -149,6 +151,14 @@ def read_arrays(path: Path) -> None:
     """Arrays that come out are numbers; the zip's checksums guard their values."""
     for array in read_npz(path).values():
         assert array.dtype.kind in "biufcSUVmM"
+
+
+def map_arrays(path: Path) -> None:
+    """The same of arrays that stay in the file, however small."""
+    with mock.patch.object(npz, "MAPPED", 1):
+        for array in map_npz(path).values():
+            assert array.dtype.kind in "biufcSUVmM"
+            assert np.array_equal(array, array.copy())  # all of it is there
 
 
 def make_safetensors(folder: Path) -> Path:
@@ -299,6 +309,7 @@ READERS = {
     "checkpoint": Reader(make_checkpoint, mutate_json, read_checkpoint),
     "npz-bytes": Reader(make_golden, mutate_bytes, read_arrays),
     "npz-headers": Reader(make_golden, mutate_archive, read_arrays),
+    "npz-mapped": Reader(make_golden, mutate_bytes, map_arrays),
     "idx": Reader(make_idx, mutate_bytes, lambda path: discard(read_idx(path, 3))),
     "csv": Reader(make_csv, mutate_bytes, read_csv),
     "images": Reader(make_images, mutate_bytes, read_images),
