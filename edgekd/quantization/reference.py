@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
 
 import numpy as np
@@ -12,6 +13,10 @@ from edgekd.errors import BadInputError
 from edgekd.onnx_graph import Array, Graph, inferred
 
 MOST_BYTES = 1 << 26  # that the tensors of a batch may take together
+# Operators whose products ONNX Runtime sums in pairs, in int16: where the CPU has no VNNI they saturate, unless it may
+# make their weights u8.
+SUMMED = frozenset({"ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QAttention"})
+SUMMED |= {"DynamicQuantizeLSTM", "QGemm", "QLinearConv", "QLinearMatMul"}
 ALIVE = 3  # as many of its largest tensors as a model holds at once
 
 
@@ -126,17 +131,28 @@ def _with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelPro
 
 
 def _session(model: onnx.ModelProto, fused: bool) -> onnxruntime.InferenceSession:
+    if any(node.op_type in SUMMED for node in model.graph.node):
+        with suppress(Exception):  # what it cannot do so, such as with weights that several layers share, it does below
+            return _opened(model, _options(True, [("session.x64quantprecision", "1")]))
+    try:
+        return _opened(model, _options(fused))
+    except Exception as error:  # as above
+        raise BadInputError(f"ONNX Runtime refuses the model: {_last_line(error)}") from error
+
+
+def _options(fused: bool, settings: Sequence[tuple[str, str]] = ()) -> onnxruntime.SessionOptions:
     options, levels = onnxruntime.SessionOptions(), onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if fused else levels.ORT_DISABLE_ALL
-    options.add_session_config_entry("session.disable_quant_qdq", "1")  # quantisers stay what they are
-    options.add_session_config_entry("session.x64quantprecision", "1")  # no sums that saturate, on x86 without VNNI
+    for key, value in (("session.disable_quant_qdq", "1"), *settings):  # quantisers stay what they are
+        options.add_session_config_entry(key, value)
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = False  # it would keep what the largest run took, once for each model alive
     options.log_severity_level = 4  # what is refused is said once, by us
-    try:
-        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # as above
-        raise BadInputError(f"ONNX Runtime refuses the model: {_last_line(error)}") from error
+    return options
+
+
+def _opened(model: onnx.ModelProto, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def _last_line(error: Exception) -> str:

@@ -136,10 +136,9 @@ class OnnxRuntime(Runtime):
         try:
             return self.module.InferenceSession(str(self.model), options, providers, disabled_optimizers=off)
         except Exception as error:
-            if TWICE not in str(error):
-                raise
-        self.warning = in_float("onnxruntime")  # ONNX Runtime 1.32 cannot make one weight u8 for two layers
-        options.add_session_config_entry(FLOAT, "1")
+            if TWICE in str(error):  # ONNX Runtime 1.32 cannot make one weight u8 for two layers
+                options.add_session_config_entry(FLOAT, "1")
+                self.warning = in_float("onnxruntime")
         options.add_session_config_entry(EXACT, "0")
         return self.module.InferenceSession(str(self.model), options, providers, disabled_optimizers=off)
 
