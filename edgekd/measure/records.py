@@ -61,7 +61,10 @@ class Tensors(Schema):
 
 
 class KernelTime(Schema):
-    """One executed kernel and its µs per inference; `layer` is None for what the runtime added by itself."""
+    """One executed kernel and its µs per inference; `layer` is None for what the runtime added by itself.
+
+    `weights` is how many it reads, which no layout changes; None where it has none, or the runtime does not tell.
+    """
 
     name: str
     layer: str | None
@@ -69,6 +72,7 @@ class KernelTime(Schema):
     precision: str | None
     placement: str
     us: Amount
+    weights: PositiveInt | None = None
 
 
 class ProfileRecord(Schema):

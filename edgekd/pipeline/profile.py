@@ -1,6 +1,6 @@
 """What each layer of a model takes on a device, beside what the whole takes when nobody counts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ class LayerTime(Schema):
 
     `share` is of the sum of all, `us` that share of the latency of the whole. `layer` is None for what the runtime
     added by itself; `below` says that the counter showed nothing. `sqnr_db` and `lost_db` are what quantising has cost
-    by its output and by itself, `other_us` what it takes in another file.
+    by its output and by itself, `other_us` what it takes in another file, where its name is `other_layer`.
     """
 
     place: Count
@@ -37,7 +37,9 @@ class LayerTime(Schema):
     below: bool
     sqnr_db: float | None = None
     lost_db: float | None = None
+    weights: Count | None = None
     other_us: Amount | None = None
+    other_layer: str | None = None
 
     @property
     def saved_us(self) -> float | None:
@@ -55,7 +57,8 @@ class LayerTime(Schema):
 class Profile(Schema):
     """Layers by what they take, the longest first; `coverage` is the kernels' sum by the latency of the whole.
 
-    Beside an `other` file, of `other_us`, they are in the order of what it would be worth to have them as there.
+    Beside an `other` file, of `other_us`, they are in the order of what it would be worth to have them as there;
+    `matched` says by what they were found in it.
     """
 
     model: str
@@ -70,6 +73,7 @@ class Profile(Schema):
     warning: str | None = None
     other: str | None = None
     other_us: Positive | None = None
+    matched: str | None = None
 
 
 def profile_on_each(
@@ -87,7 +91,8 @@ def profile_on_each(
 ) -> list[Profile]:
     """Profile a bundle or a model file on several devices; raise what a device raises that fails.
 
-    `against` is another one of the same network, such as the float one: its layers are held beside these by name.
+    `against` is another one of the same network, such as the float one: its layers are held beside these by
+    name, or else by the sizes of their weights in order.
     """
     paths = [model, *([against] if against else [])]
     require_file_for(paths, shapes, inputs)
@@ -143,10 +148,68 @@ def with_losses(profile: Profile, losses: Sequence[LayerLoss]) -> Profile:
 
 def beside(profile: Profile, other: Profile) -> Profile:
     """Add what each layer takes in another file, and bring first what it would be worth to have as there."""
-    times = {layer.layer: layer.us for layer in other.layers if layer.layer is not None}
-    layers = [layer.model_copy(update={"other_us": times.get(layer.layer or "")}) for layer in profile.layers]
+    pairs = Pairs(profile.layers, other.layers)
+    layers = [layer.model_copy(update=_there(pairs.of(layer))) for layer in profile.layers]
     ranked = sorted(layers, key=lambda layer: layer.rank, reverse=True)
-    return profile.model_copy(update={"layers": tuple(ranked), "other": other.model, "other_us": other.latency_us})
+    told = {"other": other.model, "other_us": other.latency_us, "matched": str(pairs)}
+    return profile.model_copy(update={"layers": tuple(ranked), **told})
+
+
+def _there(layer: LayerTime | None) -> dict[str, object]:
+    return {} if layer is None else {"other_us": layer.us, "other_layer": layer.layer}
+
+
+class Pairs:
+    """Which layer of one file is which of another: by name, or else by how many weights it has, in their order.
+
+    Sizes pair where both files have as many layers of one size. A name pairs nothing of two sizes.
+    """
+
+    def __init__(self, ours: Sequence[LayerTime], theirs: Sequence[LayerTime]) -> None:
+        mine, others = ([*_named(layers)] for layers in (ours, theirs))
+        by_name = {layer.layer: layer for layer in others}
+        self._named = {
+            layer.place: found for layer in mine if (found := by_name.get(layer.layer)) and _alike(layer, found)
+        }
+        taken = {layer.place for layer in self._named.values()}
+        left = _by_size(layer for layer in mine if layer.place not in self._named)
+        there = _by_size(layer for layer in others if layer.place not in taken)
+        self._sized = {
+            layer.place: found
+            for size, layers in left.items()
+            if len(layers) == len(there.get(size, ()))
+            for layer, found in zip(layers, there[size], strict=True)
+        }
+        self._layers = len(mine)
+
+    def of(self, layer: LayerTime) -> LayerTime | None:
+        """Return the same layer of the other file."""
+        return self._named.get(layer.place) or self._sized.get(layer.place)
+
+    def __str__(self) -> str:
+        """By what how many were found."""
+        if not (self._named or self._sized):
+            return "no layer was found there: neither names nor sizes of weights are alike"
+        ways = {"by name": self._named, "by size and order of weights": self._sized}
+        told = ", ".join(f"{len(found)} {way}" for way, found in ways.items() if found)
+        return f"of {self._layers} layers, {told}"
+
+
+def _named(layers: Sequence[LayerTime]) -> Iterator[LayerTime]:
+    """Those that are not the runtime's, in the order of execution."""
+    return (layer for layer in sorted(layers, key=lambda layer: layer.place) if layer.layer is not None)
+
+
+def _alike(one: LayerTime, other: LayerTime) -> bool:
+    return None in (one.weights, other.weights) or one.weights == other.weights
+
+
+def _by_size(layers: Iterable[LayerTime]) -> dict[int, list[LayerTime]]:
+    found: dict[int, list[LayerTime]] = {}
+    for layer in layers:
+        if layer.weights:
+            found.setdefault(layer.weights, []).append(layer)
+    return found
 
 
 def _layer(place: int, layer: str | None, kernels: Sequence[KernelTime], whole: float, latency: float) -> LayerTime:
@@ -156,6 +219,7 @@ def _layer(place: int, layer: str | None, kernels: Sequence[KernelTime], whole: 
     return LayerTime(
         place=place, layer=layer, kernels=tuple(dict.fromkeys(kernel.kernel for kernel in kernels)),
         precision=longest.precision, placement=longest.placement, share=share, us=share * latency, below=own == 0,
+        weights=next((kernel.weights for kernel in kernels if kernel.weights), None),
     )  # fmt: skip
 
 

@@ -84,7 +84,7 @@ def of_web(rows: Sequence[Document]) -> str:
 def of_profile(found: Document | Sequence[Document]) -> str:
     """Return the layer that takes longest, of the first device."""
     first = found if isinstance(found, Mapping) else found[0]
-    top = first["layers"][0]
+    top = max(first["layers"], key=lambda layer: float(layer["us"]))
     return f"{len(first['layers'])} layers; {top['layer'] or 'the runtime itself'} takes {100 * top['share']:.0f} %"
 
 

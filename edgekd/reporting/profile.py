@@ -63,7 +63,9 @@ def _head(profile: Document) -> str:
 
 
 def _notes(profile: Document) -> list[str]:
-    beside = f"there: {profile['other']}, {_time(profile['other_us'])}" if profile["other"] else None
+    beside = (
+        f"there: {profile['other']}, {_time(profile['other_us'])}; {profile['matched']}" if profile["other"] else None
+    )
     return [*filter(None, (profile["source"], profile["warning"], beside))]
 
 

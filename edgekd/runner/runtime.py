@@ -115,13 +115,19 @@ def counted(ops: Dict[str, int], int8: int, total: int, how: str) -> Dict[str, A
 
 
 def kernel_time(
-    name: str, layer: Optional[str], kernel: str, precision: Optional[str], placement: str, us: float
+    name: str,
+    layer: Optional[str],
+    kernel: str,
+    precision: Optional[str],
+    placement: str,
+    us: float,
+    weights: Optional[int] = None,
 ) -> Dict[str, Any]:
     """One executed kernel: the runtime's name for it, the layer whose weights it reads or that it is, and its time.
 
-    `layer` is None for what the runtime added itself, such as changes of layout.
+    `layer` is None for what the runtime added itself, such as changes of layout; `weights` is how many it reads.
     """
-    told = {"precision": precision, "placement": placement, "us": us}
+    told = {"precision": precision, "placement": placement, "us": us, "weights": weights}
     return dict(told, name=name, layer=layer, kernel=kernel)
 
 

@@ -4,11 +4,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 
-from edgekd.backends.onnxruntime.runtime import OnnxRuntime, onnx_nodes, onnx_operators
+from edgekd.backends.onnxruntime.runtime import OnnxRuntime, onnx_nodes, onnx_operators, onnx_weights, weights_behind
 from tests import factories
 from tests.factories import Net
 
@@ -29,6 +30,33 @@ def test_numbers_before_the_graph_are_passed_over() -> None:
     for version in (1, 127, 128, 2**40):
         model.model_version = version
         assert list(onnx_operators(model.SerializeToString())) == ["Relu"]
+
+
+def test_of_the_constants_matrices_and_kernels_have_a_size() -> None:
+    shapes = {"kernel": (300, 4, 3, 3), "matrix": (7, 5), "bias": (300,), "scale": ()}
+    constants = [numpy_helper.from_array(np.zeros(shape, np.int8), name) for name, shape in shapes.items()]
+    model = helper.make_model(helper.make_graph([], "g", [], [], constants))
+    assert onnx_weights(model.SerializeToString()) == {"kernel": 10_800, "matrix": 35}
+
+
+@pytest.mark.parametrize(
+    ("kernel", "inputs", "found"),
+    [
+        ("conv", ["x", "scale", "w_quantized"], (None, 9)),  # as it is in the file
+        ("conv", ["x", "renamed"], (None, 9)),  # found behind the quantiser of the file's own node
+        ("conv", ["x", "renamed", "a.bias_quantized"], ("a", 9)),  # of the layer's own, its bias kept its name
+        ("relu.out", ["x", "renamed"], (None, 9)),  # of a node that was fused into a later one
+        ("matmul", ["q", "k"], (None, None)),
+    ],
+)
+def test_weights_are_found_behind_what_was_renamed(
+    kernel: str, inputs: list[str], found: tuple[str | None, int | None]
+) -> None:
+    makers = {
+        "conv": ["x", "w", "b"], "conv.out": ["x", "w", "b"], "relu.out": ["conv.out"], "w": ["w_quantized", "scale"],
+        "k": ["y"],
+    }  # fmt: skip
+    assert weights_behind(kernel, inputs, makers, {"w_quantized": 9, "table": 5}) == found
 
 
 def loaded(model: onnx.ModelProto, folder: Path, **options: str) -> OnnxRuntime:

@@ -14,7 +14,7 @@ import openvino
 import pytest
 
 from edgekd.backends.openvino.compile import compile as write
-from edgekd.backends.openvino.runtime import OpenVINO, shared_core
+from edgekd.backends.openvino.runtime import OpenVINO, shared_core, source_of
 from edgekd.backends.reference import Reference
 from edgekd.target import load_target
 from tests import factories, host
@@ -144,6 +144,20 @@ def test_what_warms_up_does_not_count(tmp_path: Path) -> None:
     assert runtime.compiled.get_property("NUM_STREAMS") == 1
     times = {row["name"]: row["us"] for row in runtime.profile([x], 10)}
     assert times == pytest.approx({"steady": 2.0, "quick": 0.25, "warmer": 0.0, "late": 1.8})
+
+
+@pytest.mark.parametrize(
+    ("origin", "source"),
+    [
+        ("/stem/Conv", "/stem/Conv"),  # slashes may be the file's own
+        ("/stem/Conv/WithoutBiases", "/stem/Conv"),
+        ("head/fq_input_0", "head"),
+        ("Multiply_42", "Multiply_42"),
+        ("/other/Add", "/other/Add"),
+    ],
+)
+def test_an_operation_is_called_as_in_the_file(origin: str, source: str) -> None:
+    assert source_of(origin, {"/stem/Conv", "head"}) == source
 
 
 def test_ctrl_c_still_interrupts(tmp_path: Path) -> None:

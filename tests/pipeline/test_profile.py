@@ -1,6 +1,8 @@
 """What each layer takes, on three runtimes."""
 
 import json
+from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +18,12 @@ from edgekd.backends.reference import Reference
 from edgekd.backends.tflite.runtime import aligned, kernel_of
 from edgekd.bundle import load_bundle
 from edgekd.measure.records import KernelTime, ProfileRecord
-from edgekd.pipeline.profile import LayerTime, summed
+from edgekd.pipeline.profile import UNTOLD, LayerTime, beside, summed
 from edgekd.quantization.calibrate import calibrate
 from edgekd.quantization.qdq import insert_activations, strip_activations
 from edgekd.quantization.scheme import find_scheme
+from edgekd.reporting.last_line import of_profile
+from edgekd.reporting.profile import profile_parts
 from edgekd.runner.runtime import layer_of
 from edgekd.target import Target
 from tests.small_run import complaint, edgekd
@@ -65,6 +69,8 @@ def test_a_planted_slow_layer_is_the_first(model_file: Path, tmp_path: Path) -> 
     assert found["layers"][0]["layer"] == "slow"
     assert {"first", "slow", "last"} <= layers.keys()
     assert layers["slow"]["share"] > 0.5  # of the multiplications it has 96 %
+    sizes = {name: layers[name]["weights"] for name in ("first", "slow", "last")}
+    assert sizes == {"first": 4 * 48, "slow": 48 * 48 * 25, "last": 48 * 4}
     assert sum(layer["share"] for layer in found["layers"]) == pytest.approx(1)
     assert sum(layer["us"] for layer in found["layers"]) == pytest.approx(found["latency_us"])
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
@@ -93,7 +99,8 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def test_a_planted_lossy_layer_is_the_first_beside_the_float_file(pair: tuple[Path, Path]) -> None:
     """Its steps cost log2(16) bits, 24 dB less its share of what others lose; it is small and cheap in float, too.
 
-    Only a layer that float makes no slower, by some counters, may be before it: of the two small ones that is luck.
+    Only a layer that float makes no slower, by some counters, may be before it: of the small ones that is luck, as it
+    is of all where a runtime computes int8 in float, for a CPU without VNNI.
     """
     int8, floating = pair
     (lost,) = (loss.lost_db for loss in load_bundle(int8).layers if loss.layer == LOSSY)
@@ -104,11 +111,42 @@ def test_a_planted_lossy_layer_is_the_first_beside_the_float_file(pair: tuple[Pa
     own = found["layers"][names.index(LOSSY)]
     assert own["lost_db"] == lost == max(layer["lost_db"] or 0 for layer in found["layers"])
     assert own["other_us"] is not None
-    assert names.index(LOSSY) <= 1
-    assert names.index(LOSSY) < names.index("slow")
+    before = found["layers"][: names.index(LOSSY)]
+    assert all(layer["other_us"] - layer["us"] <= UNTOLD * layer["us"] for layer in before)
     assert found["other"] == str(floating)
+    assert [layer["weights"] for layer in found["layers"] if layer["layer"] == "slow"] == [48 * 48 * 25]
+    assert "3 by name" in found["matched"]
     alone = json.loads(edgekd("profile", int8, "--runs", 20, "--json").stdout)
     assert alone["layers"][0]["layer"] == "slow"
+
+
+def renamed() -> onnx.ModelProto:
+    """The same network by a tool that names neither layers nor weights."""
+    model = three_layers()
+    names = {tensor.name: f"onnx::Conv_{at}" for at, tensor in enumerate(model.graph.initializer)}
+    names |= {edge: f"t{at}" for at, node in enumerate(model.graph.node) for edge in node.output}
+    for tensor in (*model.graph.initializer, *model.graph.output):
+        tensor.name = names[tensor.name]
+    for node in model.graph.node:
+        node.name = ""
+        for edges in (node.input, node.output):
+            edges[:] = [names.get(edge, edge) for edge in edges]
+    return model
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_layers_of_other_names_are_found_by_the_sizes_of_their_weights(
+    pair: tuple[Path, Path], tmp_path: Path, swapped: bool
+) -> None:
+    onnx.save(renamed(), tmp_path / "renamed.onnx")
+    ours, theirs = (tmp_path / "renamed.onnx", pair[0]) if swapped else (pair[0], tmp_path / "renamed.onnx")
+    done = edgekd("profile", ours, "--against", theirs, "--runs", 5, "--json")
+    found = json.loads(done.stdout)
+    told = {layer["layer"]: (layer["other_layer"], layer["other_us"]) for layer in found["layers"] if layer["weights"]}
+    there = {"first": "t1", "slow": "t3", "last": "t5"}
+    pairs = {mine: name for mine, (name, us) in told.items() if us is not None}
+    assert pairs == ({name: layer for layer, name in there.items()} if swapped else there)
+    assert "3 by size and order of weights" in found["matched"]
 
 
 def test_what_saves_nothing_and_loses_comes_first_then_decibels_for_time() -> None:
@@ -130,10 +168,12 @@ def test_what_a_runtime_does_not_tell_is_one_line(tmp_path: Path) -> None:
     assert "no input 'z'" in complaint(edgekd("profile", tmp_path / "net.onnx", "--shape", "z=1"), 2)
 
 
-def record(*times: tuple[str | None, float], latency: float = 100.0) -> ProfileRecord:
+def record(
+    *times: tuple[str | None, float], latency: float = 100.0, weights: Sequence[int | None] = ()
+) -> ProfileRecord:
     kernels = [
-        KernelTime(name=str(at), layer=layer, kernel="Conv", precision="int8", placement="CPU", us=us)
-        for at, (layer, us) in enumerate(times)
+        KernelTime(name=str(at), layer=layer, kernel="Conv", precision="int8", placement="CPU", us=us, weights=size)
+        for at, ((layer, us), size) in enumerate(zip_longest(times, weights, fillvalue=None))
     ]
     return ProfileRecord(source="s", batch=1, threads=1, runs=1, latency_us=latency, kernels=tuple(kernels))
 
@@ -144,6 +184,45 @@ def test_kernels_of_one_layer_are_one_row_and_shares_are_of_the_whole() -> None:
         ("a", 0.6, 60.0, False), ("b", 0.3, 30.0, False), (None, 0.1, 10.0, False), ("c", 0.0, 0.0, True),
     ]  # fmt: skip
     assert (found.coverage, found.warning) == (1.0, None)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "pairs", "told"),
+    [
+        ({"a": 9, "b": 4}, {"b": 4, "a": 9}, {"a": "a", "b": "b"}, "of 2 layers, 2 by name"),
+        ({"a": 9, "b": 9, "c": 4}, {"x": 9, "y": 4, "z": 9}, {"a": "x", "b": "z", "c": "y"}, "3 by size and order"),
+        ({"a": 9, "b": 9, "c": 4}, {"x": 9, "y": 4}, {"c": "y"}, "of 3 layers, 1 by size"),  # which of the nines?
+        ({"a": 9, "b": 4}, {"a": 9, "x": 4}, {"a": "a", "b": "x"}, "1 by name, 1 by size and order of weights"),
+        ({"Conv_1": 9, "b": 4}, {"Conv_1": 4, "x": 9}, {"Conv_1": "x", "b": "Conv_1"}, "2 by size"),
+        ({"add": None}, {"add": None}, {"add": "add"}, "1 by name"),
+        ({"add": None}, {"sum": None}, {}, "no layer was found there"),
+        ({None: None, "a": 9}, {"": 4}, {}, "no layer was found there"),  # the runtime's own is no layer
+    ],
+)
+def test_layers_pair_by_name_or_else_by_size_in_order(
+    ours: dict[str | None, int | None], theirs: dict[str | None, int | None], pairs: dict[str, str], told: str
+) -> None:
+    one, other = (
+        summed(
+            "m", "local:", record(*((name, 10.0 + at) for at, name in enumerate(layers)), weights=[*layers.values()])
+        )
+        for layers in (ours, theirs)
+    )
+    found = beside(one, other)
+    assert {layer.layer: layer.other_layer for layer in found.layers if layer.other_us is not None} == pairs
+    assert told in (found.matched or "")
+    times = {layer.layer: layer.us for layer in other.layers}
+    assert all(layer.other_us == times[layer.other_layer] for layer in found.layers if layer.other_layer)
+    assert told in "".join(profile_parts([found.model_dump(mode="json")])[0].notes)
+
+
+def test_the_last_line_names_what_takes_longest_in_whatever_order() -> None:
+    found = beside(
+        summed("m", "local:", record(("a", 20), ("b", 80))), summed("n", "local:", record(("b", 99), ("a", 9)))
+    )
+    document = found.model_dump(mode="json")
+    document["layers"].sort(key=lambda layer: layer["us"])
+    assert of_profile(document) == "2 layers; b takes 80 %"
 
 
 @pytest.mark.parametrize(("whole", "doubted"), [(89.9, True), (90.1, False), (109.9, False), (110.1, True)])

@@ -28,6 +28,9 @@ SIZES = (2, 11, 1, 0)  # keys of an Input's shape, outermost first
 UNKNOWN = 3  # dimensions of an Input without a shape: channels and rows of a map
 INT8_TERM, FEATURES_OFF, FP16 = 8, 31, 3  # keys, and the features of fp16
 REQUANTISED = 100  # what the term of a layer that makes int8 exceeds
+CONVOLUTIONS = ("Convolution", "ConvolutionDepthWise", "Deconvolution", "DeconvolutionDepthWise")
+WEIGHTS_OF = dict(dict.fromkeys(CONVOLUTIONS, 6), InnerProduct=2)  # the key of how many there are
+NO_KEY = -1
 RAW = 1  # extract a blob as it lies in memory
 
 
@@ -156,7 +159,8 @@ class Ncnn(Runtime):
     def _kernel(self, layer: Layer, us: float) -> Dict[str, Any]:
         """What has a `:` in its name was put in between the layers of the graph."""
         int8 = "int8" if self._is_int8(layer) else "float"
-        return kernel_time(layer.name, None if ":" in layer.name else layer.name, layer.kind, int8, "CPU", us)
+        weights = layer.number(WEIGHTS_OF.get(layer.kind, NO_KEY)) or None
+        return kernel_time(layer.name, None if ":" in layer.name else layer.name, layer.kind, int8, "CPU", us, weights)
 
     def details(self) -> Dict[str, str]:
         """float16 where the file does not forbid it and the CPU has it."""

@@ -34,6 +34,7 @@ CPU = "CPUExecutionProvider"
 # whose sums do not, at some cost in time.
 EXACT, TWICE = "session.x64quantprecision", "Attempt to replace the existing tensor"
 FLOAT = "session.disable_quant_qdq"  # then layers compute in float, between quantisers
+Weighted = Tuple[Optional[str], Optional[int]]  # a layer's name and how many weights it has
 PROFILER = 2.0  # µs that it adds to each kernel: what those read that do nothing
 
 
@@ -196,7 +197,11 @@ class OnnxRuntime(Runtime):
             events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
             optimized = path if path.exists() else self.model  # what a provider compiled cannot be written
             weights = {name: inputs for name, inputs, _ in onnx_nodes(optimized.read_bytes())}
-        makers = {edge: inputs for _, inputs, outputs in onnx_nodes(self.model.read_bytes()) for edge in outputs}
+        source = self.model.read_bytes()
+        nodes = list(onnx_nodes(source))
+        makers = {name: inputs for name, inputs, _ in nodes}  # a kernel is called after its node or its output
+        makers.update((edge, inputs) for _, inputs, outputs in nodes for edge in outputs)
+        sizes = onnx_weights(source)
         taken: Dict[str, List[float]] = {}
         facts: Dict[str, Any] = {}
         for event in events:
@@ -207,15 +212,18 @@ class OnnxRuntime(Runtime):
         times = {name: float(np.median(own[-runs:])) for name, own in taken.items()}
         floor = min(PROFILER, *times.values())
         return [
-            self._kernel(name, facts[name], layer_behind(bare(name), weights.get(name, []), makers), us - floor)
+            self._kernel(
+                name, facts[name], weights_behind(bare(name), weights.get(name, []), makers, sizes), us - floor
+            )
             for name, us in times.items()
         ]
 
-    def _kernel(self, name: str, facts: Dict[str, Any], behind: Optional[str], us: float) -> Dict[str, Any]:
+    def _kernel(self, name: str, facts: Dict[str, Any], behind: Weighted, us: float) -> Dict[str, Any]:
         kind, shapes = str(facts["op_name"]), facts.get("input_type_shape") or []
         weighted, precision = kind in self.INT8 | self.FLOAT, next(iter(shapes[0]), None) if shapes else None
-        layer = None if kind in self.OWN else (behind if weighted else None) or bare(name)
-        return kernel_time(name, layer, kind, precision, facts.get("provider", ""), us)
+        told, weights = behind if weighted else (None, None)
+        layer = None if kind in self.OWN else told or bare(name)
+        return kernel_time(name, layer, kind, precision, facts.get("provider", ""), us, weights)
 
     def details(self) -> Dict[str, str]:
         """On a CPU float32 is computed in float32, unless an option that is not ours allows bfloat16."""
@@ -250,25 +258,44 @@ def bare(name: str) -> str:
     return re.sub(r"(_token_\d+|_nchwc|_quant)+$", "", name)
 
 
-def layer_behind(edge: str, inputs: Sequence[str], makers: Dict[str, List[str]]) -> Optional[str]:
-    """The layer whose weights a kernel reads; where they were renamed, that which makes its output in the source."""
+def onnx_weights(model: bytes) -> Dict[str, int]:
+    """How many numbers the matrices and kernels among the constants of the top graph hold: dims (1) by name (8)."""
+    found: Dict[str, int] = {}
+    for graph in _fields(model, 7):
+        for constant in _fields(graph, 5):
+            sizes = [size for size in _fields(constant, 1) if isinstance(size, int)]
+            if len(sizes) > 1:
+                found.update((bytes(name).decode(), int(np.prod(sizes))) for name in _fields(constant, 8))
+    return found
+
+
+def weights_behind(edge: str, inputs: Sequence[str], makers: Dict[str, List[str]], sizes: Dict[str, int]) -> Weighted:
+    """The layer whose weights a kernel reads, and how many; where they were renamed, of what makes its output."""
+
+    def size_among(names: Sequence[str]) -> Optional[int]:
+        sources = [source for name in names[1:] for source in (name, *makers.get(name, ())[:1])]  # behind a quantiser
+        return next(filter(None, map(sizes.get, sources)), None)
+
     for _ in range(FUSED):
+        behind = makers.get(edge, [])
         layer = next(filter(None, map(layer_of, inputs)), None)
-        if layer or edge not in makers:
-            return layer
-        inputs = makers[edge]
-        edge = inputs[0] if inputs else ""
-    return None
+        size = size_among(inputs) or (size_among(behind) if layer else None)
+        if layer or size or not behind:
+            return layer, size
+        edge, inputs = behind[0], behind
+    return None, None
 
 
 def _fields(message: Any, wanted: int) -> Iterator[Any]:
-    """Length-delimited fields with a number, in a protobuf message."""
+    """Fields with a number, in a protobuf message: whole numbers, one by one, and what has a length."""
     view, at = memoryview(message), 0
     while at < len(view):
         key, at = _varint(view, at)
         number, wire = key >> 3, key & 7
         if wire == 0:
-            _, at = _varint(view, at)
+            value, at = _varint(view, at)
+            if number == wanted:
+                yield value
         elif wire == 2:
             size, at = _varint(view, at)
             if number == wanted:

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any, Callable, ClassVar, Dict, List, Set, Tuple
+from typing import Any, Callable, ClassVar, Dict, List, Optional, Set, Tuple
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from edgekd.runner.runtime import (
 )
 
 WARM, COMPILATIONS = 8, 3
+Weighted = Tuple[Optional[str], int]  # a layer's name and how many weights it has
 WEIGHTED = ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "MatMul")
 
 
@@ -178,11 +179,12 @@ class OpenVINO(Runtime):
             if "NOT_RUN" not in str(row.status)
         }
 
-    def _kernel(self, name: str, kind: str, facts: Any, layers: Dict[str, str], us: float) -> Dict[str, Any]:
+    def _kernel(self, name: str, kind: str, facts: Any, layers: Dict[str, Weighted], us: float) -> Dict[str, Any]:
         told = {key: _text(facts[key]) for key in ("primitiveType", "originalLayersNames") if key in facts}
-        origins = [origin.partition("/")[0] for origin in (told.get("originalLayersNames") or name).split(",")]
-        own = None if kind in self.OWN else origins[0]
-        layer = next((layers[origin] for origin in origins if origin in layers), own)
+        known = {node.get_friendly_name() for node in self.read.get_ops()}
+        origins = [source_of(origin, known) for origin in (told.get("originalLayersNames") or name).split(",")]
+        found, weights = next((layers[origin] for origin in origins if origin in layers), (None, None))
+        layer = found or (None if kind in self.OWN else origins[0])
         primitive = told.get("primitiveType", "")
         return kernel_time(
             name,
@@ -191,23 +193,24 @@ class OpenVINO(Runtime):
             primitive.rpartition("_")[2].lower() or None,
             self.device,
             us,
+            weights,
         )
 
-    def _layers(self) -> Dict[str, str]:
-        """The layer of each operation with weights, by the name of the constant that they come from."""
-        found: Dict[str, str] = {}
+    def _layers(self) -> Dict[str, Weighted]:
+        """Of each operation with weights the layer, by the name of the constant that they come from, and how many."""
+        found: Dict[str, Weighted] = {}
         for node in self.read.get_ordered_ops():
             if node.get_type_name() in WEIGHTED:
                 source = node.input_value(1).get_node()
                 while source.get_type_name() != "Constant" and source.get_input_size():
                     source = source.input_value(0).get_node()
-                layer = layer_of(source.get_friendly_name())
-                if layer:
+                if source.get_type_name() == "Constant":
+                    told = layer_of(source.get_friendly_name()), int(np.prod(source.get_output_shape(0)))
                     readers = [reader.get_node() for reader in node.output(0).get_target_inputs()]
                     bias = [
                         reader for reader in readers if reader.get_type_name() == "Add"
                     ]  # a kernel may bear its name
-                    found.update((one.get_friendly_name(), layer) for one in (*bias, node))
+                    found.update((one.get_friendly_name(), told) for one in (*bias, node))
         return found
 
     def details(self) -> Dict[str, str]:
@@ -215,6 +218,14 @@ class OpenVINO(Runtime):
         precision = self.compiled.get_property("INFERENCE_PRECISION_HINT")
         devices = self.compiled.get_property("EXECUTION_DEVICES")
         return {"precision": precision.get_type_name(), "device": ",".join(devices)}
+
+
+def source_of(origin: str, known: Set[str]) -> str:
+    """The operation of the file that one of OpenVINO's own, such as `conv/WithoutBiases`, comes from."""
+    name = origin
+    while name and name not in known:
+        name = name.rpartition("/")[0]
+    return name or origin
 
 
 def _text(value: Any) -> str:

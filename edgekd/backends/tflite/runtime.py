@@ -174,12 +174,17 @@ class LiteRT(Runtime):
             raise RunnerError("bad-input", "only LiteRT with XNNPACK tells what its operators take")
         folder = Path(str(importlib.import_module(self.package).__file__)).parent
         counted = Profiler(folder / "libLiteRt.so", self.path, self.threads).run(arrays, runs)
-        names = {detail["index"]: str(detail["name"]) for detail in self.interpreter.get_tensor_details()}
+        details = {detail["index"]: detail for detail in self.interpreter.get_tensor_details()}
+        names = {index: str(detail["name"]) for index, detail in details.items()}
         plain = [node for node in self.nodes() if node["op_name"] != "DELEGATE"]
         layers = aligned([str(node["op_name"]) for node in plain], [tag for tag, _ in counted])
+        sizes = [
+            int(np.prod(details[node["inputs"][1]]["shape"])) if node["op_name"] in WEIGHTED else None for node in plain
+        ]
+        own = [(None, None) if at is None else (self._layer(plain[at], names), sizes[at]) for at in layers]
         return [
-            kernel_time(tag, None if at is None else self._layer(plain[at], names), *kernel_of(tag), "XNNPACK", us)
-            for (tag, us), at in zip(counted, layers)
+            kernel_time(tag, layer, *kernel_of(tag), "XNNPACK", us, weights)
+            for (tag, us), (layer, weights) in zip(counted, own)
         ]
 
     def _layer(self, node: Dict[str, Any], names: Dict[int, str]) -> Optional[str]:
