@@ -37,10 +37,10 @@ $(VENV)/.installed-data: data.txt $(VENV)/.installed
 data: $(VENV)/.installed-data     ## what the recipes beyond quickstart read, 200 MB
 
 test: $(VENV)/.installed-test     ## the test suite, three files at a time, since some wait: some eight minutes on two cores
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(COVERAGE)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart=0 $(COVERAGE)
 
 test-long: $(VENV)/.installed-test ## whole runs that are killed, in two processes or short of an SDK, and what the documentation says of boards
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m long
+	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart=0 -m long
 
 promises: $(VENV)/.installed-test ## `make demo`, and that its targets are proven, int8 keeps up, the student has learned
 	$(BIN)/python -m pytest -m 'slow and not perf' tests/test_quickstart.py
@@ -68,7 +68,7 @@ perf: $(VENV)/.installed-test     ## what asserts how long something takes: on a
 	$(BIN)/python -m pytest -m perf
 
 explore: $(VENV)/.installed-test  ## EXAMPLES new examples (1,000) of every property; what fails is tried first the next time
-	EDGEKD_EXAMPLES=$(or $(EXAMPLES),1000) $(BIN)/python -m pytest -n 2 --hypothesis-profile explore -m 'hypothesis and not device and not gpu'
+	EDGEKD_EXAMPLES=$(or $(EXAMPLES),1000) $(BIN)/python -m pytest -n 2 --max-worker-restart=0 --hypothesis-profile explore -m 'hypothesis and not device and not gpu'
 
 mutants: $(VENV)/.installed-test  ## benchmarks/results/mutants.json: of SEED's 400 changes to the code, how many the tests notice; resumable
 	$(BIN)/python -m benchmarks.mutants --seed $(or $(SEED),1) --minutes $(or $(MINUTES),120)

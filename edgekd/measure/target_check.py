@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from edgekd.measure.facts import Machine
-from edgekd.target import Target
+from edgekd.target import Target, builtin_targets, load_target
 
 CORES = {  # Arm's part numbers, from Linux's arch/arm64/include/asm/cputype.h
     "0xd03": "Cortex-A53",
@@ -37,7 +37,7 @@ def mismatches(machine: Machine, target: Target) -> Iterator[tuple[str, str, str
     """What does not fit: the fact, what was found, and what that means."""
     facts, question = target.facts, f"is it a device for {target.name}?"
     for feature in facts.lacking(machine.flags):
-        yield "CPU", f"lacks {feature}", question
+        yield "CPU", f"lacks {feature}", _fitting(machine, target) or question
     there, expected = {CORES[part] for part in machine.parts if part in CORES}, set(NAME.findall(facts.cpu or ""))
     if there and expected and not there & expected:
         yield "CPU", ", ".join(sorted(there)), question
@@ -47,3 +47,12 @@ def mismatches(machine: Machine, target: Target) -> Iterator[tuple[str, str, str
         yield "cores", f"{machine.cores} instead of {facts.cores}", question
     if facts.memory_gb and machine.memory_mb and machine.memory_mb < VISIBLE * 1000 * facts.memory_gb:
         yield "memory", f"{machine.memory_mb / 1000:.1f} of {facts.memory_gb:g} GB", "a smaller model of it?"
+
+
+def _fitting(machine: Machine, target: Target) -> str | None:
+    """Which target for any device of a kind has the same runtime, and asks for no more than this CPU has."""
+    for other in map(load_target, builtin_targets()):
+        facts = other.facts
+        if other.backend == target.backend and facts.isa and not facts.cores and not facts.lacking(machine.flags):
+            return f"{other.name} is for such a CPU"
+    return None

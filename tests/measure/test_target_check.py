@@ -43,6 +43,14 @@ def test_a_pi_4_is_no_pi_5() -> None:
     assert {advice for _, _, advice in doubts} == {"is it a device for raspberry-pi-5?"}
 
 
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_a_cpu_without_vnni_has_targets_of_its_own(backend: str) -> None:
+    old, wanted = load_target(f"x86-{backend}-no-vnni"), load_target(f"x86-{backend}")
+    assert list(mismatches(described(old), wanted)) == [
+        ("CPU", "lacks avx512_vnni|avx_vnni", f"{old.name} is for such a CPU")
+    ]
+
+
 def test_cores_and_memory_that_are_missing_are_counted() -> None:
     target = load_target("jetson-orin-nano")
     doubts = list(mismatches(described(target, cores=4, memory_mb=3700), target))
