@@ -2,11 +2,13 @@
 
 import importlib.metadata
 import json
+import re
 import resource
 import shlex
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -215,6 +217,13 @@ def test_report_is_written_again(small_run, tmp_path):
     assert written.stdout == f"report: {folder / 'report.html'}\n"
     assert (folder / "report.html").read_text() == (small_run.folder / "report.html").read_text()
     complaint(edgekd("report", tmp_path), 2)
+
+
+def test_the_reports_command_for_times_works_in_the_runs_folder(small_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(shutil.copytree(small_run.folder, tmp_path / "run"))
+    (told,) = re.findall("<code>edgekd (profile [^<]*)</code>", Path("report.html").read_text())
+    assert edgekd(*shlex.split(told), "--runs", 5).exit_code == 0
+    assert "Sort by" in Path("layers.html").read_text()
 
 
 @pytest.mark.parametrize("name", builtin_recipes())

@@ -69,6 +69,7 @@ def render(run: RunRecord, folder: Path) -> str:
         deviation=partial(teaching.deviation, scale=words.scale_of(run)),
         targets=targets,
         layers=layers.table(run),
+        profile=layers.profile_command(run),
         idle=[rows[0] for rows in targets if rows[0].status not in verdict.EXECUTED],
         parity=parity.rows(run),
         pictures=pictures.rows(run, folder),

@@ -1,11 +1,15 @@
 """What quantising costs, layer by layer: where to keep float first."""
 
+import shlex
 from dataclasses import dataclass
 
 from edgekd.reporting.layer_table import decibels
-from edgekd.reporting.run_record import RunRecord
+from edgekd.reporting.run_record import RunRecord, TargetRecord
 from edgekd.reporting.sortable import Column, Filter, Order, Table, by_name, largest_first, smallest_first, sortable
+from edgekd.reporting.verdict import SHIPPED
+from edgekd.runtimes import backend_names, find_runtime
 
+HERE = "local:"
 MOST = 100  # rows of the page; `report --tables` writes them all
 
 
@@ -52,3 +56,24 @@ def table(run: RunRecord) -> Table:
         ],
         [Filter("Scheme", lambda row: row.scheme), Filter("Kind", lambda row: row.kind)],
     )
+
+
+def profile_command(run: RunRecord) -> str | None:
+    """What to type in the run's folder for a page of what each layer takes, this machine first; None where none can."""
+    able = [(name, target) for name, target in run.targets.items() if _tells_times(target)]
+    if not able:
+        return None
+    name, target = min(able, key=lambda entry: entry[1].device != HERE)
+    words = ["edgekd", "profile", f"bundles/{name}"]
+    if "float" in target.variants and not target.variants["float"].broken:
+        words += ["--against", f"bundles/{name}-float"]
+    if target.device and target.device != HERE:
+        words += ["--device", target.device]
+    return shlex.join([*words, "--html", "layers.html"])
+
+
+def _tells_times(target: TargetRecord) -> bool:
+    """Whether its int8 bundle is there, on a device that tells what its layers take; a browser does not."""
+    kept = target.status in SHIPPED and "int8" in target.variants and not target.variants["int8"].broken
+    there = target.device is not None and not target.device.startswith("web:")
+    return kept and there and target.backend in backend_names() and bool(find_runtime(target.backend).PROFILED)

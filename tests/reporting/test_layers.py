@@ -1,10 +1,12 @@
 """The layers that quantising costs most, for the report: sorted, told apart, the worst shown."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edgekd.reporting.layers import MOST, rows, table
+from edgekd.reporting.html import render
+from edgekd.reporting.layers import MOST, profile_command, rows, table
 from edgekd.reporting.run_record import RunRecord
 from edgekd.reporting.sortable import SHOWN, Table, by_name
 
@@ -58,3 +60,43 @@ def test_layer_ten_comes_after_layer_nine() -> None:
 @pytest.mark.parametrize(("lost", "text"), [(-0.04, "0.0"), (-3.26, "-3.3"), (0.05, "0.1")])
 def test_a_loss_has_no_minus_before_zero(lost: float, text: str) -> None:
     assert table(record([lost])).orders[0].lines[0].cells[-1] == f"{text}\u00a0dB"
+
+
+def target(**changes: Any) -> dict[str, Any]:
+    variants = {"int8": {"bytes": 1}, "float": {"bytes": 4}}
+    return {"backend": "tflite", "status": "ok", "device": "local:", "variants": variants} | changes
+
+
+FAR = target(device="ssh://pi?port=22")
+BROKEN = {"int8": {"bytes": 1, "broken": "7 steps"}, "float": {"bytes": 4}}
+NO_FLOAT = {"int8": {"bytes": 1}, "float": {"bytes": 4, "broken": "far"}}
+
+
+@pytest.mark.parametrize(
+    ("targets", "command"),
+    [
+        ({"a": FAR, "b": target()}, "edgekd profile bundles/b --against bundles/b-float --html layers.html"),
+        ({"b": target(variants=NO_FLOAT)}, "edgekd profile bundles/b --html layers.html"),
+        (
+            {"a": FAR},
+            "edgekd profile bundles/a --against bundles/a-float --device 'ssh://pi?port=22' --html layers.html",
+        ),
+        ({"a": target(status="fallback", variants=BROKEN)}, None),  # its bundle is not kept
+        ({"a": target(status="skipped", device=None, variants={})}, None),
+        ({"a": target(device="web:headless")}, None),
+        ({"a": target(backend="tensorrt")}, None),
+        ({"a": target(backend="somebody's")}, None),
+        ({}, None),
+    ],
+)
+def test_the_command_for_times_is_one_that_works(targets: dict[str, Any], command: str | None) -> None:
+    assert profile_command(RunRecord.of({"targets": targets})) == command
+
+
+def test_the_report_tells_how_to_see_the_layers_by_time(run: dict[str, Any], tmp_path: Path) -> None:
+    page = render(RunRecord.of(run), tmp_path)
+    assert (
+        "<code>edgekd profile bundles/x86-tflite --against bundles/x86-tflite-float --html layers.html</code>" in page
+    )
+    run["targets"] = {}
+    assert "By time" not in render(RunRecord.of(run), tmp_path)
