@@ -104,7 +104,8 @@ def test_a_profile_is_sorted_by_time_by_loss_and_by_place() -> None:
     assert by_place == ["first", "(runtime)", "last"]
     assert [line.bar for line in part.table.orders[0].lines] == [1.0, 0.5, 0.167]
     assert part.head.replace("\u00a0", " ") == "net.onnx on local: 100 µs, batch 1, 2 threads"
-    beside = profile | {"other": "float.onnx", "other_us": 200.0, "layers": [row | {"other_us": 9.0} for row in layers]}
+    there = {"other": "float.onnx", "other_us": 200.0, "matched": "of 3 layers, 3 by name"}
+    beside = profile | there | {"layers": [row | {"other_us": 9.0} for row in layers]}
     (both,) = profile_parts([beside])
     assert [line.cells[0] for line in both.table.orders[0].lines] == ["last", "first", "(runtime)"]  # as it was ranked
     assert {"there", "float here"} <= set(both.table.titles)
