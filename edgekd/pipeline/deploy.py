@@ -236,7 +236,8 @@ def _execute(
         shutil.rmtree(bundles[label])
     max_drop = context.recipe.quantization.max_drop
     verdict = judged(variants, max_drop, context.data.metric, weak=not parity["broken"])
-    return {**_seen(parity), **verdict, "telemetry": telemetry, "again": bool(refused)}
+    reason = verdict["reason"] or parity["warning"]
+    return {**_seen(parity), **verdict, "reason": reason, "telemetry": telemetry, "again": bool(refused)}
 
 
 def judged(variants: dict[str, VariantDocument], max_drop: float, scale: Scale, weak: bool) -> TargetDocument:
@@ -263,6 +264,7 @@ class _Parity(TypedDict):
     layers: dict[str, object] | None
     broken: str | None
     weak: str | None
+    warning: str | None
     kernels: KernelsDocument
 
 
@@ -287,6 +289,7 @@ def _parity(context: DeployContext, target: Target, bundle: Path, device: Device
             "layers": evidence.layers.model_dump(mode="json") if evidence.layers else None,
             "broken": evidence.broken,
             "weak": evidence.weak,
+            "warning": evidence.kernels.warning,
             "kernels": {"int8": evidence.kernels.int8, "total": evidence.kernels.total},
         }
 

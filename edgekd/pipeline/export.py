@@ -93,5 +93,6 @@ def _proof(target: Target, folder: Path, expected: Expected) -> ExportReport:
     parity = [row.model_dump(mode="json", exclude={"histogram"}) for row in evidence.rows]
     layers = evidence.layers.model_dump(mode="json") if evidence.layers else None
     status = "unverified" if evidence.weak else "ok"
-    found: ExportReport = {"status": status, "reason": evidence.weak, "parity": parity, "layers": layers}
+    reason = evidence.weak or evidence.kernels.warning
+    found: ExportReport = {"status": status, "reason": reason, "parity": parity, "layers": layers}
     return found | {"executed": ran["executed"]} if "executed" in ran else found

@@ -167,3 +167,13 @@ def test_raw_data_need_a_bundle_that_knows_their_preprocessing(small_run, tmp_pa
     np.savez(tmp_path / "raw.npz", x=np.zeros((4, 1, 12, 12), np.uint8), y=np.zeros(4, int))
     refused = edgekd("verify", tmp_path / "int8-asymmetric-x86-onnxruntime", "--data", tmp_path / "raw.npz")
     assert "says nothing of preprocessing" in complaint(refused, 2)
+
+
+def test_what_is_computed_in_float_here_is_told(small_run, tmp_path):
+    """On x86 without VNNI, OpenVINO's int8; elsewhere there is nothing to tell."""
+    done = export(small_run.folder / "onnx" / "int8-asymmetric.onnx", "x86-openvino", tmp_path)
+    for reason in (json.loads(done.stdout)["reason"], small_run.run["targets"]["x86-openvino"]["reason"]):
+        if host.INT8_ON_OPENVINO:
+            assert reason is None
+        else:
+            assert "computed in float; for int8 here, export for x86-openvino-no-vnni" in reason
