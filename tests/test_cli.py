@@ -98,7 +98,7 @@ def test_help_is_quick():
     for _ in range(3):
         floor.append(processor_seconds(sys.executable, "-c", "import pydantic, rich, typer"))
         spent.append(processor_seconds(sys.executable, "-m", "edgekd", "--help"))
-    assert min(spent) < 3.5 * min(floor)  # 2.6 when this was written
+    assert min(spent) < 4 * min(floor)  # 2.6 when this was written
 
 
 def test_targets_methods_and_doctor():

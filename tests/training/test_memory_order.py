@@ -65,7 +65,7 @@ def test_a_strided_shortcut_of_few_channels_learns() -> None:
                 next(iter(run(x).values())).square().mean().backward()
                 exact(x.double()).square().mean().backward()
                 for ours, theirs in zip(model.parameters(), exact.parameters()):
-                    torch.testing.assert_close(ours.grad, theirs.grad.float(), rtol=1e-4, atol=1e-5)
+                    torch.testing.assert_close(ours.grad, theirs.grad.float(), rtol=1e-3, atol=1e-4)
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
