@@ -1,4 +1,4 @@
-"""The truth: ONNX Runtime on the CPU, one thread, with all optimisations off where nothing else is asked."""
+"""The truth: ONNX Runtime on the CPU, one thread, with all optimisations off unless integer sums need them."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -15,8 +15,10 @@ from edgekd.onnx_graph import Array, Graph, inferred
 MOST_BYTES = 1 << 26  # that the tensors of a batch may take together
 # Operators whose products ONNX Runtime sums in pairs, in int16: where the CPU has no VNNI they saturate, unless it may
 # make their weights u8.
-SUMMED = frozenset({"ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QAttention"})
-SUMMED |= {"DynamicQuantizeLSTM", "QGemm", "QLinearConv", "QLinearMatMul"}
+SUMMED = frozenset(
+    {"ConvInteger", "DynamicQuantizeLSTM", "DynamicQuantizeMatMul", "MatMulInteger", "MatMulIntegerToFloat"}
+    | {"QAttention", "QGemm", "QLinearConv", "QLinearMatMul"}
+)
 ALIVE = 3  # as many of its largest tensors as a model holds at once
 
 
