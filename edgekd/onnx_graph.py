@@ -209,6 +209,24 @@ class Graph:
         return [node for node in self.nodes if used & set(node.output)], used
 
 
+class NodeWriter:
+    """Adds nodes named after the one that they replace; arrays among the operands become constants."""
+
+    def __init__(self, graph: Graph, name: str) -> None:
+        self.graph, self.name = graph, name
+        self.nodes: list[NodeProto] = []
+
+    def __call__(self, kind: str, *operands: str | Array, to: str = "", **attributes: object) -> str:
+        """The edge that a new node makes."""
+        names = [self._edge(operand) for operand in operands]
+        output = to or self.graph.fresh(f"{self.name}_{kind}")
+        self.nodes.append(self.graph.add(kind, names, output, **attributes))
+        return output
+
+    def _edge(self, operand: str | Array) -> str:
+        return operand if isinstance(operand, str) else self.graph.add_constant(f"{self.name}_constant", operand)
+
+
 def check(model: onnx.ModelProto, full: bool = False) -> None:
     """Raise BadInputError with onnx.checker's first line for an invalid model; `full` checks the shapes too."""
     with _one_line():

@@ -7,6 +7,7 @@ from edgekd.errors import BadInputError
 from edgekd.onnx_graph import QUANTIZERS, Graph, check, inferred
 from edgekd.onnx_node import evaluate
 from edgekd.quantization.constant_rows import shrink_constant_rows
+from edgekd.quantization.einsum import write_out_einsums
 from edgekd.quantization.fold import fold_batch_norms, fold_linear_layers, layer_name
 from edgekd.quantization.functions import name_functions
 from edgekd.quantization.graph_ir import WEIGHTED
@@ -32,6 +33,7 @@ def clean(model: onnx.ModelProto) -> onnx.ModelProto:
     _strip(graph)
     _fold_constants(graph)
     name_splits(graph)
+    write_out_einsums(graph)
     shrink_constant_rows(graph)
     _fold_constants(graph)
     _drop_no_ops(graph)

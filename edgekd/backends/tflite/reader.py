@@ -14,6 +14,7 @@ from edgekd.backends.tflite.recurrent import RECURRENT, unroll
 from edgekd.backends.tflite.splits import SPLITS, slice_splits
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import check, inferred
+from edgekd.quantization.einsum import write_out_einsums
 from edgekd.quantization.fold import fold_batch_norms
 from edgekd.quantization.functions import name_functions
 
@@ -50,8 +51,9 @@ def _check_opset(model: onnx.ModelProto) -> None:
 
 
 def _plain(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
-    """Without batch norms after a layer, functions spelled in several operations, recurrent layers, and splits."""
+    """Without einsums, batch norms after layers, functions in several operations, recurrent layers and splits."""
     graph = onnx_graph.Graph(inferred(model))
+    write_out_einsums(graph)
     fold_batch_norms(graph)
     name_functions(graph)
     if any(node.op_type in RECURRENT for node in graph.nodes):

@@ -8,7 +8,7 @@ from onnx import NodeProto
 
 from edgekd.backends.shapes import StaticShapes
 from edgekd.errors import BadInputError
-from edgekd.onnx_graph import Array, Graph, attribute, label
+from edgekd.onnx_graph import Array, Graph, NodeWriter, attribute, label
 
 DEFAULT = {"GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"], "RNN": ["Tanh"]}
 RECURRENT = frozenset(DEFAULT)
@@ -56,7 +56,7 @@ def _replace(graph: Graph, node: NodeProto, steps: int, values: Mapping[str, Arr
     direction = attribute(node, "direction", b"forward")
     backwards = {b"forward": [False], b"reverse": [True], b"bidirectional": [False, True]}[direction]
     ways = [_Direction(graph, node, index, values).run(steps, reverse) for index, reverse in enumerate(backwards)]
-    write = _Writer(graph, label(node))
+    write = NodeWriter(graph, label(node))
     outputs = [*node.output, "", "", ""][:3]
     if outputs[0]:
         sequences = [write("Concat", *[write("Unsqueeze", h, axes([0])) for h in way.states], axis=0) for way in ways]
@@ -81,28 +81,12 @@ def axes(values: list[int]) -> Array:
     return np.array(values, np.int64)
 
 
-class _Writer:
-    """Adds nodes named after the one that they replace; arrays among the operands become constants."""
-
-    def __init__(self, graph: Graph, name: str) -> None:
-        self.graph, self.name = graph, name
-
-    def __call__(self, kind: str, *operands: str | Array, to: str = "", **attributes: object) -> str:
-        names = [self._edge(operand) for operand in operands]
-        output = to or self.graph.fresh(f"{self.name}_{kind}")
-        self.graph.add(kind, names, output, **attributes)
-        return output
-
-    def _edge(self, operand: str | Array) -> str:
-        return operand if isinstance(operand, str) else self.graph.add_constant(f"{self.name}_constant", operand)
-
-
 class _Direction:
     """One direction of a recurrent node; weights are one row of products a gate, in the order of ONNX."""
 
     def __init__(self, graph: Graph, node: NodeProto, index: int, values: Mapping[str, Array]) -> None:
         self.node, self.index, self.values = node, index, values
-        self.write = _Writer(graph, label(node))
+        self.write = NodeWriter(graph, label(node))
         weights = [values.get(name) for name in node.input[1:3]]
         if any(weight is None for weight in weights):
             raise BadInputError(f"{_named(node)}: its weights are computed: export them as constants")

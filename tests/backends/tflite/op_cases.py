@@ -322,6 +322,15 @@ def product_with_a_constant_before(seed: int) -> Case:
     return net, net.op("MatMul", net.constant(net.rng.normal(0, 1, (1, 3, 4))), "input")
 
 
+def einsum(seed: int) -> Case:
+    """Attention between the rows of a sequence, then weights for each head."""
+    net = Net(seed, (2, 5, 4))
+    scores = net.op("Einsum", "input", "input", equation="bhqd,bhkd->bhqk")
+    mixed = net.op("Einsum", net.op("Softmax", scores, axis=-1), "input", equation="bhqk,bhkd->bqhd")
+    weight = net.constant(net.rng.normal(0, 1, (2, 4, 3)))
+    return net, net.op("Einsum", mixed, weight, equation="bqhd,hde->bqe")
+
+
 def gelu_of_erf(seed: int) -> Case:
     net = anything(seed)
     kind, factor = choose(net, ("Div", 2**0.5), ("Mul", 0.5**0.5))
@@ -383,6 +392,7 @@ FLOAT: dict[str, Callable[[int], Case]] = {
     "AveragePool of what lies inside": average_of_what_lies_inside,
     "AveragePool rounded up": pool_rounded_up("AveragePool"),
     "ConvTranspose in groups": grouped_conv_transpose,
+    "Einsum": einsum,
     "Erf as Gelu": gelu_of_erf,
     "Expand": expand,
     "Expand to the batch": token_per_sample,

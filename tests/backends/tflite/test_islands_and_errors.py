@@ -128,6 +128,12 @@ def test_unknown_op_is_refused_by_node_and_op() -> None:
     assert refusal(model) == f"node 'thresholdedrelu_1' (ThresholdedRelu): this op has no TFLite form: {ADVICE}"
 
 
+def test_an_einsum_of_a_diagonal_is_refused() -> None:
+    net = Net(0, (3, 4, 4))
+    model = net.model(net.op("Einsum", "input", equation="bcii->bci"))
+    assert refusal(model) == f"node 'einsum_0' (Einsum): this op has no TFLite form: {ADVICE}"
+
+
 @pytest.mark.parametrize(
     ("op", "attributes", "reason"),
     [
