@@ -1,9 +1,9 @@
 """Latency statistics: pure functions of samples in ms."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate, chain
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from pydantic import PositiveInt
@@ -12,6 +12,7 @@ from edgekd.measure.records import Timing
 from edgekd.schema import Amount, Megabytes, Milliseconds, Positive, Schema
 
 Flag = Literal["noisy", "throttled", "drifting", "emulated"]
+T = TypeVar("T")
 FALSE_ALARMS = 0.05
 MIN_REPLICATES = 5
 NOISY_WIDTH = 0.10
@@ -48,6 +49,15 @@ class Median(NamedTuple):
     def of(cls, row: Mapping[str, Any]) -> "Median":
         """Return that of a row of `bench`."""
         return cls(row["p50"], row["low"], row["high"], row["replicates"], "emulated" not in row["flags"])
+
+
+def perhaps_fastest(candidates: Iterable[T], median: Callable[[T], Median]) -> list[T]:
+    """Return the smallest median's candidate, then by their medians all of which no difference from it may be claimed.
+
+    At least one candidate is needed.
+    """
+    best, *rest = sorted(candidates, key=lambda one: median(one).ms)
+    return [best, *(one for one in rest if not median(best).differs_from(median(one)))]
 
 
 class Latency(Schema):

@@ -173,7 +173,8 @@ def _figure(value: float | None) -> str:
 
 
 def _ms(found: Percentiles) -> str:
-    return f"{found.p50:.4g} ms ({found.low:.4g} to {found.high:.4g}), n {found.n}"
+    interval = f"{found.low:.4g} to {found.high:.4g}" if found.replicates > 1 else "one run"
+    return f"{found.p50:.4g} ms ({interval}), n {found.n}"
 
 
 def _summed(run: RunRecord) -> Iterator[Claim]:

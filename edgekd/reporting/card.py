@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from edgekd.bundle import Manifest
 from edgekd.reporting.markdown import markdown_table
 from edgekd.reporting.run_record import Distillation, Network, RunRecord, Scores, TargetRecord, Variant
-from edgekd.reporting.words import NONE, count, listed, metric_name, milliseconds, percent, sentence, size
+from edgekd.reporting.words import NONE, count, interval, listed, metric_name, milliseconds, percent, sentence, size
 from edgekd.schema import Schema
 from edgekd.screen import visible
 
@@ -94,7 +94,7 @@ def _latency(variant: Variant) -> str:
     found = variant.latency_ms
     if found is None or not found.counts:
         return NONE
-    told = f"{milliseconds(found.p50)} ({milliseconds(found.low)} to {milliseconds(found.high)})"
+    told = f"{milliseconds(found.p50)} ({interval(found.low, found.high, found.replicates)})"
     return f"{told}, {', '.join(found.flags)}" if found.flags else told
 
 

@@ -32,7 +32,7 @@ from edgekd.reporting.sortable import SHOWN
 from edgekd.reporting.svg import Plot
 from edgekd.screen import visible
 
-_WORDS = ("count", "milliseconds", "number", "percent", "seconds", "sentence", "size")
+_WORDS = ("count", "interval", "milliseconds", "number", "percent", "seconds", "sentence", "size")
 
 
 def write_report(folder: Path) -> Path:
@@ -115,7 +115,7 @@ def template(name: str) -> Template:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {name: getattr(words, name) for name in _WORDS}
-    environment.filters |= {name: getattr(tables, name) for name in ("interval", "kernels", "pays")}
+    environment.filters |= {name: getattr(tables, name) for name in ("kernels", "pays")}
     environment.filters["visible"] = visible
     environment.filters["anchor_of"] = latency.anchor_of
     environment.globals |= {"spoken_metric": words.spoken_metric, "other_metric": teaching.other_metric}

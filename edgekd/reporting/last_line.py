@@ -54,15 +54,14 @@ def _exported(report: Document) -> str:
 
 def of_bench(rows: Sequence[Document]) -> str:
     """Return the fastest of what was measured, whether that is sure, and what failed."""
-    from edgekd.measure.statistics import Median
+    from edgekd.measure.statistics import Median, perhaps_fastest
     from edgekd.reporting.words import milliseconds
 
     timed, lost = [row for row in rows if row.get("p50") is not None], [row for row in rows if "error" in row]
     told = [f"{len(rows) - len(lost)} measured"] if len(rows) > 1 or not timed else []
     if timed:
-        best = min(timed, key=lambda row: float(row["p50"]))
-        sure = all(Median.of(best).differs_from(Median.of(row)) for row in timed if row is not best)
-        rank = f"{'fastest' if sure else 'perhaps fastest'}: " if len(timed) > 1 else ""
+        best, *rivals = perhaps_fastest(timed, Median.of)
+        rank = f"{'perhaps fastest' if rivals else 'fastest'}: " if len(timed) > 1 else ""
         place = f" on {best['device']}" if best.get("device") else ""
         told.append(f"{rank}{best['bundle']}{place}, median {milliseconds(best['p50'])}")
     return "; ".join([*told, *([f"{len(lost)} failed"] if lost else [])]).replace("\u00a0", " ")

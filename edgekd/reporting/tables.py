@@ -25,7 +25,6 @@ from edgekd.reporting.words import (
     size,
     spoken_metric,
     state,
-    three_digits,
     worth,
 )
 from edgekd.screen import Screen
@@ -68,6 +67,7 @@ class TargetRow:
     p90: float | None = None
     p99: float | None = None
     n: int | None = None
+    replicates: int | None = None
 
 
 def target_rows(run: RunRecord) -> list[TargetRow]:
@@ -157,20 +157,14 @@ def _section(run: RunRecord, rows: Sequence[TargetRow]) -> Section:
     row = rows[0]
     told = []
     if row.speedup:
-        told.append(f"int8 {row.speedup:.2f}× as fast as {row.against}")
+        sure = "" if row.int8_pays is not None else "perhaps "
+        told.append(f"int8 {sure}{row.speedup:.2f}× as fast as {row.against}")
     if row.kernels:
         told.append(f"{kernels(row).replace(' of ', '/')} kernels in int8")
     head = Text.assemble((row.target, "bold"), "  ", (row.state, _STYLES.get(row.state, "")))
     head.append("".join(f" · {words}".replace(" ", _SPACE).replace(_SPACE, " ", 1) for words in told))
     notes = [Text(words, "dim") for words in (row.reason, row.advice) if words]
     return Section(head, [_cells(run, row, row.variant) for row in rows if row.variant], notes)
-
-
-def interval(row: TargetRow) -> str:
-    """Low–high in milliseconds."""
-    if row.low is None or row.high is None:
-        return NONE
-    return f"{three_digits(row.low)}–{milliseconds(row.high)}"
 
 
 def kernels(row: TargetRow) -> str:
@@ -203,7 +197,8 @@ def _row(name: str, target: TargetRecord, label: str | None, variant: Variant) -
     time = latency(variant)
     if time is None:
         return row
-    return replace(row, p50=time.p50, low=time.low, high=time.high, p90=time.p90, p99=time.p99, n=time.n)
+    told = {key: getattr(time, key) for key in ("p50", "low", "high", "p90", "p99", "n", "replicates")}
+    return replace(row, **told)
 
 
 def _speedup(target: TargetRecord) -> tuple[float | None, str | None]:

@@ -13,6 +13,7 @@ from edgekd.reporting.words import (
     change,
     cost,
     count,
+    interval,
     latency,
     listed,
     mean,
@@ -22,7 +23,6 @@ from edgekd.reporting.words import (
     scale_of,
     sentence,
     size,
-    three_digits,
     worth,
 )
 
@@ -85,8 +85,8 @@ def tiles(run: RunRecord) -> list[Tile]:
         others = [f"{size(row.bytes)} in {key}" for key, row in rest.items() if row.bytes]
         found.append(Tile("INT8 model", size(int8.bytes), next(iter(others), _parameters(run))))
     if time := latency(int8):
-        interval = f"{three_digits(time.low)}–{milliseconds(time.high)}"
-        found.append(Tile("Median latency", milliseconds(time.p50), f"{interval}, on {name}"))
+        spread = interval(time.low, time.high, time.replicates)
+        found.append(Tile("Median latency", milliseconds(time.p50), f"{spread}, on {name}"))
     if target is None:
         found += _smaller(run)
     if run.distillation and run.distillation.tax is not None:

@@ -119,6 +119,13 @@ def milliseconds(value: float | None) -> str:
     return NONE if value is None else f"{three_digits(value)}{_SPACE}ms"
 
 
+def interval(low: float | None, high: float | None, replicates: int | None) -> str:
+    """0.311, 0.327 → 0.311–0.327 ms; one replicate has none."""
+    if low is None or high is None:
+        return NONE
+    return "one run" if replicates == 1 else f"{three_digits(low)}–{milliseconds(high)}"
+
+
 def seconds(value: float | None) -> str:
     """75.2 → 1 min 15 s."""
     if value is None:

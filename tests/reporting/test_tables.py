@@ -6,7 +6,6 @@ from rich.console import Console
 
 from edgekd.reporting.run_record import RunRecord
 from edgekd.reporting.tables import (
-    interval,
     kernels,
     learn_table,
     pays,
@@ -16,6 +15,7 @@ from edgekd.reporting.tables import (
     targets_table,
 )
 from edgekd.reporting.teaching import models
+from edgekd.reporting.words import interval
 
 
 def printed(table: Any, width: int = 160) -> str:
@@ -37,14 +37,23 @@ def test_there_is_a_row_per_variant(run: dict[str, Any]) -> None:
     assert (tflite.bytes, tflite.p50, tflite.int8_pays) == (96_480, 0.318, True)
     assert tflite.speedup == pytest.approx(0.702 / 0.318)
     assert skipped.variant is None
-    assert interval(tflite).replace("\u00a0", " ") == "0.311–0.327 ms"
-    assert (interval(skipped), kernels(skipped), pays(skipped)) == ("–", "–", "unknown")
+    assert interval(tflite.low, tflite.high, tflite.replicates).replace("\u00a0", " ") == "0.311–0.327 ms"
+    assert (skipped.low, kernels(skipped), pays(skipped)) == (None, "–", "unknown")
 
 
 def test_speed_is_held_against_the_fastest_other_variant(run: dict[str, Any]) -> None:
     openvino = next(row for row in target_rows(RunRecord.of(run)) if row.target == "x86-openvino")
     assert openvino.against == "bf16"
     assert pays(openvino) == "yes, 1.66× bf16"
+
+
+def test_a_speedup_that_nobody_can_tell_is_no_claim(run: dict[str, Any]) -> None:
+    target = run["targets"]["x86-tflite"] | {"int8_pays": None}
+    for variant in target["variants"].values():
+        variant["latency_ms"]["replicates"] = 1
+    run["targets"] = {"x86-tflite": target}
+    assert "int8 perhaps 2.21× as fast as float" in printed(targets_table(RunRecord.of(run)))
+    assert {interval(row.low, row.high, row.replicates) for row in target_rows(RunRecord.of(run))} == {"one run"}
 
 
 def test_tables_tell_every_target_once_with_its_reason(run: dict[str, Any]) -> None:
