@@ -24,6 +24,7 @@ Seconds = Annotated[
     float, typer.Option(min=0.01, max=86_400, callback=finite, help="Shortest time per replicate.")
 ]  # fmt: skip
 Data = Annotated[Path | None, typer.Option(help="npz with x and y: compare the task's metric, too.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit 1 if it is unclear whether a row got slower, too.")]
 Markdown = Annotated[Path | None, typer.Option(help="Write the table as Markdown, for a pull request.")]
 
 
@@ -34,6 +35,7 @@ Markdown = Annotated[Path | None, typer.Option(help="Write the table as Markdown
     "edgekd compare old.onnx new.onnx",
 )
 def compare(
+    context: typer.Context,
     before: Annotated[
         Path, typer.Argument(help="A results.jsonl, as `bench --out` writes it; a bundle; a model file.")
     ],
@@ -49,6 +51,7 @@ def compare(
     replicates: Annotated[int, typer.Option(min=1, help="Fresh processes; below 5 nothing is claimed.")] = 5,
     seconds: Seconds = 1.0,
     markdown: Markdown = None,
+    strict: Strict = False,
     as_json: Json = False,
 ) -> None:
     """Compare two result files, or measure two models in turns and compare those; exit 1 on a regression."""
@@ -60,8 +63,9 @@ def compare(
     trial = Trial(
         parse_devices([device])[0], data, metric, inputs, parse_shapes(shape or []), threads, replicates, seconds
     )
-    rows, regressed = compared(before, after, Asked(threshold, metric_drop), trial, reporter_for(None, as_json))
-    _tell(rows, regressed, markdown, as_json)
+    asked = Asked(threshold, metric_drop)
+    rows, regressed = compared(before, after, asked, trial, reporter_for(None, as_json), context.obj)
+    _tell(rows, regressed, markdown, strict, as_json)
 
 
 @command(
@@ -80,6 +84,7 @@ def gate(
     seconds: Seconds = 1.0,
     out: Annotated[Path | None, typer.Option(help="Keep the new rows in this file: the next baseline.")] = None,
     markdown: Markdown = None,
+    strict: Strict = False,
     as_json: Json = False,
 ) -> None:
     """Measure bundles as a baseline was measured; exit 1 if one is slower, worse, or no longer there."""
@@ -89,10 +94,10 @@ def gate(
 
     trial = Trial(parse_devices([device])[0], data, metric, seconds=seconds)
     rows, regressed = gated(base, bundles, Asked(threshold, metric_drop), trial, out, reporter_for(None, as_json))
-    _tell(rows, regressed, markdown, as_json)
+    _tell(rows, regressed, markdown, strict, as_json)
 
 
-def _tell(rows: "Sequence[Change]", regressed: bool, markdown: Path | None, as_json: bool) -> None:
+def _tell(rows: "Sequence[Change]", regressed: bool, markdown: Path | None, strict: bool, as_json: bool) -> None:
     from edgekd.files import write_bytes
     from edgekd.reporting.comparison import compare_markdown, compare_table
 
@@ -100,5 +105,5 @@ def _tell(rows: "Sequence[Change]", regressed: bool, markdown: Path | None, as_j
     if markdown is not None:
         write_bytes(markdown, compare_markdown(found, "edgekd").encode())
     show(found, as_json, compare_table, last_line.of_compare)
-    if regressed:
+    if regressed or (strict and any(row.verdict == "unclear" for row in rows)):
         raise typer.Exit(1)

@@ -20,11 +20,11 @@ def next_step(words: Sequence[str], error: EdgekdError) -> str:
         return f"{shlex.join(['edgekd', *words])} --provision"
     command, *rest = words or ["--help"]
     if command == "export" and error.hint.startswith(_THIS_MODEL):
-        return _again(words, _OF_HINT.findall(error.hint))
+        return again(words, _OF_HINT.findall(error.hint))
     if error.hint or _NAMED.search(str(error)):
         return error.hint
     if command != "run" and (advised := _advised(words, str(error))):
-        return _again(words, advised)
+        return again(words, advised)
     if isinstance(error, DeviceError):
         return _about_a_device(command, rest, reached=type(error) is DeviceError)
     if isinstance(error, NotProvenError):
@@ -71,7 +71,7 @@ def _advised(words: Sequence[str], told: str) -> Options:
     return advised
 
 
-def _again(words: Sequence[str], options: Options) -> str:
+def again(words: Sequence[str], options: Options) -> str:
     """Return the same command with some options, in the place of what it had for them where they have one value."""
     replaced = {option for option, _ in options} - _REPEATED
     kept = [

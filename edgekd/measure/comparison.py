@@ -44,7 +44,8 @@ class Change(Schema):
 
     `changed` names what else is not as it was, and may be the reason. `machine` is told where there are several.
     `outputs_db` is the signal to noise of the output that differs most, where two models were run on the same inputs.
-    `reason` says why it is unclear whether the times differ. Those of an emulated device are not told.
+    `reason` says why it is unclear whether the times differ, `next` what to type to make it clear. `replicates` counts
+    those before and after. Neither they nor the times of an emulated device are told.
     """
 
     target: str
@@ -63,6 +64,8 @@ class Change(Schema):
     outputs_db: float | None = None
     verdict: Verdict
     reason: str | None = None
+    replicates: tuple[int, int] | None = None
+    next: str | None = None
     changed: tuple[str, ...] = ()
 
 
@@ -163,12 +166,18 @@ def _change(
         metric_unit=(after or before or _NOTHING).scale.unit,
         verdict=verdict,
         reason=reason,
+        replicates=_replicates(before, after),
         changed=_changed(before, after),
     )
 
 
 def _p50(row: Seen | None) -> float | None:
     return row.median.ms if row and row.median and row.median.counts else None
+
+
+def _replicates(*sides: Seen | None) -> tuple[int, int] | None:
+    found = [side.median.replicates for side in sides if side and side.median and side.median.counts]
+    return (found[0], found[1]) if len(found) == len(sides) else None
 
 
 def _verdict(

@@ -14,7 +14,7 @@ from edgekd.schema import Amount, Megabytes, Milliseconds, Positive, Schema
 Flag = Literal["noisy", "throttled", "drifting", "emulated"]
 T = TypeVar("T")
 FALSE_ALARMS = 0.05
-MIN_REPLICATES = 5
+MIN_REPLICATES, MOST_REPLICATES = 5, 50  # that anything is claimed from, and that are asked for
 NOISY_WIDTH = 0.10
 NOISY_SWITCHES = 100  # per second
 SLOWDOWN = 1.05
@@ -40,15 +40,20 @@ class Median(NamedTuple):
         if not (self.counts and other.counts):
             return "cannot tell: times of an emulated device are no evidence"
         if fewest < MIN_REPLICATES:
-            return f"cannot tell from {fewest} replicate{'s' if fewest > 1 else ''}: --replicates {MIN_REPLICATES}"
+            return f"cannot tell from {fewest} replicate{'s' if fewest > 1 else ''}: {MIN_REPLICATES} are needed"
         if self.differs_from(other) or max(self.ms, other.ms) <= (1 + within) * min(self.ms, other.ms):
             return None
-        return "cannot tell: the intervals overlap, take more --replicates"
+        return "cannot tell: the intervals overlap"
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> "Median":
         """Return that of a row of `bench`."""
         return cls(row["p50"], row["low"], row["high"], row["replicates"], "emulated" not in row["flags"])
+
+
+def more_replicates(taken: int) -> int | None:
+    """Return how many may tell apart what so many could not; None where nobody would take more."""
+    return min(max(2 * taken, MIN_REPLICATES), MOST_REPLICATES) if taken < MOST_REPLICATES else None
 
 
 def perhaps_fastest(candidates: Iterable[T], median: Callable[[T], Median]) -> list[T]:

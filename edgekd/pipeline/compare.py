@@ -1,8 +1,10 @@
 """What `compare` and `gate` hold against each other: kept results, and models that are measured for it."""
 
-from collections.abc import Iterator, Sequence
+import shlex
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,13 +13,13 @@ from edgekd.errors import BadInputError, DeviceError
 from edgekd.measure.comparison import FAILURES, Change, compare_files, compare_rows
 from edgekd.measure.model_file import Shapes, model_suffixes
 from edgekd.measure.results import Key, Row, iterate_rows, read_rows
+from edgekd.measure.statistics import MOST_REPLICATES, more_replicates
+from edgekd.next_step import again
 from edgekd.pipeline.against import verify_against
 from edgekd.pipeline.bench import bench_bundles
 from edgekd.pipeline.fleet import Member
 from edgekd.progress import SILENT, Reporter
 from edgekd.reading import require_file
-
-MOST_REPLICATES = 50  # of a baseline that is measured like again
 
 
 @dataclass(frozen=True)
@@ -43,15 +45,19 @@ class Trial:
 
 
 def compare(
-    before: Path, after: Path, asked: Asked, trial: Trial | None = None, reporter: Reporter = SILENT
-) -> tuple[list[Change], bool]:
+    before: Path, after: Path, asked: Asked, trial: Trial | None = None, reporter: Reporter = SILENT,
+    words: Sequence[str] = (),
+) -> tuple[list[Change], bool]:  # fmt: skip
     """Two result files row by row, or two bundles or model files measured in turns; and whether one is a regression.
 
-    Raises BadInputError for a result file beside a model, and as `compare_files` and `bench_bundles` do.
+    `words` are the command that asked: the next one is made of them. Raises BadInputError for a result file beside a
+    model, and as `compare_files` and `bench_bundles` do.
     """
     models = [_is_model(path) for path in (before, after)]
     if all(models):
-        return _compare_models(before, after, asked, trial or Trial(), reporter)
+        rows, regressed = _compare_models(before, after, asked, trial or Trial(), reporter)
+        command = words or ("compare", str(before), str(after))
+        return _advised(rows, lambda _, more: again(command, [("--replicates", str(more))])), regressed
     if any(models):
         kept, model = (after, before) if models[0] else (before, after)
         _require_results(kept)
@@ -59,7 +65,8 @@ def compare(
         raise BadInputError(f"{model} is a model, {kept} holds results", hint=step)
     if trial is not None and trial != Trial():
         raise BadInputError("results are compared as they are: how to measure is for bundles and model files")
-    return compare_files(before, after, asked.threshold, asked.metric_drop)
+    rows, regressed = compare_files(before, after, asked.threshold, asked.metric_drop)
+    return _advised(rows, partial(_measure_again, files=(before, after))), regressed
 
 
 def gate(
@@ -81,7 +88,32 @@ def gate(
                     seconds=trial.seconds, data=trial.data, metric=trial.metric, out=rows, reporter=reporter,
                 )
             )  # fmt: skip
-        return compare_files(base, rows, asked.threshold, asked.metric_drop)
+        found, regressed = compare_files(base, rows, asked.threshold, asked.metric_drop)
+    return _advised(found, partial(_measure_again, files=(base,), device=trial.device.uri)), regressed
+
+
+def _advised(rows: list[Change], advise: Callable[[Change, int], str]) -> list[Change]:
+    """Rows with what to type where more replicates may make clear what is not."""
+    return [
+        row.model_copy(update={"next": advise(row, more)})
+        if row.verdict == "unclear" and row.replicates and (more := more_replicates(min(row.replicates)))
+        else row
+        for row in rows
+    ]
+
+
+def _measure_again(row: Change, more: int, files: Sequence[Path], device: str = "local:") -> str:
+    """Return what measures a row again for those of two files, or for a baseline, that hold fewer replicates of it."""
+    how = ["--batch", str(row.batch), "--threads", str(row.threads)]
+    how += [] if row.scenario == "single-stream" else ["--scenario", row.scenario]
+    how += ["--affinity", ",".join(map(str, row.affinity))] if row.affinity else []
+    how += [] if device == "local:" else ["--device", device]
+    sides = zip(("OLD_BUNDLE", "NEW_BUNDLE"), row.replicates or (), files, strict=False)
+    return " && ".join(
+        shlex.join(["edgekd", "bench", bundle, *how, "--replicates", str(more), "--out", str(out)])
+        for bundle, taken, out in sides
+        if taken < more
+    )
 
 
 def _is_model(path: Path) -> bool:

@@ -64,8 +64,13 @@ def compare_markdown(rows: Iterable[Row], title: str) -> str:
     told = f"{failed or 'none'} of {len(found)} got worse" + (f", {unclear} unclear" if unclear else "")
     titles = ("target", "variant", "before", "after", "change", "metric", "verdict")
     table = markdown_table(titles, ([row["target"], *_plain(row)] for row in found[:MOST_ROWS]))
-    notes = [f"- {row['target']} {note}" for row in found[:MOST_ROWS] for note in _notes(row)]
+    notes = [f"- {row['target']} {note}" for row in found[:MOST_ROWS] for note in (*_notes(row), *_step(row))]
     return "\n".join([f"### {title}: {told}", "", table, *([""] if notes else []), *notes, ""])
+
+
+def _step(row: Row) -> Iterator[str]:
+    if row.get("next"):
+        yield f"{row['label']}: next: `{row['next']}`"
 
 
 def _plain(row: Row) -> list[str]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from edgekd.reporting.run_record import RunRecord
 
 Document = Mapping[str, Any]
+NAMED = 3  # rows of one verdict
 
 
 def of_run(run: "RunRecord", page: Path) -> str:
@@ -110,9 +111,15 @@ def _one(verdict: Document) -> str:
 
 
 def of_compare(rows: Sequence[Document]) -> str:
-    """Return how many rows got which verdict."""
+    """Return how many rows got which verdict, which are unclear, and what to type to make the first of them clear."""
     verdicts = Counter(row["verdict"] for row in rows)
-    return f"{_plural(len(rows), 'row')}: " + ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
+    told = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items() if verdict != "unclear")
+    unclear = [row for row in rows if row["verdict"] == "unclear"]
+    names = [f"{row['target']} {row['label']}" for row in unclear[:NAMED]]
+    more = [f"{len(unclear) - NAMED} more"] if len(unclear) > NAMED else []
+    doubt = f"{len(unclear)} unclear ({', '.join([*names, *more])})" if unclear else ""
+    steps = [f"next: {row['next']}" for row in unclear if row.get("next")]
+    return "; ".join([f"{_plural(len(rows), 'row')}: " + ", ".join(filter(None, (told, doubt))), *steps[:1]])
 
 
 def of_replay(claims: Sequence[Document]) -> str:

@@ -75,8 +75,8 @@ def test_verdicts(tmp_path: Path, before: Row, after: Row, verdict: str) -> None
 @pytest.mark.parametrize(
     ("before", "after", "reason"),
     [
-        (measured(1.0, replicates=1), measured(0.59), "cannot tell from 1 replicate: --replicates 5"),
-        (measured(1.0), measured(0.59, replicates=3), "cannot tell from 3 replicates: --replicates 5"),
+        (measured(1.0, replicates=1), measured(0.59), "cannot tell from 1 replicate: 5 are needed"),
+        (measured(1.0), measured(0.59, replicates=3), "cannot tell from 3 replicates: 5 are needed"),
         (measured(1.0, spread=0.1), measured(1.3, spread=0.1), "cannot tell: the intervals overlap"),
         (measured(1.0), emulated(9.0), "cannot tell: times of an emulated device"),
     ],

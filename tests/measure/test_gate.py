@@ -67,7 +67,8 @@ def step(name: str, **env: str) -> subprocess.CompletedProcess[str]:
 def test_the_action_fails_a_bundle_that_got_slower_and_says_so(baseline: tuple[Path, Path], tmp_path: Path) -> None:
     bundle, base = baseline
     comment, summary = tmp_path / "comment.md", tmp_path / "summary.md"
-    env = {"BASE": str(base), "BUNDLES": f"\n{bundle}\n", "DEVICE": "local:", "DATA": "", "THRESHOLD": "0.05"}
+    env = {"BASE": str(base), "BUNDLES": f"\n{bundle}\n", "DEVICE": "local:", "DATA": ""}
+    env |= {"THRESHOLD": "0.05", "STRICT": "true"}
     done = step("Measure and compare", **env, COMMENT=str(comment), GITHUB_STEP_SUMMARY=str(summary))
     assert done.returncode == 1, done.stderr
     told = comment.read_text()
@@ -92,6 +93,9 @@ def test_a_bundle_as_it_was_passes_and_its_rows_are_the_next_baseline(bundle: Ma
     bench(own, base, replicates=2)  # too few to claim anything: no luck can fail this
     done = edgekd("gate", base, own, *QUICK, "--out", out, "--json")
     assert (done.exit_code, [row["verdict"] for row in json.loads(done.stdout)]) == (0, ["unclear"])
+    (row,) = json.loads(done.stdout)
+    assert row["replicates"] == [2, 2]
+    assert row["next"] == f"edgekd bench OLD_BUNDLE --batch 1 --threads 1 --replicates 5 --out {base}"
     assert "exists" in complaint(edgekd("gate", base, own, *QUICK, "--out", out), 2)
     rows = [json.loads(file.read_text()) for file in (base, out)]
     assert len({(row["batch"], row["threads"], row["latency"]["replicates"], row["artifact"]) for row in rows}) == 1
@@ -113,6 +117,21 @@ def test_two_model_files_are_measured_in_turns(tmp_path: Path) -> None:
     assert row["change"] > 1
     assert -10 < row["outputs_db"] < 30  # they are other functions
     assert "from those before" in (tmp_path / "told.md").read_text()
+    (few,) = json.loads(edgekd("compare", fast, slow, *QUICK, "--replicates=2", "--json").stdout)
+    assert few["next"] == f"edgekd compare {fast} {slow} {QUICK[0]} --json --replicates 5"
+
+
+def test_what_is_unclear_of_two_files_is_measured_again_where_it_lacks_replicates(
+    baseline: tuple[Path, Path], tmp_path: Path
+) -> None:
+    _, base = baseline
+    row, few = json.loads(base.read_text()), tmp_path / "few.jsonl"
+    row["latency"]["replicates"] = 1
+    rewrite(few, row, 1)
+    done = edgekd("compare", few, base)
+    step = f"edgekd bench OLD_BUNDLE --batch 1 --threads 1 --replicates 5 --out {few}"
+    assert (done.exit_code, done.stdout.splitlines()[-1]) == (0, f"1 row: 1 unclear (t int8); next: {step}")
+    assert edgekd("compare", few, base, "--strict").exit_code == 1
 
 
 def test_results_are_not_compared_with_models(baseline: tuple[Path, Path]) -> None:

@@ -1,6 +1,7 @@
 from typing import Any
 
 from edgekd.reporting.comparison import compare_markdown, compare_table
+from edgekd.reporting.last_line import of_compare
 from edgekd.reporting.tables import text
 
 
@@ -16,12 +17,15 @@ def test_what_changed_comes_first_in_the_order_of_the_files() -> None:
 
 
 def test_what_is_unclear_is_told_with_its_reason_and_passes_for_nothing_else() -> None:
-    reason = "cannot tell from 1 replicate: --replicates 5"
-    rows = [change("a", "same"), change("b", "unclear") | {"reason": reason}]
+    reason, step = "cannot tell from 1 replicate: 5 are needed", "edgekd bench OLD_BUNDLE --replicates 5"
+    rows = [change("a", "same"), change("b", "unclear") | {"reason": reason, "next": step}]
     assert f"int8: {reason}" in text(compare_table(rows))
     told = compare_markdown(rows, "edgekd")
     assert told.startswith("### edgekd: none of 2 got worse, 1 unclear")
-    assert f"- b int8: {reason}" in told
+    assert f"- b int8: {reason}\n- b int8: next: `{step}`\n" in told
+    assert of_compare(rows) == f"2 rows: 1 same, 1 unclear (b int8); next: {step}"
+    crowd = [change(name, "unclear") for name in "abcde"]
+    assert of_compare(crowd) == "5 rows: 5 unclear (a int8, b int8, c int8, 2 more)"
 
 
 def test_a_regression_among_more_rows_than_anyone_reads_is_shown() -> None:

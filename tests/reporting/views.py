@@ -31,7 +31,10 @@ CHANGE = {
     "target": "x86-onnxruntime-no-vnni", "label": "dynamic-range", "batch": 1, "threads": 1, "before_ms": 0.391,
     "after_ms": 0.502, "change": 0.2839, "before_metric": 0.889, "after_metric": 0.889, "verdict": "regression",
 }  # fmt: skip
-UNCLEAR = {"label": "float", "verdict": "unclear", "reason": "cannot tell from 1 replicate: --replicates 5"}
+UNCLEAR = {
+    "label": "float", "verdict": "unclear", "reason": "cannot tell from 1 replicate: 5 are needed",
+    "next": "edgekd bench OLD_BUNDLE --batch 1 --threads 1 --replicates 5 --out before.jsonl",
+}  # fmt: skip
 COMPARE = [CHANGE | {"label": "int8", "verdict": "same", "change": 0.001, "after_ms": 0.3914}, CHANGE, CHANGE | UNCLEAR]
 PARTS = [
     {"component": "torch", "for": "teaching and quantisation-aware fine-tuning", "found": "2.9.1", "get it": ""},
