@@ -66,6 +66,21 @@ class Accelerator:
 
 
 @dataclass(frozen=True)
+class AppSetting:
+    """What an app that opens a bundle's model without our runner has to set, `told` in a sentence.
+
+    Models of the precisions and, in int8, of the schemes in `without` do without it.
+    """
+
+    told: str
+    without: frozenset[str] = frozenset()
+
+    def wanted(self, precision: str, scheme: str) -> bool:
+        """Whether it matters to such a model."""
+        return (scheme if precision == "int8" else precision) not in self.without
+
+
+@dataclass(frozen=True)
 class Needs:
     """All that is known of a backend outside of its folder.
 
@@ -80,6 +95,7 @@ class Needs:
         silicon: machines, as `uname -m` has them, where it does not: there it is the device.
         without_python: whether the C runner runs its bundles, too.
         on_board: where it stands in, how the device itself runs a bundle, in a line of the bundle's README.
+        in_app: what an app has to set that opens the model itself, in a line of the bundle's README and of the card.
         target_keys: keys of a target that it alone understands: `batches`, `floats`.
         compiler: options of its compiler that a target sets in `compiler`, and their values, the first by default.
     """
@@ -94,9 +110,14 @@ class Needs:
     silicon: tuple[str, ...] = ()
     without_python: bool = False
     on_board: str | None = None
+    in_app: AppSetting | None = None
     target_keys: frozenset[str] = frozenset()
     compiler: Mapping[str, tuple[str | bool, ...]] = field(default_factory=dict)
 
     def way(self, version: tuple[int, ...], bits: int, jetson: bool) -> Way:
         """How a device with such a Python gets a runtime."""
         return next((way for way in self.ways if way.fits(version, bits, jetson)), self.ways[-1])
+
+    def app_setting(self, precision: str, scheme: str) -> str | None:
+        """What an app has to set that opens such a model itself, in a sentence."""
+        return self.in_app.told if self.in_app and self.in_app.wanted(precision, scheme) else None

@@ -7,6 +7,7 @@ from edgekd.bundle import Manifest
 from edgekd.reporting.markdown import markdown_table
 from edgekd.reporting.run_record import Distillation, Network, RunRecord, Scores, TargetRecord, Variant
 from edgekd.reporting.words import NONE, count, interval, listed, metric_name, milliseconds, percent, sentence, size
+from edgekd.runtimes import find_needs
 from edgekd.schema import Schema
 from edgekd.screen import visible
 
@@ -70,6 +71,8 @@ def _sections(card: Card, run: RunRecord, bundles: Mapping[str, Manifest]) -> It
     yield f"These are {UNTRAINED}."
     yield "## Conditions\n\n" + "\n".join(f"- {line}" for line in _conditions(card, run))
     yield _table("Files", ("bundle", "file", "SHA-256"), _files(bundles))
+    if settings := list(_app_settings(bundles)):
+        yield "## In an app of your own\n\n" + "\n".join(settings)
     yield "## Check it\n\n```bash\npip install edgekd\nedgekd replay . --data test.npz\n```"
 
 
@@ -134,6 +137,15 @@ def _files(bundles: Mapping[str, Manifest]) -> Iterator[Sequence[str]]:
     for name, manifest in bundles.items():
         for file, identity in manifest.model_files.items():
             yield f"bundles/{name}", file, f"`{identity.sha256}`"
+
+
+def _app_settings(bundles: Mapping[str, Manifest]) -> Iterator[str]:
+    """What runtimes do only for our runner, each with the bundles that it is about."""
+    about: dict[str, list[str]] = {}
+    for name, manifest in bundles.items():
+        if told := find_needs(manifest.backend).app_setting(manifest.precision, manifest.scheme):
+            about.setdefault(told, []).append(f"`bundles/{name}`")
+    return (f"- {listed(names)}: {told}" for told, names in about.items())
 
 
 def _worth(run: RunRecord, scores: Scores | None) -> str:

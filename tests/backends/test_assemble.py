@@ -10,10 +10,13 @@ import onnx
 import pytest
 
 from edgekd.backends.assemble import write_bundle, write_golden
+from edgekd.backends.onnxruntime.runtime import EXACT
 from edgekd.backends.reference import Reference
 from edgekd.backends.replaced_folder import replaced_folder
 from edgekd.bundle import Manifest, Preprocessing, TensorSpec, load_bundle
 from edgekd.errors import BadInputError
+from edgekd.reporting.card import Card, card_text
+from edgekd.reporting.run_record import RunRecord
 from edgekd.target import load_target
 from tests import factories
 
@@ -56,6 +59,17 @@ def test_what_is_written_is_what_is_read(write: Callable[..., Manifest], tmp_pat
     assert manifest.tolerance == {"max_steps": 2.0, "agreement": 0.99}
     assert (manifest.provenance, manifest.metrics) == ({"seed": 3}, {"accuracy": 0.9})
     assert "net: int8 for x86-onnxruntime" in (tmp_path / "bundle/README.md").read_text()
+
+
+def test_what_an_app_has_to_set_is_in_readme_and_card(write: Callable[..., Manifest], tmp_path: Path) -> None:
+    """Not where nothing saturates: in float, and with weights to ±63."""
+    told = f"an app that opens `model.onnx` itself has to set the session option `{EXACT}` to `1`"
+    readme = tmp_path / "bundle/README.md"
+    int8, said = write(), readme.read_text()
+    bundles = {"a": int8, "b": write(precision="float"), "c": int8.model_copy(update={"scheme": "int8-asymmetric-w7"})}
+    assert (told in said, told in readme.read_text()) == (True, False)
+    text = card_text(Card(license="mit", data_license="mit"), RunRecord.of({}), bundles)
+    assert f"\n- `bundles/a`: On an x86 CPU without VNNI, {told}: sums" in text
 
 
 def test_classes_have_to_agree_only_where_they_are_known(write: Callable[..., Manifest]) -> None:
