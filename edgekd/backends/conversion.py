@@ -1,11 +1,12 @@
 """One tensor as the model sees it (float, NCHW) and as a bundle stores it (its own dtype and layout)."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekd.bundle import TensorSpec
+from edgekd.bundle import Manifest, TensorSpec
 
 Array = NDArray[Any]
 
@@ -19,6 +20,11 @@ def to_bundle(spec: TensorSpec, array: Array) -> Array:
     if spec.layout == "NHWC":
         array = np.moveaxis(array, 1, -1)
     return np.ascontiguousarray(array, dtype=spec.dtype)
+
+
+def stored_inputs(manifest: Manifest, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """A model's inputs by name as its bundle takes them."""
+    return {spec.name: to_bundle(spec, inputs[spec.name]) for spec in manifest.inputs}
 
 
 def from_bundle(spec: TensorSpec, array: Array) -> Array:

@@ -7,7 +7,7 @@ to: the distance is one rounding where the layer is right, however deep it lies,
 
 import math
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,10 +18,9 @@ import onnx
 from numpy.typing import NDArray
 
 from edgekd.backends.assemble import write_bundle
-from edgekd.backends.conversion import from_bundle, to_bundle
+from edgekd.backends.conversion import from_bundle, stored_inputs
 from edgekd.backends.layer_proof import Layer, LayerProof
 from edgekd.backends.onnx_file import at_batch
-from edgekd.backends.parity_outputs import Predict
 from edgekd.backends.reference import Reference, output_steps, reference_graph
 from edgekd.bundle import Manifest
 from edgekd.distance import steps_apart
@@ -31,6 +30,8 @@ from edgekd.target import Limits, Target
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
+Predict = Callable[[Path, Arrays, int], Arrays]
+"""A bundle's folder, inputs in its own types, a batch size; gives outputs by name. The runner is behind it."""
 ALLOWED_STEPS = 1.0
 SAMPLES, BATCH = 32, 8
 MOST_BYTES, MOST_AT_ONCE = 1 << 28, 1 << 27  # of all tensors, and of those that are held together
@@ -189,8 +190,7 @@ class _Built:
 
     def run(self, inputs: Arrays) -> Arrays:
         """What the runtime answers, as the model sees it."""
-        stored = {spec.name: to_bundle(spec, inputs[spec.name]) for spec in self.manifest.inputs}
-        answers = self.predict(self.bundle, stored, self.batch)
+        answers = self.predict(self.bundle, stored_inputs(self.manifest, inputs), self.batch)
         return {spec.name: from_bundle(spec, answers.pop(spec.name)) for spec in self.manifest.outputs}
 
 

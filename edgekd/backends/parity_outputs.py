@@ -1,39 +1,31 @@
-"""Parity of a bundle, end to end, run by whoever can run bundles."""
+"""Parity of a bundle: what it answered, whoever ran it, against the reference."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
 
-from edgekd.backends.conversion import from_bundle, to_bundle
+from edgekd.backends.conversion import from_bundle
 from edgekd.backends.parity import DOES_NOT_COUNT, Parity, compare
-from edgekd.bundle import TensorSpec, load_bundle
+from edgekd.bundle import Manifest, TensorSpec
 from edgekd.quantization.parts import Part, judged_apart, lost_channels
 
 Array = NDArray[Any]
-Predict = Callable[[Path, dict[str, Array], int], dict[str, Array]]
-"""A bundle's folder, inputs in its own types, a batch size; gives outputs by name. The runner is behind it."""
 
 
 def prove(
-    bundle: Path,
-    inputs: Mapping[str, Array],
+    manifest: Manifest,
+    answers: Iterable[tuple[int, Mapping[str, Array]]],
     reference: Mapping[str, Array],
-    batches: Iterable[int],
-    predict: Predict,
     unquantized: Mapping[str, Array] | None = None,
     parts: Mapping[str, Sequence[Part]] | None = None,
 ) -> list[Parity]:
     """A row per output and batch size, or per part of an output whose `parts` are unlike.
 
-    `inputs` are float NCHW, `unquantized` the float model's outputs (int8 only).
+    `answers` are a bundle's outputs at each batch size, `unquantized` the float model's outputs (int8 only).
     """
-    manifest = load_bundle(bundle)
-    stored = {spec.name: to_bundle(spec, inputs[spec.name]) for spec in manifest.inputs}
     rows = []
-    for batch in dict.fromkeys(batches):
-        outputs = predict(bundle, stored, batch)
+    for batch, outputs in answers:
         for spec in manifest.outputs:
             trio = (from_bundle(spec, outputs[spec.name]), reference[spec.name], (unquantized or {}).get(spec.name))
             rows += _judged(spec, trio, (parts or {}).get(spec.name, ()), manifest.tolerance, batch)

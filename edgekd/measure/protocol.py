@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ from edgekd.measure.records import (
 )
 from edgekd.reading import reading
 from edgekd.runner.bundle import write_arrays
+from edgekd.runner.cli import THEN
 from edgekd.runner_source import runner_source, write_runner
 from edgekd.schema import Schema
 
@@ -65,6 +66,28 @@ class Replicate:
 
 
 @dataclass(frozen=True)
+class Checked:
+    """What a bundle does on a device; `outputs` fetches those at a batch size from there."""
+
+    golden: tuple[Golden, ...]
+    kernels: Kernels
+    outputs: Callable[[int], dict[str, Array]]
+
+
+@dataclass(frozen=True)
+class _Command:
+    """What a runner is asked: failures that are answers, and seconds that it may take longer than others."""
+
+    verb: str
+    arguments: tuple[str, ...] = ()
+    accept: tuple[str, ...] = ()
+    longer: float = 0.0
+
+
+BUILD, VERIFY = _Command("build"), _Command("verify", accept=("mismatch", "not-proven"))
+
+
+@dataclass(frozen=True)
 class Session:
     """One bundle on one device. `options`, `batch`, `threads` and `affinity` override the manifest's.
 
@@ -93,17 +116,28 @@ class Session:
 
     def operator_coverage(self) -> Kernels:
         """Load (or, for TensorRT, build) the model and count its int8 kernels."""
-        return self._run("build").every("kernels", Kernels)[0]
+        return self._run(BUILD)[0].every("kernels", Kernels)[0]
 
     def verify(self) -> tuple[Golden, ...]:
         """Golden parity, one verdict per output."""
-        return self._run("verify", accept=("mismatch", "not-proven")).every("golden", Golden)
+        return self._run(VERIFY)[0].every("golden", Golden)
+
+    def check(self, inputs: Mapping[str, Array] | None = None, batches: Sequence[int] = ()) -> Checked:
+        """Both of these, and outputs as `predict` gives them at each batch size: by one process, if the device can."""
+        count = _count(inputs or {})
+        with self._sent(inputs or {}) as source:
+            asked = [self._predicting(source, _outputs(batch), count, f"--batch={batch}") for batch in batches]
+            verified, *predicted, built = self._run(VERIFY, *asked, BUILD)
+        for answer in predicted:
+            answer.every("predictions", Predictions)
+        golden, kernels = verified.every("golden", Golden), built.every("kernels", Kernels)[0]
+        return Checked(golden, kernels, lambda batch: self._fetched(_outputs(batch), count))
 
     def bench(self, seconds: float = 1.0, count: int = 50, scenario: Scenario = "single-stream") -> Replicate:
         """Latencies of one fresh process, for at least `seconds` and `count` inferences."""
         offline = [] if scenario == "single-stream" else ["--scenario", scenario]
         least, patience = (f"--seconds={seconds}", f"--count={count}"), 10 * seconds + SLOWEST * count
-        answer = self._run("bench", *least, *offline, longer=patience)
+        (answer,) = self._run(_Command("bench", (*least, *offline), longer=patience))
         timing, batch = answer.every("latency", Timing)[0], self.batch or read_manifest(self.bundle).batch
         if timing.batch != batch:
             raise DeviceError(f"the runner timed batch {timing.batch}, where {batch} was asked for")
@@ -111,41 +145,65 @@ class Session:
 
     def profile(self, runs: int) -> ProfileRecord:
         """What each kernel takes; BadInputError where the runtime does not tell."""
-        return self._run("profile", f"--runs={runs}", longer=3 * SLOWEST * runs).every("profile", ProfileRecord)[0]
+        profiled = _Command("profile", (f"--runs={runs}",), longer=3 * SLOWEST * runs)
+        return self._run(profiled)[0].every("profile", ProfileRecord)[0]
 
     def footprint(self) -> Footprint:
         """What the model takes of a device that cannot be timed here."""
-        return self._run("bench").every("footprint", Footprint)[0]
+        return self._run(_Command("bench"))[0].every("footprint", Footprint)[0]
 
     def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs by name, samples first; inputs and outputs are in the bundle's own types and layout.
 
         Raises DeviceError for outputs that are not the manifest's.
         """
+        count = _count(inputs)
+        with self._sent(inputs) as source:
+            (answer,) = self._run(self._predicting(source, "outputs.npz", count))
+        answer.every("predictions", Predictions)
+        return self._fetched("outputs.npz", count)
+
+    @contextmanager
+    def _sent(self, inputs: Mapping[str, Array]) -> Iterator[str]:
+        """Yield where inputs are on the device."""
         with closing(open_device("local:")) as here:  # whose folder goes with this process, however that ends
-            source, result = Path(here.workspace) / "inputs.npz", Path(here.workspace) / "outputs.npz"
+            source = Path(here.workspace) / "inputs.npz"
             write_arrays(source, inputs)
-            remote = f"{self.device.workspace}/outputs.npz"
-            count = max(map(len, inputs.values()), default=0)
-            paths = "--input", self.device.push(source), "--output", remote
-            answer = self._run("predict", *paths, longer=SLOWEST * count)
-            answer.every("predictions", Predictions)
-            self.device.pull(remote, result)
+            yield self.device.push(source)
+
+    def _predicting(self, source: str, name: str, count: int, *arguments: str) -> _Command:
+        paths = "--input", source, "--output", f"{self.device.workspace}/{name}"
+        return _Command("predict", (*paths, *arguments), longer=SLOWEST * count)
+
+    def _fetched(self, name: str, count: int) -> dict[str, Array]:
+        with closing(open_device("local:")) as here:
+            result = Path(here.workspace) / name
+            self.device.pull(f"{self.device.workspace}/{name}", result)
             return read_predictions(result, read_manifest(self.bundle).outputs, count, self.device.uri)
 
-    def _run(self, verb: str, *arguments: str, accept: Sequence[str] = (), longer: float = 0.0) -> Answer:
-        argv = [verb, self.device.push(self.bundle), *arguments]
+    def _run(self, *commands: _Command) -> list[Answer]:
+        """An answer to each command; of a runner that takes one at a time, in as many runs."""
+        groups = [[command] for command in commands] if self.device.runner is not None else [list(commands)]
+        with runner_on(self.device, self.backend) as runner:
+            return [answer for group in groups for answer in self._answers(runner, group)]
+
+    def _answers(self, runner: Sequence[str], commands: Sequence[_Command]) -> Iterator[Answer]:
+        argv = [word for command in commands for word in (THEN, *self._argv(command))]
+        finished = self.device.run([*runner, *argv[1:]], sum(self.timeout + command.longer for command in commands))
+        found = parse_all(finished, built=self.device.runner is not None)
+        for command, answer in zip(commands, found, strict=False):
+            if not (answer.end.ok or answer.end.kind in command.accept):
+                raise _failure(answer.end)
+            yield answer
+
+    def _argv(self, command: _Command) -> list[str]:
+        argv = [command.verb, self.device.push(self.bundle)]
         argv += [f"--batch={self.batch}"] if self.batch else []
         argv += [f"--threads={self.threads}"] if self.threads else []
         argv += [f"--affinity={self.affinity}"] if self.affinity is not None else []
         for key, value in (self.options or {}).items():
             argv.append(f"--option={key}={str(value).lower() if isinstance(value, bool) else value}")
-        with runner_on(self.device, self.backend) as runner:
-            finished = self.device.run([*runner, *argv], self.timeout + longer)
-        answer = parse(finished, built=self.device.runner is not None)
-        if not (answer.end.ok or answer.end.kind in accept):
-            raise _failure(answer.end)
-        return answer
+        return [*argv, *command.arguments]
 
 
 def describe(device: Device, backend: str, model: Path) -> Tensors:
@@ -169,16 +227,30 @@ def runner_on(device: Device, backend: str) -> Iterator[list[str]]:
 
 def parse(finished: Finished, built: bool = False) -> Answer:
     """Records of a finished runner, `built` for one kind of processor or not; DeviceError without an `end` record."""
+    return next(parse_all(finished, built))
+
+
+def parse_all(finished: Finished, built: bool = False) -> Iterator[Answer]:
+    """The same of one that was asked for more, up to each `end` record; DeviceError for the first that is missing."""
     records: dict[str, list[dict[str, Any]]] = {}
-    for line in finished.stdout.split("\n"):
-        record = _record(line)
-        if record is not None:
-            records.setdefault(record.pop("record"), []).append(record)
-    if "end" not in records:
-        started = bool(records) or not 0 < finished.code < KILLED
-        what = "was lost" if started else "did not start, is it built for this processor?" if built else "did not start"
-        raise DeviceError(f"the runner {what} (exit code {finished.code}){_last_words(finished.stderr)}")
-    return Answer(records, _typed(End, records["end"][-1]))
+    found = filter(None, map(_record, finished.stdout.split("\n")))
+    started = not 0 < finished.code < KILLED
+    for record in found:
+        started, kind = True, record.pop("record")
+        records.setdefault(kind, []).append(record)
+        if kind == "end":
+            yield Answer(records, _typed(End, record))
+            records = {}
+    what = "was lost" if started else "did not start, is it built for this processor?" if built else "did not start"
+    raise DeviceError(f"the runner {what} (exit code {finished.code}){_last_words(finished.stderr)}")
+
+
+def _count(inputs: Mapping[str, Array]) -> int:
+    return max(map(len, inputs.values()), default=0)
+
+
+def _outputs(batch: int) -> str:
+    return f"outputs-{batch}.npz"
 
 
 def _record(line: str) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ import edgekd
 from edgekd.backends import find_backend
 from edgekd.backends.assemble import write_bundle
 from edgekd.backends.compiled import PLAIN, Precision
-from edgekd.backends.conversion import from_bundle, to_bundle
+from edgekd.backends.conversion import from_bundle, stored_inputs
 from edgekd.backends.parity import DOES_NOT_COUNT
 from edgekd.backends.reference import Reference
 from edgekd.backends.replaced_folder import replaced_folder
@@ -121,9 +121,8 @@ def _answered(model: onnx.ModelProto, inputs: Arrays, exact: Arrays | None) -> t
 
 def _proof(folder: Path, manifest: Manifest, model: onnx.ModelProto, inputs: Arrays, exact: Arrays) -> ExportReport:
     """How near the float model a bundle's answers are, in dB; PromiseBrokenError where that is not near enough."""
-    stored = {spec.name: to_bundle(spec, inputs[spec.name]) for spec in manifest.inputs}
     with closing(open_device("local:")) as device:
-        answers = predict(device, folder, stored, manifest.batch)
+        answers = predict(device, folder, stored_inputs(manifest, inputs), manifest.batch)
     seen = {spec.name: from_bundle(spec, answers[spec.name]) for spec in manifest.outputs}
     found, least = nearness(exact, seen, parts_of(model)), LEAST_SQNR_DB[manifest.precision]
     if found.db >= least:

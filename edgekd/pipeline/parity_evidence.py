@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edgekd.backends.conversion import from_bundle, to_bundle
+from edgekd.backends.conversion import from_bundle, stored_inputs
 from edgekd.backends.layer_proof import LayerProof
 from edgekd.backends.layers import prove_layers
 from edgekd.backends.losses import layer_losses
@@ -23,7 +23,7 @@ from edgekd.data.dataset import model_inputs
 from edgekd.data.sources import Sliced
 from edgekd.devices import Device
 from edgekd.errors import BadInputError
-from edgekd.measure import Kernels, operator_coverage, predict, verify
+from edgekd.measure import Kernels, check, predict
 from edgekd.measure.protocol import Options
 from edgekd.onnx_graph import Graph, inferred
 from edgekd.outputs import joined
@@ -159,25 +159,24 @@ def gather_evidence(
     device: Device, bundle: Path, target: Target, expected: Expected, reporter: Reporter = SILENT
 ) -> Evidence:
     """Run a bundle at batch 1, 8 and the target's own; errors as in `measure.Session`."""
-    fixed = load_bundle(bundle).fixed_batch
+    manifest = load_bundle(bundle)
+    fixed = manifest.fixed_batch
     batches = dict.fromkeys((*PARITY_BATCHES, target.batch) if fixed is None else (fixed,))
-    with reporter.track(f"proving {target.name}", total=2 + len(batches)) as bar:
+    with reporter.track(f"proving {target.name}", total=1) as bar:
 
         def ask(folder: Path, stored: Arrays, batch: int) -> Arrays:
             bar.advance(note=f"batch {batch}")
             return predict(device, folder, stored, batch)
 
-        bar.advance(note="golden")
-        golden = tuple(row.output for row in verify(device, bundle) if not (row.ok or row.unproven))
-        rows = prove(
-            bundle, expected.inputs, expected.outputs, batches, ask, expected.unquantized, parts_of(expected.model)
-        )
-        bar.advance(note="kernels")
-        kernels = operator_coverage(device, bundle)
+        bar.advance(note="outputs and kernels")
+        checked = check(device, bundle, stored_inputs(manifest, expected.inputs), list(batches))
+        golden = tuple(row.output for row in checked.golden if not (row.ok or row.unproven))
+        answers = ((batch, checked.outputs(batch)) for batch in batches)
+        rows = prove(manifest, answers, expected.outputs, expected.unquantized, parts_of(expected.model))
         doubtful = any(not row.ok and (row.counts or row.beyond is not None) for row in rows)
         layers = prove_layers(expected.model, target, expected.inputs, ask) if doubtful else None
     vouched = tuple(_vouched(row, layers) for row in rows)
-    return Evidence(vouched, golden, kernels, layers, asked_layers(expected.model))
+    return Evidence(vouched, golden, checked.kernels, layers, asked_layers(expected.model))
 
 
 def _vouched(row: Parity, layers: LayerProof | None) -> Parity:
@@ -202,8 +201,7 @@ def chunks_on(
     manifest = load_bundle(bundle)
     for part in chunks(len(raw), [raw[:1]], manifest.batch):
         inputs = model_inputs(raw[part], preprocessing, manifest.inputs[0].name)
-        stored = {spec.name: to_bundle(spec, inputs[spec.name]) for spec in manifest.inputs}
-        outputs = predict(device, bundle, stored, manifest.batch, options)
+        outputs = predict(device, bundle, stored_inputs(manifest, inputs), manifest.batch, options)
         yield part, {spec.name: from_bundle(spec, outputs[spec.name]) for spec in manifest.outputs}
 
 

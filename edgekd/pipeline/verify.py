@@ -13,7 +13,7 @@ from edgekd.bundle import Manifest, Preprocessing, load_bundle
 from edgekd.data.dataset import Split
 from edgekd.devices import Device, open_device
 from edgekd.errors import BadInputError, EdgekdError
-from edgekd.measure import operator_coverage, verify
+from edgekd.measure import check
 from edgekd.measure.difference import Difference, compare_outputs, from_host, from_reference
 from edgekd.measure.predictions import require_finite
 from edgekd.measure.protocol import Options
@@ -181,7 +181,8 @@ def _shown(result: EvalResult) -> dict[str, Any]:
 
 
 def _parity(bundle: Path, device: Device) -> dict[str, Any]:
-    rows, kernels = verify(device, bundle), operator_coverage(device, bundle)
+    checked = check(device, bundle)
+    rows, kernels = checked.golden, checked.kernels
     broken = any(not (row.ok or row.unproven) for row in rows)
     unproven = None if broken else next((row.unproven for row in rows if row.unproven), None)
     golden = [row.model_dump(mode="json") for row in rows]

@@ -6,9 +6,9 @@ import argparse
 import json
 import os
 from pathlib import Path
-from typing import Any, Callable, NoReturn, Sequence, TextIO, Type
+from typing import Any, Callable, Iterator, NoReturn, Sequence, TextIO, Type
 
-from edgekd.runner.errors import EXIT_CODES, RunnerError, first_line
+from edgekd.runner.errors import ANSWERS, EXIT_CODES, RunnerError, first_line
 from edgekd.runner.machine import cores
 from edgekd.runner.runtime import Runtime
 from edgekd.runner.verbs import Job, describe
@@ -17,6 +17,8 @@ try:
     import numpy as np
 except ImportError:
     np = None  # type: ignore[assignment]
+
+THEN = "then"
 
 
 class Parser(argparse.ArgumentParser):
@@ -69,11 +71,33 @@ def records_to(stream: TextIO) -> Callable[..., None]:
     return emit
 
 
+def commands(argv: Sequence[str]) -> Iterator[Sequence[str]]:
+    """What lies between the words `then`."""
+    begin = 0
+    for place, word in enumerate([*argv, THEN]):
+        if word == THEN:
+            yield argv[begin:place]
+            begin = place + 1
+
+
 def main(argv: Sequence[str], backend: str, kind: Type[Runtime]) -> int:
-    """Exit code of a runner for one backend."""
+    """Exit code of a runner for one backend: of the first command that was not ok.
+
+    Where one cannot be done, the next are not tried.
+    """
     records = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # runtimes print to stdout from C; the records have it to themselves
-    emit = records_to(records)
+    emit, code = records_to(records), 0
+    for command in commands(argv):
+        found = obey(command, emit, backend, kind)
+        code = code or found
+        if found not in ANSWERS:
+            break
+    return code
+
+
+def obey(argv: Sequence[str], emit: Callable[..., None], backend: str, kind: Type[Runtime]) -> int:
+    """Exit code of one command, whose last record is its `end`."""
     try:
         arguments = parse_arguments(argv)
         if np is None:

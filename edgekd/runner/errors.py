@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 EXIT_CODES = {"mismatch": 1, "bad-input": 2, "missing-runtime": 3, "failed": 3, "not-proven": 4}
+ANSWERS = (0, EXIT_CODES["mismatch"], EXIT_CODES["not-proven"])  # after which there is more to ask
 
 
 class RunnerError(Exception):

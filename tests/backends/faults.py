@@ -9,9 +9,11 @@ import onnx
 from onnx import numpy_helper
 
 from edgekd.backends.assemble import write_bundle
+from edgekd.backends.conversion import stored_inputs
 from edgekd.backends.parity import Parity
 from edgekd.backends.parity_outputs import prove
 from edgekd.backends.reference import Reference
+from edgekd.bundle import load_bundle
 from edgekd.devices import open_device
 from edgekd.measure.protocol import Session
 from edgekd.onnx_graph import attribute
@@ -25,6 +27,18 @@ DEVICE = open_device("local:")
 
 def predict(bundle: Path, arrays: dict[str, Array], batch: int) -> dict[str, Array]:
     return Session(DEVICE, bundle, batch=batch).predict(arrays)
+
+
+def parity(
+    bundle: Path,
+    inputs: dict[str, Array],
+    reference: dict[str, Array],
+    batches: tuple[int, ...] = (8,),
+    unquantised: dict[str, Array] | None = None,
+) -> list[Parity]:
+    manifest = load_bundle(bundle)
+    checked = Session(DEVICE, bundle).check(stored_inputs(manifest, inputs), batches)
+    return prove(manifest, ((batch, checked.outputs(batch)) for batch in batches), reference, unquantised)
 
 
 class Case:
@@ -52,7 +66,7 @@ class Case:
             deployed, target, folder / "b", "int8", name="net", inputs=self.inputs, outputs=self.reference,
             labels=[str(number) for number in range(next(iter(self.reference.values())).shape[1])],
         )  # fmt: skip
-        return prove(folder / "b", self.inputs, self.reference, batches, predict, self.unquantised)
+        return parity(folder / "b", self.inputs, self.reference, batches, self.unquantised)
 
 
 def scale_weights(model: onnx.ModelProto, kind: str, index: int, factor: float) -> None:

@@ -5,11 +5,10 @@ from pathlib import Path
 import pytest
 
 from edgekd.backends.assemble import write_bundle
-from edgekd.backends.parity_outputs import prove
 from edgekd.backends.reference import Reference
 from edgekd.target import load_target
 from tests import factories
-from tests.backends.faults import BACKENDS, MUTATIONS, SUBTLEST, Case, predict
+from tests.backends.faults import BACKENDS, MUTATIONS, SUBTLEST, Case, parity
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +38,7 @@ def test_parity_holds_with_integer_borders(resnet: Case, tmp_path: Path) -> None
     write_bundle(
         resnet.int8, target, tmp_path / "b", "int8", name="net", inputs=resnet.inputs, outputs=resnet.reference
     )
-    (row,) = prove(tmp_path / "b", resnet.inputs, resnet.reference, (8,), predict)
+    (row,) = parity(tmp_path / "b", resnet.inputs, resnet.reference)
     assert (row.ok, row.reason) == (True, None)
 
 
@@ -49,7 +48,7 @@ def test_parity_of_the_float_variant(backend: str, resnet: Case, tmp_path: Path)
     target = load_target(f"x86-{backend}")
     arguments = {"name": "net", "inputs": resnet.inputs, "outputs": resnet.unquantised}
     write_bundle(resnet.float, target, tmp_path / "b", "float", **arguments)  # type: ignore[arg-type]
-    (row,) = prove(tmp_path / "b", resnet.inputs, resnet.unquantised, (8,), predict)
+    (row,) = parity(tmp_path / "b", resnet.inputs, resnet.unquantised)
     assert row.ok
     assert row.max is not None
     assert row.max < 1e-2
@@ -71,6 +70,6 @@ def test_a_head_that_hardly_moves_does_not_count(resnet: Case, tmp_path: Path) -
     reference = Reference(resnet.int8).run({"input": dull})
     target = load_target("x86-onnxruntime")
     write_bundle(resnet.int8, target, tmp_path / "b", "int8", name="net", inputs={"input": dull}, outputs=reference)
-    (row,) = prove(tmp_path / "b", {"input": dull}, reference, (8,), predict)
+    (row,) = parity(tmp_path / "b", {"input": dull}, reference)
     assert not row.ok
     assert not row.counts

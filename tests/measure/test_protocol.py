@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +50,30 @@ def test_verify_and_census_are_typed(device: Device, bundle: MakeBundle) -> None
     assert verdict.ok
     assert verdict.output == "logits"
     assert (kernels.int8, kernels.total) == (10, 10)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_check_is_what_its_commands_say_by_one_process(device: Device, bundle: MakeBundle, backend: str) -> None:
+    folder, asked, run = bundle(backend), list[Sequence[str]](), device.run
+    inputs, session = {"input": golden(folder, "input:input")}, Session(device, folder)
+
+    def counted(argv: Sequence[str], timeout: float) -> Finished:
+        asked.append(argv)
+        return run(argv, timeout)
+
+    device.run = counted  # type: ignore[method-assign]
+    checked = session.check(inputs, (5, 1))
+    assert len(asked) == 1
+    assert (checked.golden, checked.kernels) == (session.verify(), session.operator_coverage())
+    for batch in (1, 5):
+        alone = measure.predict(device, folder, inputs, batch=batch)["logits"]
+        np.testing.assert_array_equal(checked.outputs(batch)["logits"], alone)
+
+
+def test_what_cannot_be_done_ends_a_check(device: Device, own_bundle: Path) -> None:
+    edit_manifest(own_bundle, outputs=[])
+    with pytest.raises(BadInputError, match="its manifest differs"):
+        measure.check(device, own_bundle)
 
 
 def test_a_mismatch_is_an_answer_and_not_an_error(device: Device, own_bundle: Path) -> None:
@@ -240,6 +264,10 @@ def test_a_device_with_a_runner_of_its_own_is_measured_by_that(own_bundle: Path,
     session.operator_coverage()
     assert asked[0][0][:2] == [f"{device.push(program.parent)}/runner", "build"]
     assert session.runner_sha256 == hashlib.sha256(b"program").hexdigest()
+    asked.clear()
+    with pytest.raises(DeviceError, match="'golden' record"):
+        session.check()
+    assert [argv[1] for argv, _ in asked] == ["verify", "build"]
     silent, _ = says(runner=program)
     with pytest.raises(DeviceError, match="did not start, is it built for this processor"):
         Session(silent, own_bundle).operator_coverage()
