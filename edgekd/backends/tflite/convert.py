@@ -9,6 +9,7 @@ from edgekd.backends.tflite import (  # noqa: F401 each registers its rules
     activations,
     convolution,
     elementwise,
+    gathering,
     indexing,
     linear,
     pooling,

@@ -63,11 +63,17 @@ class Op:
     inputs: list[str]
     output: str
     options: Any
+    others: tuple[str, ...] = ()
+
+    @property
+    def made(self) -> tuple[str, ...]:
+        """All that it makes."""
+        return (self.output, *self.others)
 
 
 def serialise(ops: list[Op], tensor: Callable[[str], Tensor], inputs: list[str], outputs: list[str]) -> bytes:
     """A file of these ops, the tensors that they name, and one signature, `serving_default`."""
-    names = dict.fromkeys([*inputs, *(name for op in ops for name in (*op.inputs, op.output) if name), *outputs])
+    names = dict.fromkeys([*inputs, *(name for op in ops for name in (*op.inputs, *op.made) if name), *outputs])
     indices = {name: index for index, name in enumerate(names)}
     tensors = {name: tensor(name) for name in names}
     versions = [_version(op, tensors) for op in ops]
@@ -109,7 +115,7 @@ def _version(op: Op, tensors: dict[str, Tensor]) -> int:
 def _operator(op: Op, indices: dict[str, int], code: int) -> schema.OperatorT:
     operator = schema.OperatorT()
     operator.inputs = [indices[name] if name else -1 for name in op.inputs]
-    operator.outputs = [indices[op.output]]
+    operator.outputs = [indices[name] for name in op.made]
     operator.opcodeIndex = code
     if op.options is not None:
         operator.builtinOptions = op.options

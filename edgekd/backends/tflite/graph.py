@@ -1,4 +1,4 @@
-"""The graph between ONNX and TFLite: tensors that know their quantisation, nodes with one output each."""
+"""The graph between ONNX and TFLite: tensors that know their quantisation, and the nodes between them."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -61,7 +61,10 @@ def constant(name: str, data: Array, quantisation: Quantisation | None = None) -
 
 @dataclass
 class Node:
-    """One operation. `order`: stored dimension i of its maps is ONNX dimension order[i] (None: the same)."""
+    """One operation. `order`: stored dimension i of its maps is ONNX dimension order[i] (None: the same).
+
+    `others` are what it makes besides its output, in ONNX's own order of dimensions.
+    """
 
     op: str
     name: str
@@ -69,6 +72,17 @@ class Node:
     output: str
     attributes: dict[str, Any] = field(default_factory=dict)
     order: tuple[int, ...] | None = None
+    others: tuple[str, ...] = ()
+
+    @property
+    def made(self) -> tuple[str, ...]:
+        """All that it makes."""
+        return (self.output, *self.others)
+
+    def rename(self, made: str, name: str) -> None:
+        """Call something that it makes by another name."""
+        self.output, *others = (name if each == made else each for each in self.made)
+        self.others = tuple(others)
 
     def refuse(self, reason: str) -> NoReturn:
         """Raise BadInputError naming this node and its op."""
@@ -100,7 +114,7 @@ class Graph:
 
     def producers(self) -> dict[str, Node]:
         """Who makes each tensor."""
-        return {node.output: node for node in self.nodes}
+        return {name: node for node in self.nodes for name in node.made}
 
     def consumers(self) -> dict[str, list[Node]]:
         """Who reads each tensor; a node that reads it twice is listed twice."""
@@ -135,7 +149,7 @@ class Graph:
         """Drop nodes that no output needs."""
         needed, kept = set(self.outputs), []
         for node in reversed(self.nodes):
-            if node.output in needed:
+            if needed.intersection(node.made):
                 needed |= set(node.inputs)
                 kept.append(node)
         self.nodes = kept[::-1]

@@ -19,6 +19,7 @@ from edgekd.quantization.fold import fold_batch_norms
 from edgekd.quantization.functions import name_functions
 
 OLDEST_OPSET = 13
+SEVERAL = frozenset({"TopK"})  # whose further outputs have a TFLite form
 NARROWER = {np.dtype(np.int64): np.dtype(np.int32), np.dtype(np.float64): np.dtype(np.float32)}
 
 
@@ -83,11 +84,15 @@ def _narrow(value: Array) -> Array:
 
 def _check_single_outputs(graph: onnx_graph.Graph) -> None:
     for node in graph.nodes:
-        if any(graph.consumers(name) or name in graph.outputs for name in node.output[1:] if name):
+        if node.op_type not in SEVERAL and any(
+            graph.consumers(name) or name in graph.outputs for name in node.output[1:] if name
+        ):
             _node(node).refuse("only its first output has a TFLite form")
 
 
 def _node(node: onnx.NodeProto) -> Node:
     attributes = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
     domain = "" if node.domain in ("", "ai.onnx") else f"{node.domain}."
-    return Node(domain + node.op_type, node.name or node.output[0], list(node.input), node.output[0], attributes)
+    made = Node(domain + node.op_type, node.name or node.output[0], list(node.input), node.output[0], attributes)
+    made.others = tuple(node.output[1:]) if node.op_type in SEVERAL else ()
+    return made

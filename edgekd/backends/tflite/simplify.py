@@ -39,7 +39,8 @@ def _drop(graph: Graph, identities: list[Node]) -> None:
         if node.output in graph.outputs:
             if source not in producers or source in graph.outputs:
                 node.refuse("an output that is an input, a constant or another output")
-            _rename_output(graph, producers[source], node.output)
+            graph.redirect(source, node.output)
+            producers[source].rename(source, node.output)
         else:
             graph.redirect(node.output, source)
         graph.nodes.remove(node)
@@ -58,16 +59,11 @@ def _check_known(graph: Graph) -> None:
     for node in graph.nodes:
         if node.op not in RULES and node.op != BATCH_NORM:
             node.refuse(f"this op has no TFLite form: {ADVICE}")
-        for name in filter(None, (*node.inputs, node.output)):
+        for name in filter(None, (*node.inputs, *node.made)):
             if name not in graph.tensors:
                 node.refuse(
                     f"the shape of {name!r} cannot be inferred: fix every size but the batch's, and run {SHAPES}"
                 )
-
-
-def _rename_output(graph: Graph, producer: Node, name: str) -> None:
-    graph.redirect(producer.output, name)
-    producer.output = name
 
 
 def _split_batch_norms(graph: Graph) -> None:

@@ -59,9 +59,9 @@ class Writer:
         shape = self.constant(f"{output}:shape", np.asarray(signature, np.int32))
         self.op("RESHAPE", [source, shape], output, options)
 
-    def op(self, code: str, inputs: list[str], output: str, options: Any = None) -> None:
-        """Append one TFLite op; an input of "" is an absent optional one."""
-        self.ops.append(Op(code, [self._aliases.get(name, name) for name in inputs], output, options))
+    def op(self, code: str, inputs: list[str], output: str, options: Any = None, others: tuple[str, ...] = ()) -> None:
+        """Append one TFLite op; an input of "" is an absent optional one, `others` are its further outputs."""
+        self.ops.append(Op(code, [self._aliases.get(name, name) for name in inputs], output, options, others))
 
     def step(self, code: str, inputs: list[str], name: str, options: Any = None, **changes: Any) -> str:
         """Append an op whose output is new and resembles its first input, but for `changes`; returns its name."""
@@ -84,7 +84,7 @@ class Writer:
         """Without ops that no output needs."""
         needed, live = set(self.graph.outputs), []
         for op in reversed(self.ops):
-            if op.output in needed:
+            if needed.intersection(op.made):
                 needed |= set(op.inputs)
                 live.append(op)
         return live[::-1]
