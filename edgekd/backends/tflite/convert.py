@@ -10,6 +10,7 @@ from edgekd.backends.tflite import (  # noqa: F401 each registers its rules
     convolution,
     elementwise,
     gathering,
+    grid_sample,
     indexing,
     linear,
     pooling,

@@ -37,9 +37,11 @@ def _arrange(graph: Graph, node: Node, stored: set[str], transposes: dict[str, N
     if layout is Layout.SPATIAL or (layout is Layout.FOLLOW and _follows(graph, node, images, stored)):
         rank = graph.tensors[images[0]].rank
         node.order = CHANNELS_LAST[rank]
+        operands = node.inputs[: RULES[node.op].operands]
         for name in images:
-            if name not in stored:
-                _transpose(graph, node, name, CHANNELS_LAST[rank], transposes)
+            if (name in operands) != (name in stored):  # parameters are read in ONNX's own order
+                orders = CHANNELS_LAST if name in operands else CHANNELS_FIRST
+                _transpose(graph, node, name, orders[graph.tensors[name].rank], transposes)
         if layout is Layout.FOLLOW:
             _permute_constants(graph, node)
         if graph.tensors[node.output].rank == rank:
