@@ -17,6 +17,7 @@ from edgekd.quantization.idioms import (
     name_prepended_constants,
     name_splits,
     name_squeezes,
+    name_sums,
 )
 from edgekd.quantization.reshape import fix_reshapes
 
@@ -33,6 +34,7 @@ def clean(model: onnx.ModelProto) -> onnx.ModelProto:
     _strip(graph)
     _fold_constants(graph)
     name_splits(graph)
+    name_sums(graph)
     write_out_einsums(graph)
     shrink_constant_rows(graph)
     _fold_constants(graph)

@@ -3,7 +3,7 @@
 import numpy as np
 from onnx import NodeProto
 
-from edgekd.onnx_graph import Array, Graph, attribute
+from edgekd.onnx_graph import Array, Graph, NodeWriter, attribute, label
 
 GLOBAL_POOLS = {"ReduceMean": "GlobalAveragePool", "ReduceMax": "GlobalMaxPool"}
 
@@ -55,6 +55,21 @@ def name_clips(graph: Graph) -> None:
             ]
             upper.op_type = "Clip"
             graph.set_inputs(upper, [lower.input[0], *operands])
+
+
+def name_sums(graph: Graph) -> None:
+    """Write Sum and Mean, of any number of operands, as additions of two, which runtimes have in int8."""
+    for node in [node for node in graph.nodes if node.op_type in {"Sum", "Mean"}]:
+        write, (total, *others) = NodeWriter(graph, label(node)), node.input
+        graph.remove(node)
+        for other in others:
+            total = write("Add", total, other)
+        if node.op_type == "Mean" and others:
+            total = write("Mul", total, np.asarray(1 / len(node.input), np.float32))
+        if not write.nodes:
+            write("Identity", total)
+        graph.set_output(write.nodes[-1], 0, node.output[0])
+        write.nodes[-1].name = node.name
 
 
 def name_splits(graph: Graph) -> None:

@@ -50,7 +50,7 @@ def test_several_targets_share_what_the_samples_show(folder: Path) -> None:
 
 
 def test_one_of_several_targets_that_refuses_a_model_does_not_keep_the_others_from_it(folder: Path) -> None:
-    net = model([helper.make_node("ThresholdedRelu", ["x"], ["y"])], {}, ("N", 3, 4, 4))
+    net = model([helper.make_node("Hardmax", ["x"], ["y"])], {}, ("N", 3, 4, 4))
     onnx.save(net, folder / "m.onnx")
     done = export(folder, "--random", 32, "--json", targets=("x86-tflite", "x86-onnxruntime"))
     assert done.exit_code == 2
@@ -67,7 +67,7 @@ def test_one_of_several_targets_that_refuses_a_model_does_not_keep_the_others_fr
 
 
 def test_each_target_that_refuses_a_model_has_its_own_command_in_the_table_and_on_the_page(folder: Path) -> None:
-    onnx.save(model([helper.make_node("ThresholdedRelu", ["x"], ["y"])], {}, ("N", 3, 4, 4)), folder / "m.onnx")
+    onnx.save(model([helper.make_node("Hardmax", ["x"], ["y"])], {}, ("N", 3, 4, 4)), folder / "m.onnx")
     page, targets = folder / "layers.html", ("x86-tflite", "x86-onnxruntime", "pixel-9")
     done = export(folder, "--random", 32, "--html", page, targets=targets)
     told = done.stdout.replace("\n        ", " ")
@@ -91,7 +91,7 @@ def test_what_has_nothing_for_int8_is_written_where_nothing_can_run_it(folder: P
 def test_what_a_backend_refuses_it_refuses_before_anything_is_calibrated(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    onnx.save(model([helper.make_node("ThresholdedRelu", ["x"], ["y"])], {}, ("N", 3, 4, 4)), folder / "m.onnx")
+    onnx.save(model([helper.make_node("Hardmax", ["x"], ["y"])], {}, ("N", 3, 4, 4)), folder / "m.onnx")
     monkeypatch.setattr(Observation, "look", None)
     assert "this op has no TFLite form" in complaint(export(folder, "--random", 32, targets=("x86-tflite",)), 2)
 

@@ -15,6 +15,7 @@ from edgekd.quantization.idioms import (
     name_prepended_constants,
     name_splits,
     name_squeezes,
+    name_sums,
 )
 from tests.quantization.onnx_models import constants, kinds, model, random
 
@@ -237,3 +238,19 @@ def test_a_repeated_constant_of_another_batch_or_of_unknown_size_stays() -> None
     net.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(random(1, 1, 3), "token"))
     net.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "length"
     assert rewritten(name_prepended_constants, net, (2, 4, 3)) == ["Expand", "Concat"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "words"),
+    [
+        ("Sum", 1, ["Relu", "Identity"]),
+        ("Sum", 2, ["Relu", "Add"]),
+        ("Sum", 3, ["Relu", "Add", "Add"]),
+        ("Mean", 1, ["Relu", "Identity"]),
+        ("Mean", 3, ["Relu", "Add", "Add", "Mul"]),
+    ],
+)
+def test_sums_and_means_are_additions_of_two(kind: str, count: int, words: list[str]) -> None:
+    nodes = [node("Relu", ["x"], ["r"]), node(kind, ["r", "c", "x"][:count], ["y"], name="total")]
+    net = model(nodes, {"c": random(3, 1, 5)}, ("N", 3, 4, 5))
+    assert rewritten(name_sums, net, (2, 3, 4, 5)) == words

@@ -36,6 +36,7 @@ BINARY = {
     "Less": "LESS",
     "LessOrEqual": "LESS_EQUAL",
     "Or": "LOGICAL_OR",
+    "Xor": "NOT_EQUAL",
 }
 EXTREMES = {"Max": "MAXIMUM", "Min": "MINIMUM"}
 POWERS = {2.0: "SQUARE", 0.5: "SQRT", -0.5: "RSQRT"}
@@ -77,6 +78,61 @@ def power(writer: Writer, node: Node) -> None:
     if code:
         return writer.op(code, node.inputs[:1], node.output)
     return writer.op("POW", node.inputs, node.output, schema.PowOptionsT())
+
+
+@rule("IsNaN", layout=Layout.FOLLOW, refuses_int8=float_only)
+def is_nan(writer: Writer, node: Node) -> None:
+    """What differs from itself."""
+    writer.op("NOT_EQUAL", node.inputs * 2, node.output)
+
+
+@rule("IsInf", layout=Layout.FOLLOW, refuses_int8=float_only)
+def is_inf(writer: Writer, node: Node) -> None:
+    """Of either sign, or of one."""
+    below, above = (node.attributes.get(f"detect_{sign}", 1) for sign in ("negative", "positive"))
+    if not below and not above:
+        node.refuse("attributes detect_negative=0 and detect_positive=0: it finds nothing; leave it out")
+    source = writer.step("ABS", node.inputs, f"{node.output}:size") if below and above else node.inputs[0]
+    limit = writer.constant(f"{node.output}:limit", np.asarray(np.inf if above else -np.inf, np.float32))
+    writer.op("EQUAL", [source, limit], node.output)
+
+
+@rule("Mod", layout=Layout.FOLLOW, operands=None, refuses_int8=float_only)
+def modulo(writer: Writer, node: Node) -> None:
+    """FLOOR_MOD has the sign of the divisor; with `fmod` the result has that of the dividend."""
+    if not node.attributes.get("fmod", 0):
+        return writer.op("FLOOR_MOD", node.inputs, node.output, schema.FloorModOptionsT())
+    sizes = [writer.step("ABS", [name], f"{node.output}:{i}") for i, name in enumerate(node.inputs)]
+    rest = writer.like(node.output, f"{node.output}:rest")
+    writer.op("FLOOR_MOD", sizes, rest, schema.FloorModOptionsT())
+    sign = writer.step("SIGN", node.inputs[:1], f"{node.output}:sign")
+    return writer.op("MUL", [rest, sign], node.output, schema.MulOptionsT())
+
+
+@rule("Tan", layout=Layout.FOLLOW, refuses_int8=float_only)
+def tangent(writer: Writer, node: Node) -> None:
+    """Sine by cosine."""
+    sides = [writer.step(code, node.inputs, f"{node.output}:{code.lower()}") for code in ("SIN", "COS")]
+    writer.op("DIV", sides, node.output, schema.DivOptionsT())
+
+
+@rule("Acos", "Asin", "Atan", layout=Layout.FOLLOW, refuses_int8=float_only)
+def angle(writer: Writer, node: Node) -> None:
+    """ATAN2 of two sides of a triangle: x and 1, or x and what is left beside a hypotenuse of 1."""
+    x, name = node.inputs[0], node.output
+    if node.op == "Atan":
+        true = writer.step("EQUAL", [x, x], f"{name}:true", dtype=np.dtype(bool))
+        return writer.op(
+            "ATAN2",
+            [x, writer.step("CAST", [true], f"{name}:one", schema.CastOptionsT(), dtype=np.dtype(np.float32))],
+            name,
+        )
+    one = writer.constant(f"{name}:one", np.asarray(1, np.float32))
+    square = writer.step("SQUARE", [x], f"{name}:square")
+    rest = writer.like(square, f"{name}:rest")
+    writer.op("SUB", [one, square], rest, schema.SubOptionsT())
+    other = writer.step("SQRT", [rest], f"{name}:other")
+    return writer.op("ATAN2", [x, other] if node.op == "Asin" else [other, x], name)
 
 
 def _refuses_other_scales(node: Node, graph: Graph) -> str | None:

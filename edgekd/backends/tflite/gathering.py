@@ -95,6 +95,14 @@ def scatter_nd(writer: Writer, node: Node) -> None:
     writer.reshape(found, node.output)
 
 
+@rule("ReverseSequence", layout=Layout.ORDERED, refuses_int8=float_only)
+def reverse_sequence(writer: Writer, node: Node) -> None:
+    """REVERSE_SEQUENCE, by a length of its own for each sample."""
+    options = schema.ReverseSequenceOptionsT()
+    options.seqDim, options.batchDim = node.attributes.get("time_axis", 0), node.attributes.get("batch_axis", 1)
+    writer.op("REVERSE_SEQUENCE", node.inputs, node.output, options)
+
+
 def by_row(writer: Writer, source: str, places: str, output: str, axis: int) -> None:
     """GATHER along an axis by indices of their own for all that comes before it."""
     options = schema.GatherOptionsT()

@@ -9,6 +9,7 @@ from onnx import helper
 
 from edgekd import onnx_graph
 from edgekd.backends.shapes import StaticShapes, opset, require_fixed_sizes, static_shapes
+from edgekd.backends.tflite.expansions import EXPANSIONS, write_out_masks
 from edgekd.backends.tflite.graph import Array, Graph, Node, Tensor, constant
 from edgekd.backends.tflite.recurrent import RECURRENT, unroll
 from edgekd.backends.tflite.splits import SPLITS, slice_splits
@@ -17,6 +18,7 @@ from edgekd.onnx_graph import check, inferred
 from edgekd.quantization.einsum import write_out_einsums
 from edgekd.quantization.fold import fold_batch_norms
 from edgekd.quantization.functions import name_functions
+from edgekd.quantization.idioms import name_sums
 
 OLDEST_OPSET = 13
 SEVERAL = frozenset({"TopK"})  # whose further outputs have a TFLite form
@@ -40,8 +42,7 @@ def read(model: onnx.ModelProto, batch: int) -> Graph:
     nodes = [_node(node) for node in source.nodes if node.output[0] not in tensors]
     for name, (shape, dtype) in here.shapes.items():
         if name not in tensors and name in elsewhere.shapes:
-            other = elsewhere.shapes[name][0]
-            signature = tuple(size if size == moved else -1 for size, moved in zip(shape, other, strict=True))
+            signature = _signature(shape, elsewhere.shapes[name][0])
             tensors[name] = Tensor(name, shape, signature, NARROWER.get(dtype, dtype))
     return Graph(tensors, nodes, source.inputs, source.outputs)
 
@@ -55,13 +56,31 @@ def _plain(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
     """Without einsums, batch norms after layers, functions in several operations, recurrent layers and splits."""
     graph = onnx_graph.Graph(inferred(model))
     write_out_einsums(graph)
+    name_sums(graph)
     fold_batch_norms(graph)
     name_functions(graph)
+    if any(node.op_type in EXPANSIONS for node in graph.nodes):
+        write_out_masks(graph, _whatever_batch(graph.model(), batch))
     if any(node.op_type in RECURRENT for node in graph.nodes):
         unroll(graph, static_shapes(graph.model(), batch))
     if any(node.op_type in SPLITS for node in graph.nodes):
         slice_splits(graph, static_shapes(graph.model(), batch).shapes)
     return graph.model()
+
+
+def _whatever_batch(model: onnx.ModelProto, batch: int) -> StaticShapes:
+    """What is known at any batch; a dimension that follows it is -1."""
+    here, elsewhere = static_shapes(model, batch), static_shapes(model, batch + 1)
+    signatures = {
+        name: (_signature(shape, elsewhere.shapes[name][0]), dtype)
+        for name, (shape, dtype) in here.shapes.items()
+        if name in elsewhere.shapes
+    }
+    return StaticShapes(signatures, dict(_static_values(here, elsewhere)))
+
+
+def _signature(shape: tuple[int, ...], moved: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(size if size == other else -1 for size, other in zip(shape, moved, strict=True))
 
 
 def _static_values(here: StaticShapes, elsewhere: StaticShapes) -> Mapping[str, Array]:

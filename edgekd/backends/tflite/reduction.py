@@ -93,6 +93,28 @@ def arg_extreme(writer: Writer, node: Node) -> None:
     return writer.reshape(flat, node.output)
 
 
+@rule("CumSum", layout=Layout.FOLLOW, refuses_int8=float_only)
+def cumulative_sum(writer: Writer, node: Node) -> None:
+    """CUMSUM along a constant axis."""
+    options, rank = schema.CumsumOptionsT(), writer.tensor(node.inputs[0]).rank
+    options.exclusive, options.reverse = (bool(node.attributes.get(name, 0)) for name in ("exclusive", "reverse"))
+    axis = node.axis(int(writer.graph.required(node, 1).item()), rank)
+    place = writer.constant(f"{node.output}:axis", np.asarray(axis, np.int32))
+    writer.op("CUMSUM", [node.inputs[0], place], node.output, options)
+
+
+@rule("LRN", layout=Layout.SPATIAL, refuses_int8=float_only)
+def local_response(writer: Writer, node: Node) -> None:
+    """LOCAL_RESPONSE_NORMALIZATION sums squares where ONNX averages them."""
+    size = node.attributes["size"]
+    if size % 2 == 0 or writer.tensor(node.inputs[0]).rank != 4:
+        node.refuse(f"attribute size={size}: only odd sizes on 2-D maps have a TFLite form: make it {size | 1}")
+    options = schema.LocalResponseNormalizationOptionsT()
+    options.radius, options.bias = size // 2, node.attributes.get("bias", 1.0)
+    options.alpha, options.beta = node.attributes.get("alpha", 1e-4) / size, node.attributes.get("beta", 0.75)
+    writer.op("LOCAL_RESPONSE_NORMALIZATION", node.inputs, node.output, options)
+
+
 @rule("LayerNormalization", layout=Layout.ORDERED, refuses_int8=float_only)
 def layer_normalization(writer: Writer, node: Node) -> None:
     """Over the last axes."""

@@ -12,6 +12,11 @@ from edgekd.backends.tflite.rules import RULES
 IDENTITIES = {"Identity", "Dropout"}
 SHAPED = {"Reshape", "Squeeze", "Unsqueeze", "Expand", "CastLike"}
 BATCH_NORM = "BatchNormalization"
+FREE = "how many elements it makes depends on their values, and TFLite's tensors have a known size"
+ABSENT = {
+    "NonMaxSuppression": f"{FREE}: export the network without it (nms=False), and suppress boxes on the device",
+    **dict.fromkeys(("Compress", "NonZero", "Unique"), f"{FREE}: use a mask and Where instead"),
+}  # why an op has no TFLite form, and what to do, where that can be said of all its nodes
 ADVICE = "replace it in the model, or choose a target of another backend"
 SHAPES = "onnx.shape_inference to see where it stops"
 ACTIVATIONS = {(0.0, inf): "RELU", (0.0, 6.0): "RELU6", (-1.0, 1.0): "RELU_N1_TO_1"}
@@ -58,7 +63,7 @@ def _drop_target_shapes(graph: Graph) -> None:
 def _check_known(graph: Graph) -> None:
     for node in graph.nodes:
         if node.op not in RULES and node.op != BATCH_NORM:
-            node.refuse(f"this op has no TFLite form: {ADVICE}")
+            node.refuse(ABSENT.get(node.op, f"this op has no TFLite form: {ADVICE}"))
         for name in filter(None, (*node.inputs, *node.made)):
             if name not in graph.tensors:
                 node.refuse(

@@ -124,8 +124,8 @@ def test_more_steps_than_are_unrolled_are_refused() -> None:
 
 def test_unknown_op_is_refused_by_node_and_op() -> None:
     net = Net(0, (3, 6, 6))
-    model = net.model(net.op("ThresholdedRelu", net.conv("input", 3, 4)))
-    assert refusal(model) == f"node 'thresholdedrelu_1' (ThresholdedRelu): this op has no TFLite form: {ADVICE}"
+    model = net.model(net.op("Hardmax", net.conv("input", 3, 4)))
+    assert refusal(model) == f"node 'hardmax_1' (Hardmax): this op has no TFLite form: {ADVICE}"
 
 
 def test_an_einsum_of_a_diagonal_is_refused() -> None:
