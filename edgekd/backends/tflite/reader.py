@@ -9,6 +9,7 @@ from onnx import helper
 
 from edgekd import onnx_graph
 from edgekd.backends.shapes import StaticShapes, opset, require_fixed_sizes, static_shapes
+from edgekd.backends.tflite.definitions import write_out_defined
 from edgekd.backends.tflite.expansions import EXPANSIONS, write_out_masks
 from edgekd.backends.tflite.graph import Array, Graph, Node, Tensor, constant
 from edgekd.backends.tflite.recurrent import RECURRENT, unroll
@@ -54,7 +55,7 @@ def _check_opset(model: onnx.ModelProto) -> None:
 
 def _plain(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
     """Without einsums, batch norms after layers, functions in several operations, recurrent layers and splits."""
-    graph = onnx_graph.Graph(inferred(model))
+    graph = onnx_graph.Graph(inferred(write_out_defined(model)))
     write_out_einsums(graph)
     name_sums(graph)
     fold_batch_norms(graph)
@@ -64,7 +65,7 @@ def _plain(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
     if any(node.op_type in RECURRENT for node in graph.nodes):
         unroll(graph, static_shapes(graph.model(), batch))
     if any(node.op_type in SPLITS for node in graph.nodes):
-        slice_splits(graph, static_shapes(graph.model(), batch).shapes)
+        slice_splits(graph, static_shapes(graph.model(), batch))
     return graph.model()
 
 

@@ -3,17 +3,17 @@
 import numpy as np
 from onnx import NodeProto
 
-from edgekd.backends.shapes import Shapes
+from edgekd.backends.shapes import StaticShapes
 from edgekd.onnx_graph import Graph, attribute
 
 SPLITS = frozenset({"Split", "SplitToSequence"})
 
 
-def slice_splits(graph: Graph, shapes: Shapes) -> None:
+def slice_splits(graph: Graph, static: StaticShapes) -> None:
     """Rewrite every Split, and every SplitToSequence of which parts are taken by constant indices."""
-    for node in [node for node in graph.nodes if node.op_type in SPLITS and node.input[0] in shapes]:
+    for node in [node for node in graph.nodes if node.op_type in SPLITS and node.input[0] in static.shapes]:
         parts = _parts(graph, node)
-        sizes = _sizes(graph, node, shapes[node.input[0]][0], len(parts))
+        sizes = _sizes(node, static, len(parts))
         if parts and sizes is not None:
             graph.remove(node)
             for taker, edge, index in parts:
@@ -32,11 +32,11 @@ def _parts(graph: Graph, node: NodeProto) -> list[tuple[NodeProto, str, int]]:
     return [(taker, taker.output[0], int(index)) for taker, index in found] if len(found) == len(takers) else []
 
 
-def _sizes(graph: Graph, node: NodeProto, shape: tuple[int, ...], count: int) -> list[int] | None:
+def _sizes(node: NodeProto, static: StaticShapes, count: int) -> list[int] | None:
     """Sizes of all parts along the axis; None where they are computed."""
-    whole = shape[attribute(node, "axis", 0)]
+    whole = static.shapes[node.input[0]][0][attribute(node, "axis", 0)]
     if len(node.input) > 1 and node.input[1]:
-        given = graph.constant(node, 1)
+        given = static.values.get(node.input[1])
         if given is None:
             return None
         if given.ndim:

@@ -24,7 +24,7 @@ def split(*nodes: onnx.NodeProto, **constants: object) -> onnx.ModelProto:
 
 def sliced(net: onnx.ModelProto) -> list[str]:
     graph = Graph(net)
-    slice_splits(graph, static_shapes(net, 2).shapes)
+    slice_splits(graph, static_shapes(net, 2))
     after = graph.model()
     expected, found = (Reference(each).run({"x": X})["y"] for each in (net, after))
     np.testing.assert_array_equal(found, expected)
@@ -80,10 +80,19 @@ def test_sequences_that_are_joined_or_cut_by_computed_sizes_stay() -> None:
         node("Concat", ["p0", "w"], ["y"], axis=1), size=3, i0=0)  # fmt: skip
     assert sliced(both)[0] == "SplitToSequence"
     computed = split(
+        node("IsNaN", ["x"], ["odd"]), node("Cast", ["odd"], ["none"], to=TensorProto.INT64),
+        node("ReduceSum", ["none"], ["zero"], keepdims=0), node("Add", ["zero", "given"], ["sizes"]),
+        *parts("ab", "sizes", axis=1), given=[2, 5],
+    )  # fmt: skip
+    assert "Split" in sliced(computed)
+
+
+def test_sizes_that_follow_from_sizes_are_known() -> None:
+    computed = split(
         node("Shape", ["x"], ["n"], start=1, end=2), node("Sub", ["n", "five"], ["two"]),
         node("Concat", ["two", "five"], ["sizes"], axis=0), *parts("ab", "sizes", axis=1), five=[5],
     )  # fmt: skip
-    assert "Split" in sliced(computed)
+    assert "Split" not in sliced(computed)
 
 
 def test_what_follows_from_shapes_is_evaluated_at_a_batch() -> None:
