@@ -49,7 +49,8 @@ def _rehearse(context: StageContext, targets: Sequence[Target]) -> None:
     for scheme in tuned:
         prepare(student, scheme, context.example, kept, tags)
     if len(tuned) < len(settings):
-        graph, batch = export_float(student, context.example, fixed_length=True), arrays_of(context.example)
+        graph = tags.graph if tags else export_float(student, context.example, fixed_length=True)
+        batch = arrays_of(context.example)
         for scheme in settings.keys() - set(tuned):
             calibrate(graph, scheme, [batch], kept)
 
@@ -75,7 +76,7 @@ def float_graph(context: StageContext, student: Learned) -> GraphRecord:
 def quantise(
     context: StageContext, student: Learned, teachers: list[Learned], scheme: Scheme, cache: Path
 ) -> QuantizedRecord:
-    """`onnx/<scheme>.onnx`: the student, fine-tuned under its teachers for a scheme (0 epochs: calibrated)."""
+    """`onnx/<scheme>.onnx`: the student, fine-tuned under its teachers; with 0 epochs its float graph, calibrated."""
     settings, name = context.recipe.quantization, f"onnx/{scheme.name}.onnx"
     models, lead = [teacher.model for teacher in teachers], context.stages.group.run_on_main
 
@@ -84,7 +85,7 @@ def quantise(
         original: onnx.ModelProto | None = None
         kept: tuple[str, ...] = ()
         if settings.mixed or not settings.epochs:
-            original, mixed = lead(lambda: _calibrated(context, student, scheme))
+            original, mixed = lead(lambda: _calibrated(context, scheme))
             graph, kept = mixed.model, mixed.kept
         if settings.epochs:
             original, graph = None, _fine_tuned(context, student, models, scheme, cache, key, kept)
@@ -103,9 +104,9 @@ def quantise(
     return record
 
 
-def _calibrated(context: StageContext, student: Learned, scheme: Scheme) -> tuple[onnx.ModelProto, Mixed]:
-    """The student's float graph, and what calibration makes of it."""
-    settings, graph = context.recipe.quantization, export_float(student.model, context.example, fixed_length=True)
+def _calibrated(context: StageContext, scheme: Scheme) -> tuple[onnx.ModelProto, Mixed]:
+    """The student's float graph, which is there, and what calibration makes of it."""
+    settings, graph = context.recipe.quantization, onnx.load(context.folder / FLOAT_GRAPH)
     samples = calibration(context.data, context.seed, settings.calibration)
     return graph, calibrated(graph, scheme, [arrays_of(batch) for batch in samples], context.data, settings)
 

@@ -228,10 +228,11 @@ def _try_graphs(
     trial: Trial,
     faults: Faults,
 ) -> dict[str, Path]:
-    graphs, cache = {}, context.folder / ANSWERS
+    cache = context.folder / ANSWERS
     exporting = trial.clock.timed("export float", partial(float_graph, context, student))
-    if faults.attempt("export to ONNX", exporting) is not None:
-        graphs[FLOAT] = context.folder / FLOAT_GRAPH
+    if faults.attempt("export to ONNX", exporting) is None:
+        return {}  # a scheme's graph would fail for the same reason
+    graphs = {FLOAT: context.folder / FLOAT_GRAPH}
     for scheme in schemes_of(targets):
         work = partial(quantise, for_scheme(context, scheme, targets), student, teachers, scheme, cache)
         record = faults.attempt(f"quantisation {scheme.name}", trial.clock.timed(f"quantise {scheme.name}", work))
