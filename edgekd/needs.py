@@ -1,7 +1,7 @@
 """What a backend needs of the machines that compile for it and that run its bundles; data alone."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypedDict
 
 # What `doctor` says of a component, as JSON; "get it" is the command, or empty.
@@ -66,6 +66,22 @@ class Accelerator:
 
 
 @dataclass(frozen=True)
+class Build:
+    """Another build of a runtime, for targets whose runtime `option` has this `value`.
+
+    What its module's function `lists` returns tells it from others: `offers` is among it. `package` and `get` are as
+    `Needs.package` and `Way.told`.
+    """
+
+    option: str
+    value: str
+    lists: str
+    offers: str
+    package: str
+    get: str
+
+
+@dataclass(frozen=True)
 class AppSetting:
     """What an app that opens a bundle's model without our runner has to set, `told` in a sentence.
 
@@ -90,6 +106,8 @@ class Needs:
         modules: of a device's Python; the first that is there will do.
         ways: how a device gets one of them: the first that fits is told, else the last.
         components: what compiling, or checking, takes here.
+        builds: other builds of the runtime, which some targets' options ask for.
+        build: the one of them that this is about, if it is about one.
         accelerators: what its targets may compute on besides the CPU.
         stand_in: where the runner only stands in for the device: what ran, in one line; nothing is timed then.
         silicon: machines, as `uname -m` has them, where it does not: there it is the device.
@@ -105,6 +123,8 @@ class Needs:
     modules: tuple[str, ...]
     ways: tuple[Way, ...]
     components: tuple[Component, ...] = ()
+    builds: tuple[Build, ...] = ()
+    build: Build | None = None
     accelerators: tuple[Accelerator, ...] = ()
     stand_in: str | None = None
     silicon: tuple[str, ...] = ()
@@ -113,6 +133,28 @@ class Needs:
     in_app: AppSetting | None = None
     target_keys: frozenset[str] = frozenset()
     compiler: Mapping[str, tuple[str | bool, ...]] = field(default_factory=dict)
+
+    def built_for(self, options: Mapping[str, object]) -> "Needs":
+        """The same for a target with such runtime options: of the build that they ask for."""
+        build = next((one for one in self.builds if options.get(one.option) == one.value), None)
+        if build is None:
+            return self
+        return replace(self, build=build, package=build.package, ways=(Way(build.get, bits=64), self.ways[-1]))
+
+    @property
+    def probes(self) -> list[str]:
+        """What a device's Python is searched for: modules, and of a build `module:function`, too."""
+        lists = [f"{module}:{self.build.lists}" for module in self.modules] if self.build else []
+        return [*self.modules, *lists]
+
+    def found(self, there: Mapping[str, str]) -> str | None:
+        """The runtime among the answers to `probes`, with its version."""
+        for module in filter(there.__contains__, self.modules):
+            if self.build is None:
+                return f"{module} {there[module]}"
+            if self.build.offers in there.get(f"{module}:{self.build.lists}", "").split():
+                return f"{module} {there[module]}, {self.build.offers}"
+        return None
 
     def way(self, version: tuple[int, ...], bits: int, jetson: bool) -> Way:
         """How a device with such a Python gets a runtime."""

@@ -1,6 +1,7 @@
 """What runs a backend's bundles on a device, and what that needs, by the backend's name; no SDK is imported for it."""
 
 import importlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from edgekd.needs import Needs
@@ -28,7 +29,7 @@ def find_runtime(backend: str) -> "type[Runtime]":
     return runtime
 
 
-def find_needs(backend: str) -> Needs:
-    """What a backend needs; errors as in `source_of`."""
+def find_needs(backend: str, options: Mapping[str, object] | None = None) -> Needs:
+    """What a backend needs, for targets with such runtime options; errors as in `source_of`."""
     needs: Needs = importlib.import_module(f"{source_of(backend)}.needs").NEEDS
-    return needs
+    return needs.built_for(options or {})

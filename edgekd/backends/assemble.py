@@ -146,7 +146,8 @@ def write_golden(path: Path, manifest: Manifest, inputs: Mapping[str, Array], ou
 def _sealed(folder: Path, manifest: Manifest, compiled: tuple[str, ...]) -> Manifest:
     """Add what leaves with every model, and the manifest with the hashes of all of it."""
     write_runner(manifest.backend, folder)
-    (folder / README).write_text(page(README, manifest=manifest, needs=find_needs(manifest.backend)), encoding="utf-8")
+    needs = find_needs(manifest.backend, manifest.runtime)
+    (folder / README).write_text(page(README, manifest=manifest, needs=needs), encoding="utf-8")
     sealed = manifest.model_copy(update={"files": identify(folder, [*compiled, GOLDEN, RUNNER, README])})
     write_json(folder / MANIFEST, sealed.model_dump(mode="json"))
     return sealed

@@ -1,20 +1,24 @@
 """What a device's Python has of what bundles need, and the command that gets the rest there."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from edgekd.devices import Device
 from edgekd.measure.facts import Machine
-from edgekd.runtimes import backend_names, find_needs
+from edgekd.needs import Needs
 
 OLDEST = (3, 8)
 INVENTORY = """
-import importlib.metadata as m, importlib.util as u, json, os, sys, sysconfig
+import importlib, importlib.metadata as m, importlib.util as u, json, os, sys, sysconfig
 found = {}
 for name in sys.argv[1:]:
-    if u.find_spec(name):
-        try: found[name] = m.version(name.replace("_", "-"))
-        except m.PackageNotFoundError: found[name] = "found"
+    module, _, lists = name.partition(":")
+    if u.find_spec(module):
+        try:
+            said = getattr(importlib.import_module(module), lists)() if lists else [m.version(module.replace("_", "-"))]
+            found[name] = " ".join(said)
+        except Exception: found[name] = "found"
 managed = os.path.exists(os.path.join(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED"))
 own = sys.prefix != sys.base_prefix
 print(json.dumps({"modules": found, "bits": 64 if sys.maxsize > 2**32 else 32, "home": os.path.expanduser("~"),
@@ -37,7 +41,8 @@ class Python:
     def of(cls, path: str, machine: Machine, inventory: str) -> "Python":
         """From what `INVENTORY` printed there; nothing where it did not run."""
         version = tuple(int(part) for part in (machine.python or "").split(".")[:2] if part)
-        return cls(path, version, **json.loads(inventory or "{}"))
+        said = inventory.strip().splitlines() or ["{}"]  # a module that is imported may have its say before
+        return cls(path, version, **json.loads(said[-1]))
 
     @property
     def new_enough(self) -> bool:
@@ -54,26 +59,21 @@ class Python:
         """Where packages may be installed if not into this Python itself."""
         return f"{self.home}/edgekd"
 
-    def found(self, backend: str) -> str | None:
-        """The runtime that runs a backend's bundles, with its version."""
-        there = (module for module in find_needs(backend).modules if module in self.modules)
-        return next((f"{module} {self.modules[module]}" for module in there), None)
 
-
-def python_on(device: Device, machine: Machine) -> Python:
-    """What a device's Python has."""
-    said = device.run([device.python, "-c", INVENTORY, *wanted_modules()], timeout=120)
+def python_on(device: Device, machine: Machine, needs: Iterable[Needs]) -> Python:
+    """What a device's Python has of what is needed."""
+    said = device.run([device.python, "-c", INVENTORY, *probes(needs)], timeout=120)
     return Python.of(device.python, machine, said.stdout if said.code == 0 else "")
 
 
-def wanted_modules() -> list[str]:
-    """What an inventory looks for: the modules of all backends."""
-    return ["numpy", *(module for name in backend_names() for module in find_needs(name).modules)]
+def probes(needs: Iterable[Needs]) -> list[str]:
+    """What an inventory looks for."""
+    return ["numpy", *(probe for each in needs for probe in each.probes)]
 
 
-def how_to_get(backend: str, python: Python, machine: Machine) -> str:
+def how_to_get(needs: Needs, python: Python, machine: Machine) -> str:
     """The command for this device, or why there is none."""
-    way = find_needs(backend).way(python.version, python.bits, is_jetson(machine))
+    way = needs.way(python.version, python.bits, is_jetson(machine))
     return way.told.format(pip=python.pip, python=".".join(map(str, python.version)))
 
 

@@ -14,7 +14,7 @@ from edgekd.measure.device_python import Python, is_jetson, python_on
 from edgekd.measure.device_text import understanding
 from edgekd.measure.facts import Machine, machine_facts
 from edgekd.measure.wheels import Platform, name_of, pip_among, wheels_for
-from edgekd.runtimes import find_needs
+from edgekd.needs import Needs
 
 LONGEST = 1800.0  # seconds to install: storage and processors of boards are slow
 PIP = "{pip} install "
@@ -53,8 +53,8 @@ print(os.path.join(home, "bin", "python"))
 """
 
 
-def provision(device: Device, backends: Collection[str]) -> bool:
-    """Give a device the Python packages that run these backends' bundles; whether it lacked any.
+def provision(device: Device, needs: Collection[Needs]) -> bool:
+    """Give a device the Python packages that are needed; whether it lacked any.
 
     Afterwards `device.python` is that of the environment. Raises DeviceError where no wheel could help, BadInputError
     where pip finds none for it.
@@ -62,12 +62,12 @@ def provision(device: Device, backends: Collection[str]) -> bool:
     if device.runner is not None:  # it brings all that it needs
         return False
     machine = machine_facts(device)
-    python = python_on(device, machine)
+    python = python_on(device, machine, needs)
     if not python.new_enough:
         raise DeviceError(f"{device.uri}: packages need Python 3.8 or newer there, and {device.python} is none")
-    if "numpy" in python.modules and all(map(python.found, backends)):
+    if "numpy" in python.modules and all(each.found(python.modules) for each in needs):
         return False
-    wanted = [word for backend in sorted(backends) for word in _packages(device.uri, backend, python, machine)]
+    wanted = [word for each in _whole(needs) for word in _packages(device.uri, each, python, machine)]
     platform, requirements = _platform(device, python), list(dict.fromkeys(["numpy", *wanted]))
     name = name_of(platform, requirements)
     there = _environment(device, name)
@@ -87,11 +87,17 @@ def _environment(device: Device, *words: str) -> str:
     return done.stdout.strip()
 
 
-def _packages(uri: str, backend: str, python: Python, machine: Machine) -> list[str]:
-    """What pip is to install, as the backend's way for this device says."""
-    way = find_needs(backend).way(python.version, python.bits, is_jetson(machine)).told
+def _whole(needs: Collection[Needs]) -> list[Needs]:
+    """In one order, without a runtime of which another build is needed: both would be one module."""
+    built = {each.modules for each in needs if each.build}
+    return sorted((each for each in needs if each.build or each.modules not in built), key=lambda each: each.package)
+
+
+def _packages(uri: str, needs: Needs, python: Python, machine: Machine) -> list[str]:
+    """What pip is to install, as the way for this device says."""
+    way = needs.way(python.version, python.bits, is_jetson(machine)).told
     if not way.startswith(PIP):
-        raise DeviceError(f"{uri}: {find_needs(backend).title} comes by no wheel: {way.format(pip='pip', python='')}")
+        raise DeviceError(f"{uri}: {needs.title} comes by no wheel: {way.format(pip='pip', python='')}")
     return shlex.split(re.sub(r" \(.*\)$", "", way.removeprefix(PIP)))
 
 

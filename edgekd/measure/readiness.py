@@ -1,11 +1,11 @@
 """Whether a device can run a target's bundles, what it lacks, and whether a measurement on it would be fair."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import NotRequired, TypedDict
 
 from edgekd.devices import Device, open_device
-from edgekd.measure.device_python import INVENTORY, Python, how_to_get, how_to_get_numpy, is_jetson, wanted_modules
+from edgekd.measure.device_python import INVENTORY, Python, how_to_get, how_to_get_numpy, is_jetson, probes
 from edgekd.measure.facts import SECTION, Machine, machine_facts, sections
 from edgekd.measure.gpu import Gpu
 from edgekd.measure.protocol import parse, runner_on
@@ -13,7 +13,7 @@ from edgekd.measure.provision import provision
 from edgekd.measure.records import Version
 from edgekd.measure.target_check import mismatches
 from edgekd.measure.telemetry import Telemetry, watch
-from edgekd.needs import Accelerator, ComponentRow
+from edgekd.needs import Accelerator, ComponentRow, Needs
 from edgekd.runtimes import backend_names, find_needs
 from edgekd.target import Target, load_target
 
@@ -53,7 +53,7 @@ def examine_device(uri: str, target: str | None = None, lacking: bool = False) -
     """`examine` by names; BadInputError for an unknown one. What is `lacking` for the target is installed before."""
     wanted = load_target(target) if target else None
     with closing(open_device(uri)) as device:
-        given = lacking and wanted and provision(device, {wanted.backend})
+        given = lacking and wanted and provision(device, [find_needs(wanted.backend, wanted.runtime)])
         found = examine(device, wanted)
         return {**found, "python": device.python} if given else found
 
@@ -63,8 +63,9 @@ def examine(device: Device, target: Target | None = None) -> Readiness:
 
     Raises DeviceError when the device is lost.
     """
-    machine = machine_facts(device)
-    asked = [device.python, INVENTORY, _nodes(), *wanted_modules()]
+    machine, options = machine_facts(device), target.runtime if target else {}
+    needs = {name: find_needs(name, options) for name in ([target.backend] if target else backend_names())}
+    asked = [device.python, INVENTORY, _nodes(), *probes(needs.values())]
     said = sections(device.run(["sh", "-c", SCRIPT, *asked], timeout=120).stdout)
     python = Python.of(device.python, machine, said.get("inventory", ""))
     with watch(device) as watched:
@@ -72,8 +73,7 @@ def examine(device: Device, target: Target | None = None) -> Readiness:
     if device.runner:
         backends, components = _by_itself(device, target)
     else:
-        backends = [target.backend] if target else backend_names()
-        components = _components(machine, python, backends)
+        backends, components = list(needs), _components(machine, python, needs)
     components += _accelerator(machine, target, said.get("nodes", "")) if target else []
     return {
         "device": device.uri,
@@ -97,15 +97,15 @@ def _nodes() -> str:
     return " ".join(f"{one.node}*" for one in accelerators if one.node)
 
 
-def _components(machine: Machine, python: Python, backends: Sequence[str]) -> Components:
+def _components(machine: Machine, python: Python, needs: Mapping[str, Needs]) -> Components:
     version = machine.python if python.new_enough else None
     rows = [
         _component("python", "the runner", version, NO_PYTHON),
         _component("numpy", "the runner", python.modules.get("numpy"), how_to_get_numpy(python)),
     ]
-    for backend in backends:
-        advice = how_to_get(backend, python, machine)
-        rows.append(_component(backend, f"{backend} bundles", python.found(backend), advice))
+    for backend, wanted in needs.items():
+        purpose = f"{backend} bundles" + (f", {wanted.build.offers}" if wanted.build else "")
+        rows.append(_component(backend, purpose, wanted.found(python.modules), how_to_get(wanted, python, machine)))
     if python.managed and any(python.pip in row["get it"] for row in rows):
         advice = f"{python.path} -m venv {python.venv}, then name it: ?python={python.venv}/bin/python"
         rows.insert(1, _component("venv", "pip: this Python is the system's", None, advice))

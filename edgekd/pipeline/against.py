@@ -17,7 +17,7 @@ from edgekd.errors import BadInputError
 from edgekd.measure import predict
 from edgekd.measure.model_file import Shapes, as_bundle, require_file_for
 from edgekd.measure.predictions import require_finite
-from edgekd.pipeline.fleet import Member, on_each, raise_if_all_failed
+from edgekd.pipeline.fleet import Member, needs_of, on_each, raise_if_all_failed
 from edgekd.progress import SILENT, Reporter
 from edgekd.runner.judge import float_step
 from edgekd.schema import Count, Schema, Share
@@ -83,7 +83,7 @@ def verify_against(
             )
 
         outcomes = raise_if_all_failed(
-            on_each(members, verdict, reporter, backends={model.backend for model in (pair.model, pair.reference)})
+            on_each(members, verdict, reporter, needs=needs_of([pair.model, pair.reference]))
         )
         lost = Verdict(model=str(model), reference=str(reference), device="", ok=False, least_db=least_db)
         return [

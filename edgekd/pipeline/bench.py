@@ -18,7 +18,7 @@ from edgekd.measure.records import Scenario
 from edgekd.measure.results import Row, append_rows, row
 from edgekd.measure.stand_in import may_be_timed, stand_in_on
 from edgekd.measure.strict import COUNT, SECONDS, strict
-from edgekd.pipeline.fleet import Member, Outcome, SharedProgress, on_each, parse_devices, raise_if_all_failed
+from edgekd.pipeline.fleet import Member, Outcome, SharedProgress, needs_of, on_each, parse_devices, raise_if_all_failed
 from edgekd.pipeline.samples import require_data_for
 from edgekd.pipeline.verify import Arrays, EvalResult, EvalSet, beyond_host, eval_set_for
 from edgekd.progress import SILENT, Reporter
@@ -173,11 +173,11 @@ def _mlperfs(scenario: Scenario, seconds: float, count: int) -> tuple[float, int
 def _on_all(
     members: Sequence[Member], trial: _Trial, replicates: int, reporter: Reporter
 ) -> list[Outcome[list[dict[str, Any]]]]:
-    backends = {manifest.backend for manifest in trial.manifests.values()}
+    needs = needs_of(trial.manifests.values(), trial.options)
     if len(members) == 1:
-        return on_each(members, partial(trial.on, voice=reporter), reporter, timed=True, backends=backends)
+        return on_each(members, partial(trial.on, voice=reporter), reporter, timed=True, needs=needs)
     with reporter.track("measuring", total=replicates * len(trial.timed) * len(members)) as bar:
-        return on_each(members, partial(trial.on, voice=SharedProgress(bar)), reporter, timed=True, backends=backends)
+        return on_each(members, partial(trial.on, voice=SharedProgress(bar)), reporter, timed=True, needs=needs)
 
 
 def _lines(outcome: Outcome[list[dict[str, Any]]], several: bool) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """One job on several devices at once: one result each, and a device that is lost loses nobody else's."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,11 +10,14 @@ from typing import Generic, TypeVar
 
 from pydantic import Field
 
+from edgekd.bundle import Manifest
 from edgekd.devices import Device, open_device, transport_of
 from edgekd.errors import BadInputError, EdgekdError
 from edgekd.measure.provision import provision
+from edgekd.needs import Needs
 from edgekd.progress import SILENT, Reporter, Tracker
 from edgekd.reading import read_toml
+from edgekd.runtimes import find_needs
 from edgekd.schema import Schema
 
 Result = TypeVar("Result")
@@ -75,22 +78,31 @@ def parse_devices(uris: Sequence[str] = (), fleet: Path | None = None, provision
     return tuple(members) or (Member(uri="local:"),)
 
 
+def needs_of(bundles: Iterable[Manifest], options: Mapping[str, object] | None = None) -> list[Needs]:
+    """What runs bundles with their runtime options, and with those that are given."""
+    found: list[Needs] = []
+    for manifest in bundles:
+        needs = find_needs(manifest.backend, manifest.runtime | dict(options or {}))
+        found += [] if needs in found else [needs]
+    return found
+
+
 def on_each(
     members: Sequence[Member],
     job: Job[Result],
     reporter: Reporter = SILENT,
     timed: bool = False,
-    backends: Collection[str] = (),
+    needs: Collection[Needs] = (),
 ) -> list[Outcome[Result]]:
     """Run a job on all devices at once, in the order of `members`; `timed` ones that share a machine go in turn.
 
-    Those to be provisioned get what bundles of `backends` need.
+    Those to be provisioned get what is needed.
 
     Nothing starts before all have been called, so that no login disturbs a timing. Whatever ends this, Ctrl-C too,
     ends what runs on the devices and removes their folders.
     """
     pool = ThreadPoolExecutor(len(members))
-    calls = [pool.submit(_call, member, backends, reporter) for member in members]
+    calls = [pool.submit(_call, member, needs, reporter) for member in members]
     try:
         groups: dict[str, list[_Call]] = defaultdict(list)
         for call in (call.result() for call in calls):
@@ -126,11 +138,11 @@ class SharedProgress(Reporter):
         yield self._bar
 
 
-def _call(member: Member, backends: Collection[str], reporter: Reporter) -> _Call:
+def _call(member: Member, needs: Collection[Needs], reporter: Reporter) -> _Call:
     device = None
     try:
         device = open_device(member.uri)
-        if member.provision and provision(device, backends):
+        if member.provision and provision(device, needs):
             reporter.say(f"{member.uri}: packages are installed for {device.python}")
         host = member.host or device.run(["cat", BOOT_ID], timeout=60).stdout.strip() or member.uri
     except EdgekdError as error:

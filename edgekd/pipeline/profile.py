@@ -11,7 +11,7 @@ from edgekd.measure import Session
 from edgekd.measure.model_file import Shapes, as_bundle, require_file_for
 from edgekd.measure.protocol import Options
 from edgekd.measure.records import KernelTime, ProfileRecord
-from edgekd.pipeline.fleet import Member, on_each, raise_if_all_failed
+from edgekd.pipeline.fleet import Member, needs_of, on_each, raise_if_all_failed
 from edgekd.progress import SILENT, Reporter
 from edgekd.schema import Amount, Count, Positive, Schema, Share
 
@@ -108,9 +108,8 @@ def profile_on_each(
             own = with_losses(found[0], losses)
             return beside(own, found[1]) if against else own
 
-        outcomes = on_each(
-            members, work, reporter, timed=True, backends={load_bundle(folder).backend for folder in folders}
-        )
+        needs = needs_of(map(load_bundle, folders), options)
+        outcomes = on_each(members, work, reporter, timed=True, needs=needs)
     for outcome in raise_if_all_failed(outcomes):
         if outcome.error is not None:
             raise outcome.error

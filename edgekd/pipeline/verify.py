@@ -20,7 +20,7 @@ from edgekd.measure.protocol import Options
 from edgekd.measure.stand_in import stand_in_on
 from edgekd.metrics import Metric, Scale
 from edgekd.outputs import first, joined, one
-from edgekd.pipeline.fleet import Member, on_each, parse_devices, raise_if_all_failed
+from edgekd.pipeline.fleet import Member, needs_of, on_each, parse_devices, raise_if_all_failed
 from edgekd.pipeline.parity_evidence import chunks_on
 from edgekd.pipeline.samples import read_samples, require_data_for
 from edgekd.progress import SILENT, Reporter
@@ -154,7 +154,7 @@ def verify_on_each(
 
     return [
         outcome.result or {"device": outcome.uri, "ok": False, "error": str(outcome.error)}
-        for outcome in raise_if_all_failed(on_each(members, verdict, reporter, backends={manifest.backend}))
+        for outcome in raise_if_all_failed(on_each(members, verdict, reporter, needs=needs_of([manifest])))
     ]
 
 

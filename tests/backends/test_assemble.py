@@ -61,6 +61,15 @@ def test_what_is_written_is_what_is_read(write: Callable[..., Manifest], tmp_pat
     assert "net: int8 for x86-onnxruntime" in (tmp_path / "bundle/README.md").read_text()
 
 
+def test_the_readme_names_the_package_that_has_the_provider(
+    quantised: onnx.ModelProto, inputs: Inputs, tmp_path: Path
+) -> None:
+    target = load_target("x86-onnxruntime").model_copy(update={"runtime": {"provider": "openvino"}})
+    outputs = Reference(quantised).run(inputs)
+    write_bundle(quantised, target, tmp_path / "b", "int8", name="net", inputs=inputs, outputs=outputs)
+    assert "numpy and onnxruntime-openvino.\n" in (tmp_path / "b/README.md").read_text()
+
+
 def test_what_an_app_has_to_set_is_in_readme_and_card(write: Callable[..., Manifest], tmp_path: Path) -> None:
     """Not where nothing saturates: in float, and with weights to ±63."""
     told = f"an app that opens `model.onnx` itself has to set the session option `{EXACT}` to `1`"

@@ -17,6 +17,7 @@ import pytest
 from edgekd.devices import open_device
 from edgekd.errors import BadInputError, DamagedError
 from edgekd.measure.provision import provision
+from edgekd.runtimes import find_needs
 from tests.devices.loopback import Loopback
 
 pytestmark = pytest.mark.device
@@ -65,8 +66,8 @@ def uri(sshd: Loopback) -> str:
 def provisioned(uri: str) -> dict[str, str]:
     """What is there of the packages afterwards, in a session of its own."""
     with closing(open_device(uri)) as device:
-        assert provision(device, {"ncnn"})
-        assert not provision(device, {"ncnn"})  # its Python is another now, and lacks nothing
+        assert provision(device, [find_needs("ncnn")])
+        assert not provision(device, [find_needs("ncnn")])  # its Python is another now, and lacks nothing
         told = device.run([device.python, "-c", "import numpy, ncnn; print(numpy.__version__, ncnn.__version__)"], 60)
         return dict(zip(BOUGHT, told.stdout.split(), strict=True))
 
@@ -95,17 +96,27 @@ def test_a_wheel_that_has_changed_does_not_travel(uri: str, sshd: Loopback, shop
     (wheel,) = (tmp_path / "cache").rglob("ncnn-*.whl")
     wheel.write_bytes(wheel.read_bytes() + b"x")
     with closing(open_device(uri)) as device, pytest.raises(DamagedError, match=r"ncnn-9\.2.*\.whl is damaged"):
-        provision(device, {"ncnn"})
+        provision(device, [find_needs("ncnn")])
     assert not whole.exists()
+
+
+def test_a_build_is_installed_alone_where_the_plain_runtime_is_needed_too(uri: str, shop: Path) -> None:
+    """Both wheels would be one module."""
+    lists = b"def get_available_providers(): return ['OpenVINOExecutionProvider', 'CPUExecutionProvider']\n"
+    make_wheel(shop, "onnxruntime_openvino", "9.3", {"onnxruntime/__init__.py": lists})
+    needs = [find_needs("onnxruntime"), find_needs("onnxruntime", {"provider": "openvino"})]
+    with closing(open_device(uri)) as device:
+        assert provision(device, needs)
+        assert not provision(device, needs)
 
 
 def test_a_device_with_a_runner_of_its_own_needs_nothing() -> None:
     with closing(open_device("web:?wait=1")) as page:
-        assert not provision(page, {"onnxruntime"})
+        assert not provision(page, [find_needs("onnxruntime")])
 
 
 def test_a_package_without_a_wheel_is_one_line(uri: str, shop: Path, tmp_path: Path) -> None:
     next(shop.glob("ncnn-*.whl")).unlink()
     with closing(open_device(uri)) as device, pytest.raises(BadInputError, match="no wheels of numpy ncnn for CPython"):
-        provision(device, {"ncnn"})
+        provision(device, [find_needs("ncnn")])
     assert not list((tmp_path / "cache/edgekd/wheels").glob("[!.]*"))

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from edgekd.measure.device_python import Python, how_to_get, how_to_get_numpy
+from edgekd.measure.device_python import Python, how_to_get, how_to_get_numpy, probes
 from edgekd.measure.facts import Machine
+from edgekd.runtimes import find_needs
 
 
 def machine(python: str = "3.11.2", **more: Any) -> Machine:
@@ -30,21 +31,47 @@ def python(version: str = "3.11.2", **more: Any) -> Python:
     ],
 )
 def test_tflite_has_the_wheel_that_there_is(version: str, bits: int, command: str) -> None:
-    assert how_to_get("tflite", python(version, bits=bits), machine(version)) == command
+    assert how_to_get(find_needs("tflite"), python(version, bits=bits), machine(version)) == command
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_without_a_wheel_another_way_is_named(backend: str) -> None:
-    assert "a target with TFLite" in how_to_get(backend, python(bits=32), machine())
-    assert how_to_get(backend, python(), machine()) == f"python3 -m pip install {backend}"
+    assert "a target with TFLite" in how_to_get(find_needs(backend), python(bits=32), machine())
+    assert how_to_get(find_needs(backend), python(), machine()) == f"python3 -m pip install {backend}"
     assert how_to_get_numpy(python(bits=32)) == "sudo apt-get install python3-numpy"
 
 
+@pytest.mark.parametrize(
+    ("provider", "command"),
+    [
+        ("cpu", "python3 -m pip install onnxruntime"),
+        ("cuda", "python3 -m pip install onnxruntime-gpu"),
+        ("tensorrt", "python3 -m pip install onnxruntime-gpu"),
+        ("openvino", "python3 -m pip install onnxruntime-openvino (without onnxruntime beside it)"),
+        ("coreml", "python3 -m pip install onnxruntime (on macOS)"),
+        ("xnnpack", "no wheel has it: build ONNX Runtime with --use_xnnpack"),
+    ],
+)
+def test_a_provider_comes_with_a_build_of_its_own(provider: str, command: str) -> None:
+    needs = find_needs("onnxruntime", {"provider": provider})
+    assert how_to_get(needs, python(), machine()) == command
+    assert "a target with TFLite" in how_to_get(needs, python(bits=32), machine())
+
+
+def test_a_runtime_without_the_provider_is_not_what_is_needed() -> None:
+    needs = find_needs("onnxruntime", {"provider": "cuda"})
+    plain = {"onnxruntime": "1.24.0", "onnxruntime:get_available_providers": "CPUExecutionProvider"}
+    whole = plain | {"onnxruntime:get_available_providers": "CUDAExecutionProvider CPUExecutionProvider"}
+    assert probes([needs]) == ["numpy", *plain]
+    assert (needs.found({}), needs.found(plain)) == (None, None)
+    assert needs.found(whole) == "onnxruntime 1.24.0, CUDAExecutionProvider"
+
+
 def test_a_jetson_has_tensorrt_from_jetpack() -> None:
-    assert how_to_get("tensorrt", python(), machine(kernel="5.15.148-tegra")).startswith(
+    assert how_to_get(find_needs("tensorrt"), python(), machine(kernel="5.15.148-tegra")).startswith(
         "sudo apt-get install python3-libnvinfer"
     )
-    assert how_to_get("tensorrt", python(), machine()).endswith("python3 -m pip install tensorrt")
+    assert how_to_get(find_needs("tensorrt"), python(), machine()).endswith("python3 -m pip install tensorrt")
 
 
 def test_pip_of_a_system_that_refuses_it_is_that_of_a_folder() -> None:
@@ -53,4 +80,4 @@ def test_pip_of_a_system_that_refuses_it_is_that_of_a_folder() -> None:
 
 def test_a_python_that_said_nothing_is_none() -> None:
     absent = Python.of("python3", machine(), "")
-    assert (absent.modules, absent.found("tflite")) == ({}, None)
+    assert (absent.modules, find_needs("tflite").found(absent.modules)) == ({}, None)

@@ -57,6 +57,17 @@ def test_a_runtime_and_a_feature_that_are_missing_are_named(device: Device, monk
     assert by("what", found["state"])["CPU"]["found"] == "lacks sve2"
 
 
+def test_a_provider_that_the_runtime_lacks_is_missing_with_the_package_that_has_it(device: Device) -> None:
+    """The plain wheel of ONNX Runtime, which is here, knows no CUDA."""
+    target = load_target("x86-onnxruntime").model_copy(update={"runtime": {"provider": "cuda"}})
+    found = examine(device, target)
+    assert not found["ready"]
+    assert by("component", found["components"])["onnxruntime"] == {
+        "component": "onnxruntime", "for": "onnxruntime bundles, CUDAExecutionProvider", "found": "missing",
+        "get it": f"{device.python} -m pip install onnxruntime-gpu",
+    }  # fmt: skip
+
+
 def test_a_device_without_python_is_not_ready_and_told_how_to_name_one(device: Device) -> None:
     device.python = "/no/python"
     found = examine(device)

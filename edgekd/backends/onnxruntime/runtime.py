@@ -57,8 +57,8 @@ class OnnxRuntime(Runtime):
         "xnnpack": "no wheel has it: build ONNX Runtime with --use_xnnpack",
         "cuda": "pip install onnxruntime-gpu",
         "tensorrt": "pip install onnxruntime-gpu",
-        "coreml": "pip install onnxruntime, on macOS",
-        "openvino": "pip install onnxruntime-openvino, without onnxruntime beside it",
+        "coreml": "pip install onnxruntime (on macOS)",
+        "openvino": "pip install onnxruntime-openvino (without onnxruntime beside it)",
     }
     placed: Optional[Dict[str, int]] = None  # nodes by provider, where one was asked for
     TOLERANCE: ClassVar[Dict[str, float]] = {"max_steps": 2.0, "agreement": 0.99}
