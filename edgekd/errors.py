@@ -1,5 +1,7 @@
 """What can go wrong, by exit code; every message is one line that a user can act on."""
 
+from collections.abc import Mapping, Sequence
+
 
 class EdgekdError(Exception):
     """A failure with an exit code of its own; shown as one line after its `label`, without a traceback.
@@ -21,17 +23,47 @@ class PromiseBrokenError(EdgekdError):
 
 
 class BadInputError(EdgekdError):
-    """The user's recipe, file or model cannot be used as it is; `located` where its words begin with the file."""
+    """The user's recipe, file or model cannot be used as it is; `located` where its words need no file before."""
 
     exit_code, located = 2, False
+
+    def locate(self, path: object) -> None:
+        """Let its words begin with the file."""
+        told = str(self.args[0])
+        if not self.located and not told.startswith(str(path)):
+            self.args = (f"{path}: {told}",)
+        self.located = True
+
+
+class RefusedByTargetError(BadInputError):
+    """A target's backend does not take a model that other targets, `takers`, take."""
+
+    def __init__(self, why: str, takers: Sequence[str]) -> None:
+        super().__init__(why, hint=f"edgekd export MODEL --target {takers[0]}")
+        self.takers, self.written = takers, dict[str, str]()
+
+    def beside(self, bundles: Mapping[str, str]) -> None:
+        """Advise no target for which there is a bundle already, by its name."""
+        self.written = {taker: bundles[taker] for taker in self.takers if taker in bundles}
+        if self.written:
+            self.hint = f"edgekd bench {next(iter(self.written.values()))}"
+
+    def __str__(self) -> str:
+        if self.written:
+            return f"{super().__str__()}; it was exported for {', '.join(self.written)}"
+        return f"{super().__str__()}; these targets take it: {', '.join(self.takers)}"
 
 
 class NetworkError(BadInputError):
     """A network of the user's fails on its inputs; the cause is what it raised."""
 
+    located = True
+
 
 class DamagedError(BadInputError):
     """A file of edgekd's own is not what was written."""
+
+    located = True
 
     def __init__(self, path: object) -> None:
         super().__init__(f"{path} is damaged")
@@ -45,6 +77,8 @@ class DiskFullError(EdgekdError):
 
 class NothingToGainError(BadInputError):
     """A precision that would leave a model as it is."""
+
+    located = True
 
 
 class DeviceError(EdgekdError):

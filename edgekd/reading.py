@@ -33,10 +33,9 @@ def reading(path: Path | str, kind: str, advice: str = "") -> Iterator[None]:
     try:
         yield
     except EdgekdError as error:
-        if type(error) is not BadInputError or error.located:
-            raise
-        told = str(error) if str(error).startswith(str(path)) else f"{path}: {error}"
-        raise _located(told, error.hint) from error
+        if isinstance(error, BadInputError):
+            error.locate(path)
+        raise
     except FileNotFoundError as error:
         raise _located(f"{path}: no such file") from error
     except BaseException as error:
@@ -47,8 +46,8 @@ def reading(path: Path | str, kind: str, advice: str = "") -> Iterator[None]:
         raise _located(f"{path}: not {kind}: {reason(error)}{advice and f'; {advice}'}") from error
 
 
-def _located(message: str, hint: str = "") -> BadInputError:
-    error = BadInputError(message, hint=hint)
+def _located(message: str) -> BadInputError:
+    error = BadInputError(message)
     error.located = True
     return error
 

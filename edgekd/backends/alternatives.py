@@ -10,7 +10,7 @@ import onnx
 from edgekd.backends import find_backend
 from edgekd.backends.compiled import Compiled, Precision
 from edgekd.backends.onnx_file import at_batch
-from edgekd.errors import BadInputError, EdgekdError, NothingToGainError
+from edgekd.errors import BadInputError, EdgekdError, NothingToGainError, RefusedByTargetError
 from edgekd.onnx_graph import inferred
 from edgekd.quantization.scheme import find_scheme
 from edgekd.target import Target, load_target, target_files
@@ -28,14 +28,10 @@ def compile_for(model: onnx.ModelProto, target: Target, folder: Path, precision:
     except NothingToGainError:
         raise
     except BadInputError as error:
-        takers = _takers(model, target, precision)
-        advice = (
-            f"these targets take it: {', '.join(takers)}"
-            if takers
-            else "of its scheme no other backend installed here takes it"
-        )
-        step = f"edgekd export MODEL --target {takers[0]}" if takers else error.hint or "edgekd targets"
-        raise BadInputError(f"{error}; {advice}", hint=step) from error
+        if takers := _takers(model, target, precision):
+            raise RefusedByTargetError(str(error), takers) from error
+        told = f"{error}; of its scheme no other backend installed here takes it"
+        raise BadInputError(told, hint=error.hint or "edgekd targets") from error
 
 
 def require_taken(model: onnx.ModelProto, target: Target) -> None:

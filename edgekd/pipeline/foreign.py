@@ -9,7 +9,7 @@ import onnx
 
 from edgekd.backends.alternatives import require_taken
 from edgekd.data.ranges import range_of
-from edgekd.errors import BadInputError, EdgekdError, PromiseBrokenError
+from edgekd.errors import BadInputError, EdgekdError, PromiseBrokenError, RefusedByTargetError
 from edgekd.files import sha256
 from edgekd.onnx_import.batch import static_batch
 from edgekd.onnx_import.normalize_qdq import FLOAT_ORIGINAL
@@ -43,6 +43,7 @@ from edgekd.target import Target, load_target
 
 Report = ExportReport
 Origin = Mapping[str, str]
+Refusal = BadInputError | PromiseBrokenError
 Advise = Callable[[str, EdgekdError], str]
 """A target as it was asked for and why it refused → the command to type next, if there is one."""
 
@@ -90,8 +91,9 @@ def export_file(
     calibrator = None if imported.quantized else Calibrator(imported.model, batches_of(imported.inputs), how)
     if imported.quantized and len({target.scheme for target in targets}) > 1:
         raise BadInputError("it is quantised for one scheme: name targets of that scheme alone")
-    origin, reports, known = {"source": path.name, "source_sha256": sha256(path)}, [], dict[Scheme, Quantized]()
-    for named, target in zip(target_names, targets, strict=True):
+    origin, known = {"source": path.name, "source_sha256": sha256(path)}, dict[Scheme, Quantized]()
+    found: list[Report | Refusal] = []
+    for target in targets:
         try:
             with reading(path, "a model that can be calibrated"):
                 quantized = _quantized(imported, target, calibrator, wishes, known)
@@ -99,14 +101,17 @@ def export_file(
         except (BadInputError, PromiseBrokenError) as error:
             if len(targets) == 1:
                 raise
-            report = {"target": target.name, "status": _STATES[type(error)], "reason": str(error)}
-            if step := advise(named, error) if advise else "":
-                report["next"] = step
+            error.__traceback__ = error.__cause__ = error.__context__ = None  # their frames hold the model
+            found.append(error)
         else:
             report |= _lost(imported, quantized, how) if layers else {}
             report |= _timed(report, quantized, target, imported.inputs) if timed else {}
-        reports.append(report)
-    return reports
+            found.append(report)
+    written = {each["target"]: each["bundle"] for each in found if isinstance(each, dict)}
+    return [
+        each if isinstance(each, dict) else _refused(each, named, target.name, written, advise)
+        for named, target, each in zip(target_names, targets, found, strict=True)
+    ]
 
 
 def export_graph(
@@ -119,7 +124,15 @@ def export_graph(
     return _written(name, origin, target, out, imported, _quantized(imported, target, calibrator, wishes, {}), wishes)
 
 
-_STATES = {BadInputError: "refused", PromiseBrokenError: "failed"}
+def _refused(error: Refusal, named: str, target: str, written: Mapping[str, str], advise: Advise | None) -> Report:
+    """Why one of several targets has no bundle, and what to type, beside those that were `written`."""
+    if isinstance(error, RefusedByTargetError):
+        error.beside(written)
+    status = "refused" if isinstance(error, BadInputError) else "failed"
+    report: Report = {"target": target, "status": status, "reason": str(error)}
+    if step := advise(named, error) if advise else "":
+        report["next"] = step
+    return report
 
 
 def _may_fall_back(scheme: Scheme, wishes: Wishes) -> bool:
