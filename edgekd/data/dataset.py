@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekd.bundle import Preprocessing, Range
+from edgekd.data._picked import LARGE, Picked
 from edgekd.data.ranges import range_of
 from edgekd.data.sources import Rows, shown
 from edgekd.metrics import Metric
@@ -26,12 +27,13 @@ class Split:
     """Samples as they were stored.
 
     Attributes:
-        inputs: (N, …), in memory or read when asked for; images are uint8 (N, C, H, W), tokens int32 or int64 (N, L),
-            filled up with `PADDING`. Several inputs are one structured array (N,), a field each.
+        inputs: (N, …), in memory, rows of a large array, or read when asked for; images are uint8 (N, C, H, W),
+            tokens int32 or int64 (N, L), filled up with `PADDING`. Several inputs are one structured array (N,), a
+            field each.
         labels: (N, …), as the task has them: int64 classes (N,), float32 scores (N,) …
     """
 
-    inputs: Array | Rows
+    inputs: Array | Picked | Rows
     labels: Array
 
     def __len__(self) -> int:
@@ -42,8 +44,17 @@ class Split:
         return Split(self.inputs[indices], self.labels[indices])
 
     def subset(self, indices: Array) -> "Split":
-        """The samples at `indices`, in that order; what is not in memory stays where it is."""
-        inputs = self.inputs.subset(indices) if isinstance(self.inputs, Rows) else self.inputs[indices]
+        """The samples at `indices`, in that order; what is large or not in memory stays where it is.
+
+        Tokens are copied: batches of them are formed by their lengths.
+        """
+        inputs = self.inputs
+        if not isinstance(inputs, np.ndarray):
+            inputs = inputs.subset(indices)
+        elif inputs.nbytes >= LARGE and not is_tokens(inputs):
+            inputs = Picked(inputs, indices)
+        else:
+            inputs = inputs[indices]
         return Split(inputs, self.labels[indices])
 
 
@@ -113,16 +124,17 @@ class Dataset:
                 state.update(split.inputs.digest().encode())
             for array in (split.labels,) if isinstance(split.inputs, Rows) else (split.inputs, split.labels):
                 state.update(f"{array.dtype}{array.shape}".encode())
-                state.update(np.ascontiguousarray(array).data)
+                for part in array.parts() if isinstance(array, Picked) else (array,):
+                    state.update(np.ascontiguousarray(part).data)
         return state.hexdigest()
 
 
-def is_tokens(raw: Array | Rows) -> bool:
+def is_tokens(raw: Array | Picked | Rows) -> bool:
     """Whether samples are sequences of tokens: signed integers (N, L)."""
     return raw.ndim == 2 and raw.dtype.kind == "i"
 
 
-def is_several(raw: Array | Rows) -> bool:
+def is_several(raw: Array | Picked | Rows) -> bool:
     """Whether a sample has several inputs, by name: they go into the model as they come."""
     return raw.dtype.names is not None
 
@@ -167,7 +179,7 @@ def _as_it_comes(values: Array) -> Array:
     return np.ascontiguousarray(values, None if kept else np.int64)
 
 
-def normalisation(inputs: Array | Rows) -> Preprocessing:
+def normalisation(inputs: Array | Picked | Rows) -> Preprocessing:
     """The preprocessing that gives `inputs` zero mean and unit variance per channel; uint8 is first scaled to 0…1.
 
     Tokens have none, nor have floats that a data set makes when asked: they go into the model as they come.
@@ -177,7 +189,7 @@ def normalisation(inputs: Array | Rows) -> Preprocessing:
     inputs = shown(inputs)
     scale = 1 / 255 if inputs.dtype == np.uint8 else 1.0
     axes = tuple(axis for axis in range(inputs.ndim) if axis != 1)
-    mean = inputs.mean(axes, dtype=np.float64, keepdims=True)
+    mean = _mean(inputs, axes)
     squares = sum(_squares(chunk - mean).sum(axes) for chunk in _chunks(inputs))
     std = np.sqrt(squares * mean.size / inputs.size)
     return Preprocessing(scale=scale, mean=_rounded(mean * scale), std=_rounded(np.where(std > 0, std * scale, 1.0)))
@@ -201,10 +213,20 @@ def split_validation(train: Split, fraction: float = 0.1, seed: int = 0, task: T
 def limit(train: Split, count: int, seed: int, group_size: int = 1) -> Split:
     """The first `count` samples of a seeded order; groups of neighbours stay together."""
     groups = np.random.default_rng([seed, 2]).permutation(len(train) // group_size)[: max(1, count // group_size)]
-    return train.subset((groups[:, None] * group_size + np.arange(group_size)).ravel())
+    chosen = train.subset((groups[:, None] * group_size + np.arange(group_size)).ravel())
+    few = isinstance(chosen.inputs, Picked) and 2 * len(chosen) < len(train)  # for them nobody keeps the whole array
+    return chosen.take(np.arange(len(chosen))) if few else chosen
 
 
-def _chunks(inputs: Array) -> Iterator[Array]:
+def _mean(inputs: Array | Picked, axes: tuple[int, ...]) -> Array:
+    if not isinstance(inputs, Picked):
+        mean: Array = inputs.mean(axes, dtype=np.float64, keepdims=True)
+        return mean
+    total = np.add.reduce([chunk.sum(axes, dtype=np.float64, keepdims=True) for chunk in _chunks(inputs)])
+    return np.asarray(total / (inputs.size // total.size))
+
+
+def _chunks(inputs: Array | Picked) -> Iterator[Array]:
     """Some at a time, of large ones fewer: as float64 they take at most 64 MB."""
     size = min(4096, max(1, CHUNK_BYTES // (8 * inputs[0].size)))
     return (inputs[start : start + size] for start in range(0, len(inputs), size))

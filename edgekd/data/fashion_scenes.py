@@ -52,7 +52,7 @@ def _each(items: Split, count: int, random: np.random.Generator) -> Iterator[tup
     for _ in range(count):
         scene, labels = _ground(random), np.zeros((SIZE, SIZE), np.uint8)
         for index in random.choice(len(items), random.integers(FEWEST, MOST + 1), replace=False):
-            item = items.inputs[index, 0]
+            item = items.inputs[index][0]
             top, left = random.integers(0, SIZE - np.array(item.shape) + 1)
             place = np.s_[top : top + item.shape[0], left : left + item.shape[1]]
             seen = item > SEEN

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekd.bundle import Range
+from edgekd.data._picked import Picked
 from edgekd.errors import BadInputError
 
 NARROW = 1 / 64  # of the trained width: 0…1, or bits, where 0…255 was trained
@@ -29,14 +30,18 @@ class Misfit:
     refused: bool
 
 
-def range_of(inputs: NDArray[Any]) -> Range:
+def range_of(inputs: NDArray[Any] | Picked) -> Range:
     """Return extremes and percentiles of finite inputs (N, …), over all values; of many, percentiles of a draw."""
-    values = inputs.reshape(-1)
-    drawn = values
-    if values.size > MOST_VALUES:
-        drawn = values[np.random.default_rng(0).integers(0, values.size, MOST_VALUES)]
-    p01, p99 = np.percentile(drawn, [1, 99])
-    return Range(low=float(values.min()), p01=float(p01), p99=float(p99), high=float(values.max()), samples=len(inputs))
+    p01, p99 = np.percentile(_drawn(inputs), [1, 99])
+    low, high = inputs.extremes() if isinstance(inputs, Picked) else (float(inputs.min()), float(inputs.max()))
+    return Range(low=low, p01=float(p01), p99=float(p99), high=high, samples=len(inputs))
+
+
+def _drawn(inputs: NDArray[Any] | Picked) -> NDArray[Any]:
+    if inputs.size <= MOST_VALUES:
+        return inputs[:].reshape(-1)
+    numbers = np.random.default_rng(0).integers(0, inputs.size, MOST_VALUES)
+    return inputs.values(numbers) if isinstance(inputs, Picked) else inputs.reshape(-1)[numbers]
 
 
 def misfit(found: Range, trained: Range) -> Misfit | None:

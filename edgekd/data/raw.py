@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from edgekd.data._named import apart, packed, shapes
+from edgekd.data._picked import Picked
 from edgekd.data.check import numbers, same_count
 from edgekd.data.dataset import Array, Dataset, Split, is_several, is_tokens
 from edgekd.data.sources import Rows, as_rows
@@ -39,13 +40,13 @@ class Raw:
         """Return the same for a task of the same kind with other options; BadInputError where labels do not fit it."""
         splits = {"train": self.train, "val": self.val, "test": self.test}
         there = {part: split for part, split in splits.items() if split is not None}
-        arrays: dict[str, Array | Rows] = {"classes": np.array(self.classes)} if self.classes else {}
+        arrays: dict[str, Array | Picked | Rows] = {"classes": np.array(self.classes)} if self.classes else {}
         for part, split in there.items():
             arrays |= {f"x_{part}": split.inputs, f"y_{part}": split.labels}
         return from_arrays(arrays, source, task)
 
 
-def from_arrays(arrays: Mapping[str, Array | Rows], source: str, task: Task = DEFAULT) -> Raw:
+def from_arrays(arrays: Mapping[str, Array | Picked | Rows], source: str, task: Task = DEFAULT) -> Raw:
     """Raw data from `x_train`, `y_train`, `x_test`, `y_test` and, optionally, `x_val`, `y_val`, `classes`.
 
     Raises BadInputError, naming `source` and the array, for what is missing, misshapen, not finite or out of range.
@@ -133,7 +134,7 @@ def _checked(dataset: Dataset, source: str, task: Task | None) -> Dataset:
     )
 
 
-def _split(inputs: Array | Rows, labels: Array, part: str, source: str, task: Task) -> Split:
+def _split(inputs: Array | Picked | Rows, labels: Array, part: str, source: str, task: Task) -> Split:
     x, y = f"{source}: x_{part}", f"{source}: y_{part}"
     same_count(inputs, labels, x, f"y_{part}")
     split = Split(_inputs(inputs, x), task.check(labels, y, unlabelled=part == "train"))
@@ -141,10 +142,16 @@ def _split(inputs: Array | Rows, labels: Array, part: str, source: str, task: Ta
     return split
 
 
-def _inputs(inputs: Array | Rows, where: str) -> Array | Rows:
+def _inputs(inputs: Array | Picked | Rows, where: str) -> Array | Picked | Rows:
+    if isinstance(inputs, Picked):
+        return Picked(_checked_inputs(inputs.array, where), inputs.places)
     if isinstance(inputs, Rows):
         numbers(inputs.some(), f"{where} (some of its samples)")
         return inputs
+    return _checked_inputs(inputs, where)
+
+
+def _checked_inputs(inputs: Array, where: str) -> Array:
     inputs = numbers(inputs, where)
     if is_several(inputs):
         return inputs

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekd.data._named import apart, packed, shapes
+from edgekd.data._picked import Picked
 from edgekd.errors import BadInputError
 from edgekd.plugins import told
 from edgekd.tasks import DEFAULT, Task
@@ -189,7 +190,7 @@ def readable(data: MapStyle, allowed: int) -> tuple[Array, str | None]:
     return np.array(kept), told if broken else None
 
 
-def shown(inputs: "Array | Rows") -> Array:
+def shown(inputs: "Array | Picked | Rows") -> Array | Picked:
     """Return inputs that are in memory, of others some that are spread over all."""
     return inputs.some() if isinstance(inputs, Rows) else inputs
 

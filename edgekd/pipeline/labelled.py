@@ -7,6 +7,7 @@ import numpy as np
 
 from edgekd.bundle import Manifest
 from edgekd.data._class_folders import listing
+from edgekd.data._picked import Picked
 from edgekd.data._pictures import SUFFIXES, Pictures
 from edgekd.data.dataset import Array, Dataset
 from edgekd.data.npz import map_npz
@@ -62,7 +63,7 @@ def _of_recipe(path: Path, manifest: Manifest) -> Labelled:
     data = load_data(load_recipe(str(path)))
     inputs, labels, several = data.test.inputs, _renumbered(path, data, manifest), _several(manifest)
     if not several:
-        return {"x_test": inputs}, "y_test", labels
+        return {"x_test": inputs[:] if isinstance(inputs, Picked) else inputs}, "y_test", labels
     there = inputs.dtype.names or ()
     if missing := [name for name in several if name not in there]:
         raise BadInputError(f"{path}: {manifest.name} takes {', '.join(several)}; its data have no {missing[0]!r}")

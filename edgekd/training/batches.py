@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from edgekd.bundle import Preprocessing
+from edgekd.data._picked import Picked
 from edgekd.data.augment import Augmented
 from edgekd.data.dataset import PADDING, Array, Dataset, is_tokens, prepare
 from edgekd.data.sources import Rows
@@ -145,7 +146,7 @@ def tensors(raw: Array, preprocessing: Preprocessing) -> Inputs:
     return inputs
 
 
-def by_length(inputs: Array | Rows) -> Array:
+def by_length(inputs: Array | Picked | Rows) -> Array:
     """The order (N,) in which tokens (N, L) grow, so that neighbours carry little padding; other inputs' own."""
     if not is_tokens(inputs):
         return np.arange(len(inputs))

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from edgekd.data._picked import Picked
 from edgekd.data.sources import Array, Rows, worker_lost
 from edgekd.errors import BadInputError
 
 
-def read_ahead(rows: Array | Rows, batches: Sequence[Array]) -> Iterator[Array]:
+def read_ahead(rows: Array | Picked | Rows, batches: Sequence[Array]) -> Iterator[Array]:
     """Yield the inputs of batches, given by row numbers, in their order, whatever the number of workers.
 
     Raises BadInputError, naming the sample, where one cannot be read or has another shape.

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from edgekd import data
 from edgekd.bundle import Preprocessing
-from edgekd.data import check, dataset, npz
+from edgekd.data import _picked, check, dataset, npz
 from edgekd.data.dataset import prepare
 from edgekd.data.npz import map_npz
 from edgekd.errors import BadInputError
@@ -77,6 +77,33 @@ def test_a_large_array_that_is_stored_as_it_is_is_not_in_memory(
     assert stored.preprocessing == packed.preprocessing
     assert most > LARGE
     assert peak < LARGE / 3
+
+
+def test_a_drawn_split_copies_nothing_and_changes_no_number(
+    large: dict[str, Array], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither of a file nor of memory; what it is compared with copies both parts, as small arrays are."""
+    for module in (dataset, check):
+        monkeypatch.setattr(module, "CHUNK_BYTES", 1 << 20)
+    monkeypatch.setattr(_picked, "PART_BYTES", 1 << 20)
+    given = {name: array for name, array in large.items() if "val" not in name}
+    np.savez(tmp_path / "x.npz", **given)  # type: ignore[arg-type]
+    named = Data(name="npz", path=str(tmp_path / "x.npz"))
+    mapped, peak = peak_of(lambda: data.load(named, seed=0))
+    pairs = [(given[f"x_{part}"], given[f"y_{part}"]) for part in ("train", "test")]
+    held, peak_in_memory = peak_of(lambda: data.as_dataset(pairs))
+    monkeypatch.setattr(dataset, "LARGE", 2 * LARGE)
+    copied, most = peak_of(lambda: data.as_dataset(pairs))
+    assert max(peak, peak_in_memory) < LARGE / 3 < LARGE < most
+    rows = np.random.default_rng(0).permutation(len(copied.val))
+    for found in (mapped, held):
+        assert (len(found.val), found.digest()) == (len(copied.val), copied.digest())
+        assert (found.preprocessing, found.input_range) == (copied.preprocessing, copied.input_range)
+        for chosen in (rows, slice(3, 9)):
+            np.testing.assert_array_equal(found.val.inputs[chosen], copied.val.inputs[chosen])
+        few = dataset.limit(found.train, 7, seed=1).inputs
+        assert isinstance(few, np.ndarray)
+        np.testing.assert_array_equal(few, dataset.limit(copied.train, 7, seed=1).inputs)
 
 
 def test_mapping_takes_little(large: dict[str, Array], tmp_path: Path) -> None:
