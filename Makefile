@@ -5,7 +5,7 @@ PIP    := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.
 
 .PHONY: demo runner runner-wheel test test-long examples promises docs test-docs test-devices test-gpu perf explore mutants check lint lock lock-check fuzz campaign accuracy fashion-mnist fashion-scenes tree-crowns watch-har methods minilm-sts networks side-by-side calibration distillation-speed qat-step data-path devices fidelity instructions guards foreign export-cost runtimes mixed data install clean
 
-demo: install                     ## a teacher becomes three proven int8 bundles, in six minutes
+demo: install                     ## a teacher becomes three proven int8 bundles, in six to twelve minutes
 	$(BIN)/edgekd run quickstart
 
 ARCH  ?= $(shell uname -m)
@@ -36,7 +36,7 @@ $(VENV)/.installed-data: data.txt $(VENV)/.installed
 
 data: $(VENV)/.installed-data     ## what the recipes beyond quickstart read, 200 MB
 
-test: $(VENV)/.installed-test     ## the test suite, three files at a time, since some wait: some eight minutes on two cores
+test: $(VENV)/.installed-test     ## the test suite, three files at a time, since some wait: eight to sixteen minutes on two cores
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart=0 $(COVERAGE)
 
 test-long: $(VENV)/.installed-test ## whole runs that are killed, in two processes or short of an SDK, and what the documentation says of boards

@@ -21,6 +21,12 @@ def test_each_is_short():
     assert all(len(snippet.splitlines()) <= 15 for snippet in snippets())
 
 
+def test_all_say_alike_how_long_the_demo_takes():
+    pages = (README, README.parent / "docs/quick-start.md", README.parent / "Makefile")
+    lines = [re.search(r"^(?:make demo|demo:).*", page.read_text(encoding="utf-8"), re.MULTILINE) for page in pages]
+    assert len({re.search(r"\w+ to \w+ minutes", line[0])[0] for line in lines}) == 1
+
+
 @pytest.mark.long
 def test_it_runs_and_says_what_it_bought(tmp_path):
     assert edgekd("init", tmp_path / "recipe.toml").exit_code == 0
