@@ -1,26 +1,26 @@
-"""Operators of masks and constants, written as comparisons and choices."""
+"""Operators of masks and constants, written as comparisons, choices and gathers."""
 
 from collections.abc import Callable
 
 import numpy as np
 from onnx import NodeProto, numpy_helper
 
-from edgekd.backends.shapes import StaticShapes
-from edgekd.onnx_graph import Graph, NodeWriter, attribute, label
+from edgekd.backends.tflite.known import Known
+from edgekd.onnx_graph import Array, Graph, NodeWriter, attribute, label
 
 
-def write_out_masks(graph: Graph, static: StaticShapes) -> None:
-    """Replace OneHot, Trilu and ConstantOfShape where what they need is known whatever the batch; -1 is its size."""
-    for node in [node for node in graph.nodes if node.op_type in EXPANSIONS and node.input[0] in static.shapes]:
-        EXPANSIONS[node.op_type](graph, node, static)
+def write_out_masks(graph: Graph, known: Known) -> None:
+    """Replace OneHot, Trilu, ConstantOfShape and ScatterElements where what they need is known whatever the batch."""
+    for node in [node for node in graph.nodes if node.op_type in EXPANSIONS]:
+        EXPANSIONS[node.op_type](graph, node, known)
 
 
-def _one_hot(graph: Graph, node: NodeProto, static: StaticShapes) -> None:
+def _one_hot(graph: Graph, node: NodeProto, known: Known) -> None:
     """Compared with all places, which may be counted from the end too."""
-    depth, values = (static.values.get(name) for name in node.input[1:])
-    if depth is None or values is None:
+    depth, values = (known.values.get(name) for name in node.input[1:])
+    if depth is None or values is None or node.input[0] not in known.here.shapes:
         return
-    shape, dtype = static.shapes[node.input[0]]
+    shape, dtype = known.here.shapes[node.input[0]]
     axis, count = attribute(node, "axis", -1) % (len(shape) + 1), int(depth.item())
     places = np.arange(count).astype(dtype).reshape(-1, *[1] * (len(shape) - axis))
     graph.remove(node)
@@ -30,28 +30,62 @@ def _one_hot(graph: Graph, node: NodeProto, static: StaticShapes) -> None:
     write("Where", here, values[1].reshape(()), values[0].reshape(()), to=node.output[0])
 
 
-def _trilu(graph: Graph, node: NodeProto, static: StaticShapes) -> None:
+def _trilu(graph: Graph, node: NodeProto, known: Known) -> None:
     """A choice by a constant mask, so that what is not finite goes too."""
-    shape, dtype = static.shapes[node.input[0]]
-    offset = static.values.get(node.input[1]) if len(node.input) > 1 and node.input[1] else np.zeros(())
-    if offset is None or -1 in shape[-2:]:
+    shape = known.signature(node.input[0])
+    offset = known.values.get(node.input[1]) if len(node.input) > 1 and node.input[1] else np.zeros(())
+    if offset is None or shape is None or -1 in shape[-2:]:
         return
     whole = np.ones(shape[-2:], bool)
     cut = np.triu if attribute(node, "upper", 1) else np.tril
     graph.remove(node)
     kept = cut(whole, int(offset.item()))
-    NodeWriter(graph, label(node))("Where", kept, node.input[0], np.zeros((), dtype), to=node.output[0])
+    NodeWriter(graph, label(node))(
+        "Where", kept, node.input[0], np.zeros((), known.here.shapes[node.input[0]][1]), to=node.output[0]
+    )
 
 
-def _constant_of_shape(graph: Graph, node: NodeProto, static: StaticShapes) -> None:
+def _constant_of_shape(graph: Graph, node: NodeProto, known: Known) -> None:
     given = attribute(node, "value")
     value = np.zeros(1, np.float32) if given is None else numpy_helper.to_array(given)
     graph.remove(node)
     NodeWriter(graph, label(node))("Expand", value, node.input[0], to=node.output[0])
 
 
-EXPANSIONS: dict[str, Callable[[Graph, NodeProto, StaticShapes], None]] = {
+def _scatter_elements(graph: Graph, node: NodeProto, known: Known) -> None:
+    """Whole rows that are replaced, as exporters write x[:, 1:3] = y: data and updates side by side, and a gather."""
+    data, updates = known.signature(node.input[0]), known.signature(node.input[2])
+    if data is None or updates is None or attribute(node, "reduction", b"none") != b"none":
+        return
+    axis = attribute(node, "axis", 0) % len(data)
+    rows = _same_rows(node.input[1], axis, known)
+    if (
+        rows is None
+        or data[axis] < 0
+        or any(a != b for i, (a, b) in enumerate(zip(data, updates, strict=True)) if i != axis)
+    ):
+        return
+    places = np.arange(data[axis])
+    places[rows] = data[axis] + np.arange(len(rows))
+    graph.remove(node)
+    write = NodeWriter(graph, label(node))
+    both = write("Concat", node.input[0], node.input[2], axis=axis)
+    write("Gather", both, places, axis=axis, to=node.output[0])
+
+
+def _same_rows(indices: str, axis: int, known: Known) -> Array | None:
+    """The indices along an axis, where they are constants and the same beside it, in any batch."""
+    found = [static.values.get(indices) for static in (known.here, known.elsewhere)]
+    rows = [np.moveaxis(value, axis, 0).reshape(value.shape[axis], -1) for value in found if value is not None]
+    if len(rows) < len(found):
+        return None
+    first: Array = rows[0][:, 0]
+    return first if all(np.array_equal(each, np.tile(first, (each.shape[1], 1)).T) for each in rows) else None
+
+
+EXPANSIONS: dict[str, Callable[[Graph, NodeProto, Known], None]] = {
     "ConstantOfShape": _constant_of_shape,
     "OneHot": _one_hot,
+    "ScatterElements": _scatter_elements,
     "Trilu": _trilu,
 }

@@ -1,6 +1,5 @@
 """ONNX model in, graph out: constants gathered and evaluated, shapes inferred at the target's batch."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,10 +7,11 @@ import onnx
 from onnx import helper
 
 from edgekd import onnx_graph
-from edgekd.backends.shapes import StaticShapes, opset, require_fixed_sizes, static_shapes
+from edgekd.backends.shapes import opset, require_fixed_sizes, static_shapes
 from edgekd.backends.tflite.definitions import write_out_defined
 from edgekd.backends.tflite.expansions import EXPANSIONS, write_out_masks
 from edgekd.backends.tflite.graph import Array, Graph, Node, Tensor, constant
+from edgekd.backends.tflite.known import Known
 from edgekd.backends.tflite.recurrent import RECURRENT, unroll
 from edgekd.backends.tflite.splits import SPLITS, slice_splits
 from edgekd.errors import BadInputError
@@ -38,12 +38,12 @@ def read(model: onnx.ModelProto, batch: int) -> Graph:
     plain = _plain(model, batch)
     source = onnx_graph.Graph(plain)
     _check_single_outputs(source)
-    here, elsewhere = static_shapes(plain, batch), static_shapes(plain, batch + 1)
-    tensors = {name: constant(name, _narrow(value)) for name, value in _static_values(here, elsewhere).items()}
+    known = Known.of(plain, batch)
+    tensors = {name: constant(name, _narrow(value)) for name, value in known.values.items()}
     nodes = [_node(node) for node in source.nodes if node.output[0] not in tensors]
-    for name, (shape, dtype) in here.shapes.items():
-        if name not in tensors and name in elsewhere.shapes:
-            signature = _signature(shape, elsewhere.shapes[name][0])
+    for name, (shape, dtype) in known.here.shapes.items():
+        signature = known.signature(name)
+        if name not in tensors and signature is not None:
             tensors[name] = Tensor(name, shape, signature, NARROWER.get(dtype, dtype))
     return Graph(tensors, nodes, source.inputs, source.outputs)
 
@@ -61,36 +61,12 @@ def _plain(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
     fold_batch_norms(graph)
     name_functions(graph)
     if any(node.op_type in EXPANSIONS for node in graph.nodes):
-        write_out_masks(graph, _whatever_batch(graph.model(), batch))
+        write_out_masks(graph, Known.of(graph.model(), batch))
     if any(node.op_type in RECURRENT for node in graph.nodes):
         unroll(graph, static_shapes(graph.model(), batch))
     if any(node.op_type in SPLITS for node in graph.nodes):
         slice_splits(graph, static_shapes(graph.model(), batch))
     return graph.model()
-
-
-def _whatever_batch(model: onnx.ModelProto, batch: int) -> StaticShapes:
-    """What is known at any batch; a dimension that follows it is -1."""
-    here, elsewhere = static_shapes(model, batch), static_shapes(model, batch + 1)
-    signatures = {
-        name: (_signature(shape, elsewhere.shapes[name][0]), dtype)
-        for name, (shape, dtype) in here.shapes.items()
-        if name in elsewhere.shapes
-    }
-    return StaticShapes(signatures, dict(_static_values(here, elsewhere)))
-
-
-def _signature(shape: tuple[int, ...], moved: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(size if size == other else -1 for size, other in zip(shape, moved, strict=True))
-
-
-def _static_values(here: StaticShapes, elsewhere: StaticShapes) -> Mapping[str, Array]:
-    """What is constant whatever the batch."""
-    return {
-        name: value
-        for name, value in here.values.items()
-        if name in elsewhere.values and np.array_equal(value, elsewhere.values[name])
-    }
 
 
 def _narrow(value: Array) -> Array:

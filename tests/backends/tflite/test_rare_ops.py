@@ -80,6 +80,20 @@ def zeros_for_each_sample(net: Net) -> str:
     return net.op("Concat", "input", net.op("ConstantOfShape", shape), axis=1)
 
 
+def rows_replaced(axis: int, rows: list[int]) -> Build:
+    """As exporters write x[:, 1:3] = y."""
+
+    def net_of(net: Net) -> str:
+        sizes = [net.op("Shape", "input", start=i, end=i + 1) for i in range(len(net.shape) + 1)]
+        sizes[axis] = integers(net, len(rows))
+        shape = [len(rows) if i == axis else 1 for i in range(len(sizes))]
+        indices = net.op("Expand", net.constant(np.reshape(rows, shape), np.int64), net.op("Concat", *sizes, axis=0))
+        limits = (integers(net, each) for each in (0, len(rows), axis))
+        return net.op("ScatterElements", "input", indices, net.op("Exp", net.op("Slice", "input", *limits)), axis=axis)
+
+    return net_of
+
+
 def reversed_rows(net: Net) -> str:
     lengths = net.op("Cast", net.op("ArgMax", net.op("Flatten", "input"), axis=1, keepdims=0), to=TensorProto.INT64)
     least = net.op("Add", net.op("Mod", lengths, integers(net, 5)), integers(net, 1))
@@ -119,6 +133,8 @@ def summed(kind: str, count: int) -> Build:
         ((4, 5), masked_scores(1, -1), None),
         ((3, 4), zeros_for_each_sample, None),
         ((5, 3), reversed_rows, None),
+        ((5, 3), rows_replaced(1, [1, 3]), None),
+        ((3, 4, 5), rows_replaced(3, [-1]), None),
         ((3, 4), summed("Sum", 2), "ABS ADD"),
         ((3, 4), summed("Sum", 4), None),
         ((3, 4), summed("Mean", 3), "ABS ADD ADD MUL"),
