@@ -1,8 +1,7 @@
-"""The truth: ONNX Runtime on the CPU, one thread, with all optimisations off unless integer sums need them."""
+"""The truth: ONNX Runtime on the CPU, one thread, with all optimisations off."""
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from functools import cached_property
 
 import numpy as np
@@ -11,14 +10,9 @@ import onnxruntime
 
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import Array, Graph, inferred
+from edgekd.quantization.factors import like_signed
 
 MOST_BYTES = 1 << 26  # that the tensors of a batch may take together
-# Operators whose products ONNX Runtime sums in pairs, in int16: where the CPU has no VNNI they saturate, unless it may
-# make their weights u8.
-SUMMED = frozenset(
-    {"ConvInteger", "DynamicQuantizeLSTM", "DynamicQuantizeMatMul", "MatMulInteger", "MatMulIntegerToFloat"}
-    | {"QAttention", "QGemm", "QLinearConv", "QLinearMatMul"}
-)
 ALIVE = 3  # as many of its largest tensors as a model holds at once
 
 
@@ -133,28 +127,21 @@ def _with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelPro
 
 
 def _session(model: onnx.ModelProto, fused: bool) -> onnxruntime.InferenceSession:
-    if any(node.op_type in SUMMED for node in model.graph.node):
-        with suppress(Exception):  # what it cannot do so, such as with weights that several layers share, it does below
-            return _opened(model, _options(True, [("session.x64quantprecision", "1")]))
     try:
-        return _opened(model, _options(fused))
+        content = like_signed(model).SerializeToString()
+        return onnxruntime.InferenceSession(content, _options(fused), providers=["CPUExecutionProvider"])
     except Exception as error:  # as above
         raise BadInputError(f"ONNX Runtime refuses the model: {_last_line(error)}") from error
 
 
-def _options(fused: bool, settings: Sequence[tuple[str, str]] = ()) -> onnxruntime.SessionOptions:
+def _options(fused: bool) -> onnxruntime.SessionOptions:
     options, levels = onnxruntime.SessionOptions(), onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if fused else levels.ORT_DISABLE_ALL
-    for key, value in (("session.disable_quant_qdq", "1"), *settings):  # quantisers stay what they are
-        options.add_session_config_entry(key, value)
+    options.add_session_config_entry("session.disable_quant_qdq", "1")  # quantisers stay what they are
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = False  # it would keep what the largest run took, once for each model alive
     options.log_severity_level = 4  # what is refused is said once, by us
     return options
-
-
-def _opened(model: onnx.ModelProto, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def _last_line(error: Exception) -> str:
