@@ -8,6 +8,8 @@ from onnx import NodeProto, numpy_helper
 from edgekd.backends.tflite.known import Known
 from edgekd.onnx_graph import Array, Graph, NodeWriter, attribute, label
 
+MOST_CHOICES = 64  # of a ScatterElements by computed indices
+
 
 def write_out_masks(graph: Graph, known: Known) -> None:
     """Replace OneHot, Trilu, ConstantOfShape and ScatterElements where what they need is known whatever the batch."""
@@ -53,24 +55,40 @@ def _constant_of_shape(graph: Graph, node: NodeProto, known: Known) -> None:
 
 
 def _scatter_elements(graph: Graph, node: NodeProto, known: Known) -> None:
-    """Whole rows that are replaced, as exporters write x[:, 1:3] = y: data and updates side by side, and a gather."""
-    data, updates = known.signature(node.input[0]), known.signature(node.input[2])
-    if data is None or updates is None or attribute(node, "reduction", b"none") != b"none":
+    """By constant indices one gather, by computed ones a choice for each, up to a number of them."""
+    data, indices = known.signature(node.input[0]), known.signature(node.input[1])
+    if data is None or indices is None or attribute(node, "reduction", b"none") != b"none":
         return
     axis = attribute(node, "axis", 0) % len(data)
-    rows = _same_rows(node.input[1], axis, known)
-    if (
-        rows is None
-        or data[axis] < 0
-        or any(a != b for i, (a, b) in enumerate(zip(data, updates, strict=True)) if i != axis)
-    ):
+    beside = (sizes[:axis] + sizes[axis + 1 :] for sizes in (data, indices))
+    if data[axis] < 0 or len(set(beside)) > 1:
         return
-    places = np.arange(data[axis])
-    places[rows] = data[axis] + np.arange(len(rows))
-    graph.remove(node)
-    write = NodeWriter(graph, label(node))
+    rows, write = _same_rows(node.input[1], axis, known), NodeWriter(graph, label(node))
+    if rows is not None:
+        graph.remove(node)
+        _gather_rows(write, node, rows, axis, data[axis])
+    elif 0 < indices[axis] <= MOST_CHOICES:
+        graph.remove(node)
+        _choose(write, node, axis, np.arange(data[axis]).astype(known.here.shapes[node.input[1]][1]), indices)
+
+
+def _gather_rows(write: NodeWriter, node: NodeProto, rows: Array, axis: int, size: int) -> None:
+    """As exporters write x[:, 1:3] = y: data and updates side by side, of which each place takes its own."""
+    places = np.arange(size)
+    places[rows] = size + np.arange(len(rows))
     both = write("Concat", node.input[0], node.input[2], axis=axis)
     write("Gather", both, places, axis=axis, to=node.output[0])
+
+
+def _choose(write: NodeWriter, node: NodeProto, axis: int, places: Array, indices: tuple[int, ...]) -> None:
+    """As a mask of the largest is made: each update stands where its index names the place."""
+    along = places.reshape([-1 if i == axis else 1 for i in range(len(indices))])
+    index, result = write("Mod", node.input[1], np.asarray(len(places), places.dtype)), node.input[0]
+    for number in range(indices[axis]):
+        limits = [np.array([each]) for each in (number, number + 1, axis)]
+        chosen = write("Equal", write("Slice", index, *limits), along)
+        update, last = write("Slice", node.input[2], *limits), number == indices[axis] - 1
+        result = write("Where", chosen, update, result, to=node.output[0] if last else "")
 
 
 def _same_rows(indices: str, axis: int, known: Known) -> Array | None:

@@ -103,9 +103,11 @@ def tile(writer: Writer, node: Node) -> None:
 def expand(writer: Writer, node: Node) -> None:
     """A sum with zeros of the new shape; those that follow the batch are made of the model's input."""
     x, made = writer.tensor(node.inputs[0]), writer.tensor(node.output)
-    if -1 in made.signature[1:]:
-        node.refuse("a dimension other than the first follows the batch: reshape before it")
-    grows = made.signature[0] < 0 and (x.rank < made.rank or x.signature[0] > 0)
+    if made.signature.count(-1) > 1:
+        node.refuse("more than one dimension follows the batch: reshape before it")
+    axis = made.signature.index(-1) if -1 in made.signature else 0
+    own = axis - made.rank + x.rank  # where x has it, from the end
+    grows = made.signature[axis] < 0 and (own < 0 or x.signature[own] > 0)
     fixed = tuple(1 if size < 0 else size for size in made.signature)
     source, code = node.inputs[0], "LOGICAL_OR" if made.dtype == bool else "ADD"
     options = None if code == "LOGICAL_OR" else schema.AddOptionsT()
@@ -117,19 +119,19 @@ def expand(writer: Writer, node: Node) -> None:
         writer.op(code, [source, zeros], whole, options)
         source = whole
     if grows:
-        writer.op(code, [source, _zero_per_sample(writer, node.output)], node.output, options)
+        writer.op(code, [source, _zero_per_sample(writer, node.output, axis)], node.output, options)
     elif x.data is not None:
         writer.alias(node.output, source)
 
 
-def _zero_per_sample(writer: Writer, like: str) -> str:
-    """(N, 1, ...): zeros of as many samples as the input has, of the type and rank of another tensor."""
+def _zero_per_sample(writer: Writer, like: str, axis: int) -> str:
+    """Zeros of as many samples as the input has, along an axis, of the type and rank of another tensor."""
     made, first = writer.tensor(like), writer.graph.inputs[0]
     source, rank = writer.tensor(first), writer.tensor(first).rank
-    one, open_one = (made.shape[0], *[1] * (rank - 1)), (-1, *[1] * (rank - 1))
+    one, open_one = (source.shape[0], *[1] * (rank - 1)), (-1, *[1] * (rank - 1))
     picked = writer.like(first, f"{like}:sample", shape=one, signature=open_one)
     strided_slice(writer, first, picked, [(0, source.shape[0], 1), *[(0, 1, 1)] * (rank - 1)])
-    shape, signature = (made.shape[0], *[1] * (made.rank - 1)), (-1, *[1] * (made.rank - 1))
+    shape, signature = (tuple(size if i == axis else 1 for i in range(made.rank)) for size in (source.shape[0], -1))
     flat = writer.like(picked, f"{like}:flat", shape=shape, signature=signature)
     writer.reshape(picked, flat)
     number = np.dtype(np.float32)

@@ -94,6 +94,27 @@ def rows_replaced(axis: int, rows: list[int]) -> Build:
     return net_of
 
 
+def largest_kept(axis: int) -> Build:
+    """A mask of the two largest, as gates of experts have it."""
+
+    def net_of(net: Net) -> str:
+        values = net.op("TopK", "input", integers(net, 2), axis=axis)
+        net.nodes[-1].output.append("places")
+        none = net.op("Mul", "input", net.constant(0.0))
+        return net.op("ScatterElements", none, "places", values, axis=axis)
+
+    return net_of
+
+
+def ones_in_front(net: Net) -> str:
+    """As torch writes x[:, [0, 2]] = 1: the batch is not the first dimension."""
+    turned = net.op("Transpose", "input", perm=[1, 0, 2])
+    shape = net.op("Concat", integers(net, 2), net.op("Shape", "input", start=0, end=1), integers(net, 3), axis=0)
+    ones = net.op("Expand", net.constant(1.0), shape)
+    made = net.op("ScatterND", turned, net.constant([[0], [2]], np.int64), ones)
+    return net.op("Transpose", made, perm=[1, 0, 2])
+
+
 def reversed_rows(net: Net) -> str:
     lengths = net.op("Cast", net.op("ArgMax", net.op("Flatten", "input"), axis=1, keepdims=0), to=TensorProto.INT64)
     least = net.op("Add", net.op("Mod", lengths, integers(net, 5)), integers(net, 1))
@@ -133,6 +154,9 @@ def summed(kind: str, count: int) -> Build:
         ((4, 5), masked_scores(1, -1), None),
         ((3, 4), zeros_for_each_sample, None),
         ((5, 3), reversed_rows, None),
+        ((5, 3), largest_kept(1), None),
+        ((4, 2, 3), largest_kept(3), None),
+        ((5, 3), ones_in_front, None),
         ((5, 3), rows_replaced(1, [1, 3]), None),
         ((3, 4, 5), rows_replaced(3, [-1]), None),
         ((3, 4), summed("Sum", 2), "ABS ADD"),
@@ -152,6 +176,13 @@ def test_it_computes_what_onnx_runtime_does(shape: tuple[int, ...], net_of: Buil
     ("shape", "net_of", "reason"),
     [
         ((4, 4, 4), op("LRN", size=4), r"\(LRN\): attribute size=4: only odd sizes on 2-D maps .* make it 5"),
+        (
+            (70,),
+            lambda net: net.op(
+                "ScatterElements", "input", net.op("Cast", "input", to=TensorProto.INT64), "input", axis=1
+            ),
+            r"\(ScatterElements\): this op has no TFLite form",
+        ),  # too many computed indices
         ((4,), op("Trilu"), r"\(Trilu\): this op has no TFLite form"),  # it would cut samples off
         ((4,), lambda net: number(net, net.op("NonZero", "input")), r"\(NonZero\): how many elements .* use a mask"),
     ],
