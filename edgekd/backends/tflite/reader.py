@@ -10,6 +10,7 @@ from edgekd import onnx_graph
 from edgekd.backends.shapes import opset, require_fixed_sizes, static_shapes
 from edgekd.backends.tflite.definitions import write_out_defined
 from edgekd.backends.tflite.expansions import EXPANSIONS, write_out_masks
+from edgekd.backends.tflite.flat_volumes import FLATTENED, flatten_volumes
 from edgekd.backends.tflite.graph import Array, Graph, Node, Tensor, constant
 from edgekd.backends.tflite.known import Known
 from edgekd.backends.tflite.recurrent import RECURRENT, unroll
@@ -62,6 +63,8 @@ def _plain(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
     name_functions(graph)
     if any(node.op_type in EXPANSIONS for node in graph.nodes):
         write_out_masks(graph, Known.of(graph.model(), batch))
+    if any(node.op_type in FLATTENED and len(graph.shapes.get(node.input[0]) or ()) != 4 for node in graph.nodes):
+        flatten_volumes(graph, Known.of(graph.model(), batch))
     if any(node.op_type in RECURRENT for node in graph.nodes):
         unroll(graph, static_shapes(graph.model(), batch))
     if any(node.op_type in SPLITS for node in graph.nodes):

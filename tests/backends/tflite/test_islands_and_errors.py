@@ -155,12 +155,6 @@ def test_scaled_gemm_is_refused() -> None:
     assert "alpha=2" in refusal(net.model(net.op("Gemm", "input", weight, alpha=2.0)))
 
 
-@pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
-def test_3d_pools_are_refused(op: str) -> None:
-    net = Net(0, (3, 4, 4, 4))
-    assert "only 1-D and 2-D maps" in refusal(net.model(net.op(op, "input", kernel_shape=[3] * 3)))
-
-
 def test_3d_convolutions_in_groups_are_refused() -> None:
     net = Net(0, (4, 4, 4, 4))
     weight = net.constant(net.rng.normal(0, 1, (4, 1, 3, 3, 3)))
