@@ -6,6 +6,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edgekd.backends.tflite.graph import Array, Node
+from edgekd.backends.tflite.indexing import from_the_start
 from edgekd.backends.tflite.rules import Layout, float_only, rule
 from edgekd.backends.tflite.writer import Writer
 
@@ -38,11 +39,11 @@ def gather_elements(writer: Writer, node: Node) -> None:
     axis = node.attributes.get("axis", 0) % data.rank
     if _without(data.signature, axis) != _without(indices.signature, axis):
         node.refuse("its indices reach only a part of the data: slice the data first")
-    order, chosen = _last(axis, data.rank), _indices(writer, node, data.shape[axis])
+    order, chosen = _last(axis, data.rank), from_the_start(writer, node, data.shape[axis])
     source = _turned(writer, node.inputs[0], f"{node.output}:before", order)
-    places = _turned(writer, chosen, f"{node.output}:places", order)
+    turned = _turned(writer, chosen, f"{node.output}:places", order)
     found = _behind(writer, node.output, order)
-    by_row(writer, source, places, found, data.rank - 1)
+    by_row(writer, source, turned, found, data.rank - 1)
     _turn_back(writer, found, node.output, order)
 
 
@@ -52,20 +53,20 @@ def gather_nd(writer: Writer, node: Node) -> None:
     data, indices = (writer.tensor(name) for name in node.inputs)
     batch, reach = node.attributes.get("batch_dims", 0), indices.shape[-1]
     sizes = data.shape[batch : batch + reach]
-    chosen = _indices(writer, node, np.asarray(sizes))
+    chosen = from_the_start(writer, node, np.asarray(sizes))
     if not batch:
         return writer.op("GATHER_ND", [node.inputs[0], chosen], node.output, schema.GatherNdOptionsT())
     strides = writer.constant(f"{node.output}:strides", _strides(sizes))
     steps = writer.step("MUL", [chosen, strides], f"{node.output}:steps", schema.MulOptionsT())
     last = writer.constant(f"{node.output}:last", np.asarray([indices.rank - 1], np.int32))
     short = {"shape": indices.shape[:-1], "signature": indices.signature[:-1]}
-    places = writer.step("SUM", [steps, last], f"{node.output}:places", schema.ReducerOptionsT(), **short)
+    counted = writer.step("SUM", [steps, last], f"{node.output}:places", schema.ReducerOptionsT(), **short)
     flat = writer.like(node.inputs[0], f"{node.output}:flat", **{
         name: (*each[:batch], prod(sizes), *each[batch + reach :])
         for name, each in (("shape", data.shape), ("signature", data.signature))
     })  # fmt: skip
     writer.reshape(node.inputs[0], flat)
-    return by_row(writer, flat, places, node.output, batch)
+    return by_row(writer, flat, counted, node.output, batch)
 
 
 @rule("ScatterND", layout=Layout.ORDERED, operands=None, refuses_int8=float_only)
@@ -78,18 +79,18 @@ def scatter_nd(writer: Writer, node: Node) -> None:
     sizes, rest = data.shape[:reach], data.shape[reach:]
     if -1 in data.signature[:reach]:
         node.refuse("its indices reach over the batch: scatter into another dimension")
-    places = np.arange(prod(sizes))
+    taken = np.arange(prod(sizes))
     flat = ((indices % sizes) @ _strides(sizes)).reshape(-1)
-    places[flat] = len(places) + np.arange(len(flat))
+    taken[flat] = len(taken) + np.arange(len(flat))
     rows = []
-    for name, source, count in (("data", node.inputs[0], len(places)), ("updates", node.inputs[2], len(flat))):
+    for name, source, count in (("data", node.inputs[0], len(taken)), ("updates", node.inputs[2], len(flat))):
         shape, signature = (count, *rest), (count, *data.signature[reach:])
         rows.append(writer.like(node.inputs[0], f"{node.output}:{name}", shape=shape, signature=signature))
         writer.reshape(source, rows[-1])
     options = schema.ConcatenationOptionsT()
-    shape, signature = ((len(places) + len(flat), *each[reach:]) for each in (data.shape, data.signature))
+    shape, signature = ((len(taken) + len(flat), *each[reach:]) for each in (data.shape, data.signature))
     both = writer.step("CONCATENATION", rows, f"{node.output}:both", options, shape=shape, signature=signature)
-    chosen = writer.constant(f"{node.output}:places", places.astype(np.int32))
+    chosen = writer.constant(f"{node.output}:places", taken.astype(np.int32))
     found = writer.step("GATHER", [both, chosen], f"{node.output}:found", schema.GatherOptionsT(),
         shape=writer.tensor(rows[0]).shape, signature=writer.tensor(rows[0]).signature)  # fmt: skip
     writer.reshape(found, node.output)
@@ -108,14 +109,6 @@ def by_row(writer: Writer, source: str, places: str, output: str, axis: int) -> 
     options = schema.GatherOptionsT()
     options.axis = options.batchDims = axis
     writer.op("GATHER", [source, places], output, options)
-
-
-def _indices(writer: Writer, node: Node, sizes: Array | int) -> str:
-    """Constant indices count from the start; those that are computed have to."""
-    values = writer.tensor(node.inputs[1]).data
-    if values is None:
-        return node.inputs[1]
-    return writer.constant(f"{node.output}:indices", (values % sizes).astype(np.int32))
 
 
 def _strides(sizes: tuple[int, ...]) -> Array:

@@ -67,10 +67,24 @@ def gather(writer: Writer, node: Node) -> None:
         return _pick(writer, node, axis, int(indices.item()) % tensor.shape[axis])
     options = schema.GatherOptionsT()
     options.axis = axis
-    chosen = node.inputs[1]
-    if indices is not None:
-        chosen = writer.constant(f"{node.output}:indices", (indices % tensor.shape[axis]).astype(np.int32))
-    return writer.op("GATHER", [node.inputs[0], chosen], node.output, options)
+    return writer.op("GATHER", [node.inputs[0], from_the_start(writer, node, tensor.shape[axis])], node.output, options)
+
+
+def from_the_start(writer: Writer, node: Node, sizes: Array | int) -> str:
+    """A node's indices, counted from the start; those that the network is given, such as tokens, have to be so."""
+    given = node.inputs[1]
+    indices = writer.tensor(given)
+    if indices.data is not None:
+        return writer.constant(f"{node.output}:indices", (indices.data % sizes).astype(np.int32))
+    if given in writer.graph.inputs:
+        return given
+    zero, behind = (
+        writer.constant(f"{node.output}:{name}", np.asarray(value, indices.dtype))
+        for name, value in (("zero", 0), ("sizes", sizes))
+    )
+    negative = writer.step("LESS", [given, zero], f"{node.output}:negative", dtype=np.dtype(bool))
+    counted = writer.step("ADD", [given, behind], f"{node.output}:counted", schema.AddOptionsT())
+    return writer.step("SELECT_V2", [negative, counted, given], f"{node.output}:indices", dtype=indices.dtype)
 
 
 def gathered(writer: Writer, source: str, name: str, axis: int, places: Array) -> str:

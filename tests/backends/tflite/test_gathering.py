@@ -163,3 +163,25 @@ def test_what_has_no_form_is_named(
     net.nodes[-1].output.extend(["places"] if kind == "TopK" else [])
     with pytest.raises(BadInputError, match=rf"node '{kind.lower()}_0' \({kind}\): {reason}"):
         build(net.model(made), "float")
+
+
+@pytest.mark.parametrize("operator", ["Gather", "GatherElements", "GatherND"])
+def test_indices_that_are_computed_may_count_from_the_end(operator: str) -> None:
+    net = Net(0, (4, 6))
+    index = net.op("Cast", net.op("Sign", "input"), to=TensorProto.INT64)  # -1, 0 and 1
+    match operator:
+        case "Gather":
+            found = net.op("Gather", net.constant(np.arange(5), np.float32), index)
+        case "GatherElements":
+            found = net.op("GatherElements", "input", index, axis=2)
+        case _:
+            found = net.op("GatherND", "input", net.op("Unsqueeze", index, integers(net, 3)), batch_dims=2)
+    assert float_distance(net.model(found), net.inputs(5, seed=1)) == 0
+
+
+def test_tokens_are_read_as_they_are_given() -> None:
+    """They count from the start; nothing is spent on what they are not."""
+    net = Net(0, (7,))
+    tokens = net.model(net.op("Gather", net.constant(np.eye(9), np.float32), "input"))
+    tokens.graph.input[0].type.tensor_type.elem_type = TensorProto.INT64
+    assert build(tokens, "float").ops == ["GATHER"]
