@@ -31,7 +31,7 @@ def casts(precision: Precision, device: torch.device) -> bool:
 
 def runner(model: nn.Module, precision: Precision, device: torch.device) -> Run:
     """The model as a function from inputs to float32 outputs by name, run in `precision`; NetworkError if it fails."""
-    enabled, order = casts(precision, device), _image_order(model)
+    enabled, order = casts(precision, device), _image_order(model, device)
 
     def ordered(value: Tensor) -> Tensor:
         return value.contiguous(memory_format=order) if value.ndim == IMAGES else value
@@ -52,13 +52,14 @@ def runner(model: nn.Module, precision: Precision, device: torch.device) -> Run:
 
 def place_model(model: nn.Module, device: torch.device, axes: int) -> None:
     """Move a model, in place, to a device and to the memory order that it takes inputs with so many `axes` in."""
-    order = _image_order(model) if axes == IMAGES else torch.preserve_format
+    order = _image_order(model, device) if axes == IMAGES else torch.preserve_format
     model.to(device, memory_format=order)  # type: ignore[call-overload]
 
 
-def _image_order(model: nn.Module) -> torch.memory_format:
-    """That which convolutions are fastest in, unless one of them would write past its memory there."""
-    return torch.contiguous_format if any(map(_overflows, model.modules())) else torch.channels_last
+def _image_order(model: nn.Module, device: torch.device) -> torch.memory_format:
+    """That which convolutions are fastest in, unless one of them would write past a CPU's memory there."""
+    spared = device.type == "cpu" and any(map(_overflows, model.modules()))
+    return torch.contiguous_format if spared else torch.channels_last
 
 
 def _overflows(module: nn.Module) -> bool:

@@ -45,6 +45,13 @@ def test_channels_come_last_where_no_gradient_overflows(model: nn.Module, channe
     assert channels_come_last(model, channels) is last
 
 
+def test_on_other_devices_they_come_last_all_the_same() -> None:
+    """No GPU is needed: `meta` has the memory order alone."""
+    model = nn.Conv2d(4, 8, 1, stride=2)
+    place_model(nn.Sequential(model), torch.device("meta"), 4)
+    assert model.weight.stride() == torch.empty(8, 4, 1, 1).to(memory_format=torch.channels_last).stride()
+
+
 def test_a_strided_shortcut_of_few_channels_learns() -> None:
     """On CPUs without AVX-512 it left the heap broken; its gradients are those of float64, to float32's rounding."""
     code = """if True:
