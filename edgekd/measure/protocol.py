@@ -127,7 +127,7 @@ class Session:
         count = _count(inputs or {})
         with self._sent(inputs or {}) as source:
             asked = [self._predicting(source, _outputs(batch), count, f"--batch={batch}") for batch in batches]
-            verified, *predicted, built = self._run(VERIFY, *asked, BUILD)
+            verified, built, *predicted = self._run(VERIFY, BUILD, *asked)
         for answer in predicted:
             answer.every("predictions", Predictions)
         golden, kernels = verified.every("golden", Golden), built.every("kernels", Kernels)[0]

@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 from pathlib import Path
-from typing import Any, Callable, Iterator, NoReturn, Sequence, TextIO, Type
+from typing import Any, Callable, Iterator, List, NoReturn, Sequence, TextIO, Type
 
 from edgekd.runner.errors import ANSWERS, EXIT_CODES, RunnerError, first_line
 from edgekd.runner.machine import cores
@@ -88,24 +88,27 @@ def main(argv: Sequence[str], backend: str, kind: Type[Runtime]) -> int:
     records = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # runtimes print to stdout from C; the records have it to themselves
     emit, code = records_to(records), 0
+    jobs: List[Job] = []
     for command in commands(argv):
-        found = obey(command, emit, backend, kind)
+        found = obey(command, emit, backend, kind, jobs)
         code = code or found
         if found not in ANSWERS:
             break
     return code
 
 
-def obey(argv: Sequence[str], emit: Callable[..., None], backend: str, kind: Type[Runtime]) -> int:
-    """Exit code of one command, whose last record is its `end`."""
+def obey(argv: Sequence[str], emit: Callable[..., None], backend: str, kind: Type[Runtime], jobs: List[Job]) -> int:
+    """Exit code of one command, whose last record is its `end`; `jobs` holds the last one's, and then its own."""
     try:
         arguments = parse_arguments(argv)
         if np is None:
             raise RunnerError("missing-runtime", "numpy is not installed: pip install numpy")
         if arguments.verb == "describe":
             describe(arguments, emit, backend, kind)
-        elif not Job(arguments, emit, backend, kind).run():
-            raise RunnerError("mismatch", "outputs differ from the reference beyond the tolerance")
+        else:
+            jobs[:] = [Job(arguments, emit, backend, kind, *jobs)]
+            if not jobs[0].run():
+                raise RunnerError("mismatch", "outputs differ from the reference beyond the tolerance")
     except RunnerError as error:
         emit("end", ok=False, error=str(error), kind=error.kind)
         return EXIT_CODES[error.kind]

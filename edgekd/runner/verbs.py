@@ -8,7 +8,7 @@ import os
 import platform
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Sequence, Tuple, Type
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Type
 
 import numpy as np
 
@@ -57,9 +57,16 @@ class Job:
     """One invocation: a bundle, the backend and the runtime that it is for, and where records go."""
 
     block = 1  # steps between two looks at the CPU clock
+    loaded = False  # whether the command before this one has loaded the same
+    runtime: Runtime
 
     def __init__(
-        self, arguments: argparse.Namespace, emit: Callable[..., None], backend: str, kind: Type[Runtime]
+        self,
+        arguments: argparse.Namespace,
+        emit: Callable[..., None],
+        backend: str,
+        kind: Type[Runtime],
+        before: Optional["Job"] = None,
     ) -> None:
         self.arguments, self.emit, self.kind = arguments, emit, kind
         self.bundle = Bundle(Path(arguments.bundle), kind.KEEPS)
@@ -74,7 +81,16 @@ class Job:
             pin(self.affinity)  # before the runtime makes its threads
         self.batch = arguments.batch or manifest["batch"]
         self.threads = arguments.threads or (usable_cores() if self.offline else manifest["threads"])
-        self.open()
+        if before is not None and before.loads == self.loads and arguments.verb != "bench":
+            self.runtime, self.loaded = before.runtime, True
+        else:
+            self.open()
+
+    @property
+    def loads(self) -> Tuple[Any, ...]:
+        """What has to be the same for a model that is loaded to be the one that is asked for."""
+        options = tuple(self.arguments.option)
+        return self.bundle.folder.resolve(), self.batch, self.threads, self.offline, self.affinity, options
 
     def run(self) -> bool:
         """Emit every record but `end`; False on a mismatch."""
@@ -97,11 +113,11 @@ class Job:
         """A runtime without a model; what an earlier one held is free."""
         self.runtime = open_runtime(self.kind, self.bundle, self.arguments.option)
         self.runtime.offline = self.offline
-        gc.collect()
 
     def load(self) -> None:
-        """Load the model."""
-        self.runtime.load(self.bundle, self.batch, self.threads)
+        """Load the model, where it is not."""
+        if not self.loaded:
+            self.runtime.load(self.bundle, self.batch, self.threads)
 
     def build(self) -> bool:
         """Loading was the work; report what it made."""
@@ -166,6 +182,7 @@ class Job:
         samples, cpu = clock(arguments.seconds, arguments.count)
         after = involuntary_switches()
         self.open()
+        gc.collect()
         self.emit(
             "latency", scenario=arguments.scenario, batch=self.batch, threads=self.threads, affinity=self.affinity,
             first_ms=first, samples_ms=samples, cpu_ms_min=cpu, warm_load_ms=clocked(self.load),

@@ -12,7 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekd.runner.verbs import timed
+from edgekd.backends.onnxruntime.runtime import OnnxRuntime
+from edgekd.runner.bundle import Bundle
+from edgekd.runner.cli import obey
+from edgekd.runner.verbs import Job, timed
 from tests import host
 from tests.export.runner import module, run, runner_of
 from tests.measure.bundles import BACKENDS, MakeBundle, add_listed, edit_manifest, golden, rehash
@@ -220,6 +223,24 @@ def test_a_distance_that_roundings_explain_holds(own_bundle: Path, noise: float,
     assert (code, records[2]["ok"]) == (0 if holds else 1, holds)
     assert records[2]["max_steps"] >= 2.5
     assert records[2]["drift"] == pytest.approx(3 / noise, rel=0.1)
+
+
+def test_a_model_is_loaded_once_for_commands_that_ask_the_same_of_it(bundle: MakeBundle) -> None:
+    """But for a timing, which starts afresh and loads it twice: as it comes, and warm."""
+    loads: list[int] = []
+
+    class Counted(OnnxRuntime):
+        def load(self, bundle: Bundle, batch: int, threads: int) -> None:
+            loads.append(batch)
+            super().load(bundle, batch, threads)
+
+    records, jobs, folder = list[str](), list[Job](), str(bundle("onnxruntime"))
+    commands = (["verify"], ["build"], ["verify", "--batch=2"], ["bench", "--batch=2", "--seconds=0.01", "--count=1"])
+    for words in commands:
+        argv = [*words[:1], folder, *words[1:]]
+        assert obey(argv, lambda record, **_: records.append(record), "onnxruntime", Counted, jobs) == 0
+    assert loads == [1, 2, 2, 2]
+    assert records.count("load") == records.count("end") == len(commands)
 
 
 def test_runs_from_inside_the_bundle(own_bundle: Path) -> None:

@@ -33,6 +33,9 @@ Weighted = Tuple[Optional[str], int]  # a layer's name and how many weights it h
 WEIGHTED = ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "MatMul")
 
 
+CONVERTER = "openvino.tools.ovc"  # half of what importing openvino takes, and nothing here converts a model
+
+
 def keep_to_itself() -> None:
     """Let OpenVINO report no usage: it forks a process that calls a server, and never ends where that one hangs."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # then it cannot be imported
@@ -63,6 +66,7 @@ class OpenVINO(Runtime):
     def __init__(self, options: Dict[str, str]) -> None:
         super().__init__(options)
         keep_to_itself()
+        sys.modules.setdefault(CONVERTER, None)  # type: ignore[arg-type]
         self.module = import_first(["openvino"], "OpenVINO is not installed: pip install openvino")
         self.version = package_version("openvino", self.module)
 
