@@ -1,7 +1,7 @@
 """ONNX graphs, read and edited: who makes a tensor, who reads it, which ones are constants."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from heapq import heappop, heappush
 from typing import Any
@@ -16,6 +16,7 @@ from edgekd.onnx_weightless import without_weights
 from edgekd.reading import reason
 
 Array = NDArray[Any]
+Shape = tuple[int | None, ...]
 
 STANDARD = frozenset({"", "ai.onnx"})
 QUANTIZERS = frozenset({"QuantizeLinear", "DequantizeLinear"})
@@ -35,9 +36,9 @@ class Graph:
         self.constants = constants(self._model)
         self.inputs = [value.name for value in graph.input if value.name not in self.constants]
         self.outputs = [value.name for value in graph.output]
-        self._values = {value.name: value for value in (*graph.input, *graph.value_info, *graph.output)}
+        self._values = _declared(self._model)
         self.types = {name: value.type.tensor_type.elem_type for name, value in self._values.items()}
-        self.shapes = {name: shape for name, value in self._values.items() if (shape := _shape(value)) is not None}
+        self.shapes = _shapes(self._values)
         self.metadata = {entry.key: entry.value for entry in model.metadata_props}
         self._names = {name for node in graph.node for name in (node.name, *node.input, *node.output)}
         self._numbered: dict[str, int] = {}  # the last number that `fresh` gave a name, or one less
@@ -245,11 +246,15 @@ def sort_nodes(model: onnx.ModelProto) -> None:
 
 def inferred(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy that declares every shape which can be inferred; raise BadInputError where they contradict each other."""
-    with _one_line():
-        found = shape_inference.infer_shapes(without_weights(model), strict_mode=True, data_prop=True)
+    found = _inferred_without_weights(model)
     del found.graph.initializer[:]
     found.graph.initializer.extend(model.graph.initializer)
     return found
+
+
+def shapes_of(model: onnx.ModelProto) -> dict[str, Shape]:
+    """The shapes that `inferred` would declare; errors as there."""
+    return _shapes(_declared(_inferred_without_weights(model)))
 
 
 def constants(model: onnx.ModelProto) -> dict[str, Array]:
@@ -293,7 +298,21 @@ def _value(node: NodeProto) -> Array | None:
     return np.asarray(value, kinds[name]) if name in kinds else None
 
 
-def _shape(value: onnx.ValueInfoProto) -> tuple[int | None, ...] | None:
+def _inferred_without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    with _one_line():
+        return shape_inference.infer_shapes(without_weights(model), strict_mode=True, data_prop=True)
+
+
+def _declared(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
+    graph = model.graph
+    return {value.name: value for value in (*graph.input, *graph.value_info, *graph.output)}
+
+
+def _shapes(values: Mapping[str, onnx.ValueInfoProto]) -> dict[str, Shape]:
+    return {name: shape for name, value in values.items() if (shape := _shape(value)) is not None}
+
+
+def _shape(value: onnx.ValueInfoProto) -> Shape | None:
     tensor = value.type.tensor_type
     if not tensor.HasField("shape"):
         return None

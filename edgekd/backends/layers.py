@@ -24,7 +24,7 @@ from edgekd.backends.onnx_file import at_batch
 from edgekd.backends.reference import Reference, output_steps, reference_graph
 from edgekd.bundle import Manifest
 from edgekd.distance import steps_apart
-from edgekd.onnx_graph import Graph, inferred, label
+from edgekd.onnx_graph import Graph, inferred, label, shapes_of
 from edgekd.runner.judge import STEP_SLACK, float_step
 from edgekd.target import Limits, Target
 
@@ -119,8 +119,9 @@ def cut_at(shown: onnx.ModelProto, tensors: Iterable[str]) -> onnx.ModelProto:
 
 def _rows_per_sample(model: onnx.ModelProto) -> dict[str, int]:
     """How many rows of each tensor's first dimension one sample has; without those that do not grow with the batch."""
-    small, large = (Graph(inferred(at_batch(model, batch))).shapes for batch in (2, 3))
-    built_in = next(iter(Graph(model).shapes[name][0] for name in Graph(model).inputs), None)
+    small, large = (shapes_of(at_batch(model, batch)) for batch in (2, 3))
+    graph = Graph(model)
+    built_in = next((graph.shapes[name][0] for name in graph.inputs), None)
     found = {}
     for edge in small.keys() & large.keys():
         first, second = ((shapes[edge] or (None,))[0] for shapes in (small, large))

@@ -17,7 +17,6 @@ from edgekd.outputs import first, one
 from edgekd.pipeline.parity_evidence import Expected, gather_evidence
 from edgekd.pipeline.verify import executed
 from edgekd.quantization.float_fallback import asked_layers
-from edgekd.quantization.parts import parts_of
 from edgekd.quantization.sensitivity import distances
 from edgekd.reporting.exported import ExportReport
 from edgekd.schema import TaskSpec
@@ -43,8 +42,8 @@ def export_and_verify(
     Until it is proven it lies beside `folder`, whose earlier bundle stays if this one is refused; what could not be
     proven is kept. Raises PromiseBrokenError, naming the layer at fault, when parity does not hold.
     """
-    layers, expected = expected.layers, expected.held_by(target.backend)
-    model, inputs, outputs, parts = expected.model, expected.inputs, expected.outputs, parts_of(expected.model)
+    layers, parts, expected = expected.layers, expected.parts, expected.held_by(target.backend)
+    model, inputs, outputs = expected.model, expected.inputs, expected.outputs
     floats = expected.unquantized or {}
     with replaced_folder(folder) as scratch:
         manifest = write_bundle(

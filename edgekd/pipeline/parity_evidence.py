@@ -25,11 +25,11 @@ from edgekd.devices import Device
 from edgekd.errors import BadInputError
 from edgekd.measure import Kernels, check, predict
 from edgekd.measure.protocol import Options
-from edgekd.onnx_graph import Graph, inferred
+from edgekd.onnx_graph import shapes_of
 from edgekd.outputs import joined
 from edgekd.progress import SILENT, Reporter
 from edgekd.quantization.float_fallback import asked_layers
-from edgekd.quantization.parts import parts_of
+from edgekd.quantization.parts import Part, parts_of
 from edgekd.quantization.qdq import strip_activations
 from edgekd.quantization.sensitivity import Nearness, nearness
 from edgekd.target import Target
@@ -77,10 +77,15 @@ class Expected:
         """What quantising costs each layer; asked once for all targets of a scheme."""
         return layer_losses(self.model, self.inputs)
 
+    @cached_property
+    def parts(self) -> dict[str, tuple[Part, ...]]:
+        """The parts of each output that are judged apart."""
+        return parts_of(self.model)
+
     @property
     def near(self) -> Nearness:
         """How near float the worst part of the outputs is."""
-        return nearness(self.unquantized or {}, self.outputs, parts_of(self.model))
+        return nearness(self.unquantized or {}, self.outputs, self.parts)
 
 
 @dataclass(frozen=True)
@@ -147,8 +152,8 @@ def in_float(model: onnx.ModelProto, inputs: Arrays) -> Arrays:
 
 def affordable(model: onnx.ModelProto, inputs: Arrays) -> Arrays:
     """Return the first samples, as many as memory may be taken for together with the outputs, but no fewer than 16."""
-    graph = Graph(inferred(model))
-    shapes = [graph.shapes.get(name) or () for name in graph.outputs]
+    known = shapes_of(model)
+    shapes = [known.get(value.name) or () for value in model.graph.output]
     sample = sum(4 * math.prod(size or 1 for size in shape[1:]) for shape in shapes)
     sample += sum(array[:1].nbytes for array in inputs.values())
     count = max(FEW_INPUTS, MOST_BYTES // sample)
@@ -172,7 +177,7 @@ def gather_evidence(
         checked = check(device, bundle, stored_inputs(manifest, expected.inputs), list(batches))
         golden = tuple(row.output for row in checked.golden if not (row.ok or row.unproven))
         answers = ((batch, checked.outputs(batch)) for batch in batches)
-        rows = prove(manifest, answers, expected.outputs, expected.unquantized, parts_of(expected.model))
+        rows = prove(manifest, answers, expected.outputs, expected.unquantized, expected.parts)
         doubtful = any(not row.ok and (row.counts or row.beyond is not None) for row in rows)
         layers = prove_layers(expected.model, target, expected.inputs, ask) if doubtful else None
     vouched = tuple(_vouched(row, layers) for row in rows)

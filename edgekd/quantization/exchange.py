@@ -11,7 +11,7 @@ from glob import escape
 from itertools import chain
 from math import prod
 
-from edgekd.onnx_graph import Array, Graph, inferred
+from edgekd.onnx_graph import Array, shapes_of
 from edgekd.quantization.calibrate import Calibrator
 from edgekd.quantization.graph_ir import Op
 from edgekd.quantization.kernels import chain_ends, inner_outputs, weighted
@@ -85,7 +85,7 @@ class Boundaries:
 
     @cached_property
     def _sizes(self) -> dict[str, int]:
-        shapes = Graph(inferred(self.calibrator.plain)).shapes
+        shapes = shapes_of(self.calibrator.plain)
         return {edge: prod(size or 1 for size in (shape or ())[1:]) for edge, shape in shapes.items()}
 
     @cached_property

@@ -9,7 +9,7 @@ import onnx
 import onnxruntime
 
 from edgekd.errors import BadInputError
-from edgekd.onnx_graph import Array, Graph, inferred
+from edgekd.onnx_graph import Array, Graph, shapes_of
 from edgekd.quantization.factors import like_signed
 
 MOST_BYTES = 1 << 26  # that the tensors of a batch may take together
@@ -71,7 +71,7 @@ class Reference:
     @cached_property
     def _bytes_per_sample(self) -> int:
         try:
-            shapes = Graph(inferred(self._model)).shapes
+            shapes = shapes_of(self._model)
         except BadInputError:  # it may run all the same
             shapes = Graph(self._model).shapes
         sizes = {name: 4 * math.prod(size or 1 for size in shape[1:]) for name, shape in shapes.items() if shape}
