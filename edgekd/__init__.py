@@ -2,7 +2,6 @@
 
 import functools
 import importlib
-import importlib.metadata
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +43,9 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        return importlib.metadata.version("edgekd")
+        from importlib.metadata import version
+
+        return version("edgekd")
     homes = dict.fromkeys(__all__, "edgekd.api") | dict.fromkeys(_DEPLOY, "edgekd.api_deploy") | _HOMES
     home = homes.get(name) or (None if name.startswith("_") else _methods().get(name))
     if home is None:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from edgekd.errors import BadInputError
 
@@ -51,15 +52,16 @@ def _own(package: str, places: tuple[str, ...], folders: bool) -> dict[str, str]
 
 def plugged_in(package: str) -> dict[str, str]:
     """What installed plug-ins bring for a package: the entry points of the group of its name, each a module."""
-    return dict(_entry_points(package, tuple(sys.path)))
+    found = _entry_points(tuple(sys.path)).select(group=package)
+    return {entry.name.replace("_", "-"): entry.value for entry in found}
 
 
 @cache
-def _entry_points(group: str, path: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """Names and modules; `path` is where packages are found."""
+def _entry_points(path: tuple[str, ...]) -> Any:
+    """Those of all packages, which takes as long as those of one group; `path` is where packages are found."""
     from importlib.metadata import entry_points
 
-    return tuple((entry.name.replace("_", "-"), entry.value) for entry in entry_points(group=group))
+    return entry_points()
 
 
 def plugin_folders() -> list[Path]:

@@ -10,7 +10,7 @@ from edgekd.screen import visible
 
 def page(name: str, **values: Any) -> str:
     """Return a page about a model; whatever its tensors are called, showing it commands no terminal."""
-    return _ENVIRONMENT.from_string((EXPORT / f"{name}.j2").read_text(encoding="utf-8")).render(**values)
+    return _ENVIRONMENT.get_template(f"{name}.j2").render(**values)
 
 
 def _shown(value: Any) -> Any:
@@ -18,5 +18,10 @@ def _shown(value: Any) -> Any:
 
 
 _ENVIRONMENT = jinja2.Environment(
-    undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True, autoescape=False, finalize=_shown
+    loader=jinja2.FileSystemLoader(EXPORT),
+    undefined=jinja2.StrictUndefined,
+    keep_trailing_newline=True,
+    trim_blocks=True,
+    autoescape=False,
+    finalize=_shown,
 )

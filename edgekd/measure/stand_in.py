@@ -1,5 +1,7 @@
 """What only stands in for a device: its outputs are valid, its latency is not."""
 
+from typing import TypedDict
+
 from edgekd.devices import Device
 from edgekd.runtimes import find_needs
 
@@ -19,3 +21,15 @@ def stand_in_on(device: Device, backend: str) -> str | None:
         return needs.stand_in
     machine = device.run(["uname", "-m"], SECONDS).stdout.strip()
     return None if machine in needs.silicon else needs.stand_in
+
+
+class Executed(TypedDict, total=False):
+    """What ran, where that only stood in for the device."""
+
+    executed: str
+
+
+def executed(device: Device, backend: str) -> Executed:
+    """What ran, where that only stood in for the device."""
+    stand_in = stand_in_on(device, backend)
+    return {"executed": stand_in} if stand_in else {}

@@ -13,9 +13,9 @@ from edgekd.backends.replaced_folder import replaced_folder
 from edgekd.bundle import Preprocessing, Range
 from edgekd.devices import open_device
 from edgekd.errors import MissingRuntimeError, PromiseBrokenError
+from edgekd.measure.stand_in import executed
 from edgekd.outputs import first, one
 from edgekd.pipeline.parity_evidence import Expected, gather_evidence
-from edgekd.pipeline.verify import executed
 from edgekd.quantization.float_fallback import asked_layers
 from edgekd.quantization.sensitivity import distances
 from edgekd.reporting.exported import ExportReport

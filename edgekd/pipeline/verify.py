@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from edgekd.measure import check
 from edgekd.measure.difference import Difference, compare_outputs, from_host, from_reference
 from edgekd.measure.predictions import require_finite
 from edgekd.measure.protocol import Options
-from edgekd.measure.stand_in import stand_in_on
+from edgekd.measure.stand_in import executed
 from edgekd.metrics import Metric, Scale
 from edgekd.outputs import first, joined, one
 from edgekd.pipeline.fleet import Member, needs_of, on_each, parse_devices, raise_if_all_failed
@@ -161,18 +161,6 @@ def verify_on_each(
 def beyond_host(members: Sequence[Member]) -> bool:
     """Whether any device is another than the host, so that the host's own answers are wanted."""
     return any(member.uri != HOST for member in members)
-
-
-class Executed(TypedDict, total=False):
-    """What ran, where that only stood in for the device."""
-
-    executed: str
-
-
-def executed(device: Device, backend: str) -> Executed:
-    """What ran, where that only stood in for the device."""
-    stand_in = stand_in_on(device, backend)
-    return {"executed": stand_in} if stand_in else {}
 
 
 def _shown(result: EvalResult) -> dict[str, Any]:
