@@ -20,8 +20,8 @@ from edgekd.quantization.fold import layer_name
 from edgekd.quantization.graph_ir import WEIGHTED
 from edgekd.quantization.parts import Part, judged_apart, parts_of
 from edgekd.quantization.qdq import insert_activations, rounded_weight
-from edgekd.quantization.reference import Reference
 from edgekd.quantization.scheme import Scheme
+from edgekd.quantization.staged import Staged
 
 Arrays = dict[str, Array]
 Unit = TypeVar("Unit", bound=Hashable)
@@ -141,19 +141,20 @@ class Switched:
         self.names = [*map(tensor_switch, self.tensors), *map(weight_switch, sorted(layers))]
         graph = Graph(_with_inputs(insert_activations(calibrator.plain, affines, scheme), self.names))
         _switch_weights(graph, layers, scheme)
-        self._reference = Reference(_with_switches(graph.model(), placement.groups), fused=True)
+        model = _with_switches(graph.model(), placement.groups)
         self._parts = parts_of(calibrator.plain)
         large = sum(array[:1].nbytes for array in samples.values()) >= LARGE
-        count, self._batch = (RANKED_ON // 2, 1) if large else (RANKED_ON, RANKED_ON)
-        self._samples = {name: array[:count] for name, array in samples.items()}
-        self._exact = self._run(frozenset())
+        count, batch = (RANKED_ON // 2, 1) if large else (RANKED_ON, RANKED_ON)
+        some = {name: array[:count] for name, array in samples.items()}
+        self._staged = Staged(
+            model, _switched(model, calibrator.plain), some, dict.fromkeys(self.names, np.array(False)), batch
+        )
+        self._exact = self._staged.run({})
 
     def cost(self, on: frozenset[str]) -> float:
         """Return noise over signal at the worst part of the outputs with some switches on."""
-        return float(10 ** (-nearness(self._exact, self._run(on), self._parts).db / 10))
-
-    def _run(self, on: frozenset[str]) -> Arrays:
-        return self._reference.run(self._samples | {name: np.array(name in on) for name in self.names}, self._batch)
+        made = self._staged.run(dict.fromkeys(on, np.array(True)))
+        return float(10 ** (-nearness(self._exact, made, self._parts).db / 10))
 
 
 def tensor_switch(group: int) -> str:
@@ -196,6 +197,17 @@ def _switch(switch: str, quantize: onnx.NodeProto, dequantize: onnx.NodeProto) -
         for name, body in branches.items()
     }
     return helper.make_node("If", [switch], [result], **bodies)
+
+
+def _switched(model: onnx.ModelProto, plain: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
+    """What quantisers make that can be switched on, declared as the float model declares what they take."""
+    known = {value.name: value for value in (*plain.graph.input, *plain.graph.value_info)}
+    found = {}
+    for node in model.graph.node:
+        source = node.attribute[0].g.node[0].input[0] if node.op_type == "If" else None
+        if source in known:
+            found[node.output[0]] = onnx.ValueInfoProto(name=node.output[0], type=known[source].type)
+    return found
 
 
 def _switch_weights(graph: Graph, layers: frozenset[str], scheme: Scheme) -> None:
