@@ -257,6 +257,20 @@ def shapes_of(model: onnx.ModelProto) -> dict[str, Shape]:
     return _shapes(_declared(_inferred_without_weights(model)))
 
 
+def at_batch(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
+    """A copy whose free batch is a number, and whose other shapes follow from it."""
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    fixed.graph.ClearField("value_info")
+    for value in fixed.graph.input:
+        dims = value.type.tensor_type.shape.dim
+        if dims and not dims[0].dim_value:
+            dims[0].dim_value = batch
+    for value in fixed.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    return fixed
+
+
 def constants(model: onnx.ModelProto) -> dict[str, Array]:
     """Every number that a model's main graph holds, by name: initialisers, then Constant nodes."""
     found = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}

@@ -9,9 +9,8 @@ import onnx
 
 from edgekd.backends import find_backend
 from edgekd.backends.compiled import Compiled, Precision
-from edgekd.backends.onnx_file import at_batch
 from edgekd.errors import BadInputError, EdgekdError, NothingToGainError, RefusedByTargetError
-from edgekd.onnx_graph import inferred
+from edgekd.onnx_graph import at_batch, inferred
 from edgekd.quantization.scheme import find_scheme
 from edgekd.target import Target, load_target, target_files
 

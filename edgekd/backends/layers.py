@@ -20,11 +20,10 @@ from numpy.typing import NDArray
 from edgekd.backends.assemble import write_bundle
 from edgekd.backends.conversion import from_bundle, stored_inputs
 from edgekd.backends.layer_proof import Layer, LayerProof
-from edgekd.backends.onnx_file import at_batch
 from edgekd.backends.reference import Reference, output_steps, reference_graph
 from edgekd.bundle import Manifest
 from edgekd.distance import steps_apart
-from edgekd.onnx_graph import Graph, inferred, label, shapes_of
+from edgekd.onnx_graph import Graph, at_batch, inferred, label, shapes_of
 from edgekd.runner.judge import STEP_SLACK, float_step
 from edgekd.target import Limits, Target
 

@@ -32,20 +32,6 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
     return TensorSpec(name=value.name, dtype=dtype, shape=tuple(sizes), layout=layout)  # type: ignore[arg-type]
 
 
-def at_batch(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
-    """A copy whose free batch is a number, and whose other shapes follow from it."""
-    fixed = onnx.ModelProto()
-    fixed.CopyFrom(model)
-    fixed.graph.ClearField("value_info")
-    for value in fixed.graph.input:
-        dims = value.type.tensor_type.shape.dim
-        if dims and not dims[0].dim_value:
-            dims[0].dim_value = batch
-    for value in fixed.graph.output:
-        value.type.tensor_type.ClearField("shape")
-    return fixed
-
-
 def _without_notes(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy without what exporters leave behind: inner value_info, doc strings, stack traces (with their paths)."""
     copy = onnx.ModelProto()

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 
 from edgekd.errors import BadInputError
-from edgekd.onnx_graph import Graph
+from edgekd.onnx_graph import Graph, at_batch, shapes_of
 from edgekd.onnx_import.inputs import Arrays, model_inputs, sizes_of
 from edgekd.onnx_import.shapes import declare
 from edgekd.quantization.reference import Reference
@@ -56,7 +56,7 @@ def rows_by_sample(model: onnx.ModelProto, feeds: Arrays) -> onnx.ModelProto:
     `feeds` hold some samples, of a model that takes and gives them first.
     """
     count = min(map(len, feeds.values()))
-    shapes = {name: values.shape for name, values in Reference(model).run(feeds).items()}
+    shapes = _output_shapes(model, count) or {name: made.shape for name, made in Reference(model).run(feeds).items()}
     wanted = {name: (shape or (1,))[0] // count for name, shape in shapes.items() if not shape or shape[0] != count}
     if not wanted:
         return model
@@ -77,6 +77,17 @@ def rows_by_sample(model: onnx.ModelProto, feeds: Arrays) -> onnx.ModelProto:
             sizes = [wanted[value.name]] if shapes[value.name] else []
             declare(value, [sizes_of(changed.graph.input[0])[0], *sizes, *shapes[value.name][1:]])
     return changed
+
+
+def _output_shapes(model: onnx.ModelProto, count: int) -> dict[str, tuple[int, ...]]:
+    """Those that so many samples give, as inference knows them; none where it does not know them all."""
+    try:
+        known = shapes_of(at_batch(model, count))
+    except BadInputError:  # it may run all the same
+        return {}
+    found = {value.name: known.get(value.name, (None,)) for value in model.graph.output}
+    shapes = {name: tuple(size for size in shape if size is not None) for name, shape in found.items()}
+    return shapes if shapes == found else {}
 
 
 def _place(model: onnx.ModelProto, value: onnx.ValueInfoProto) -> Place:

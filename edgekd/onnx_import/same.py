@@ -7,7 +7,7 @@ from edgekd.errors import BadInputError
 from edgekd.onnx_graph import Array, Graph, label
 from edgekd.onnx_import.inputs import Arrays
 from edgekd.quantization.qdq import scale_of
-from edgekd.quantization.reference import Reference
+from edgekd.quantization.reference import Reference, few
 
 EIGHT_BITS = 1 / 255  # of an output's range
 CLOSE = 0.25  # steps: what float rounding may add up to, and eight bits will not see
@@ -28,7 +28,7 @@ def require_same(
     Outputs may differ by `limit` steps: the scale of their quantiser, else 1/255 of their range. One in 255 integers
     may be unequal (equal scores swap).
     """
-    given = min(SAMPLES, *map(len, inputs.values()))
+    given = min(map(len, few(inputs, SAMPLES).values()))
     some = {name: array[: max(given // batch, 1) * batch] for name, array in inputs.items()}  # whole batches
     wanted = Reference(original).run(some, batch=batch)
     try:

@@ -1,7 +1,7 @@
 """The truth: ONNX Runtime on the CPU, one thread, with all optimisations off."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -13,6 +13,7 @@ from edgekd.onnx_graph import Array, Graph, shapes_of
 from edgekd.quantization.factors import like_signed
 
 MOST_BYTES = 1 << 26  # that the tensors of a batch may take together
+LARGE, FEWEST = 1 << 22, 2  # bytes of a sample, and how many of such do where a few are looked at
 ALIVE = 3  # as many of its largest tensors as a model holds at once
 
 
@@ -97,6 +98,16 @@ def joined(parts: Sequence[dict[str, Array]]) -> dict[str, Array]:
     if len(parts) == 1:
         return parts[0]
     return {name: np.concatenate([np.atleast_1d(part[name]) for part in parts]) for name in parts[0]}
+
+
+def large(inputs: Mapping[str, Array]) -> bool:
+    """Whether samples take so much each that some have to do where more are usual."""
+    return sum(array[:1].nbytes for array in inputs.values()) >= LARGE
+
+
+def few(inputs: Mapping[str, Array], count: int) -> dict[str, Array]:
+    """The first samples: so many, of large ones two."""
+    return {name: array[: min(FEWEST, count) if large(inputs) else count] for name, array in inputs.items()}
 
 
 def _count(inputs: dict[str, Array]) -> int:

@@ -20,13 +20,14 @@ from edgekd.quantization.fold import layer_name
 from edgekd.quantization.graph_ir import WEIGHTED
 from edgekd.quantization.parts import Part, judged_apart, parts_of
 from edgekd.quantization.qdq import insert_activations, rounded_weight
+from edgekd.quantization.reference import few, large
 from edgekd.quantization.scheme import Scheme
 from edgekd.quantization.staged import Staged
 
 Arrays = dict[str, Array]
 Unit = TypeVar("Unit", bound=Hashable)
 SPOTLESS = 120.0  # dB: more than float32 can tell apart
-RANKED_ON, LARGE = 4, 1 << 22  # samples that costs are measured on; bytes of those that two have to do for
+RANKED_ON = 4  # samples that costs are measured on
 
 
 @dataclass(frozen=True)
@@ -143,12 +144,8 @@ class Switched:
         _switch_weights(graph, layers, scheme)
         model = _with_switches(graph.model(), placement.groups)
         self._parts = parts_of(calibrator.plain)
-        large = sum(array[:1].nbytes for array in samples.values()) >= LARGE
-        count, batch = (RANKED_ON // 2, 1) if large else (RANKED_ON, RANKED_ON)
-        some = {name: array[:count] for name, array in samples.items()}
-        self._staged = Staged(
-            model, _switched(model, calibrator.plain), some, dict.fromkeys(self.names, np.array(False)), batch
-        )
+        off, batch = dict.fromkeys(self.names, np.array(False)), 1 if large(samples) else RANKED_ON
+        self._staged = Staged(model, _switched(model, calibrator.plain), few(samples, RANKED_ON), off, batch)
         self._exact = self._staged.run({})
 
     def cost(self, on: frozenset[str]) -> float:

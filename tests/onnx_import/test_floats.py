@@ -8,7 +8,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper, version_converter
 
 from edgekd.errors import BadInputError
-from edgekd.onnx_import.batch_first import outputs_batch_first
+from edgekd.onnx_import import batch_first
+from edgekd.onnx_import.batch_first import outputs_batch_first, rows_by_sample
 from edgekd.onnx_import.floats import import_float
 from edgekd.onnx_import.inputs import parse_shapes, sizes_of
 from edgekd.onnx_import.read import read_model
@@ -271,6 +272,12 @@ def test_samples_that_depend_on_one_another_go_one_by_one() -> None:
     assert sizes_of(plain.graph.input[0])[0] == 1
     wanted = given["x"] / given["x"].max(axis=(1, 2, 3), keepdims=True)
     np.testing.assert_allclose(Reference(plain).run(given)["y"], wanted, rtol=1e-6)
+
+
+def test_rows_that_inference_counts_need_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_first, "Reference", None)
+    given = net()
+    assert rows_by_sample(given, {"x": random(7, 3, 8, 8)}) is given
 
 
 @pytest.mark.parametrize("batch", ["N", 1])

@@ -5,7 +5,7 @@ from onnx import helper
 from edgekd.errors import BadInputError
 from edgekd.quantization.qdq import insert_activations
 from edgekd.quantization.ranges import Affine
-from edgekd.quantization.reference import Reference
+from edgekd.quantization.reference import Reference, few
 from edgekd.quantization.scheme import find_scheme
 from tests.quantization.onnx_models import model, random
 
@@ -92,3 +92,11 @@ def test_a_model_whose_declared_shapes_contradict_each_other_runs_all_the_same()
     net = model([helper.make_node("Relu", ["x"], ["a"]), helper.make_node("Relu", ["a"], ["y"])], {})
     net.graph.value_info.append(helper.make_tensor_value_info("a", 1, ["N", 5, 6, 6]))
     np.testing.assert_array_equal(Reference(net).run({"x": X}, 4)["y"], np.maximum(X, 0))
+
+
+def test_of_large_samples_two_do() -> None:
+    small, image = np.zeros((9, 3), np.float32), np.zeros((3, 3, 640, 640), np.float32)
+    assert len(few({"x": small}, 8)["x"]) == 8
+    assert len(few({"x": image}, 8)["x"]) == 2
+    assert len(few({"x": image, "size": small[:3]}, 8)["size"]) == 2, "as many of every input"
+    assert len(few({"x": image[:1]}, 8)["x"]) == 1

@@ -11,7 +11,7 @@ from pathlib import Path
 import onnx
 
 from edgekd.backends.compiled import Compiled, Precision
-from edgekd.backends.onnx_file import at_batch, tensor_specs, write_onnx
+from edgekd.backends.onnx_file import tensor_specs, write_onnx
 from edgekd.backends.placement import PLACEMENT, PlacedOp, Placement
 from edgekd.backends.qnn.compiler import SOURCE, TOLD, compiled
 from edgekd.backends.qnn.placement import Places, compiled_for, read_places, told
@@ -20,7 +20,7 @@ from edgekd.backends.qnn.runtime import CONTEXT, Qnn, chip_name
 from edgekd.bundle import File, TensorSpec, identify
 from edgekd.errors import BadInputError, MissingExtraError
 from edgekd.files import write_json
-from edgekd.onnx_graph import inferred
+from edgekd.onnx_graph import at_batch, inferred
 from edgekd.quantization.ranges import Affine
 from edgekd.runner.errors import RunnerError
 from edgekd.runner.runtime import check_options, plain

@@ -7,9 +7,8 @@ import onnx
 import pytest
 
 from edgekd.backends.compiled import Compiled
-from edgekd.backends.onnx_file import at_batch
 from edgekd.backends.tflite.convert import convert
-from edgekd.onnx_graph import inferred
+from edgekd.onnx_graph import at_batch, inferred
 from edgekd.target import load_target
 from tests import factories
 from tests.backends.tflite.harness import Model, build, distance
