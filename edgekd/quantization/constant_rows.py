@@ -74,9 +74,10 @@ def _is_free(graph: Graph, edge: str, behind: int) -> bool:
 
 
 def _by_row(graph: Graph, node: NodeProto, edge: str, behind: int) -> bool:
-    """Whether an operation makes of each row what it makes of one; `behind` is where they are, from the end."""
-    if node.op_type in {"Gemm", "MatMul"}:
-        return node.input[0] == edge and behind < -1 and not attribute(node, "transA", 0)
+    """Whether an operation makes of each row what it makes of one; `behind` is where they are, from the end.
+
+    Of a product over all rows the batch is no dimension: nothing takes it for rows.
+    """
     axis = behind + len(graph.shapes[edge])
     if node.op_type in {"Split", "Concat"}:
         return attribute(node, "axis", 0) not in {axis, behind}
@@ -84,4 +85,4 @@ def _by_row(graph: Graph, node: NodeProto, edge: str, behind: int) -> bool:
         place = 3 if node.op_type == "Slice" else 1
         axes = graph.constant(node, place)
         return node.input[0] == edge and axes is not None and not {axis, behind} & set(axes.reshape(-1).tolist())
-    return node.op_type in UNARY | BROADCASTING | {"Transpose", "Unsqueeze"}
+    return node.op_type in UNARY | BROADCASTING | {"Gemm", "MatMul", "Transpose", "Unsqueeze"}

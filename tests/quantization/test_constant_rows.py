@@ -13,13 +13,16 @@ node = helper.make_node
 VALUES = {
     "eight": np.array([8]), "two": np.array([2]), "zero": np.array([0]), "one": np.array([1]),
     "half": np.array(0.5, np.float32), "w": random(8, 8), "v": random(6, 8),
-    "row": random(8, seed=3),
+    "row": random(8, seed=3), "rows": random(1, 8, seed=4), "five": random(5, 8, seed=5), "many": np.array([99]),
 }  # fmt: skip
 SIZE = [node("Shape", ["x"], ["n"], end=1)]  # of the batch
 FIRST = [*SIZE, node("Concat", ["n", "eight"], ["sizes"], axis=0), node("ConstantOfShape", ["sizes"], ["zeros"])]
 SECOND = [
     *SIZE, node("Concat", ["two", "n", "eight"], ["sizes"], axis=0), node("Expand", ["half", "sizes"], ["states"]),
     node("Slice", ["states", "zero", "one", "zero"], ["layer"]), node("Squeeze", ["layer", "zero"], ["state"]),
+]  # fmt: skip
+EXPANDED = [
+    *SIZE, node("Concat", ["n", "eight"], ["sizes"], axis=0), node("Expand", ["rows", "sizes"], ["states"]),
 ]  # fmt: skip
 STEP = [node("MatMul", ["x", "v"], ["seen"])]
 
@@ -47,6 +50,11 @@ def shrunk(nodes: list[NodeProto]) -> list[str]:
          node("Squeeze", ["h", "zero"], ["s"]), node("Add", ["s", "seen"], ["y"])],
         [*SECOND, node("Transpose", ["state"], ["t"], perm=[1, 0]), node("Transpose", ["t"], ["h"], perm=[1, 0]),
          node("Add", ["h", "seen"], ["y"])],
+        [*SECOND, node("Transpose", ["state"], ["t"], perm=[1, 0]), node("MatMul", ["w", "t"], ["u"]),
+         node("Transpose", ["u"], ["h"], perm=[1, 0]), node("Add", ["h", "seen"], ["y"])],
+        [*EXPANDED, node("Add", ["states", "seen"], ["y"])],
+        [*EXPANDED, node("Concat", ["states", "states"], ["h"], axis=1),
+         node("Concat", ["seen", "seen"], ["u"], axis=1), node("Mul", ["h", "u"], ["y"])],
     ],
 )  # fmt: skip
 def test_arithmetic_with_a_batch_repeats_a_row_by_itself(nodes: list[NodeProto]) -> None:
@@ -62,6 +70,18 @@ def test_arithmetic_with_a_batch_repeats_a_row_by_itself(nodes: list[NodeProto])
         [*FIRST, node("Transpose", ["zeros"], ["t"], perm=[1, 0]), node("MatMul", ["t", "seen"], ["y"])],
         [*FIRST, node("ReduceSum", ["zeros", "zero"], ["s"]), node("Add", ["s", "seen"], ["y"])],
         [*SIZE, node("Concat", ["n", "eight"], ["sizes"], axis=0), node("Expand", ["seen", "sizes"], ["y"])],
+        [*SIZE, node("Concat", ["n", "eight"], ["sizes"], axis=0), node("Expand", ["five", "sizes"], ["h"]),
+         node("Add", ["h", "seen"], ["y"])],
+        # What is as large for any batch
+        [*FIRST, node("ReduceMax", ["seen", "zero"], ["h"]), node("Add", ["zeros", "h"], ["y"])],
+        [*FIRST, node("ReduceMax", ["seen", "zero"], ["h"], keepdims=0), node("Add", ["zeros", "h"], ["y"])],
+        # A batch twice, the rest of a batch, a sum over it
+        [*EXPANDED, node("Concat", ["states", "states"], ["h"], axis=0),
+         node("Concat", ["seen", "seen"], ["u"], axis=0), node("Mul", ["h", "u"], ["y"])],
+        [*EXPANDED, node("Slice", ["states", "one", "many", "zero"], ["h"]),
+         node("Slice", ["seen", "one", "many", "zero"], ["u"]), node("Mul", ["h", "u"], ["y"])],
+        [*EXPANDED, node("Transpose", ["states"], ["t"], perm=[1, 0]), node("MatMul", ["t", "states"], ["h"]),
+         node("MatMul", ["seen", "h"], ["y"])],
     ],
 )  # fmt: skip
 def test_what_else_reads_it_leaves_it_as_it_is(nodes: list[NodeProto]) -> None:
