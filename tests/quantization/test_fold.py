@@ -105,15 +105,23 @@ def test_a_norm_whose_numbers_are_computed_stays(computed: str) -> None:
     assert kinds(folded(net).model())[-1] == "BatchNormalization"
 
 
-def test_a_layer_that_something_else_sees_or_whose_weight_is_computed_takes_no_norm_in() -> None:
+def test_a_layer_that_something_else_sees_or_whose_numbers_are_computed_takes_no_norm_in() -> None:
     norm = node("BatchNormalization", ["a", *NORM], ["b"])
     values = {"w": random(C, 3, 1, 1), **NORM}
     for nodes in (
+        [node("Abs", ["beta"], ["c"]), node("Conv", ["x", "w", "c"], ["a"]), norm, node("Relu", ["b"], ["y"])],
         [node("Conv", ["x", "w"], ["a"]), norm, node("Add", ["a", "b"], ["y"])],
         [node("Abs", ["w"], ["v"]), node("Conv", ["x", "v"], ["a"]), norm, node("Relu", ["b"], ["y"])],
         [node("Conv", ["x", "w"], ["c"]), node("Relu", ["c"], ["a"]), norm, node("Relu", ["b"], ["y"])],
     ):
         assert kinds(agree(model(nodes, values), random(2, 3, 6, 6, seed=9))).count("Conv") == 2  # the norm is one
+
+
+def test_a_gemm_that_scales_its_bias_takes_no_norm_in() -> None:
+    norm = node("BatchNormalization", ["a", *NORM], ["y"])
+    gemm = node("Gemm", ["x", "w", "beta"], ["a"], beta=0.5)
+    net = model([gemm, norm], {"w": random(C, C), **NORM}, ("N", C), output_rank=2)
+    assert kinds(agree(net, random(5, C, seed=9))) == ["Gemm", "BatchNormalization"]
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,12 @@ def test_a_constant_output_has_no_lost_channels() -> None:
     assert lost_channels(np.ones((4, 3, 2)), np.ones((4, 3, 2))) is None
 
 
+def test_channels_that_are_always_zero_are_not_lost() -> None:
+    exact = np.random.default_rng(0).uniform(-1, 1, (2, 6, 4))
+    exact[:, 2:] = 0
+    assert lost_channels(exact, exact) is None
+
+
 def test_ranges_of_channels_are_spelled_out_and_most_have_to_be_lost() -> None:
     exact = np.random.default_rng(0).uniform(-1, 1, (2, 9, 4))
     rounded = exact.copy()

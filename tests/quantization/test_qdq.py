@@ -78,6 +78,13 @@ Q, DQ = node("QuantizeLinear", ["x", "s", "z"], ["q"]), node("DequantizeLinear",
         ((Q, DQ, node("Relu", ["d"], ["y"])), SCALES, True),
         ((Q, DQ, node("Relu", ["d"], ["y"])), {name: value.reshape(1) for name, value in SCALES.items()}, True),
         ((Q, DQ, node("Relu", ["d"], ["y"])), EACH, False),
+        (
+            (
+                node("QuantizeLinear", ["x", "s"], ["q"]), node("DequantizeLinear", ["q", "s"], ["d"]),
+                node("Relu", ["d"], ["y"]),
+            ),
+            {"s": EACH["s"]}, False,
+        ),
         ((Q, DQ, node("Cast", ["q"], ["c"], to=1), node("Add", ["c", "d"], ["y"])), SCALES, False),
         ((Q, node("Cast", ["q"], ["y"], to=1)), SCALES, False),
         (
@@ -175,8 +182,8 @@ def convolution(*more: onnx.NodeProto, weight: str = "w", bias: bool = True) -> 
 @pytest.mark.parametrize("bias", [True, False])
 def test_a_bias_is_integer_where_the_scheme_says_so(scheme, bias: bool) -> None:
     net = insert_activations(convolution(bias=bias), {"x": Affine(0.25, 0)}, scheme)
-    found = constants(quantize_weights(net, scheme, ["layer"]))
-    assert found["w_quantized"].dtype == np.int8
+    stored = quantize_weights(net, scheme, ["layer"])
+    found = constants(stored)
     if bias and scheme is ASYMMETRIC:
         assert found["b_quantized"].dtype == np.int32
         scale = found["b_scale"].astype(np.float64)
@@ -184,6 +191,17 @@ def test_a_bias_is_integer_where_the_scheme_says_so(scheme, bias: bool) -> None:
         np.testing.assert_array_equal(found["b_quantized"], np.rint(random(4, seed=1).astype(np.float64) / scale))
     elif bias:
         np.testing.assert_array_equal(found["b"], random(4, seed=1))
+    weight = found["w_quantized"][..., 0, 0] * found["w_scale"].astype(np.float64)[:, None]
+    expected = np.einsum("oi,nihw->nohw", weight, np.clip(np.rint(X / 0.25), *scheme.activation_range) * 0.25)
+    expected += random(4, seed=1).reshape(4, 1, 1) if bias else 0.0
+    half = found["b_scale"].max() / 2 if "b_scale" in found else 0.0
+    np.testing.assert_allclose(Reference(stored).run({"x": X})["y"], expected, rtol=1e-5, atol=1e-5 + half)
+
+
+def test_a_model_whose_shapes_contradict_each_other_is_refused() -> None:
+    net = insert_activations(model([node("Relu", ["x"], ["y"])], {}, output_rank=3), {"x": QUARTERS}, ASYMMETRIC)
+    with pytest.raises(onnx.shape_inference.InferenceError, match="rank"):
+        quantize_weights(net, ASYMMETRIC, [])
 
 
 def test_layers_that_are_not_named_or_read_floats_or_compute_their_weight_stay() -> None:
@@ -228,6 +246,37 @@ def test_a_norms_gain_has_eight_bits_and_its_bias_what_the_input_makes_of_them(b
         np.testing.assert_allclose(found["b_quantized"].astype(float) * unit, values["b"], atol=0.51 * unit)
 
 
+@pytest.mark.parametrize("bias", [None, 1e-12])
+def test_a_norms_gain_is_stored_as_finely_as_its_own_range_lets(bias: float | None) -> None:
+    gain, values = 1e-3 * random(6, seed=1), {} if bias is None else {"b": np.full(6, bias, np.float32)}
+    norm = node("LayerNormalization", ["x", "g", *values], ["y"], name="norm", axis=-1)
+    net = insert_activations(model([norm], {"g": gain, **values}), {"x": Affine(2.0**-20, 100)}, SCHEMES["htp-w8a8"])
+    found = constants(quantize_weights(net, SCHEMES["htp-w8a8"], []))
+    assert float(found["g_scale"]) == pytest.approx((gain.max() - gain.min()) / 255, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "quantized"),
+    [
+        ([node("ReduceMean", ["x", "axes"], ["y"], keepdims=1)], "x"),
+        ([node("Mul", ["x", "gain"], ["y"])], None),
+        ([node("LayerNormalization", ["x", "gain"], ["y"], axis=-1)], None),
+        ([node("Abs", ["gain"], ["g"]), node("LayerNormalization", ["x", "g"], ["y"], axis=-1)], "x"),
+    ],
+    ids=["axes", "a factor of floats", "the gain of a norm of floats", "a computed gain"],
+)
+def test_what_stands_beside_no_integers_or_is_no_operand_stays(nodes: list[onnx.NodeProto], quantized: str) -> None:
+    values = {"axes": np.array([1]), "gain": random(6, seed=1)}
+    values = {name: value for name, value in values.items() if any(name in each.input for each in nodes)}
+    affines = {quantized: QUARTERS} if quantized else {}
+    net = insert_activations(model(nodes, values), affines, SCHEMES["htp-w8a8"])
+    stored = quantize_weights(net, SCHEMES["htp-w8a8"], [])
+    assert kinds(stored) == kinds(net)
+    assert {name: constants(stored)[name].tolist() for name in values} == {
+        name: values[name].tolist() for name in values
+    }
+
+
 @pytest.mark.parametrize(
     ("activation", "points", "name"),
     [
@@ -256,4 +305,10 @@ def test_a_scheme_shows_in_its_activations(activation: str, points: tuple[int, i
 def test_mixed_or_missing_zero_points_show_no_scheme() -> None:
     bare = [node("QuantizeLinear", ["x", "s"], ["q"]), node("DequantizeLinear", ["q", "s"], ["y"])]
     assert scheme_of(model(bare, {"s": SCALES["s"]})) is None
+    one_of_two = [
+        *bare[:1],
+        node("QuantizeLinear", ["x", "s", "z"], ["r"]),
+        node("DequantizeLinear", ["r", "s"], ["y"]),
+    ]
+    assert scheme_of(model(one_of_two, SCALES)) is None
     assert scheme_of(model([node("Relu", ["x"], ["y"])], {})) is None
