@@ -62,6 +62,7 @@ def test_is_the_mean_squared_error_on_the_smaller_grid(grid):
         ((2, 8, 7, 7), (2, 12, 4, 4), (2, 12, 4, 4)),
         ((2, 8, 2, 2), (2, 12, 4, 4), (2, 12, 2, 2)),
         ((2, 8, 6), (2, 12, 3), (2, 12, 3)),
+        ((2, 8, 7), (2, 12, 3), (2, 12, 3)),
         ((2, 8), (2, 12), (2, 12)),
     ],
 )
@@ -79,6 +80,16 @@ def test_the_projector_is_the_papers_bottleneck():
     ]
     assert [type(layer) for layer in layers] == 3 * [nn.Conv2d, nn.BatchNorm2d, nn.ReLU]
     assert isinstance(projector(torch.randn(2, 8, 4, 4), -torch.rand(2, 12, 4, 4), 2)[-1], nn.BatchNorm2d)
+
+
+def test_the_middle_of_a_narrow_teachers_projector_keeps_one_channel():
+    layers = projector(torch.randn(2, 8, 4, 4), torch.rand(2, 1, 4, 4), 2)
+    assert [layer.out_channels for layer in layers if isinstance(layer, nn.Conv2d)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(("ours", "kind"), [((8, 6), nn.AvgPool2d), ((8, 7), nn.AdaptiveAvgPool2d)])
+def test_grids_that_divide_are_pooled_by_a_window_that_every_backend_knows(ours, kind):
+    assert type(projector(torch.randn(2, 8, *ours), torch.rand(2, 12, 4, 2 + ours[1] % 2), 2)[0]) is kind
 
 
 def test_learns_to_answer_as_the_teacher():
