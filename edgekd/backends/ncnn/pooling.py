@@ -88,7 +88,7 @@ def normalise(lowering: Lowering, node: NodeProto) -> None:
         refuse(node, "its scale and bias do not cover what it normalises")
     rows: Shape = (int(np.prod(shape[:first])), width)
     blob = lowering.reshaped(lowering.real(node), shape, rows, f"{edge}:rows")
-    parameters: dict[int, Parameter] = {0: width, 1: float(attribute(node, "epsilon", 1e-5)), 2: 1}
+    parameters: dict[int, Parameter] = {0: width, 1: float(attribute(node, "epsilon", 1e-5))}
     blob = lowering.layer("LayerNorm", [blob], label(node), parameters, plain(gain) + plain(shift))
     lowering.set(node.output[0], lowering.reshaped(blob, rows, shape, f"{label(node)}:shape"))
 

@@ -16,6 +16,7 @@ from edgekd.backends.ncnn.compile import compile as compile_ncnn
 from edgekd.backends.ncnn.runtime import Layer, Ncnn, read_param
 from edgekd.target import load_target
 from tests import factories
+from tests.factories import Net
 
 Array = np.ndarray[Any, Any]
 TARGET = load_target("x86-ncnn")
@@ -79,3 +80,13 @@ def build(model: onnx.ModelProto, precision: Precision = "int8") -> Built:
         folder = Path(name)
         compiled = compile_ncnn(model, TARGET, folder, precision)
         return Built((folder / MODEL).read_text(), (folder / WEIGHTS).read_bytes(), compiled)
+
+
+def agrees(net: Net, *outputs: str) -> Built:
+    """The float network in ncnn, once it answers as ONNX Runtime does: to 1e-5 of the range, for the order of sums."""
+    model, x = net.model(*outputs, names=tuple(f"y{index}" for index in range(len(outputs)))), net.inputs(3)
+    built, truth = build(model, "float"), factories.reference(model, x)
+    for name, found in built.run(x).items():
+        assert found.shape == truth[name].shape
+        assert np.abs(found - truth[name]).max() <= 1e-5 * max(np.abs(truth[name]).max(), 1.0)
+    return built

@@ -8,21 +8,11 @@ import pytest
 
 from edgekd.errors import BadInputError
 from tests import factories
-from tests.backends.ncnn.harness import Built, build
+from tests.backends.ncnn.harness import agrees, build
 from tests.factories import Net
 
 FLOAT, INT64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
 MAP, ROW = (5, 6, 7), (6,)
-
-
-def agrees(net: Net, *outputs: str) -> Built:
-    """The float network as ncnn has it, once its answers are ONNX Runtime's."""
-    model, x = net.model(*outputs, names=tuple(f"y{index}" for index in range(len(outputs)))), net.inputs(3)
-    built, truth = build(model, "float"), factories.reference(model, x)
-    for name, found in built.run(x).items():
-        assert found.shape == truth[name].shape
-        assert np.abs(found - truth[name]).max() <= 1e-5 * max(np.abs(truth[name]).max(), 1.0)
-    return built
 
 
 def integers(net: Net, *values: int) -> str:
