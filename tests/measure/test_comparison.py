@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from edgekd.errors import BadInputError
-from edgekd.measure.comparison import Change, compare_files
+from edgekd.measure.comparison import Change, compare_files, compare_rows
 from edgekd.measure.facts import Machine
 from edgekd.measure.results import Key, Row, append_rows
 from edgekd.measure.statistics import summarise
@@ -228,3 +228,17 @@ def test_files_with_nothing_in_common_name_a_few_of_their_rows(tmp_path: Path) -
     with pytest.raises(BadInputError, match=r"old0 int8 .*old2 int8 .*, 47 more; new0 .*, 47 more$") as caught:
         compared(tmp_path, before, after)
     assert len(str(caught.value)) < 600
+    with pytest.raises(BadInputError, match=r"old0 int8 .*old2 int8 \(batch 1, threads 1\); new0 .*, 1 more$"):
+        compared(tmp_path / "few", before[:3], after[:4])
+
+
+def test_one_machine_is_not_named(tmp_path: Path) -> None:
+    (row,), _ = compared(tmp_path, [measured(1.0)], [measured(1.5)])
+    assert row.machine is None
+    assert compare_rows(measured(1.0), measured(1.5)) == row
+
+
+def test_two_rows_are_compared_as_two_files_are() -> None:
+    drop = compare_rows(measured(2.0, metric=0.9), measured(1.0, metric=0.85, label="other"))
+    assert (drop.verdict, drop.label, drop.change) == ("metric drop", "other", pytest.approx(-0.5))
+    assert (drop.before_metric, drop.after_metric) == (0.9, 0.85)

@@ -216,6 +216,19 @@ def test_values_lie_within_half_a_bin_of_its_centre() -> None:
     np.testing.assert_allclose(np.repeat(centres, counts), np.sort(values), atol=8 / 2**14 / 2)
 
 
+def test_small_values_have_bins_as_fine_as_large_ones() -> None:
+    histogram = Histogram()
+    histogram.add(np.linspace(0, 1e-3, 1000, dtype=np.float32))
+    assert histogram.values()[1].tolist() == [1] * 1000
+
+
+def test_values_stay_where_they_are_when_the_bins_widen() -> None:
+    histogram = Histogram()
+    histogram.add(np.array([3.0], np.float32))
+    histogram.add(np.array([-12.0], np.float32))
+    assert histogram.values()[0].tolist() == pytest.approx([-12, 3], abs=16 / 2**14 / 2)  # half a bin
+
+
 def test_what_is_next_to_nothing_keeps_its_sign_however_far_the_bins_widen() -> None:
     histogram = Histogram()
     histogram.add(np.array([-1e-42, 1e-42], np.float32))
