@@ -51,6 +51,13 @@ def test_each_channel_has_the_geometric_mean_of_both_ranges(axis: int) -> None:
     np.testing.assert_allclose(shifts[0], before["bias"] / gains, rtol=1e-5)
 
 
+def test_two_channels_are_evened_before_a_depthwise_layer() -> None:
+    values = {"v": random(2, 3, 1, 1), "w": random(2, 1, 3, 3, seed=2)}
+    now = evened(model([node("Conv", ["x", "v"], ["a"]), node("Conv", ["a", "w"], ["y"], group=2)], values))
+    assert now is not None
+    assert largest(now["v"], 0) == pytest.approx(largest(now["w"], 0), rel=1e-5)
+
+
 @pytest.mark.parametrize(
     "net",
     [
