@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgekd.backends.reference import output_steps
 from edgekd.errors import BadInputError
 from tests.backends.ncnn.harness import agrees, build
-from tests.factories import Net
+from tests.factories import Net, on_grid, quantize, reference
 
 MAP, ROW = (4, 5, 6), (4, 7)
 
@@ -41,6 +42,7 @@ def test_a_bias_that_is_added_is_the_layers_own(
     added = net.constant(net.rng.normal(0, 1, bias))
     found = agrees(net, net.op("Add", *((added, product) if first else (product, added))))
     assert ("BinaryOp" in found.kinds) != taken
+    assert found.kinds.count("Reshape") == (2 if len(shape) == 3 else 0)
 
 
 def test_what_is_added_row_by_row_or_to_another_reader_is_no_bias() -> None:
@@ -111,3 +113,35 @@ def test_a_layer_clips_at_the_limits_that_there_are(low: float | None, high: flo
     net = Net(0, MAP)
     limits = ("" if limit is None else net.constant(limit) for limit in (low, high))
     assert agrees(net, net.op("Clip", net.conv("input", 4, 3), *limits)).kinds == ["Input", "Convolution"]
+
+
+def test_a_transposed_convolution_with_integer_weights_computes_in_float_and_is_told() -> None:
+    net = Net(0, MAP)
+    weight = net.constant(net.rng.normal(0, 0.4, (4, 3, 3, 3)))
+    y = net.op("ConvTranspose", "input", weight, net.constant(np.arange(3)))
+    model = quantize(net.model(y), net.inputs(32), symmetric=True)
+    built, x = build(model), on_grid(model, net.inputs(4), lowest=-127)
+    assert built.compiled.notes == (
+        "layer 'convtranspose_0' (ConvTranspose) computes in float: ncnn has it in float only",
+    )
+    (step,) = output_steps(model).values()
+    assert step is not None
+    assert np.abs(built.run(x)["logits"] - reference(model, x)["logits"]).max() <= 1.01 * step
+
+
+@pytest.mark.parametrize("position", [0, 1])
+def test_vectors_and_tensors_of_unlike_ranks_are_refused_by_their_shapes(position: int) -> None:
+    net = Net(0, (6,))
+    features = net.constant(np.ones(6))
+    y = net.op(
+        "MatMul",
+        *(("input", features) if position else (features, net.op("Unsqueeze", "input", net.constant([2], np.int64)))),
+    )
+    with pytest.raises(BadInputError, match="the ncnn backend has those of as many axes, two or more"):
+        build(net.model(y), "float")
+
+
+def test_a_weight_that_follows_from_constants_is_one() -> None:
+    net = Net(0, (6,))
+    weight = net.op("Transpose", net.constant(net.rng.normal(0, 0.4, (4, 6))), perm=[1, 0])
+    assert agrees(net, net.op("MatMul", "input", weight)).kinds == ["Input", "InnerProduct"]
