@@ -100,19 +100,20 @@ def _merge_equal_quantisers(graph: Graph) -> None:
 
 
 def _round_bias(graph: Graph, node: Node, sources: dict[str, str]) -> None:
-    """A float bias that was added to a product of int8 tensors becomes int32, as the kernel sums it."""
+    """A float bias that was added to a product of int8 tensors becomes int32, as the kernel sums it, if it fits."""
     x, weight = (graph.tensors[sources.get(name, name)].quantisation for name in node.inputs[:2])
     values = graph.tensors[node.inputs[2]].data
     if values is None or x is None or weight is None:
         return
     scale = np.broadcast_to((x.scale * weight.scale).astype(np.float32), values.shape)
-    limits = np.iinfo(np.int32)
-    stored = np.clip(np.rint(values / scale), limits.min, limits.max).astype(np.int32)
+    stored = np.rint(values.astype(np.float64) / scale)
+    if np.abs(stored).max(initial=0) > np.iinfo(np.int32).max:  # beside it the product is nothing
+        return
     node.inputs[2] = f"{node.output}:bias"
     sources[node.inputs[2]] = f"{node.output}:bias:int32"
     graph.tensors[node.inputs[2]] = constant(node.inputs[2], values)
     rounded = Quantisation(scale, np.zeros(scale.size, np.int64))
-    graph.tensors[sources[node.inputs[2]]] = constant(sources[node.inputs[2]], stored, rounded)
+    graph.tensors[sources[node.inputs[2]]] = constant(sources[node.inputs[2]], stored.astype(np.int32), rounded)
 
 
 class _Integers:

@@ -6,6 +6,9 @@ import pytest
 from onnx import numpy_helper
 
 from edgekd.errors import BadInputError
+from edgekd.quantization.calibrate import calibrate
+from edgekd.quantization.clean import clean
+from edgekd.quantization.scheme import find_scheme
 from tests import factories
 from tests.backends.tflite.harness import build, distance
 from tests.backends.tflite.test_forms import LAYOUTS, MAP, MERGED, POOLS, conv
@@ -144,3 +147,16 @@ def test_twins_of_a_quantiser_are_one() -> None:
     assert build(model).ops == plain.ops
     x = net.inputs(5, seed=1)
     np.testing.assert_array_equal(build(model).run(x)["logits"], plain.run(x)["logits"])
+
+
+def test_a_bias_that_int32_does_not_hold_is_added_in_float() -> None:
+    """What is nothing in calibration has steps so small that the bias is more of them than int32 counts."""
+    net, random = Net(0, (5, 6)), np.random.default_rng(0)
+    nothing = net.op("Sub", "input", "input")
+    product = net.op("MatMul", nothing, net.constant(random.normal(size=(6, 4)), np.float32))
+    biased = net.op("Add", product, net.constant([100, 200, 300, -400], np.float32))
+    last = net.op("MatMul", biased, net.constant(random.normal(size=(4, 4)), np.float32))
+    model = calibrate(clean(net.model(last)), find_scheme("int8-asymmetric"), [{"input": net.inputs(16)}])
+    built, x = build(model), net.inputs(5, seed=1)
+    assert built.ops.count("FULLY_CONNECTED") == 2
+    assert distance(built, factories.reference(model, x), x, "reference") <= 1.01
