@@ -36,8 +36,8 @@ $(VENV)/.installed-data: data.txt $(VENV)/.installed
 
 data: $(VENV)/.installed-data     ## what the recipes beyond quickstart read, 200 MB
 
-test: $(VENV)/.installed-test     ## the test suite, three files at a time, since some wait: eight to sixteen minutes on two cores
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart=0 $(COVERAGE)
+test: $(VENV)/.installed-test     ## the test suite, four files at a time, since some wait: eight to sixteen minutes on two cores
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder --max-worker-restart=0 $(COVERAGE)
 
 test-long: $(VENV)/.installed-test ## whole runs that are killed, in two processes or short of an SDK, and what the documentation says of boards
 	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart=0 -m long
