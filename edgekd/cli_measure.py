@@ -24,7 +24,7 @@ from edgekd.cli_base import (
     reporter_for,
 )
 from edgekd.errors import BadInputError, FallbackError, NotProvenError, PromiseBrokenError
-from edgekd.next_step import next_step_for
+from edgekd.next_step import OTHER_SAMPLES, next_step_for
 from edgekd.reporting import last_line
 from edgekd.terminal import DEVICE_LOST, finite, show
 
@@ -162,7 +162,8 @@ def raise_worst(reports: Sequence[Mapping[str, Any]]) -> None:
     if report := states.get("fallback"):
         raise FallbackError(f"{report['bundle']} is {report['precision']}, not int8: {report['reason']}")
     if report := states.get("unverified"):
-        raise NotProvenError(f"{report['bundle']} is written, but {report['reason']}")
+        hint = OTHER_SAMPLES if report.get("parity") else ""  # it ran, and nothing followed from that
+        raise NotProvenError(f"{report['bundle']} is written, but {report['reason']}", hint=hint)
 
 
 @command(

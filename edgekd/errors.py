@@ -60,6 +60,10 @@ class NetworkError(BadInputError):
     located = True
 
 
+class UnfitInputsError(BadInputError):
+    """A model that runs cannot run on what it was given."""
+
+
 class DamagedError(BadInputError):
     """A file of edgekd's own is not what was written."""
 

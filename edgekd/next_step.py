@@ -5,13 +5,22 @@ import shlex
 from collections.abc import Sequence
 from itertools import pairwise
 
-from edgekd.errors import DeviceError, EdgekdError, MissingRuntimeError, NotProvenError, PromiseBrokenError
+from edgekd.errors import (
+    DeviceError,
+    EdgekdError,
+    MissingRuntimeError,
+    NotProvenError,
+    PromiseBrokenError,
+    UnfitInputsError,
+)
 
 _NAMED = re.compile(r"\b(edgekd|pip install|make|apt-get install) \S")
 _OPTION = re.compile(r"(--[a-z][a-z-]*) ('[^']*'|[^\s;:)]*[A-Z0-9?][^\s;:)]*)")
 _OF_HINT = re.compile(r"(--[a-z][a-z-]*) (\S+)")
 _REPEATED = {"--keep-float", "--set", "--shape"}  # options of several values
+_SAMPLES = {"--audio", "--calibration", "--images", "--random"}  # one of them at a time
 _THIS_MODEL = "edgekd export MODEL "
+OTHER_SAMPLES = f"{_THIS_MODEL}--calibration X.npz"
 
 
 def next_step(words: Sequence[str], error: EdgekdError) -> str:
@@ -19,8 +28,10 @@ def next_step(words: Sequence[str], error: EdgekdError) -> str:
     if isinstance(error, MissingRuntimeError) and _may_install(words):
         return f"{shlex.join(['edgekd', *words])} --provision"
     command, *rest = words or ["--help"]
-    if command == "export" and error.hint.startswith(_THIS_MODEL):
-        return again(words, _OF_HINT.findall(error.hint))
+    noise = isinstance(error, UnfitInputsError) and any(word.startswith("--random") for word in words)
+    hint = OTHER_SAMPLES if noise else error.hint
+    if command == "export" and hint.startswith(_THIS_MODEL):
+        return again(words, _OF_HINT.findall(hint))
     if error.hint or _NAMED.search(str(error)):
         return error.hint
     if command != "run" and (advised := _advised(words, str(error))):
@@ -74,6 +85,7 @@ def _advised(words: Sequence[str], told: str) -> Options:
 def again(words: Sequence[str], options: Options) -> str:
     """Return the same command with some options, in the place of what it had for them where they have one value."""
     replaced = {option for option, _ in options} - _REPEATED
+    replaced |= _SAMPLES if replaced & _SAMPLES else set()
     kept = [
         word
         for before, word in pairwise(["", *words])

@@ -14,8 +14,9 @@ from edgekd.errors import (
     MissingRuntimeError,
     NotProvenError,
     PromiseBrokenError,
+    UnfitInputsError,
 )
-from edgekd.next_step import next_step, next_step_for
+from edgekd.next_step import OTHER_SAMPLES, next_step, next_step_for
 from tests.small_run import complaint, edgekd
 
 
@@ -41,6 +42,13 @@ from tests.small_run import complaint, edgekd
         (["profile", "a.onnx"], DeviceError("InvalidArgument: no graph was found"), "edgekd doctor"),
         (["verify", "b"], NotProvenError("x"), ""),
         (["export", "a.onnx"], PromiseBrokenError("x"), "edgekd targets"),
+        (["export", "a.onnx", "--random", "16"], UnfitInputsError("x"), "edgekd export a.onnx --calibration X.npz"),
+        (["export", "a.onnx", "--calibration", "a.npz"], UnfitInputsError("x"), "edgekd export --help"),
+        (
+            ["export", "a.onnx", "--images", "d", "--target", "t"],
+            NotProvenError("x", hint=OTHER_SAMPLES),
+            "edgekd export a.onnx --target t --calibration X.npz",
+        ),
         (["verify", "b"], PromiseBrokenError("x"), ""),
     ],
 )

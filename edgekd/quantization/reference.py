@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from edgekd.errors import BadInputError
+from edgekd.errors import BadInputError, UnfitInputsError
 from edgekd.onnx_graph import Array, Graph, shapes_of
 from edgekd.quantization.factors import like_signed
 
@@ -89,7 +89,7 @@ class Reference:
         try:
             values = self._session.run(self._outputs, inputs)
         except Exception as error:  # ONNX Runtime's own exceptions share no public base class
-            raise BadInputError(f"the model cannot run on these inputs: {_last_line(error)}") from error
+            raise UnfitInputsError(f"the model cannot run on these inputs: {_last_line(error)}") from error
         return {name: np.asarray(value) for name, value in zip(self._outputs, values, strict=True)}
 
 

@@ -49,8 +49,10 @@ def _next(proven: Sequence[Document]) -> list[str]:
 
 
 def _exported(report: Document) -> str:
-    told = {"ok": "proven on this machine", "fallback": "proven, but not in int8"}
-    return f"{told.get(report['status'], 'not proven')}: {report['bundle']}; next: edgekd bench {report['bundle']}"
+    told = {"ok": "proven on this machine", "fallback": "proven, but not in int8"}.get(report["status"])
+    if told is None:  # what to type next depends on why: the error says so
+        return f"not proven: {report['bundle']}"
+    return f"{told}: {report['bundle']}; next: edgekd bench {report['bundle']}"
 
 
 def of_bench(rows: Sequence[Document]) -> str:
