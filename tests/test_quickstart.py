@@ -48,4 +48,4 @@ def test_a_dry_run_says_what_it_takes(taken, tmp_path):
 
 @pytest.mark.perf
 def test_it_takes_no_longer_than_promised(taken):
-    assert taken[1] < 360  # s, on two cores (README)
+    assert taken[1] < 720  # s, on two cores of an older CPU (README)

@@ -31,9 +31,7 @@ from edgekd.runner.runtime import (
 WARM, COMPILATIONS = 8, 3
 Weighted = Tuple[Optional[str], int]  # a layer's name and how many weights it has
 WEIGHTED = ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "MatMul")
-
-
-CONVERTER = "openvino.tools.ovc"  # half of what importing openvino takes, and nothing here converts a model
+CONVERTER = "openvino.tools.ovc"  # a large part of importing openvino; nothing here converts a model
 
 
 def keep_to_itself() -> None:
