@@ -1,7 +1,7 @@
 """Which tests run which lines, and how long each takes.
 
-A backend's `runtime.py` runs assembled into a runner, in a process of its own, which no coverage sees: all tests of a
-file that assembles it are taken to run it.
+A backend's `runtime.py` runs assembled into a runner, a compiler that may crash by `python -m`: in processes of their
+own, which no coverage sees. All tests of a file that assembles or starts a module are taken to run it.
 """
 
 import json
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from typing import cast
 
 import coverage
 import pytest
@@ -41,17 +42,17 @@ Lines = dict[str, dict[int, list[str]]]  # of a module, by line: tests
 class Covering:
     """`lines[path][line]` are the tests that run it, `seconds` of CPU time what each takes, `digests` their files'.
 
-    `assembling[path]` are the files of tests that make a runner of it.
+    `apart[path]` are the files of tests that run it in a process of its own.
     """
 
     lines: Lines
-    assembling: dict[str, set[str]]
+    apart: dict[str, set[str]]
     seconds: dict[str, float]
     digests: dict[str, str]
 
     def tests(self, mutant: Mutant) -> list[str]:
-        """Those that run a mutant's statement; of what runs at import or assembled, all of the files that run it."""
-        lines, files = self.lines.get(mutant.path, {}), self.assembling.get(mutant.path, set())
+        """Those that run a mutant's statement; of what runs at import or apart, all of the files that run it."""
+        lines, files = self.lines.get(mutant.path, {}), self.apart.get(mutant.path, set())
         first, last = mutant.lines
         found = {test for line, tests in lines.items() if mutant.at_import or first <= line <= last for test in tests}
         if mutant.at_import:
@@ -89,7 +90,7 @@ def other_tests(tree: Path, package: str) -> list[Path]:
 def cover(tree: Path, folder: Path, files: Sequence[Path]) -> Covering:
     """Run each file of tests by itself, or take what is known where it and the code are unchanged."""
     code = _digest([Path(__file__), *sorted((tree / "edgekd").rglob("*.py"))])
-    lines, assembling, seconds, digests = Lines(), dict[str, set[str]](), dict[str, float](), dict[str, str]()
+    lines, apart, seconds, digests = Lines(), dict[str, set[str]](), dict[str, float](), dict[str, str]()
     for path in files:
         name = path.relative_to(tree).as_posix()
         digests[name] = _digest([path])
@@ -100,12 +101,12 @@ def cover(tree: Path, folder: Path, files: Sequence[Path]) -> Covering:
                 raise SystemExit(f"{name} did not end")
         found = json.loads(kept.read_text(encoding="utf-8"))
         seconds |= found["seconds"]
-        for module in found["assembled"]:
-            assembling.setdefault(module, set()).add(name)
+        for module in found["apart"]:
+            apart.setdefault(module, set()).add(name)
         for module, covered in found["lines"].items():
             for line, tests in covered.items():
                 lines.setdefault(module, {}).setdefault(int(line), []).extend(tests)
-    return Covering(lines, assembling, seconds, digests)
+    return Covering(lines, apart, seconds, digests)
 
 
 def _digest(paths: Sequence[Path]) -> str:
@@ -135,8 +136,8 @@ class Contexts:
 
 def _measure(tests: str, kept: Path) -> int:
     measuring = coverage.Coverage(data_file=None, source=[f"edgekd/{package}" for package in PACKAGES])
-    contexts, assembled = Contexts(measuring), set[str]()
-    sys.addaudithook(partial(_note_runtimes, assembled))  # for good: this is a fork
+    contexts, apart = Contexts(measuring), set[str]()
+    sys.addaudithook(partial(_note_apart, apart))  # for good: this is a fork
     measuring.start()
     pytest.main([*QUIET, tests], plugins=[contexts])
     measuring.stop()
@@ -145,11 +146,14 @@ def _measure(tests: str, kept: Path) -> int:
     for name in data.measured_files():
         by_line = {line: sorted(good & set(names)) for line, names in data.contexts_by_lineno(name).items()}
         lines[os.path.relpath(name)] = {line: names for line, names in by_line.items() if names}
-    found = {"lines": lines, "assembled": sorted(assembled), "seconds": {x: contexts.seconds[x] for x in sorted(good)}}
+    found = {"lines": lines, "apart": sorted(apart), "seconds": {x: contexts.seconds[x] for x in sorted(good)}}
     kept.write_text(json.dumps(found))
     return 0
 
 
-def _note_runtimes(found: set[str], event: str, arguments: tuple[object, ...]) -> None:
+def _note_apart(found: set[str], event: str, arguments: tuple[object, ...]) -> None:
     if event == "open" and str(arguments[0]).endswith("/runtime.py"):
         found.add(os.path.relpath(str(arguments[0])))
+    elif event == "subprocess.Popen":
+        words = [str(word) for word in cast("Sequence[object]", arguments[1])]
+        found |= {f"{word.replace('.', '/')}.py" for word in words if word.startswith("edgekd.")}

@@ -26,7 +26,7 @@ from benchmarks.mutation import Mutant, mutants
 
 ROOT, HERE = Path(__file__).parents[1], Path(__file__).parent
 RESULTS, EQUIVALENT = HERE / "results" / "mutants.json", HERE / "equivalent-mutants.toml"
-DRAW, CPU = 400, 20
+DRAW, CPU = 400, 60
 Drawn = tuple[Mutant, Callable[[], str]]
 
 
