@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from onnx import TensorProto
 
 from tests.backends.tflite.harness import build
@@ -10,6 +11,7 @@ from tests.factories import Net
 
 END = 2**63 - 1
 SHUFFLED = "PAD CONV_2D DEPTH_TO_SPACE STRIDED_SLICE"
+CEIL = {"nearest_mode": "round_prefer_ceil"}
 
 
 @pytest.mark.parametrize(
@@ -58,6 +60,7 @@ def test_dimensions_that_are_taken_whole_stay_open(limits: tuple[list[int], ...]
         ((4, 5, 3), 2, [[0, -1], [1, 1]], "TRANSPOSE GATHER"),
         ((4,), -1, 1, "STRIDED_SLICE RESHAPE"),
         ((4, 2), -1, [1, 0], "GATHER"),
+        ((1, 4), 1, 0, "STRIDED_SLICE RESHAPE"),
     ],
 )
 def test_gathers(shape: tuple[int, ...], axis: int, places: object, ops: str) -> None:
@@ -110,6 +113,19 @@ def test_masks_and_counts_are_expanded_too(kind: int) -> None:
 
     sums = "LOGICAL_OR" if kind == TensorProto.BOOL else "ADD"
     becomes((3,), net_of, f"STRIDED_SLICE RESHAPE MUL CAST {sums} CAST")
+    net = Net(0, (3,))
+    built = build(net.model(net_of(net)), "float")
+    options = built.graph.operators[built.ops.index(sums)].builtinOptions
+    assert type(options) is (type(None) if kind == TensorProto.BOOL else schema.AddOptionsT)
+
+
+def test_a_single_number_is_expanded_where_nothing_follows_the_batch() -> None:
+    net = Net(0, ())
+    model = net.model(net.op("Expand", "input", integers(net, 4)))
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    built = build(model, "float")
+    assert built.ops == ["ADD"]
+    np.testing.assert_array_equal(built.run(np.array([3.0], np.float32))["logits"], [3.0] * 4)
 
 
 @pytest.mark.parametrize(
@@ -142,6 +158,33 @@ def test_resizes(mode: str, convention: str, scale: tuple[float, float]) -> None
     options = {"mode": mode, "coordinate_transformation_mode": convention}
     options |= {"nearest_mode": "floor"} if (mode, convention) == ("nearest", "asymmetric") else {}
     becomes((2, 4, 6), lambda net: net.op("Resize", "input", "", net.constant([1, 1, *scale]), **options), ops)
+
+
+@pytest.mark.parametrize(
+    ("options", "scale", "align", "half"),
+    [
+        ({"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}, (2, 2), 0, 0),
+        ({"mode": "nearest", **CEIL}, (0.5, 0.5), 0, 1),
+        ({"mode": "nearest", "coordinate_transformation_mode": "align_corners", **CEIL}, (1.5, 1.5), 1, 0),
+        ({"mode": "nearest", "coordinate_transformation_mode": "align_corners", **CEIL}, (0.25, 1.5), 1, 0),
+        ({"mode": "linear", "coordinate_transformation_mode": "asymmetric"}, (2, 2), 0, 0),
+        ({"mode": "linear"}, (3, 2), 0, 1),
+        ({"mode": "linear"}, (0.5, 2), 0, 1),
+        ({"mode": "linear", "coordinate_transformation_mode": "align_corners"}, (2, 3), 1, 0),
+        ({"mode": "linear", "coordinate_transformation_mode": "align_corners"}, (0.25, 2), 1, 0),  # to a single row
+    ],
+)
+def test_a_resize_names_the_convention_by_which_it_reads(
+    options: dict[str, object], scale: tuple[float, float], align: int, half: int
+) -> None:
+    def net_of(net: Net) -> str:
+        return net.op("Resize", "input", "", net.constant([1, 1, *scale]), **options)
+
+    kind = {"nearest": "RESIZE_NEAREST_NEIGHBOR", "linear": "RESIZE_BILINEAR"}[str(options["mode"])]
+    becomes((2, 4, 6), net_of, kind)
+    net = Net(0, (2, 4, 6))
+    found = build(net.model(net_of(net)), "float").graph.operators[0].builtinOptions
+    assert (found.alignCorners, found.halfPixelCenters) == (align, half)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,16 @@ from tests.factories import Net
 MAPS = (2, 4, 4)
 
 
+def outer(net: Net) -> str:
+    """Every sample by every sample."""
+    return net.op("MatMul", "input", net.op("Transpose", "input", perm=[1, 0]))
+
+
+def expanded_twice(net: Net) -> str:
+    batch = net.op("Shape", "input", start=0, end=1)
+    return net.op("Expand", weights(net, 4), net.op("Concat", batch, batch, integers(net, 4), axis=0))
+
+
 def transposed(**options: object) -> Callable[[Net], str]:
     return lambda net: net.op("ConvTranspose", "input", weights(net, 2, 3, 2, 2), **options)
 
@@ -51,6 +61,9 @@ def transposed(**options: object) -> Callable[[Net], str]:
         ((2, 4), lambda net: net.op("Slice", "input", integers(net, 0), integers(net, 1), integers(net, 0)),
             "slices the batch"),
         ((2, 4), lambda net: net.op("Slice", "input", integers(net, 0), integers(net, 2**62), integers(net, 0)), None),
+        ((4,), lambda net: net.op("Unsqueeze", outer(net), integers(net, 2)),
+            "more than one dimension of its output follows the batch"),
+        ((4,), expanded_twice, "more than one dimension follows the batch: reshape before it"),
         ((2, 4), lambda net: net.op("MaxPool", "input", kernel_shape=[2], dilations=[2]), "dilations"),
         ((2, 4), lambda net: net.op("MaxPool", "input", kernel_shape=[2], dilations=[1]), None),
         ((2, 5, 5), lambda net: net.op("MaxPool", "input", kernel_shape=[2, 2], strides=[2, 2], pads=[0, 0, 1, 1],
