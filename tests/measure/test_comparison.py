@@ -63,6 +63,10 @@ def emulated(milliseconds: float, **changes: Any) -> Row:
         (measured(1.0), emulated(0.1), "unclear"),
         (emulated(1.0, metric=0.9), emulated(1.0, metric=0.8), "metric drop"),
         (measured(1.0, latency=None, metric=0.9), measured(1.0, latency=None, metric=0.9), "same"),
+        (measured(1.0, latency=None, metric=0.9), measured(1.0, metric=0.9), "same"),  # timed for the first time
+        (measured(1.0), measured(1.0, metric=0.9), "same"),  # scored for the first time
+        (measured(10.0, spread=0.001), measured(10.4, spread=0.001), "slower"),  # whatever the unit
+        (measured(0.1, spread=0.001), measured(0.2, spread=0.001), "regression"),
     ],
 )
 def test_verdicts(tmp_path: Path, before: Row, after: Row, verdict: str) -> None:
@@ -95,6 +99,21 @@ def test_no_time_of_an_emulated_device_is_told(tmp_path: Path) -> None:
 def test_the_threshold_is_the_users(tmp_path: Path) -> None:
     _, regressed = compared(tmp_path, [measured(1.0)], [measured(1.5)], threshold=0.6)
     assert not regressed
+
+
+def test_what_reaches_a_threshold_is_a_regression_and_what_keeps_to_an_allowance_is_no_drop() -> None:
+    assert compare_rows(measured(4.0), measured(5.0), threshold=0.25).verdict == "regression"
+    assert compare_rows(measured(4.0), measured(5.0), threshold=0.26).verdict == "slower"
+    before, after = measured(1.0, metric=0.75), measured(1.0, metric=0.5)
+    assert compare_rows(before, after, metric_drop=0.25).verdict == "same"
+    assert compare_rows(before, after, metric_drop=0.24).verdict == "metric drop"
+
+
+def test_replicates_are_told_before_and_after_where_both_were_timed() -> None:
+    timed, untimed = measured(1.0, replicates=5), measured(1.0, latency=None)
+    assert compare_rows(timed, measured(1.0, replicates=7)).replicates == (5, 7)
+    assert compare_rows(untimed, timed).replicates is None
+    assert compare_rows(timed, emulated(1.0)).replicates is None
 
 
 def test_rows_pair_by_target_label_batch_and_threads(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from edgekd.measure.device_python import Python, how_to_get, how_to_get_numpy, probes
+from edgekd.measure.device_python import Python, how_to_get, how_to_get_numpy, is_jetson, probes
 from edgekd.measure.facts import Machine
 from edgekd.runtimes import find_needs
 
@@ -81,3 +81,31 @@ def test_pip_of_a_system_that_refuses_it_is_that_of_a_folder() -> None:
 def test_a_python_that_said_nothing_is_none() -> None:
     absent = Python.of("python3", machine(), "")
     assert (absent.modules, find_needs("tflite").found(absent.modules)) == ({}, None)
+    assert (absent.bits, absent.managed, absent.pip, absent.venv) == (64, False, "python3 -m pip", "~/edgekd")
+
+
+@pytest.mark.parametrize(
+    ("version", "enough"),
+    [("3.7.17", False), ("3.8.0", True), ("4.0", True), ("2.9", False), ("", False)],
+)
+def test_the_runner_needs_python_3_8(version: str, enough: bool) -> None:
+    assert python(version).new_enough is enough
+    assert len(python(version).version) == (2 if version else 0)
+
+
+def test_of_what_a_python_prints_the_last_line_counts() -> None:
+    found = Python.of("python3", machine(), '{"bits": 32}\n{"modules": {"numpy": "2.0"}, "bits": 64}\n')
+    assert (found.modules, found.bits) == ({"numpy": "2.0"}, 64)
+
+
+@pytest.mark.parametrize(
+    ("facts", "jetson"),
+    [
+        ({"kernel": "5.15.148-tegra"}, True),
+        ({"cpu": "NVIDIA Jetson Orin Nano"}, True),
+        ({"kernel": "6.6-tegra-not"}, False),
+        ({}, False),
+    ],
+)
+def test_a_jetson_is_told_by_its_kernel_or_its_name(facts: dict[str, str], jetson: bool) -> None:
+    assert is_jetson(machine(**facts)) is jetson

@@ -14,8 +14,10 @@ from edgekd.measure.statistics import (
     false_alarm_rate,
     flags,
     interval,
+    more_replicates,
     order_statistic,
     percentile,
+    perhaps_fastest,
     summarise,
 )
 from tests.measure.timings import timings
@@ -52,6 +54,12 @@ def test_early_stopping_is_its_definition(fraction: float, numerator: int, n: in
 def test_early_stopping_needs_as_many_samples_as_mlperf_says(fraction: float, needed: int) -> None:
     assert early_stopping([1.0] * (needed - 1), fraction) is None
     assert early_stopping([1.0] * needed, fraction) == 1.0
+
+
+def test_early_stopping_counts_to_the_last_sample_and_to_its_risk() -> None:
+    assert early_stopping([1.0, 2.0], 0.001) == 2.0  # both below the lowest thousandth: 1 in a million; one: 0.002
+    assert early_stopping([1.0, 2.0], 0.5, risk=0.75) == 2.0  # chances of 1/4 and 1/2 come to the risk
+    assert early_stopping([1.0, 2.0], 0.5, risk=0.74) is None
 
 
 def test_early_stopping_bounds_the_percentile_from_above() -> None:
@@ -189,13 +197,15 @@ def test_an_order_statistic_is_mlperfs(count: int, fraction: float, rank: int) -
 def test_an_interval_is_cut_while_equal_groups_fall_apart_at_most_once_in_twenty() -> None:
     """Of two groups of 7 whose two smallest and largest are cut, 2 (1 + 49 + 441) / 3432 = 0.29 do; of one, 0.03."""
     assert [false_alarm_rate(7, trim) for trim in (1, 2)] == [pytest.approx(100 / 3432), pytest.approx(982 / 3432)]
-    cut = {count: int(interval([float(value) for value in range(count)])[0]) for count in (1, 2, 3, 6, 7, 9, 10, 20)}
-    assert cut == {1: 0, 2: 0, 3: 0, 6: 0, 7: 1, 9: 1, 10: 2, 20: 6}
+    counts = (1, 2, 3, 6, 7, 9, 10, 20, 50)
+    cut = {count: int(interval([float(value) for value in range(count)])[0]) for count in counts}
+    assert cut == {1: 0, 2: 0, 3: 0, 6: 0, 7: 1, 9: 1, 10: 2, 20: 6, 50: 19}
 
 
 def test_intervals_that_touch_do_not_differ() -> None:
     here, five = Median(2.0, 1.0, 3.0, 5, counts=True), {"replicates": 5, "counts": True}
     assert not here.differs_from(Median(4.0, 3.0, 5.0, **five))
+    assert not Median(4.0, 3.0, 5.0, **five).differs_from(here)
     assert here.differs_from(Median(4.0, 3.1, 5.0, **five))
     assert Median(4.0, 3.1, 5.0, **five).differs_from(here)
     assert not here.differs_from(Median(4.0, 3.1, 5.0, 4, counts=True))
@@ -210,3 +220,98 @@ def test_flags_begin_beyond_their_limits() -> None:
     assert flags([[1.0], [1.2]]) == ("noisy", "drifting")
     assert flags([[1.0]]) == ()
     assert flags([[1.0, 2.0, 2.0]]) == ("throttled",)
+
+
+def _median(ms: float, spread: float = 0.5, replicates: int = 5, counts: bool = True) -> Median:
+    return Median(ms, ms * (1 - spread), ms * (1 + spread), replicates, counts)
+
+
+@pytest.mark.parametrize(
+    ("other", "doubt"),
+    [
+        (_median(1.04), None),  # as good as equal: 5 % unless another share is asked for
+        (_median(1 / 1.04), None),
+        (_median(1.06), "cannot tell: the intervals overlap"),
+        (_median(1 / 1.06), "cannot tell: the intervals overlap"),
+        (_median(9.0), None),  # they differ
+        (_median(1.0, replicates=4), "cannot tell from 4 replicates: 5 are needed"),
+        (_median(9.0, replicates=2), "cannot tell from 2 replicates: 5 are needed"),
+        (_median(9.0, replicates=1), "cannot tell from 1 replicate: 5 are needed"),
+        (_median(9.0, replicates=1, counts=False), "cannot tell: times of an emulated device are no evidence"),
+    ],
+)
+def test_doubt_says_why_nobody_can_tell(other: Median, doubt: str | None) -> None:
+    assert _median(1.0).doubt(other) == other.doubt(_median(1.0)) == doubt
+
+
+def test_medians_just_within_a_share_of_one_another_are_as_good_as_equal() -> None:
+    assert _median(4.0).doubt(_median(5.0), within=0.25) is None
+    assert _median(4.0).doubt(_median(5.01), within=0.25) is not None
+    assert _median(20.0).doubt(_median(21.0)) is None
+
+
+def test_a_row_of_bench_has_a_median_that_counts_unless_it_is_an_emulators() -> None:
+    row = {"p50": 2.0, "low": 1.0, "high": 3.0, "replicates": 7, "flags": ["noisy"]}
+    assert Median.of(row) == Median(2.0, 1.0, 3.0, 7, counts=True)
+    assert not Median.of(row | {"flags": ["noisy", "emulated"]}).counts
+
+
+def test_twice_as_many_replicates_may_tell_from_5_to_50() -> None:
+    more = {taken: more_replicates(taken) for taken in (1, 2, 3, 5, 24, 25, 49, 50, 60)}
+    assert more == {1: 5, 2: 5, 3: 6, 5: 10, 24: 48, 25: 50, 49: 50, 50: None, 60: None}
+
+
+def test_what_may_be_the_fastest_is_what_does_not_differ_from_it() -> None:
+    medians = {
+        "slow": _median(9.0, 0.1),
+        "close": _median(1.3, 0.2),
+        "fast": _median(1.0, 0.2),
+        "far": _median(4.0, 0.1),
+    }
+    assert perhaps_fastest(medians, lambda name: medians[name]) == ["fast", "close"]
+    assert perhaps_fastest(["slow"], lambda name: medians[name]) == ["slow"]
+
+
+def test_means_of_two_inferences_have_no_tail() -> None:
+    found = summarise(timings([[1.0, 2.0, 3.0]] * 5, block=2), [1.0])
+    assert (found.p50, found.p90, found.p99) == (2.0, None, None)
+
+
+def test_what_replicates_tell_beside_their_samples_is_their_median() -> None:
+    told = [
+        *timings([[10.0] * 10], warm_load_ms=1.0, involuntary_switches=1, peak_rss_mb=None),
+        *timings([[10.0] * 10], warm_load_ms=2.0, involuntary_switches=2, peak_rss_mb=7.0),
+        *timings([[10.0] * 10], warm_load_ms=9.0, involuntary_switches=9, peak_rss_mb=3.0),
+        *timings([[10.0] * 10], peak_rss_mb=4.0),
+    ]
+    found = summarise(told, [1.0])
+    assert (found.warm_load_ms, found.peak_rss_mb) == (2.0, 7.0)
+    assert found.switches_per_s == pytest.approx(20)  # 2 in 0.1 s
+
+
+STEADY = [[1.0] * 9] * 5
+FLAGGED = {
+    "steady": (STEADY, ()),
+    "hardly a tenth wide": ([[value] * 9 for value in (0.96, 1.05, 1.0, 1.0, 1.0)], ()),
+    "one sample in each that is slow": ([[1.0, 1.0, 1.0, last, 1.0, 1.0] for last in (1.0, 2.0, 3.0, 9.0, 9.0)], ()),
+    "one replicate of five that slows down": ([[1.0] * 6 + [1.5] * 3, *STEADY[1:]], ()),
+    "the last replicate of five slow": ([*STEADY[1:], [1.08] * 9], ()),
+    "the first replicate of five slow": ([[1.08] * 9, *STEADY[1:]], ()),
+    "the later four of nine slow": ([[value] * 9 for value in (1, 1, 1, 1, 1, 1, 1.02, 1.09, 1.09)], ("drifting",)),
+    "a slow end of a quarter": ([[1.0, 1.2, 1.0, 1.0, 1.0, 1.0, 1.0, 1.1]] * 5, ()),
+    "a slow last of four": ([[1.0, 1.2, 1.0, 1.1]] * 5, ("throttled",)),
+    "a slow last quarter": ([[1.0] * 6 + [1.1] * 2] * 5, ("throttled",)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("unit", [1.0, 0.125, 32.0])
+@pytest.mark.parametrize("name", FLAGGED)
+def test_flags_are_the_same_in_any_unit(name: str, unit: float) -> None:
+    replicates, raised = FLAGGED[name]
+    assert flags([[unit * sample for sample in samples] for samples in replicates]) == raised
+
+
+def test_a_limit_itself_raises_no_flag() -> None:
+    assert flags([[value] * 9 for value in (9.5, 10.5, 10.0, 10.0, 10.0)]) == ()
+    assert flags([[20.0] * 50 + [21.0] * 50] * 5) == ()
+    assert flags([[value] * 9 for value in (20.0, 20.0, 20.0, 21.0, 21.0)]) == ()
