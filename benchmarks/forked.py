@@ -21,6 +21,7 @@ QUIET = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov")
 def warm_up(tree: Path) -> None:
     """Import what is installed of them; a tree's code is what forks and their children import later."""
     os.environ |= {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # it would fork processes that call a server
     for name in THIRD_PARTY.split():
         with suppress(ImportError):
             import_module(name)

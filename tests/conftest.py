@@ -10,9 +10,11 @@ import pytest
 # Before numpy and torch are imported, and for what the tests start: small networks gain nothing by a second thread.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from edgekd.backends.openvino.runtime import keep_to_itself
 from tests import missing, properties, slowest
 from tests.small_run import SmallRun, finish, start, write_recipe
 
+keep_to_itself()  # before a file of tests imports OpenVINO
 properties.register()
 gc.disable()  # until all tests are imported: see pytest_collection_finish
 
