@@ -88,7 +88,8 @@ def test_transposed_convolutions_of_any_group(
     weight = net.constant(net.rng.normal(0, 0.4, (4, 3, *kernel)))
     grouped = {"group": group} if group > 1 else {}
     y = net.op("ConvTranspose", "input", weight, net.constant(np.arange(3 * group)), **attributes, **grouped)
-    agrees(net, y, net.op("Softmax", y, axis=-1))
+    found = agrees(net, y, net.op("Softmax", y, axis=-1))
+    assert ("DeconvolutionDepthWise" if group > 1 else "Deconvolution") in found.kinds
 
 
 @pytest.mark.parametrize("group", [1, 2, 4])
@@ -105,7 +106,45 @@ def test_convolutions_have_a_window_of_their_own_along_each_axis(
     net = Net(0, shape)
     weight = net.constant(net.rng.normal(0, 0.4, (8, 4 // group, *kernel)))
     grouped = {"group": group} if group > 1 else {}
-    agrees(net, net.op("LeakyRelu", net.op("Conv", "input", weight, **attributes, **grouped)))
+    found = agrees(net, net.op("LeakyRelu", net.op("Conv", "input", weight, **attributes, **grouped)))
+    assert ("ConvolutionDepthWise" if group > 1 else "Convolution") in found.kinds
+
+
+@pytest.mark.parametrize("group", [1, 4])
+@pytest.mark.parametrize("padding", ["SAME_UPPER", "SAME_LOWER", "VALID"])
+@pytest.mark.parametrize(
+    ("shape", "kernel", "attributes"),
+    [
+        (MAP, (4, 2), {"strides": [2, 1]}),
+        (MAP, (2, 3), {"strides": [1, 2]}),
+        (ROW, (4,), {"strides": [2]}),
+    ],
+)
+def test_padding_that_follows_from_the_sizes(
+    group: int, padding: str, shape: tuple[int, ...], kernel: tuple[int, ...], attributes: dict[str, Any]
+) -> None:
+    net = Net(0, shape)
+    weight = net.constant(net.rng.normal(0, 0.4, (8, 4 // group, *kernel)))
+    agrees(net, net.op("Conv", "input", weight, auto_pad=padding, group=group, **attributes))
+
+
+@pytest.mark.parametrize(("padding", "pads"), [("SAME_UPPER", [0, 1, 1, 2]), ("SAME_LOWER", [1, 2, 0, 1])])
+def test_a_dilated_window_is_padded_as_far_as_it_reaches(padding: str, pads: list[int]) -> None:
+    """Here by 2 × 4 values; ONNX Runtime has no such convolution."""
+    written = []
+    for attributes in ({"auto_pad": padding}, {"pads": pads}):
+        net = Net(0, MAP)
+        y = net.op("Conv", "input", net.constant(np.ones((4, 4, 2, 2))), dilations=[1, 3], **attributes)
+        written.append(build(net.model(y), "float").text)
+    assert written[0] == written[1]
+
+
+@pytest.mark.parametrize("first", ["Conv", "ConvTranspose"])
+def test_a_line_of_a_layer_has_its_own_keys_alone(first: str) -> None:
+    net = Net(0, MAP)
+    y = net.op(first, "input", net.constant(net.rng.normal(0, 0.4, (4, 4, 3, 3))))
+    layer = agrees(net, y).layers[1]
+    assert (7 in layer.parameters, layer.number(0), layer.number(6)) == (False, 4, 144)
 
 
 @pytest.mark.parametrize(("low", "high"), [(None, None), (-0.25, None), (None, 0.5)])
