@@ -27,6 +27,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from benchmarks.distillation_speed import circumstances, ratio, take_turns, timed
+from benchmarks.process_tree import resident, tree
 from edgekd.data import as_dataset
 from edgekd.files import write_json
 from edgekd.recipe import Data
@@ -107,7 +108,7 @@ def memory(workers: int) -> dict[str, Any]:
         seen += len(batch.labels)
         for entry in (EARLY, LATE):
             if entry <= seen < entry + BATCH:
-                bytes_at[entry] = resident()
+                bytes_at[entry] = sum(map(resident, tree(os.getpid())))
         if LATE in bytes_at:
             break
     grown = bytes_at[LATE] / bytes_at[EARLY]
@@ -117,19 +118,6 @@ def memory(workers: int) -> dict[str, Any]:
             "bytes": {str(entry): size for entry, size in bytes_at.items()},
         }
     }  # fmt: skip
-
-
-def resident() -> int:
-    """Resident bytes of this process and its children, shared pages by their share (PSS)."""
-    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
-    return sum(_resident(pid) for pid in (str(os.getpid()), *children))
-
-
-def _resident(pid: str) -> int:
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return 1024 * int(line.split()[1])
-    return 0
 
 
 def _drain(batches: Iterator[Any]) -> None:

@@ -7,10 +7,8 @@ soon as it is done; interrupted, the same command goes on.
 """
 
 import argparse
-import ctypes
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -30,6 +28,7 @@ from rich.table import Table
 from benchmarks.foreign import samples as pictures
 from benchmarks.foreign.contenders import PEERS
 from benchmarks.foreign.networks import Network, networks
+from benchmarks.process_tree import resident, tree
 from edgekd.devices import open_device
 from edgekd.files import write_json
 from edgekd.measure.facts import machine_facts
@@ -44,7 +43,6 @@ CASES = {
     "nudenet": (640, (16, 32, 64, 128)),
 }
 EVERY = 0.05  # s
-KCMP, KCMP_VM = {"x86_64": 312, "aarch64": 272}, 1  # of Linux: `man 2 kcmp`
 CALIBRATED = """
 import sys
 from pathlib import Path
@@ -63,12 +61,12 @@ onnx.save(Calibrator(imported.model, batches_of(imported.inputs)).quantized(find
 
 def cost(command: list[str]) -> dict[str, Any]:
     """Run it: exit code, CPU seconds with its children, wall seconds and the highest sum of PSS, MB."""
-    started, peak, done = time.monotonic(), [0.0], threading.Event()
+    started, peak, done = time.monotonic(), [0], threading.Event()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
     def watch() -> None:
         while not done.wait(EVERY):
-            peak[0] = max(peak[0], sum(map(_pss, _tree(process.pid))))
+            peak[0] = max(peak[0], sum(map(resident, tree(process.pid))))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -77,37 +75,9 @@ def cost(command: list[str]) -> dict[str, Any]:
     done.set()
     watcher.join()
     process.returncode = code = os.waitstatus_to_exitcode(status)
-    found = {"exit": code, "cpu_s": round(usage.ru_utime + usage.ru_stime, 1), "peak_mb": round(peak[0])}
+    found = {"exit": code, "cpu_s": round(usage.ru_utime + usage.ru_stime, 1), "peak_mb": round(peak[0] / (1 << 20))}
     found["wall_s"] = round(time.monotonic() - started, 1)
     return found if code in {0, 4} else found | {"reason": said.strip()[-300:]}
-
-
-def _tree(root: int) -> Iterator[int]:
-    yield root
-    for task in Path(f"/proc/{root}/task").glob("*/children"):
-        try:
-            children = task.read_text().split()
-        except OSError:  # it has ended meanwhile
-            continue
-        for child in map(int, children):
-            if not _shares_memory(root, child):
-                yield from _tree(child)
-
-
-def _shares_memory(one: int, other: int) -> bool:
-    """Whether two processes have the same memory, as a parent and its child have until that executes its program.
-
-    Counted twice, it looked like a peak.
-    """
-    return ctypes.CDLL(None).syscall(KCMP[platform.machine()], one, other, KCMP_VM, 0, 0) == 0
-
-
-def _pss(pid: int) -> float:
-    try:
-        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    except OSError:
-        return 0.0
-    return sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")) / 1024
 
 
 def given(network: Network, side: int, count: int, folder: Path) -> Path:
