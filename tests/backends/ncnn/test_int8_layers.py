@@ -88,3 +88,28 @@ def test_layers_that_the_graph_keeps_in_float_are_told_of_int8_alone() -> None:
     quantised = factories.quantize(plain, net.inputs(64), symmetric=True, float_outputs=True)
     assert build(quantised).compiled.notes == ("Tail in float at erf_1: it follows the last layers",)
     assert build(plain, "float").compiled.notes == ()
+
+
+def test_a_line_says_how_a_layer_is_scaled_and_what_it_makes() -> None:
+    """1: a scale for each channel, 2: one for all its inputs; with 100 more the output is int8, too."""
+    net = Net(0, (4, 6, 6))
+    y = net.relu(net.conv(net.relu(net.conv(net.conv("input", 4, 4), 4, 4, group=4)), 4, 4))
+    pooled = net.op("Flatten", net.op("GlobalAveragePool", net.conv(y, 4, 4, group=4)))
+    model = factories.quantize(net.model(net.gemm(pooled, 4, 3)), net.inputs(64), symmetric=True)
+    said = [(layer.kind, layer.number(8)) for layer in build(model).layers if layer.number(8)]
+    assert said == [
+        ("Convolution", 102), ("ConvolutionDepthWise", 101), ("Convolution", 102), ("ConvolutionDepthWise", 101),
+        ("InnerProduct", 2),
+    ]  # fmt: skip
+
+
+def test_scales_lie_along_the_second_axis_where_none_is_named(tmp_path: Path) -> None:
+    net = Net(0, (6,))
+    weight = net.constant(net.rng.normal(0, 0.4, (6, 4)))
+    model = factories.quantize(net.model(net.op("MatMul", "input", weight)), net.inputs(64), symmetric=True)
+    node = next(node for node in model.graph.node if node.output[0] == "constant_0_dq")
+    assert [attribute.i for attribute in node.attribute if attribute.name == "axis"] == [1]
+    del node.attribute[:]
+    built = build(model)
+    assert built.compiled.notes == ()
+    assert built.loaded(tmp_path, 1).operator_coverage()["int8"] == 1

@@ -123,6 +123,7 @@ def test_what_shapes_or_stores_a_tensor_is_named_after_it() -> None:
     model = quantize(net.model(net.op("Flatten", y)), net.inputs(32), symmetric=True)
     edges = {edge for node in model.graph.node for edge in (*node.input, *node.output)}
     constants = {tensor.name for tensor in model.graph.initializer}
+    constants |= {node.output[0] for node in model.graph.node if node.input[0] in constants}
     helpers = [layer.name for layer in build(model).layers if ":" in layer.name]
     assert {name.partition(":")[2] for name in helpers} >= {"rows", "shape", "quantised", "cast", "dequantised"}
     assert {name.partition(":")[0] for name in helpers} <= edges - constants
@@ -136,6 +137,12 @@ def test_an_input_that_nobody_reads(kind: str) -> None:
     else:
         with pytest.raises(BadInputError, match=r"^node 'other' \(Input\): input 'other' is not float32"):
             build(model, "float")
+
+
+def test_one_number_a_sample_is_a_vector_of_one() -> None:
+    net = Net(0, ())
+    built, x = build(net.model(net.op("Mul", "input", net.constant(3.0))), "float"), np.float32([1, 2, -3])
+    np.testing.assert_array_equal(built.run(x)["logits"].reshape(-1), 3 * x)
 
 
 def test_an_output_that_follows_from_no_input_is_refused() -> None:
