@@ -69,6 +69,19 @@ def test_every_builtin_target_has_its_backend() -> None:
         assert set(tolerance) <= {"max_steps", "p999_steps", "agreement"}
 
 
+def test_each_runtime_has_its_tolerance() -> None:
+    """Steps off at most where arithmetic is nearly the reference's, else of all but one value in a thousand."""
+    steps = {"ethos-u": 2.0, "ncnn": 1.0, "onnxruntime": 2.0, "tflite": 2.0, "tflm": 4.0}
+    most = {name: {"max_steps": value, "agreement": 0.99} for name, value in steps.items()}
+    nearly_all = {name: {"p999_steps": 4.0, "agreement": 0.99} for name in ("openvino", "qnn", "tensorrt")}
+    assert {name: find_runtime(name).TOLERANCE for name in backend_names()} == most | nearly_all
+
+
+def test_litert_alone_runs_without_python() -> None:
+    assert [name for name in backend_names() if find_needs(name).without_python] == ["tflite"]
+    assert find_needs("ethos-u").compiler["allow_cpu"] == (False, True)
+
+
 def test_listing_backends_loads_no_sdk() -> None:
     code = "import sys, json, edgekd.runtimes as b; b.backend_names(); print(json.dumps(sorted(sys.modules)))"
     loaded = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
