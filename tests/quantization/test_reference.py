@@ -3,9 +3,10 @@ import pytest
 from onnx import helper
 
 from edgekd.errors import BadInputError
+from edgekd.quantization import reference
 from edgekd.quantization.qdq import insert_activations
 from edgekd.quantization.ranges import Affine
-from edgekd.quantization.reference import Reference, few
+from edgekd.quantization.reference import LARGE, MOST_BYTES, Reference, few, joined, large
 from edgekd.quantization.scheme import find_scheme
 from tests.quantization.onnx_models import model, random
 
@@ -100,3 +101,57 @@ def test_of_large_samples_two_do() -> None:
     assert len(few({"x": image}, 8)["x"]) == 2
     assert len(few({"x": image, "size": small[:3]}, 8)["size"]) == 2, "as many of every input"
     assert len(few({"x": image[:1]}, 8)["x"]) == 1
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_onnx_runtime_is_asked_for_one_thread_and_to_keep_no_memory(quantized, fused) -> None:
+    """Quantisers stay what they are, fused or not; an arena would keep what the largest run took."""
+    options = reference._options(fused)
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (1, 1)
+    assert (options.enable_cpu_mem_arena, options.log_severity_level) == (False, 4)
+    assert options.get_session_config_entry("session.disable_quant_qdq") == "1"
+    np.testing.assert_array_equal(
+        Reference(quantized, fused=fused).run({"x": X})["y"], Reference(quantized).run({"x": X})["y"]
+    )
+
+
+def test_samples_are_large_from_four_mebibytes_all_inputs_together() -> None:
+    whole, half = (np.zeros((3, LARGE // size), np.uint8) for size in (1, 2))
+    assert large({"x": whole})
+    assert large({"x": half, "y": half})
+    assert not large({"x": half, "y": half[:, 1:]})
+    assert [len(few({"x": whole}, count)["x"]) for count in (1, 2, 3)] == [1, 2, 2]
+
+
+def test_parts_are_joined_sample_by_sample() -> None:
+    one, two = {"y": np.arange(3), "s": np.float32(1)}, {"y": np.arange(2), "s": np.float32(2)}
+    assert joined([one]) is one
+    found = joined([one, two])
+    assert (found["y"].tolist(), found["s"].tolist()) == ([0, 1, 2, 0, 1], [1, 2])
+
+
+def test_as_many_samples_go_at_once_as_memory_may_be_taken_for() -> None:
+    """Three tensors alive and one output of `wide` floats a sample; where one sample takes more, one at a time."""
+    for wide, most in ((1 << 16, MOST_BYTES >> 20), (MOST_BYTES, 1)):
+        net = model([helper.make_node("Relu", ["x"], ["y"])], {}, ("N", wide), output_rank=2)
+        asked, x = Reference(net), {"x": np.zeros((100, 1), np.float32)}
+        assert {batch: asked.at_once(x, batch) for batch in (1, 2, 64, 200)} == {
+            1: 1, 2: min(2, most), 64: min(64, most), 200: min(100, most),
+        }  # fmt: skip
+
+
+def test_a_batch_that_is_built_in_is_filled_and_cut_again() -> None:
+    net = model(
+        [helper.make_node("Relu", ["x"], ["a"]), helper.make_node("Neg", ["a"], ["y"])], {}, (4, 3), output_rank=2
+    )
+    asked, x = Reference(net, ["a"]), random(9, 3)
+    parts = [(len(given["x"]), len(made["y"]), len(made["a"])) for given, made in asked.parts({"x": x}, 64)]
+    assert asked.at_once({"x": x}, 2) == 4
+    assert parts == [(4, 4, 4), (4, 4, 4), (1, 1, 1)]
+    np.testing.assert_array_equal(asked.run({"x": x})["y"], -np.maximum(x, 0))
+
+
+def test_what_onnx_runtime_says_last_is_told() -> None:
+    told = "first\n Got: 3 Expected: 2\n Please fix either the inputs/outputs or the model."
+    assert reference._last_line(RuntimeError(told)) == "first Got: 3 Expected: 2"
+    assert reference._last_line(RuntimeError("first\n last \n")) == "last"

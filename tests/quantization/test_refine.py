@@ -16,7 +16,7 @@ from edgekd.quantization.parts import Part
 from edgekd.quantization.reference import Reference
 from edgekd.quantization.refine import ENOUGH_DB, Refined, Start, refine
 from edgekd.quantization.scheme import SCHEMES, Scheme
-from edgekd.quantization.sensitivity import nearness
+from edgekd.quantization.sensitivity import Nearness, nearness
 from tests.quantization.onnx_models import model, random
 
 node = helper.make_node
@@ -84,6 +84,46 @@ def test_the_tensor_that_int8_ruins_stays_in_float_and_no_more() -> None:
     assert found.costly[0] == "b1"
     assert calibrator.attempts == [("b1",)]
     assert found.before.db < ENOUGH_DB <= found.after.db == pytest.approx(db(net, found.model))
+
+
+@pytest.mark.parametrize(("db", "tried"), [(ENOUGH_DB, 0), (ENOUGH_DB - 0.01, 1)])
+def test_what_is_just_near_enough_is_left_alone(db: float, tried: int) -> None:
+    net = branches(1.0, 3000.0)
+    calibrator = Counting(net)
+    quantized, exact = calibrator.quantized(SCHEME), Reference(net).run({"x": X})
+    found = refine(calibrator, SCHEME, Start(quantized, {"x": X}, exact, exact, Nearness("y", db)))
+    assert (found.tried, found.met, found.seconds, found.outputs is exact) == (tried, True, 60.0, not tried)
+
+
+def test_a_search_is_cut_short_where_tensors_were_not_told_apart_in_time() -> None:
+    found, _ = refined(branches(1.0, 1.0), seconds=0.0)
+    assert (found.met, found.tried, found.cut_short) == (True, 0, True)
+    assert not refined(branches(1.0, 1.0))[0].cut_short
+
+
+@pytest.mark.parametrize(("count", "together", "known"), [(8, True, True), (12, True, False), (66, False, False)])
+def test_answers_are_handed_on_where_they_are_those_to_all_samples(
+    count: int, together: bool, known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight samples are asked first: of twelve at once they are another batch, and 64 are judged at most."""
+    if not together:
+        monkeypatch.setattr(reference, "MOST_BYTES", 1)
+    net, x = branches(3000.0), random(count, 3, 6, 6, seed=9)
+    calibrator = Counting(net)
+    quantized = calibrator.quantized(SCHEME)
+    exact, rounded = (Reference(each).run({"x": x}, 64) for each in (net, quantized))
+    found = refine(calibrator, SCHEME, Start(quantized, {"x": x}, rounded, exact, nearness(exact, rounded, {})))
+    assert found.tried >= 1
+    assert (found.outputs is not None) is known
+
+
+@pytest.mark.parametrize("ruined", [(0,), (3, 4), (0, 2, 5), (0, 1, 3, 5), (0, 1, 2, 3, 5)])
+def test_the_first_attempt_keeps_as_many_as_are_ruined(ruined: tuple[int, ...]) -> None:
+    found, calibrator = refined(branches(*(3000.0 if index in ruined else 1.0 for index in range(6))))
+    assert {*calibrator.attempts[0]} == {f"b{index}" for index in ruined}
+    assert found.met
+    assert set(found.kept) <= {f"b{index}" for index in ruined}
+    assert set(found.costly) <= {f"b{index}" for index in ruined} or len(ruined) < 3
 
 
 def test_as_many_as_cost_too_much_together_are_tried_first() -> None:
