@@ -266,6 +266,37 @@ def test_a_runtime_that_ignores_the_rare_values_does_not_pass(shape: tuple[int, 
     assert row(follows, reference, limits, step=1.0).ok
 
 
+@pytest.mark.parametrize("step", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize(("off", "ok"), [(-19.5, True), (19.5, True), (20.5, False), (-40.0, False)])
+def test_a_rare_value_may_be_off_by_half_of_what_it_moves(off: float, ok: bool, step: float) -> None:
+    reference = np.full((2000, 1), 1000 * step)
+    reference[7] += 40 * step  # 39.98 from the mean
+    output = reference.copy()
+    output[7] += off * step
+    found = row(output, reference, {"p999_steps": 4.0}, step=step)
+    assert (found.counts, found.ok) == (True, ok)
+    assert ok or found.beyond == f"where the reference moves, by 40 steps, the output is off by {abs(off):.0f}"
+
+
+@pytest.mark.parametrize("step", [0.5, 2.0])
+def test_movement_is_counted_in_steps(step: float) -> None:
+    """What does not move says nothing of the runtime either."""
+    for steps, counts in ((8.0, True), (7.9, False)):
+        moving = np.tile([steps * step, -steps * step], 50)[:, None]
+        found = row(moving + 0.1 * step, moving, {"max_steps": 2.0}, step=step)
+        assert (found.counts, found.beyond) == (counts, None)
+        assert counts or found.reason == "inconclusive: the reference varies by 7.9 steps only (needs 8)"
+
+
+def test_what_moves_often_is_judged_by_the_whole() -> None:
+    """Half of the values move by nine steps, and are off by six: within what the tolerance allows."""
+    reference = np.full((400, 1), 1000.0)
+    reference[::2] += 18.0
+    output = reference.copy()
+    output[::2] -= 6.0
+    assert row(output, reference, {"max_steps": 6.0}, step=1.0).ok
+
+
 def test_the_histogram_counts_whole_steps_up_to_sixteen() -> None:
     output = logits()
     output.flat[:7] += np.array([0.4, 0.6, 1.4, 15.4, 16.4, 17.0, 400.0], np.float32) * np.float32(STEP)

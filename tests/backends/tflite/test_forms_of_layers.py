@@ -56,3 +56,21 @@ def test_automatic_padding_follows_the_size_of_the_map(mode: str, size: tuple[in
     ops = "PAD CONV_2D" if mode == "SAME_LOWER" else "CONV_2D"
     options = {"auto_pad": mode, "strides": [2, 3]}
     becomes((3, *size), lambda net: net.op("Conv", "input", weights(net, 2, 3, 4, 4), **options), ops)
+
+
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize(
+    ("options", "ops"),
+    [
+        ({}, "TRANSPOSE CONV_3D TRANSPOSE"),
+        ({"pads": [0] * 6}, "TRANSPOSE CONV_3D TRANSPOSE"),
+        ({"pads": [1, 0, 2, 0, 1, 0]}, "TRANSPOSE PAD CONV_3D TRANSPOSE"),
+        ({"strides": [1, 2, 3]}, "TRANSPOSE CONV_3D TRANSPOSE"),
+        ({"dilations": [2, 1, 2]}, "TRANSPOSE CONV_3D TRANSPOSE"),
+    ],
+)
+def test_convolutions_over_volumes(options: dict[str, list[int]], ops: str, biased: bool) -> None:
+    def net_of(net: Net) -> str:
+        return net.op("Conv", "input", weights(net, 3, 2, 2, 3, 2), *[weights(net, 3)] * biased, **options)
+
+    becomes((2, 4, 5, 6), net_of, ops)

@@ -184,3 +184,22 @@ def test_a_second_result_that_nothing_reads_is_no_hindrance() -> None:
     used = split(node("Dropout", ["x"], ["d", "mask"], name="drop"), node("Where", ["mask", "d", "x"], ["y"]))
     with pytest.raises(BadInputError, match="only its first output has a TFLite form"):
         read(used, 1)
+
+
+@pytest.mark.parametrize(
+    ("alone", "operands", "ops"),
+    [
+        (node("Trilu", ["x"], ["y"]), {}, "Where"),
+        (node("Split", ["x"], ["y"], axis=1, num_outputs=1), {}, "Slice"),
+        (node("MaxPool", ["x"], ["y"], kernel_shape=[2, 2, 2]), {}, "Reshape MaxPool Reshape MaxPool Reshape"),
+        (node("RNN", ["x", "w", "r"], ["y"], hidden_size=2), {"w": random(1, 2, 3), "r": random(1, 2, 2)},
+            "MatMul Add Slice Squeeze Tanh"),
+        (node("Einsum", ["x"], ["y"], equation="abc->acb"), {}, "Transpose"),
+        (node("BatchNormalization", ["x", *"gbmv"], ["y"]), dict.fromkeys("gbmv", np.ones(7, np.float32)), "Conv"),
+    ],
+)  # fmt: skip
+def test_a_net_of_one_node_is_written_out_too(alone: onnx.NodeProto, operands: dict[str, np.ndarray], ops: str) -> None:
+    shape = (2, 7, 3, 3, 3) if alone.op_type == "MaxPool" else (2, 7, 3)
+    rank = {"MaxPool": 5, "RNN": 4}.get(alone.op_type, 3)
+    made = " ".join(each.op for each in read(model([alone], operands, shape, output_rank=rank), 1).nodes)
+    assert made.startswith(ops)
