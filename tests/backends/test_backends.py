@@ -16,7 +16,7 @@ from onnx import helper
 
 from edgekd import backends
 from edgekd.backends import find_backend
-from edgekd.backends.alternatives import compile_for
+from edgekd.backends.alternatives import compile_for, require_taken
 from edgekd.backends.assemble import write_bundle
 from edgekd.backends.reference import Reference
 from edgekd.errors import BadInputError, MissingExtraError
@@ -220,3 +220,31 @@ def free_sizes(chosen: Target, folder: Path) -> int:
     found = schema.ModelT.InitFromObj(schema.Model.GetRootAs((folder / "model.tflite").read_bytes()))
     signatures = [tensor.shapeSignature for tensor in found.subgraphs[0].tensors]
     return sum(list(signature).count(-1) for signature in signatures if signature is not None)
+
+
+@pytest.mark.parametrize(
+    ("version", "bits", "way"),
+    [
+        ((3, 8), 64, "tflite-runtime 'numpy<2'"),
+        ((3, 9), 64, "ai-edge-litert"),
+        ((3, 14), 64, "ai-edge-litert"),
+        ((3, 9), 32, "tflite-runtime 'numpy<2'"),
+        ((3, 11), 32, "tflite-runtime 'numpy<2'"),
+        ((3, 12), 32, "no wheel for a 32-bit Python"),
+    ],
+)
+def test_a_python_gets_the_litert_that_has_a_wheel_for_it(version: tuple[int, int], bits: int, way: str) -> None:
+    needs = find_needs("tflite")
+    assert way in needs.way(version, bits, False).told
+    assert needs.without_python
+
+
+@pytest.mark.parametrize(("backend", "asked"), [("tflite", True), ("onnxruntime", False)])
+def test_a_backend_that_lists_its_operators_is_asked_before_anything_is_taught(backend: str, asked: bool) -> None:
+    net = factories.Net(0, (4,))
+    counted = net.op("Cast", net.op("NonZero", "input"), to=onnx.TensorProto.FLOAT)
+    if asked:
+        with pytest.raises(BadInputError, match="how many elements it makes depends on their values"):
+            require_taken(net.model(counted), target(backend))
+    else:
+        require_taken(net.model(counted), target(backend))

@@ -203,3 +203,12 @@ def test_a_net_of_one_node_is_written_out_too(alone: onnx.NodeProto, operands: d
     rank = {"MaxPool": 5, "RNN": 4}.get(alone.op_type, 3)
     made = " ".join(each.op for each in read(model([alone], operands, shape, output_rank=rank), 1).nodes)
     assert made.startswith(ops)
+
+
+@pytest.mark.parametrize(("count", "known"), [(1024, True), (1025, False)])
+def test_constants_of_1024_numbers_are_the_largest_that_shapes_are_read_from(count: int, known: bool) -> None:
+    names = [f"p{index}" for index in range(count)]
+    cut = node("Split", ["x", "sizes"], names, axis=1)
+    found = static_shapes(model([cut], {"sizes": np.ones(count, np.int64)}, (2, count, 3), "p0", output_rank=3), 2)
+    assert found.shapes.get("p7") == (((2, 1, 3), np.dtype(np.float32)) if known else None)
+    assert found.shapes["sizes"] == ((count,), np.dtype(np.int64))
