@@ -336,3 +336,8 @@ def test_integers_of_a_single_sample_or_that_differ_count() -> None:
     constant = row(np.zeros((3, 2), np.int64), np.zeros((3, 2), np.int64), step=None)
     assert (constant.counts, constant.exact) == (False, 1.0)
     assert row(np.array([1, 1, 2]), np.array([1, 1, 2]), step=None).ok
+
+
+def test_nothing_is_classified_unless_that_is_said() -> None:
+    assert compare("y", logits(), logits(), {}, batch=1, step=STEP).agreement is None
+    assert compare("y", logits(), logits(), {}, batch=1, step=STEP, classes=True).agreement == 1

@@ -26,6 +26,7 @@ def check_shapes(built: Model) -> None:
     """What the file declares is what TFLite works out: at its batch, and what is open at another one."""
     interpreter = built.interpreter("reference")
     made = {operator.outputs[0] for operator in built.graph.operators}
+    assert len(made) == len(built.graph.operators), "each tensor is made once"
     first, *_ = interpreter.get_input_details()
     for batch in (1, 3):
         interpreter.resize_tensor_input(first["index"], [batch, *first["shape"][1:]])
