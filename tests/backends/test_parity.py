@@ -333,6 +333,7 @@ def test_a_drift_is_a_multiple_of_the_references_own_distance() -> None:
 
 def test_integers_of_a_single_sample_or_that_differ_count() -> None:
     assert row(np.zeros(1, np.int64), np.zeros(1, np.int64), step=None).ok
+    assert not row(np.zeros(2, np.int64), np.zeros(2, np.int64), step=None).counts
     constant = row(np.zeros((3, 2), np.int64), np.zeros((3, 2), np.int64), step=None)
     assert (constant.counts, constant.exact) == (False, 1.0)
     assert row(np.array([1, 1, 2]), np.array([1, 1, 2]), step=None).ok
@@ -341,3 +342,12 @@ def test_integers_of_a_single_sample_or_that_differ_count() -> None:
 def test_nothing_is_classified_unless_that_is_said() -> None:
     assert compare("y", logits(), logits(), {}, batch=1, step=STEP).agreement is None
     assert compare("y", logits(), logits(), {}, batch=1, step=STEP, classes=True).agreement == 1
+
+
+@pytest.mark.parametrize(("off", "ok"), [(32.0, True), (32.5, False)])
+def test_exactly_half_of_the_movement_may_be_lost(off: float, ok: bool) -> None:
+    reference = np.full((2000, 1), 1024.0)
+    reference[7:9, 0] += [64, -64]  # the mean stays
+    output = reference.copy()
+    output[7:9] += off
+    assert row(output, reference, {"p999_steps": 4.0}, step=1.0).ok is ok
