@@ -1,12 +1,15 @@
+from typing import cast
+
 import numpy as np
 import onnx
+import pytest
 from onnx import helper
 
 from edgekd.backends.reference import Reference
 from edgekd.quantization.calibrate import Calibrator, calibrate
-from edgekd.quantization.mixed_precision import mix, sensitivities
+from edgekd.quantization.mixed_precision import fewest, mix, sensitivities
 from edgekd.quantization.qdq import declared_scheme
-from edgekd.quantization.scheme import SCHEMES
+from edgekd.quantization.scheme import SCHEMES, Scheme
 from tests.quantization.onnx_models import constants, model, random
 
 node = helper.make_node
@@ -64,3 +67,34 @@ def test_a_generous_budget_keeps_nothing_and_an_impossible_one_says_so() -> None
     assert mix(chain(), SCHEME, [{"x": X}], lambda quantized: True).kept == ()
     hopeless = mix(chain(), SCHEME, [{"x": X}], lambda quantized: False)
     assert (len(hopeless.kept), hopeless.met) == (3, False)
+
+
+class Asked:
+    """Stands in for a calibrator: a model is what it keeps in float."""
+
+    def __init__(self, needed: int) -> None:
+        self.needed, self.attempts = needed, list[int]()
+
+    def quantized(self, scheme: Scheme, keep_float: tuple[str, ...]) -> onnx.ModelProto:
+        return onnx.ModelProto(producer_name=" ".join(keep_float))
+
+    def enough(self, quantized: onnx.ModelProto) -> bool:
+        self.attempts.append(len(quantized.producer_name.split()))
+        return self.attempts[-1] >= self.needed
+
+
+@pytest.mark.parametrize("needed", range(1, 10))
+def test_the_fewest_steps_are_found_by_halves(needed: int) -> None:
+    asked = Asked(2 * needed + 1)  # two layers a step, and one that a user keeps
+    steps = tuple((f"{number}a", f"{number}b") for number in range(8))
+    found = fewest(cast("Calibrator", asked), SCHEME, steps, asked.enough, ("own",))
+    assert found.met is (needed <= 8)
+    assert found.kept == tuple(layer for step in steps[: min(needed, 8)] for layer in step)
+    assert found.model.producer_name.split() == ["own", *found.kept]
+    assert len(asked.attempts) == (4 if needed <= 8 else 1)
+
+
+def test_one_step_is_asked_for_once() -> None:
+    asked = Asked(1)
+    found = fewest(cast("Calibrator", asked), SCHEME, (("a",),), asked.enough)
+    assert (found.kept, found.met, asked.attempts) == (("a",), True, [1])

@@ -139,6 +139,18 @@ def test_an_input_that_nobody_reads(kind: str) -> None:
             build(model, "float")
 
 
+@pytest.mark.parametrize("axis", [1, 2, -1])
+@pytest.mark.parametrize("first", [True, False])
+def test_constants_that_are_repeated_for_each_sample_are_joined_without_their_batch(axis: int, first: bool) -> None:
+    """As the class token of a transformer is."""
+    net, rows = Net(0, (4, 6)), [3, 6] if axis == 1 else [4, 3]
+    zero, one = (net.constant([value], np.int64) for value in (0, 1))
+    count = net.op("Slice", net.op("Shape", "input"), zero, one)
+    sizes = net.op("Concat", count, net.constant(rows, np.int64), axis=0)
+    token = net.op("Expand", net.constant(net.rng.normal(0, 1, (1, *rows))), sizes)
+    agrees(net, net.op("Concat", *((token, "input") if first else ("input", token)), axis=axis))
+
+
 def test_one_number_a_sample_is_a_vector_of_one() -> None:
     net = Net(0, ())
     built, x = build(net.model(net.op("Mul", "input", net.constant(3.0))), "float"), np.float32([1, 2, -3])

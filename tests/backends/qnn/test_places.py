@@ -17,7 +17,7 @@ from edgekd.backends.qnn.placement import Places, compiled_for, read_places
 from edgekd.errors import BadInputError
 from edgekd.target import Target, load_target
 
-TARGET, OLD = load_target("snapdragon-8-gen3"), load_target("rb3-gen2")
+TARGET, OLD = (load_target(name).model_copy(update={"io": "float"}) for name in ("snapdragon-8-gen3", "rb3-gen2"))
 FLOAT16, UINT8 = 534, 1032
 MODEL = """<ir_version: 8, opset_import: ["" : 18]>
 net (float[n, 2, 4, 4] input) => (float[n, 2, 4, 4] y) <float s = {0.1}, uint8 z = {128}, float[2, 2, 1, 1] w> {
@@ -53,9 +53,10 @@ def write_told(
         "subgraph_traces": [{"op_mappings": mappings}],
     }
     (folder / "qnn_op_trace.json").write_text(json.dumps(trace))
+    kinds = {f"htp_{name}": "Relu" for name in NAMES} | floats
     graph = {
-        "nodes": {name: {"type": kind, "output_names": [f"{name}_out"]} for name, kind in floats.items()},
-        "tensors": {f"{name}_out": {"data_type": FLOAT16} for name in floats},
+        "nodes": {name: {"type": kind, "output_names": [f"{name}_out"]} for name, kind in kinds.items()},
+        "tensors": {f"{name}_out": {"data_type": FLOAT16 if name in floats else UINT8} for name in kinds},
     }
     for part in range(parts):
         (folder / f"QNN_{part}.json").write_text(
@@ -120,7 +121,7 @@ def made(folder: Path, monkeypatch: pytest.MonkeyPatch, refusal: str | None, wri
 
     monkeypatch.setattr("edgekd.backends.qnn.compile.compiled", answered)
     monkeypatch.setattr("edgekd.backends.qnn.compile.find_spec", lambda name: name)
-    return compile_qnn(net(), target.model_copy(update={"io": "float"}), folder, "int8")
+    return compile_qnn(net(), target, folder, "int8")
 
 
 @pytest.mark.parametrize(
@@ -164,6 +165,18 @@ def test_what_is_allowed_is_noted(
     assert all(note.startswith(wanted) for note, wanted in zip(found.notes, notes, strict=True))
     assert found.files == ("model.onnx", "context.onnx", "placement.json")
     assert found.footprint == {"context_bytes": 7}
+
+
+@pytest.mark.parametrize(("io", "dtype"), [("int8", "uint8"), ("float", "float32")])
+def test_borders_are_integers_where_the_target_says_so(
+    io: str, dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = TARGET.model_copy(update={"io": io})
+    (source,) = made(tmp_path, monkeypatch, None, lambda folder: write_told(folder, {}, {}), target).inputs
+    scale = pytest.approx(0.1)
+    assert (source.dtype, source.scale, source.zero_point) == (
+        (dtype, scale, 128) if io == "int8" else (dtype, None, None)
+    )
 
 
 def test_a_chip_that_takes_only_its_own_context_gets_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,41 @@ def test_parted_activations_change_no_value(scheme: str) -> None:
     np.testing.assert_array_equal(*(Reference(each).run({"input": x})["logits"] for each in (model, parted)))
 
 
+@pytest.mark.parametrize(
+    ("activation", "zero_point", "vanishes"),
+    [
+        ("Relu(c)", 0, True),
+        ("Relu(c)", 1, False),  # -1 is stored, which a ReLU stops
+        ("Clip(c, nought, most)", 0, True),
+        ("Clip(c, nought, most)", 1, False),
+        ("Clip(c, nought, less)", 0, False),
+        ("Clip(c, one, most)", 0, False),
+        ("Clip(c, , most)", 200, True),
+        ("Clip(c, , less)", 0, False),
+        ("Clip(c, nought)", 0, True),
+        ("Clip(c, nought)", 1, False),
+        ("Clip(c)", 200, True),
+    ],
+)
+def test_an_activation_vanishes_where_all_that_is_stored_passes_it(
+    activation: str, zero_point: int, vanishes: bool
+) -> None:
+    """Steps of one: what is stored reaches from minus the zero point to 255 less it."""
+    model = onnx.parser.parse_model(
+        f"""<ir_version: 8, opset_import: ["" : 18]>
+        net (float[n, 1] input) => (float[n, 1] y)
+        <float s = {{1}}, uint8 z = {{{zero_point}}}, float nought = {{0}}, float one = {{1}}, float most = {{255}},
+         float less = {{254}}> {{
+            c = Exp(input)
+            a = {activation}
+            q = QuantizeLinear(a, s, z)
+            y = DequantizeLinear(q, s, z)
+        }}"""
+    )
+    added = len(part_activations(model).graph.node) - len(model.graph.node)
+    assert added == (0 if vanishes else 2)
+
+
 @pytest.mark.parametrize("scheme", ["htp-w8a8", "htp-w8a16"])
 def test_integers_at_the_borders_stand_for_the_same_values(scheme: str) -> None:
     model, x = network(scheme)

@@ -57,6 +57,8 @@ def test_scales_of_weights_run_along_the_outputs(
     stored, axes = ("w8" if kind == "Conv" else "m8"), ({} if axis is None else {"axis": axis})
     nodes = *X, dequantized(stored, "w", "e", "p", **axes), layer(kind, "xd w", **options)
     assert said(*nodes, e=EACH, p=POINTS) == ([] if right else [("weight-axis", "dq_w", True)])
+    bare = node("DequantizeLinear", [stored, "e"], ["w"], name="dq_w", **axes)  # whose zero point is nought unsaid
+    assert said(*X, bare, layer(kind, "xd w", **options), e=EACH) == ([] if right else [("weight-axis", "dq_w", True)])
     one = *X, dequantized(stored, "w", "e", "p", **axes), layer(kind, "xd w", **options)
     assert said(*one, e=EACH[:1], p=POINTS[:1]) == []
 

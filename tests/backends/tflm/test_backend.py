@@ -15,7 +15,9 @@ import pytest
 from edgekd.backends.alternatives import compile_for
 from edgekd.backends.compiled import Compiled
 from edgekd.backends.conversion import to_bundle
+from edgekd.backends.tflite.convert import convert
 from edgekd.backends.tflite.ops import ops_of
+from edgekd.backends.tflm.build import _culprit
 from edgekd.backends.tflm.compile import compile as compile_tflm
 from edgekd.errors import BadInputError, MissingExtraError
 from edgekd.target import Limits
@@ -176,3 +178,21 @@ def test_a_missing_interpreter_says_how_to_get_it(
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(MissingExtraError, match=r"pip install 'edgekd\[tflm\]'"):
         compile_tflm(written.model, TARGET, tmp_path, "int8")
+
+
+@pytest.mark.parametrize(
+    ("refusal", "told"),
+    [
+        ("Didn't find op for builtin opcode 'FULLY_CONNECTED'", "node 'gemm_2' (Gemm): "),
+        ("Didn't find op for builtin opcode 'SIN'", ""),
+        ("Node CONV_2D (number 0f) failed to prepare", "node 'conv_0' (Conv): "),
+        ("Node FULLY_CONNECTED (number 3) failed to prepare", "node 'gemm_2' (Gemm): "),
+        ("it crashed", ""),
+    ],
+)
+def test_a_refusal_names_who_made_the_operator(refusal: str, told: str) -> None:
+    net = Net(0, (3, 4, 4))
+    y = net.gemm(net.op("Flatten", net.conv("input", 3, 2)), 32, 3)
+    model = factories.quantize(net.model(y), net.inputs(16))
+    ops = ops_of(convert(model, TARGET, "int8", fixed_batch=True).content)
+    assert _culprit(refusal, model, ops) == told
