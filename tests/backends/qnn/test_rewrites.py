@@ -79,6 +79,25 @@ def test_integers_at_the_borders_stand_for_the_same_values(scheme: str) -> None:
     np.testing.assert_array_equal(from_bundle(specs[1], stored), Reference(model).run({"input": x})["logits"])
 
 
+def test_what_is_given_out_as_integers_already_stays_as_it_is() -> None:
+    """And of two that are dequantised of one tensor the first alone becomes integers."""
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 18]>
+        net (float[n, 1] input) => (uint8[n, 1] q, float[n, 1] y, float[n, 1] first, float[n, 1] second)
+        <float s = {1}, uint8 z = {0}> {
+            c = Exp(input)
+            q = QuantizeLinear(c, s, z)
+            y = DequantizeLinear(q, s, z)
+            d = QuantizeLinear(y, s, z)
+            first = DequantizeLinear(d, s, z)
+            second = DequantizeLinear(d, s, z)
+        }"""
+    )
+    changed, borders = integer_borders(model)
+    assert list(borders) == ["first"]
+    assert [value.type.tensor_type.elem_type for value in changed.graph.output] == [2, 1, 2, 1]
+
+
 def with_float_borders() -> tuple[onnx.ModelProto, Array]:
     """Outputs: of a layer, what a layer reads as well, the same dequantised apart, weights, and the input's ReLU."""
     net = Net(0, (4, 6, 6))

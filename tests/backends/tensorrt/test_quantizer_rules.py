@@ -66,6 +66,7 @@ def scales(count: int) -> dict[str, np.ndarray]:
         ((node("Abs", ["s"], ["e"]), q(), dq(scale="e"), END), {}, [("scale-positive", "D", True)]),
         ((*EACH, END), scales(2), [("activation-per-channel", "Q", True), ("activation-per-channel", "D", True)]),
         ((*EACH, END), scales(1), []),
+        ((dq("x", "e", None), END), {"e": np.ones(2, np.float32)}, [("activation-per-channel", "D", True)]),
         ((dq("w", "e", "p"), END), {"w": W8, "e": np.ones(3, np.float32), "p": np.zeros(3, np.int8)}, []),
         ((q("w", "e", "p"), dq("q", "e", "p"), END), {"w": W8.astype(np.float32), "e": np.ones(2, np.float32),
             "p": np.zeros(2, np.int8)}, [("weight-stored-float", "Q", False)]),
