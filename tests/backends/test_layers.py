@@ -155,6 +155,7 @@ def test_what_is_watched_is_every_tensor_that_is_made_and_quantised() -> None:
     assert makers == {"a": "Relu first"}
     assert [value.name for value in shown.graph.output] == ["y", f"a{WATCHED}"]
     assert expose_activations(rounded(*RELUS, at="x"))[1] == {}
+    assert expose_activations(rounded(*RELUS, at="x a", shape=("N", "L", 4)))[1] == {}  # of a size that is not known
     x = random(3, 6, 4)
     seen = Reference(shown).run({"x": x})[f"a{WATCHED}"]
     stored = np.clip(np.rint(np.maximum(np.clip(np.rint(x / 0.5), -3, 252) * 0.5, 0) / 0.5), -3, 252)

@@ -13,6 +13,9 @@ from edgekd.backends.layer_proof import LayerProof
 from edgekd.backends.layers import WATCHED, expose_activations, prove_layers
 from edgekd.backends.reference import Reference, output_steps
 from edgekd.bundle import load_bundle
+from edgekd.quantization.qdq import insert_activations
+from edgekd.quantization.ranges import Affine
+from edgekd.quantization.scheme import find_scheme
 from edgekd.target import load_target
 from tests import factories
 from tests.factories import Net
@@ -43,9 +46,9 @@ class Runtime:
 def proven(
     count: int = 40, spoil: Callable[[str, Arrays], None] = lambda folder, answers: None, **options: Any
 ) -> tuple[LayerProof, Runtime]:
-    net, model = tiny(**options)
+    net, quantised = tiny(**options)
     runtime = Runtime(spoil)
-    found = prove_layers(model, TARGET, {"input": net.inputs(count, seed=1)}, runtime)
+    found = prove_layers(quantised, TARGET, {"input": net.inputs(count, seed=1)}, runtime)
     assert found is not None
     return found, runtime
 
@@ -95,8 +98,9 @@ def test_as_many_are_held_at_once_as_there_is_room_for(
     assert (found.samples, found.exact, found.same) == (3, 1.0, True)
 
 
-def test_a_sample_takes_four_bytes_of_each_number_that_is_shown(bytes_of_a_sample: int) -> None:
-    assert bytes_of_a_sample == 4 * (4 + 5 + 4)  # the answer, and two layers: the last one is shown once more
+def test_a_sample_takes_four_bytes_of_each_number_that_is_shown() -> None:
+    """The answer, and two layers: the last one is shown once more."""
+    assert proving._bytes_per_sample(expose_activations(tiny()[1])[0]) == 4 * (4 + 5 + 4)
 
 
 @pytest.mark.parametrize(("steps", "fault"), [(0.49, False), (1.0, False), (1.01, True)])
@@ -114,6 +118,23 @@ def test_a_layer_beyond_one_step_is_at_fault(steps: float, fault: bool) -> None:
     wrong = 4 / (16 * 4) if steps > 0.5 else 0.0  # of its 64 numbers, and none of the other layer's
     assert (found.worst.exact, found.exact) == pytest.approx((1 - wrong, 1 - wrong / 2))
     assert found.same
+
+
+def test_half_a_step_is_not_exact() -> None:
+    """Steps of a half, so that a quarter is exact in float32."""
+    net = Net(0, (6, 4))
+    made = net.relu("input")
+    plain = net.model(net.op("Neg", made))
+    rounded = insert_activations(plain, dict.fromkeys(("input", made), Affine(0.5, 3)), find_scheme("int8-asymmetric"))
+
+    def spoil(folder: str, answers: Arrays) -> None:
+        if made + WATCHED in answers:
+            answers[made + WATCHED][0, 0, :2] += 0.25
+            answers["logits"] = -answers[made + WATCHED]
+
+    found = prove_layers(rounded, TARGET, {"input": 20 * net.inputs(8)}, Runtime(spoil))
+    assert found is not None
+    assert (found.worst.tensor, found.worst.max, found.worst.exact) == (made, 0.5, 1 - 2 / (8 * 24))
 
 
 def test_what_is_no_number_is_far() -> None:
@@ -148,11 +169,12 @@ def test_an_output_that_stays_float_counts_in_parts_of_its_range() -> None:
         answers["logits"] += np.float32(0.01)
 
     found, _ = proven(16, spoil, float_outputs=True)
-    net, model = tiny(float_outputs=True)
-    truth = Reference(model).run({"input": net.inputs(16, seed=1)})["logits"]
+    net, quantised = tiny(float_outputs=True)
+    truth = Reference(quantised).run({"input": net.inputs(16, seed=1)})["logits"]
     assert (found.worst.tensor, found.worst.node) == ("logits", "the network's output")
     assert found.worst.max == pytest.approx(0.01 * 255 / float(np.ptp(truth)), rel=1e-3)
     assert found.tensors == 2
+    assert proven(16, float_outputs=True)[0].exact == 1.0
 
 
 def test_a_net_without_quantised_activations_has_no_layers_to_prove() -> None:

@@ -212,3 +212,16 @@ def test_constants_of_1024_numbers_are_the_largest_that_shapes_are_read_from(cou
     found = static_shapes(model([cut], {"sizes": np.ones(count, np.int64)}, (2, count, 3), "p0", output_rank=3), 2)
     assert found.shapes.get("p7") == (((2, 1, 3), np.dtype(np.float32)) if known else None)
     assert found.shapes["sizes"] == ((count,), np.dtype(np.int64))
+
+
+def test_shapes_behind_a_quantiser_are_known_however_often_values_are_found() -> None:
+    nodes = [
+        node("QuantizeLinear", ["x", "s", "z"], ["q"]), node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+        node("Shape", ["d"], ["n"]), node("Neg", ["n"], ["m"]), node("Neg", ["m"], ["target"]),
+        node("Reshape", ["d", "target"], ["r"]), node("Shape", ["r"], ["again"]),
+        node("Reshape", ["r", "again"], ["y"]),
+    ]  # fmt: skip
+    found = static_shapes(split(*nodes, s=np.float32(0.5), z=np.uint8(3)), 2)
+    assert {name: found.shapes[name][0] for name in "qdry"} == dict.fromkeys("qdry", (2, 7, 3))
+    assert found.shapes["q"][1] == np.uint8
+    assert found.values["again"].tolist() == [2, 7, 3]
