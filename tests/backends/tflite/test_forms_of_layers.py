@@ -9,7 +9,7 @@ from ai_edge_litert import schema_py_generated as schema
 from edgekd.onnx_graph import at_batch, inferred
 from tests import factories
 from tests.backends.tflite.harness import Model, build, distance
-from tests.backends.tflite.test_forms import MAP, becomes, weights
+from tests.backends.tflite.test_forms import MAP, becomes, check_shapes, weights
 from tests.factories import Net
 
 
@@ -100,6 +100,10 @@ SPREADS: list[tuple[tuple[int, int], list[int], dict[str, Any], str, str]] = [
     ((7, 4), [2, 2], {"pads": [4, 2, 3, 1]}, CUT, f"PAD {PARTED}"),
     ((2, 3), [2, 2], {"dilations": [3, 2]}, SPREAD, f"PAD {PARTED}"),
     ((3, 3), [2, 2], {"group": 2}, SPREAD, f"PAD {PARTED}"),
+    # more is cut off than the kernel reaches
+    ((2, 2), [1, 1], {"pads": [2, 2, 0, 0]}, "CONV_2D STRIDED_SLICE", "CONV_2D STRIDED_SLICE"),
+    ((2, 2), [1, 1], {"pads": [0, 0, 3, 3]}, "PAD CONV_2D STRIDED_SLICE", "PAD CONV_2D STRIDED_SLICE"),
+    ((2, 3), [2, 2], {"pads": [4, 5, 3, 1]}, CUT, PARTED),
 ]
 
 
@@ -116,6 +120,7 @@ def test_transposed_convolutions_of_one_sample_and_of_many(
         assert " ".join(built.ops) == ops
         expected = factories.reference(model, x)["logits"]
         np.testing.assert_allclose(built.run(x)["logits"], expected, atol=1e-5)  # float32: sums in another order
+    check_shapes(built)
 
 
 @pytest.mark.parametrize("biased", [True, False])
