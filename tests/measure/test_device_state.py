@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -11,8 +12,9 @@ from edgekd.devices import Device, Finished
 from edgekd.measure import readiness
 from edgekd.measure.facts import SECTION
 from edgekd.measure.gpu import Gpu
-from edgekd.measure.readiness import Readiness, examine
+from edgekd.measure.readiness import Readiness, examine, examine_device
 from edgekd.measure.telemetry import Telemetry, Watch
+from edgekd.needs import Needs
 from edgekd.runtimes import backend_names
 from edgekd.target import Target, load_target
 from tests.measure.test_device_python import machine
@@ -189,3 +191,89 @@ def test_a_venv_is_advised_where_pip_is_the_systems_and_something_is_lacking(see
     assert "venv" not in parts(examined(load_target("x86-onnxruntime"), {"numpy": "2.0"}))
     whole = {"numpy": "2.0", "onnxruntime": "1.24"}
     assert "venv" not in parts(examined(load_target("x86-onnxruntime"), whole, managed=True))
+
+
+Records = list[dict[str, Any]]
+HERE = {"runtime": "LiteRT", "runtime_version": "2.1"}
+END = {"record": "end", "ok": True}
+
+
+class Own(Board):
+    """A device with a runner of its own, which answers so."""
+
+    def __init__(self, records: Records) -> None:
+        super().__init__({}, "", "")
+        self.records, self.runner = records, Path("runner")  # type: ignore[assignment]
+
+    def run(self, argv: Sequence[str], timeout: float) -> Finished:
+        if argv[-1] == "--version":
+            assert (list(argv), timeout) == (["./runner", "--version"], 60)
+            return Finished(0, "".join(f"{json.dumps(record)}\n" for record in self.records), "")
+        return super().run(argv, timeout)
+
+
+def by_itself(monkeypatch: pytest.MonkeyPatch, records: Records, target: str | None = None) -> Readiness:
+    @contextmanager
+    def runner_on(device: Device, backend: str) -> Iterator[list[str]]:
+        assert backend == "tflite"
+        yield ["./runner"]
+
+    monkeypatch.setattr(readiness, "runner_on", runner_on)
+    return examine(cast("Device", Own(records)), load_target(target) if target else None)
+
+
+@pytest.mark.parametrize(
+    ("records", "target", "found", "ready"),
+    [
+        ([{"record": "version", **HERE}, END], None, {"tflite": ("LiteRT 2.1", "")}, True),
+        ([{"record": "version", **HERE}, END], "raspberry-pi-5", {"tflite": ("LiteRT 2.1", "")}, True),
+        (
+            [{"record": "version", **HERE}, END], "x86-onnxruntime",
+            {"tflite": ("LiteRT 2.1", ""), "onnxruntime": ("missing", "it takes run.py: drop ?runner=")}, False,
+        ),
+        (
+            [{"record": "version", **HERE, "backend": "ncnn"}, END], "x86-onnxruntime",
+            {"ncnn": ("LiteRT 2.1", ""), "onnxruntime": ("missing", "this device cannot run it")}, False,
+        ),
+        (
+            [{"record": "version", **HERE, "backend": name} for name in ("ncnn", "onnxruntime")] + [END],
+            "x86-onnxruntime", {"ncnn": ("LiteRT 2.1", ""), "onnxruntime": ("LiteRT 2.1", "")}, True,
+        ),
+        (
+            [{"record": "version", "runtime": "LiteRT", "runtime_version": None, "get": "build it"}, END], None,
+            {"tflite": ("missing", "build it")}, False,
+        ),
+        ([{"record": "end", "ok": False, "error": "no libc"}], None, {"tflite": ("missing", "no libc")}, False),
+        (
+            [{"record": "end", "ok": False}], "x86-onnxruntime",
+            {"tflite": ("missing", ""), "onnxruntime": ("missing", "it takes run.py: drop ?runner=")}, False,
+        ),
+    ],
+)  # fmt: skip
+def test_a_runner_of_its_own_says_what_it_has(
+    records: Records, target: str | None, found: dict[str, tuple[str, str]], ready: bool, seen: Watch,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    examined = by_itself(monkeypatch, records, target)
+    assert (parts(examined), examined["ready"]) == (found, ready)
+
+
+@pytest.mark.parametrize(
+    ("lacking", "target", "given"), [(True, True, True), (True, False, False), (False, True, False)]
+)
+def test_what_is_lacking_is_given_where_it_is_asked_for(
+    lacking: bool, target: bool, given: bool, seen: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board, asked = Board({"numpy": "2.0"}, "", ""), list[str]()
+    board.close = lambda: asked.append("closed")  # type: ignore[attr-defined]
+
+    def provision(device: Board, needs: Sequence[Needs]) -> bool:
+        asked.extend(each.title for each in needs)
+        device.python = "/env/python"
+        return True
+
+    monkeypatch.setattr(readiness, "open_device", lambda uri: board)
+    monkeypatch.setattr(readiness, "provision", provision)
+    found = examine_device("ssh://board", "x86-onnxruntime" if target else None, lacking=lacking)
+    assert asked == (["ONNX Runtime", "closed"] if given else ["closed"])
+    assert found.get("python") == ("/env/python" if given else None)

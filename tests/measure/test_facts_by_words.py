@@ -135,6 +135,10 @@ def test_an_emulator_is_told_by_its_words(said: dict[str, str], emulated: bool) 
     assert facts(said).emulated is emulated
 
 
+def test_a_machine_that_was_told_before_emulators_were_found_out_is_none() -> None:
+    assert machine().emulated is False
+
+
 @pytest.mark.parametrize("said", [{"cores": ""}, {"cores": "many"}])
 def test_a_device_that_does_not_count_its_cores_is_lost(said: dict[str, str]) -> None:
     with pytest.raises(DeviceError, match="^ssh://board did not say what machine it is"):
@@ -172,6 +176,15 @@ def test_the_card_that_worked_most_counts_and_an_idle_one_tells_all_its_samples(
     assert idle is not None
     assert (busiest.frequency_mhz, busiest.busy, busiest.samples) == (1500, 0.2, 2)
     assert (idle.frequency_mhz, idle.busy, idle.power_w, idle.capped) == (250, 0, 15, ())
+
+
+@pytest.mark.parametrize("bit", range(12))
+def test_each_reason_that_nobody_chose_has_its_bit(bit: int) -> None:
+    """Bits of NVML's reasons; 1 is idle, 2 a clock that somebody set."""
+    told = {2: "power cap", 3: "hardware slowdown", 5: "heat", 6: "heat (hardware)", 7: "power brake"}
+    found = gpu(f"nvidia 0, 50, 1000, 2000, 40, 50, {1 << bit:#018x}")
+    assert found is not None
+    assert found.capped == ((told[bit],) if bit in told else ())
 
 
 def test_what_a_card_does_not_tell_is_missing() -> None:
