@@ -113,3 +113,11 @@ def test_scales_lie_along_the_second_axis_where_none_is_named(tmp_path: Path) ->
     built = build(model)
     assert built.compiled.notes == ()
     assert built.loaded(tmp_path, 1).operator_coverage()["int8"] == 1
+
+
+def test_two_scales_along_the_inputs_are_not_the_outputs() -> None:
+    net = Net(0, (2,))
+    model = factories.quantize(net.model(net.gemm("input", 2, 2)), net.inputs(64), symmetric=True)
+    next(node for node in model.graph.node if node.output[0] == "constant_0_dq").attribute[0].i = 1
+    (note,) = build(model).compiled.notes
+    assert note == "layer 'gemm_0' (Gemm) computes in float: ncnn has a weight scale for each output"

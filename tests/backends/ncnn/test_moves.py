@@ -181,3 +181,11 @@ def test_what_only_moves_stays_on_its_grid(move: str, sizes: tuple[int, int], qu
     built = build(model)
     assert built.kinds.count("Quantize") == quantisers
     np.testing.assert_array_equal(built.run(x)["y"], reference(as_ncnn(model), x, ["y"])["y"])
+
+
+@pytest.mark.parametrize("before", [(120,), (6, 20), (4, 5, 6), (5, 2, 3, 4)])
+@pytest.mark.parametrize("after", [(120,), (8, 15), (3, 5, 8), (2, 3, 4, 5)])
+def test_shapes_of_any_rank_become_each_other(before: tuple[int, ...], after: tuple[int, ...]) -> None:
+    net = Net(0, before)
+    shaped = net.op("Reshape", net.relu("input"), net.constant([-1, *after], np.int64))
+    agrees(net, net.op("Softmax", net.op("Add", shaped, net.constant(net.rng.normal(0, 1, after))), axis=-1))
