@@ -131,7 +131,7 @@ calibration: install data         ## benchmarks/results/calibration.json: which 
 side-by-side: install data        ## benchmarks/results/side-by-side.json: us and other quantisers, after fashion-mnist; resumable
 	$(BIN)/python benchmarks/side_by_side.py
 
-data-path: install                ## benchmarks/results/data-path.json: a plain DataLoader loop beside ours, and memory
+data-path: install                ## benchmarks/results/data-path.json: a plain DataLoader loop beside ours, memory, and two processes killed deep in an epoch
 	$(BIN)/python -m benchmarks.data_path
 
 distillation-speed: install       ## benchmarks/results/distillation-speed.json

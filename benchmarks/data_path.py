@@ -5,9 +5,11 @@
      processors were at work, workers' included, which a busy machine blurs less
   b. resident memory, workers included, at entry 250,000 / at entry 1,000 of a source of 300,000 images that repeats
      1,000 of them (goal: at most 1.05)
+  c. the same of 224×224 in a training of two processes, and what these read and repeat when they are killed deep in an
+     epoch and resumed (`long_epoch.py`)
 Candidates take turns within every round; a ratio is the median over rounds of the round's own ratio, with the interval
-of `edgekd.measure.statistics`. One thread a process. Takes about five minutes on an idle machine; each part is written
-as soon as it is done.
+of `edgekd.measure.statistics`. One thread a process. a and b take about five minutes on an idle machine, c about ten,
+and 3 GB below build/; each part is written as soon as it is done.
 """
 
 import argparse
@@ -26,6 +28,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from benchmarks import long_epoch
 from benchmarks.distillation_speed import circumstances, ratio, take_turns, timed
 from benchmarks.process_tree import resident, tree
 from edgekd.data import as_dataset
@@ -34,6 +37,7 @@ from edgekd.recipe import Data
 from edgekd.training.batches import Batches
 
 RESULTS = Path(__file__).parent / "results" / "data-path.json"
+OUT = Path(__file__).parents[1] / "build" / "data-path"
 BATCH, SIDE, DISTINCT, CPU = 64, 64, 1000, torch.device("cpu")
 WORKERS = 0, 1, 2
 ENTRIES, EARLY, LATE = 300_000, 1_000, 250_000
@@ -128,6 +132,7 @@ def _drain(batches: Iterator[Any]) -> None:
 PARTS: dict[str, Callable[[int, int], dict[str, Any]]] = {
     "speed": speed,
     "memory": lambda *_: memory(0) | memory(2),
+    "long-epoch": lambda *_: long_epoch.measure(OUT),
 }
 
 

@@ -1,8 +1,11 @@
 """The processes that one has started, and what memory they take."""
 
 import ctypes
+import os
 import platform
+import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 KCMP, KCMP_VM = {"x86_64": 312, "aarch64": 272}, 1  # of Linux: `man 2 kcmp`
@@ -28,6 +31,13 @@ def resident(pid: int) -> int:
     except OSError:
         return 0
     return sum(1024 * int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
+
+
+def kill(root: int) -> None:
+    """End a process and all that it has started, none of which is told."""
+    for pid in [*tree(root)]:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _shares_memory(one: int, other: int) -> bool:

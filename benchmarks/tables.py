@@ -359,6 +359,21 @@ def _summaries(package: str) -> str:
     return markdown((package.removesuffix("s"), "what it is"), rows)
 
 
+def data_path() -> str:
+    """What reading data takes beside a plain loop, and what a long epoch takes and repeats."""
+    rows = [
+        (
+            name,
+            f"{row['ratio']:.3f}" + (f" ({row['low']:.3f}–{row['high']:.3f})" if "rounds" in row else ""),
+            row["goal"],
+        )
+        for part in read("data-path.json").values()
+        for name, row in part.items()
+        if isinstance(row, dict) and "goal" in row
+    ]
+    return markdown(("ratio", "found (interval)", "goal"), rows)
+
+
 def distillation() -> str:
     """Each method with its paper, loss and parameters, from its docstrings."""
     return "\n\n".join(_method(path) for path in sorted(METHODS.glob("[!_]*.py"))) + "\n"
@@ -391,7 +406,7 @@ TABLES: dict[str, Callable[[], str]] = {
     for function in (
         *(deployment, variants, learning, methods, networks, quantisers, published, sentences, sentence_targets),
         *(microcontroller, hexagon, ethos_u, ncnn, browsers, ran, devices, instructions, distillation, tasks, metrics),
-        reference,
+        *(data_path, reference),
     )
 }
 
