@@ -203,3 +203,18 @@ def test_usage_is_reported_to_nobody() -> None:
     """
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.split() == ["openvino.tools.ovc.telemetry_stub", "None"]
+
+
+def test_nor_where_openvino_was_imported_before() -> None:
+    code = """if True:
+        import openvino
+        from openvino_telemetry.utils.sender import TelemetrySender
+        from types import SimpleNamespace
+        from edgekd.backends.openvino import compile
+        compile._sdk()
+        sender = TelemetrySender()
+        sender.send(SimpleNamespace(send=print), "told")
+        sender.executor.shutdown()
+    """
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == ""

@@ -37,6 +37,9 @@ CONVERTER = "openvino.tools.ovc"  # a large part of importing openvino; nothing 
 def keep_to_itself() -> None:
     """Let OpenVINO report no usage: it forks a process that calls a server, and never ends where that one hangs."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # then it cannot be imported
+    sender: Any = sys.modules.get("openvino_telemetry.utils.sender")
+    if sender is not None:  # somebody else imported OpenVINO before
+        sender.TelemetrySender.send = lambda *told: None
 
 
 @lru_cache(maxsize=None)
