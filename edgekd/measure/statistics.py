@@ -132,7 +132,7 @@ def false_alarm_rate(replicates: int, trim: int) -> float:
 
 def _trim(replicates: int) -> int:
     trim = 0
-    while 2 * (trim + 1) < replicates and false_alarm_rate(replicates, trim + 1) <= FALSE_ALARMS:
+    while false_alarm_rate(replicates, trim + 1) <= FALSE_ALARMS:
         trim += 1
     return trim
 

@@ -31,7 +31,7 @@ class Places:
     @property
     def share(self) -> float:
         """Of all operations those on the NPU; a layer counts in integers only."""
-        return 1 - len(self.faults) / len(self.ops)
+        return (len(self.ops) - len(self.faults)) / len(self.ops)
 
     @property
     def faults(self) -> tuple[PlacedOp, ...]:

@@ -145,7 +145,7 @@ def extreme(writer: Writer, node: Node) -> None:
     """Of any number of operands, two at a time."""
     best, *others = node.inputs
     for position, name in enumerate(others, 1):
-        output = node.output if name is others[-1] and position == len(others) else f"{node.output}:{position}"
+        output = node.output if position == len(others) else f"{node.output}:{position}"
         writer.like(node.output, output)
         writer.op(EXTREMES[node.op], [best, name], output, schema.MaximumMinimumOptionsT())
         best = output
@@ -162,7 +162,7 @@ def where(writer: Writer, node: Node) -> None:
 @rule("Cast", "CastLike", layout=Layout.FOLLOW, refuses_int8=float_only)
 def cast(writer: Writer, node: Node) -> None:
     """Towards zero, as in ONNX."""
-    writer.op("CAST", node.inputs[:1], node.output, schema.CastOptionsT())
+    writer.op("CAST", node.inputs, node.output, schema.CastOptionsT())
 
 
 @rule("QuantizeLinear", layout=Layout.FOLLOW)

@@ -183,5 +183,5 @@ def _tensor(tensor: Tensor, buffers: list[schema.BufferT], stored: dict[bytes, i
 def _quantisation(quantisation: Quantisation) -> schema.QuantizationParametersT:
     entry = schema.QuantizationParametersT()
     entry.scale, entry.zeroPoint = quantisation.scale, quantisation.zero_point
-    entry.quantizedDimension = quantisation.axis
+    entry.quantizedDimension = quantisation.axis if len(quantisation.scale) > 1 else 0
     return entry

@@ -125,6 +125,9 @@ def _keeps_order(shape: Sequence[Any], size: Sequence[Any], stride: Sequence[int
     """Whether a tensor of `shape`, seen with `size` and `stride`, is itself; only the first size may be unknown."""
     if len(shape) != len(size) or list(shape[1:]) != list(size[1:]) or not all(isinstance(n, int) for n in shape[1:]):
         return False
+    first = [n for n in (*shape[:1], *size[:1]) if isinstance(n, int)]
+    if len(first) == 1 or len(set(first)) > 1:
+        return False
     step = 1
     for count, given in zip(reversed(shape), reversed(stride), strict=True):
         if count != 1:

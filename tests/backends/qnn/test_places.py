@@ -132,7 +132,7 @@ def made(folder: Path, monkeypatch: pytest.MonkeyPatch, refusal: str | None, wri
         ("it cannot", {}, {"e": "wide"}, 1, 0.1, r"takes 80.0% of the model, 10.0% required: Sigmoid 'e' on the CPU"),
         (None, {}, {"e": "wide"}, 1, 0.81, r"npu_share = 0.8 and runtime.cpu = 'allowed' in the target file allow it$"),
         (None, {"htp_a": "Conv2d"}, {}, 1, 1.0, r"^HTP v75 of SM8650 takes 80.0% .*Conv 'a' in float16: its compiler"),
-        (None, {}, dict.fromkeys("abce", "w"), 1, 0.5, r"'a' on.*'b' on.*'c' on the CPU: w and 1 more; npu_share = "),
+        (None, {}, dict.fromkeys("abce", "w"), 1, 0.5, r"'a' on.*'c' on the CPU: w and 1 more; npu_share = 0.2 "),
         (None, {}, dict.fromkeys("abc", "w"), 1, 0.5, r"'a' on.*'b' on.*'c' on the CPU: w; npu_share = 0.4 "),
     ],
 )  # fmt: skip

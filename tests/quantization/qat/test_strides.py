@@ -34,6 +34,9 @@ def test_a_view_is_kept_where_torch_sees_the_same(shape: tuple[int, ...]) -> Non
         (("batch", 2, 3), ("batch", 3, 2), (6, 2, 1), False),
         (("batch", 6), ("batch", 2, 3), (6, 3, 1), False),
         ((2, 3), (3,), (1,), False),
+        ((4, 3), (4, 3), (3, 1), True),
+        ((4, 3), (2, 3), (3, 1), False),
+        (("batch", 3), (2, 3), (3, 1), False),
     ],
 )
 def test_the_first_size_alone_may_be_unknown(
