@@ -1,6 +1,7 @@
 """Tables and facts that fit the terminal: nothing is cut off, and a line is broken at blanks alone."""
 
 import textwrap
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -140,15 +141,21 @@ class Grid:
 
 @dataclass(frozen=True)
 class Beside:
-    """Things side by side, a line for each key that one of them has; below each other where they do not fit."""
+    """Things side by side, a line for each key that one of them has; below each other where they do not fit.
+
+    What a thing has several times of one key takes as many lines.
+    """
 
     things: Sequence[Sequence[tuple[str, Cell]]]
 
     def __rich_console__(self, console: rich.Console, options: rich.ConsoleOptions) -> rich.RenderResult:
         """Lay the things out in the console's width."""
-        columns = [dict(pairs) for pairs in self.things]
-        keys = dict.fromkeys(key for column in columns for key in column)
-        rows = [[_text(key, "dim"), *(column.get(key, "") for column in columns)] for key in keys]
+        columns = [dict(_numbered(pairs)) for pairs in self.things]
+        most = Counter[str]()
+        for column in columns:
+            most |= Counter(name for name, _ in column)
+        keys = [(name, number) for name, count in most.items() for number in range(count)]
+        rows = [[_text(key[0], "dim"), *(column.get(key, "") for column in columns)] for key in keys]
         grid = Grid.of([""] * (1 + len(columns)), rows)
         if len(columns) > 1 and grid.fits(options.max_width):
             yield grid
@@ -157,6 +164,14 @@ class Beside:
             if number:
                 yield Text()
             yield Facts([pair for pair in pairs if _text(pair[1]).plain])
+
+
+def _numbered(pairs: Iterable[tuple[str, Cell]]) -> Iterator[tuple[tuple[str, int], Cell]]:
+    """Pairs whose keys say how often they were there before."""
+    seen = Counter[str]()
+    for key, cell in pairs:
+        yield (key, seen[key]), cell
+        seen[key] += 1
 
 
 def indented(cell: Cell, width: int, indent: int) -> Iterator[Text]:

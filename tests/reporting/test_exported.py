@@ -33,3 +33,11 @@ def test_the_table_says_whether_int8_pays(speed: dict[str, Any], words: str) -> 
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(export_table(REPORT | {"speed": speed}))
     assert words in console.export_text().replace("\N{NARROW NO-BREAK SPACE}", " ").replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_every_note_of_each_of_several_targets_is_told() -> None:
+    console = Console(width=200, record=True, file=io.StringIO())
+    notes = ["made in the file", "of noise", "as a person would say"]
+    console.print(export_table([REPORT | {"notes": notes}, REPORT | {"notes": notes[:1]}, REPORT]))
+    told = console.export_text()
+    assert [told.count(note) for note in notes] == [2, 1, 1]
