@@ -8,6 +8,7 @@ from onnx import external_data_helper, inliner, numpy_helper
 
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import check, inferred, label, sort_nodes
+from edgekd.onnx_import.group_norm import write_out_group_norms
 from edgekd.onnx_import.size_limits import require_within_limits
 from edgekd.onnx_import.unroll import unrolled
 from edgekd.reading import reading, require_file
@@ -78,6 +79,7 @@ def _self_contained(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
         del tensor.external_data[:]
     model.ir_version = max(model.ir_version, 4)  # before 4 every initialiser had to be an input, too
     sort_nodes(model)
+    write_out_group_norms(model, opset_of(model))
     if not all(value.type.tensor_type.HasField("shape") for value in model.graph.output):
         model = inferred(model)  # the checker asks for what nobody needs to declare
     check(model)

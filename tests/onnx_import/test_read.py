@@ -10,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgekd.errors import BadInputError
 from edgekd.onnx_import.read import read_model
+from edgekd.quantization.reference import Reference
 from tests.quantization.onnx_models import kinds, model, random
 
 node = helper.make_node
@@ -110,6 +111,17 @@ def test_functions_are_inlined(tmp_path):
     made.opset_import.append(helper.make_opsetid("own", 1))
     made.graph.node[1].CopyFrom(node("Twice", ["c"], ["y"], domain="own"))
     assert kinds(read_model(saved(tmp_path, made))) == ["Conv", "Add"]
+
+
+@pytest.mark.parametrize("opset", [18, 20])
+def test_a_group_norm_that_scales_groups_is_what_onnxruntime_runs(tmp_path, opset):
+    """onnx's checker calls it deprecated, and ONNX Runtime runs it by its definition."""
+    last = node("GroupNormalization", ["x", "scale", "shift"], ["y"], num_groups=2, epsilon=0.1, name="norm")
+    made = model([last], {"scale": random(2), "shift": random(2, seed=1)}, ("N", 6, 4, 4), opset=opset)
+    found, x = read_model(saved(tmp_path, made)), {"x": random(3, 6, 4, 4, seed=2)}
+    assert kinds(found) == ["Shape", "Reshape", "InstanceNormalization", "Reshape"]
+    (wanted,), (answer,) = (Reference(each).run(x).values() for each in (made, found))
+    np.testing.assert_allclose(answer, wanted, rtol=1e-5, atol=1e-6)  # sums in another order
 
 
 def external(folder: Path, **entries: str) -> Path:
