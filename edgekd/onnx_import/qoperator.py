@@ -44,7 +44,7 @@ def expand_integer_operators(graph: Graph) -> bool:
         if node.op_type in RUN_TIME:
             raise BadInputError(
                 f"{node.op_type} {label(node)!r} finds its scales at run time, which integer kernels cannot: "
-                f"{FLOAT_ORIGINAL}"
+                f"{FLOAT_ORIGINAL}; without one it stays as it is, and ONNX Runtime runs it"
             )
         if node.op_type in OPERATORS:
             OPERATORS[node.op_type](graph, node)

@@ -20,6 +20,7 @@ from edgekd.onnx_import.inputs import Shapes
 from edgekd.onnx_import.own_ranges import hold_against_own
 from edgekd.onnx_import.quantized import holds_integers, import_quantized
 from edgekd.onnx_import.read import read_model
+from edgekd.onnx_import.run_time_scales import described, in_float_layers
 from edgekd.onnx_import.samples import Samples
 from edgekd.onnx_import.settings import Settings
 from edgekd.onnx_import.uniform import uniform
@@ -77,13 +78,15 @@ def import_file(path: Path, scheme: str, samples: Samples | None, wishes: Wishes
         plain = uniform(read_model(path), wishes.settings, wishes.shapes, samples.shapes if samples else None)
         inputs = samples.read(plain.model, PARITY_INPUTS, plain.batch_axes) if samples else None
         given = static_batch(plain.model)
-        model, moved = outputs_batch_first(plain.model, inputs)
+        given_model, moved = outputs_batch_first(plain.model, inputs)
+        model = in_float_layers(given_model)
         quantized = holds_integers(model)
         ranges = {name: range_of(array) for name, array in (inputs or {}).items() if array.dtype.kind == "f"}
         if not quantized and inputs is None:
             raise BadInputError("it is a float model: --calibration X.npz with some of its inputs is needed")
         if quantized and (wishes.options or wishes.keep_float or wishes.mixed_db is not None):
             raise BadInputError(f"it is quantised and keeps its scales: {', '.join(FOR_FLOATS)} are for float models")
+        dequantized = () if quantized else described(given_model, model, inputs)
         if inputs is not None and not quantized:
             model = import_float(model, inputs, plain.shapes, slim=wishes.simplify)
         else:
@@ -91,7 +94,11 @@ def import_file(path: Path, scheme: str, samples: Samples | None, wishes: Wishes
             model, inputs = import_quantized(model, find_scheme(scheme), inputs, plain.shapes, PARITY_INPUTS)
     on_batches = _on_batches(given, static_batch(model))
     return Imported(
-        model, quantized, inputs, ranges, (*plain.notes, *moved, *on_batches, *(samples.notes if samples else ()))
+        model,
+        quantized,
+        inputs,
+        ranges,
+        (*plain.notes, *moved, *dequantized, *on_batches, *(samples.notes if samples else ())),
     )
 
 
