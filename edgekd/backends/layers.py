@@ -32,7 +32,7 @@ Arrays = dict[str, Array]
 Predict = Callable[[Path, Arrays, int], Arrays]
 """A bundle's folder, inputs in its own types, a batch size; gives outputs by name. The runner is behind it."""
 ALLOWED_STEPS = 1.0
-SAMPLES, BATCH = 32, 8
+SAMPLES = 32
 MOST_BYTES, MOST_AT_ONCE = 1 << 28, 1 << 27  # of all tensors, and of those that are held together
 WATCHED, GIVEN = ".watched", ".given"
 FARTHEST = 1e9  # steps
@@ -56,15 +56,16 @@ def prove_layers(
     sample = _bytes_per_sample(shown)
     few = _first(inputs, max(2, min(SAMPLES, MOST_BYTES // sample)))
     held = partial(reference_graph, backend=target.backend)
-    truth, first = Reference(held(model)).run(few, batch=BATCH), _first(few, max(1, MOST_AT_ONCE // sample))
+    truth, first = Reference(held(model)).run(few, batch=target.batch), _first(few, max(1, MOST_AT_ONCE // sample))
     watching = expose_activations(deployed)[0] if deployed else shown
     with tempfile.TemporaryDirectory(prefix="edgekd-") as scratch:
         plain = _Built.of(deployed or model, target, Path(scratch) / "plain", few, truth, predict).run(few)
         build = _Built.of(
-            watching, target, Path(scratch) / "shown", first, Reference(held(shown)).run(first, BATCH), predict
+            watching, target, Path(scratch) / "shown", first, Reference(held(shown)).run(first, target.batch), predict
         )
         cut = cut_at(shown, makers)
-        judge, same = _Judge(Reference(held(cut)), makers, truth, output_steps(shown)), True
+        judge = _Judge(Reference(held(cut)), target.batch, makers, truth, output_steps(shown))
+        same = True
         for start in range(0, _count(few), _count(first)):
             part = {name: array[start : start + _count(first)] for name, array in few.items()}
             seen = build.run(part)
@@ -133,12 +134,21 @@ def _rows_per_sample(model: onnx.ModelProto) -> dict[str, int]:
 
 
 class _Judge:
-    """Every tensor against the reference of its own inputs; an output that stays float counts in parts of its range."""
+    """Every tensor against the reference of its own inputs; an output that stays float counts in parts of its range.
+
+    The reference takes batches as the runtime does: what folds steps and samples into one dimension may hold all of
+    a step before the next.
+    """
 
     def __init__(
-        self, reference: Reference, makers: Mapping[str, str], truth: Arrays, steps: Mapping[str, float | None]
+        self,
+        reference: Reference,
+        batch: int,
+        makers: Mapping[str, str],
+        truth: Arrays,
+        steps: Mapping[str, float | None],
     ) -> None:
-        self._reference = reference
+        self._reference, self._batch = reference, batch
         self._makers = makers
         names = {tensor + WATCHED: (tensor, node) for tensor, node in makers.items()}
         floats = [
@@ -160,7 +170,7 @@ class _Judge:
 
     def _expected(self, inputs: Arrays, seen: Arrays) -> Arrays:
         given = inputs | {tensor + GIVEN: seen[tensor + WATCHED] for tensor in self._makers}
-        return self._reference.run({name: given[name] for name in self._reference.inputs}, batch=BATCH)
+        return self._reference.run({name: given[name] for name in self._reference.inputs}, batch=self._batch)
 
     def layers(self) -> list[Layer]:
         """What was found, in the order of the graph."""

@@ -140,6 +140,22 @@ def test_tensors_that_fold_time_into_the_batch_are_judged_too(backend: str) -> N
     assert found.fault.tensor == list(expose_activations(case.int8)[1])[1]
 
 
+def steps_first(seed: int) -> tuple[onnx.ModelProto, np.ndarray[Any, Any]]:
+    """Attention as torch has it: all samples of a step before the next, folded for a layer."""
+    net = factories.Net(seed, (6, 8))
+    x = net.op("Reshape", net.op("Transpose", "input", perm=[1, 0, 2]), net.constant([-1, 8], np.int64))
+    x = net.op("Relu", net.op("Gemm", x, net.constant(net.rng.normal(0, 0.5, (8, 8))), transB=1))
+    x = net.op("Reshape", x, net.constant([6, -1, 8], np.int64))
+    return net.model(net.op("Transpose", x, perm=[1, 0, 2])), net.inputs(16)
+
+
+def test_layers_whose_samples_lie_in_between_steps_are_judged_as_they_run() -> None:
+    case = Case(steps_first)
+    found = prove_layers(case.int8, load_target("x86-onnxruntime"), case.inputs, predict)
+    assert found is not None
+    assert (found.fault, found.worst.max <= 1 + 1e-3) == (None, True)
+
+
 def rounded(*nodes: onnx.NodeProto, at: str, shape: tuple[Any, ...] = ("N", 6, 4), **constants: Any) -> onnx.ModelProto:
     """Nodes from x to y with quantisers at some edges."""
     values = {name: np.asarray(value) for name, value in constants.items()}
