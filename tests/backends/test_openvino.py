@@ -16,6 +16,7 @@ import pytest
 from edgekd.backends.openvino.compile import compile as write
 from edgekd.backends.openvino.runtime import OpenVINO, shared_core, source_of
 from edgekd.backends.reference import Reference
+from edgekd.errors import BadInputError
 from edgekd.target import load_target
 from tests import factories, host
 
@@ -188,6 +189,14 @@ def test_ctrl_c_still_interrupts(tmp_path: Path) -> None:
     """
     found = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
     assert found.stdout == "interrupted\n"
+
+
+def test_what_cannot_be_converted_is_named_with_the_reason(tmp_path: Path) -> None:
+    """ONNX Runtime lets a window be larger than its input: nothing comes out."""
+    pool = onnx.helper.make_node("MaxPool", ["input"], ["logits"], kernel_shape=[2, 2])
+    net = factories.build_model([pool], {}, (3, 1, 8), ("logits",), {})
+    with pytest.raises(BadInputError, match=r"cannot convert this graph: MaxPool 'logits': Kernel .* larger than"):
+        write(net, load_target("x86-openvino"), tmp_path, "float32")
 
 
 def test_usage_is_reported_to_nobody() -> None:

@@ -1,5 +1,6 @@
 """OpenVINO: ONNX to IR (`model.xml` and `model.bin`), the same bytes for the same graph."""
 
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,9 @@ def _name_operations(model: Any) -> None:
 
 
 def _reason(error: Exception) -> str:
+    named = re.search(r"<Node\((\w+)\): ([^>]*)>'?(.*?)(?:\n\n|\Z)", str(error), re.DOTALL)
+    if named is not None:  # what it could not convert, and, in the last line, why
+        return f"{named[1]} {named[2]!r}: {named[3].strip().splitlines()[-1].strip()}"
     lines = [line.strip("- ") for line in str(error).splitlines() if line.strip("- ")]
     telling = [line for line in lines if "No conversion rule" in line or "not supported" in line]
     return (telling or lines or [type(error).__name__])[0]
