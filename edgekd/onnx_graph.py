@@ -20,6 +20,7 @@ Shape = tuple[int | None, ...]
 
 STANDARD = frozenset({"", "ai.onnx"})
 QUANTIZERS = frozenset({"QuantizeLinear", "DequantizeLinear"})
+INVALID = "not a valid ONNX model: "
 
 
 class Graph:
@@ -300,7 +301,7 @@ def _one_line() -> Iterator[None]:
     try:
         yield
     except (onnx.checker.ValidationError, shape_inference.InferenceError, ValueError) as error:
-        raise BadInputError(f"not a valid ONNX model: {reason(error)}") from error
+        raise BadInputError(f"{INVALID}{reason(error)}") from error
 
 
 def _value(node: NodeProto) -> Array | None:

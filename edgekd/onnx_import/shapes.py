@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import onnx
 
-from edgekd.errors import BadInputError
-from edgekd.onnx_graph import inferred
+from edgekd.errors import BadInputError, UnfitInputsError
+from edgekd.onnx_graph import INVALID, inferred
 from edgekd.onnx_import.inputs import Arrays, Shapes, model_inputs, sizes_of
 from edgekd.quantization.reference import Reference
 
@@ -28,7 +28,14 @@ def fix_shapes(model: onnx.ModelProto, shapes: Shapes) -> onnx.ModelProto:
     fixed.graph.ClearField("value_info")
     for value in fixed.graph.output:
         value.type.tensor_type.ClearField("shape")
-    return inferred(fixed)
+    try:
+        return inferred(fixed)
+    except BadInputError as error:
+        shown = ", ".join(
+            f"{value.name} {tuple(size or 'any' for size in sizes_of(value))}" for value in model_inputs(fixed)
+        )
+        why = str(error).removeprefix(INVALID)
+        raise UnfitInputsError(f"its shapes contradict each other for these sizes of inputs: {shown}: {why}") from error
 
 
 def _sizes(value: onnx.ValueInfoProto, given: tuple[int, ...] | None) -> list[int]:

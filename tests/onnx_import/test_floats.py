@@ -7,13 +7,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper, version_converter
 
-from edgekd.errors import BadInputError
+from edgekd.errors import BadInputError, UnfitInputsError
 from edgekd.onnx_import import batch_first
 from edgekd.onnx_import.batch_first import outputs_batch_first, rows_by_sample
 from edgekd.onnx_import.floats import import_float
 from edgekd.onnx_import.inputs import parse_shapes, sizes_of
 from edgekd.onnx_import.read import read_model
 from edgekd.onnx_import.same import require_same
+from edgekd.onnx_import.shapes import fix_shapes
 from edgekd.quantization.calibrate import calibrate
 from edgekd.quantization.reference import Reference
 from edgekd.quantization.scheme import SCHEMES
@@ -209,6 +210,12 @@ def test_inputs_without_a_common_batch_are_refused():
     made.graph.output[0].name = "z"
     with pytest.raises(BadInputError, match="the inputs differ in their first dimension"):
         import_float(made, {**feeds(3, 6, 6), "state": random(2, 5)}, {})
+
+
+def test_sizes_that_do_not_fit_are_told_apart_from_a_broken_file():
+    made = model([node("MatMul", ["x", "w"], ["y"])], {"w": random(5, 2)}, ("N", "T", "C"), output_rank=3)
+    with pytest.raises(UnfitInputsError, match=r"contradict each other for these sizes of inputs: x \('any', 3, 4\)"):
+        fix_shapes(made, {"x": (1, 3, 4)})
 
 
 def test_another_function_is_not_taken_for_the_same():
