@@ -25,7 +25,8 @@ def static_batch(model: onnx.ModelProto) -> int | None:
         shown = ", ".join(f"{name} {size or 'any'}" for name, size in sizes.items())
         raise BadInputError(
             f"the inputs differ in their first dimension ({shown}): it has to be the batch of all of them; "
-            "one that is no sample becomes a constant with --set INPUT=VALUE"
+            "one that is no sample becomes a constant with --set INPUT=VALUE; without a batch, samples have one "
+            f"dimension more (--shape {next(iter(sizes))}=1,…)"
         )
     return found.pop()
 

@@ -69,7 +69,7 @@ def rows_by_sample(model: onnx.ModelProto, feeds: Arrays) -> onnx.ModelProto:
                 f"output {name!r} has shape {shapes[name]} for {count} samples: it needs one row for each"
             )
         inner, sizes = graph.fresh(f"{name}_rows"), [-1, *([rows] if shapes[name] else []), *shapes[name][1:]]
-        _rename_result(graph, name, inner)
+        rename_result(graph, name, inner)
         graph.add("Reshape", [inner, graph.add_constant(f"{name}_sizes", np.array(sizes, np.int64))], name)
     changed = graph.model()
     for value in changed.graph.output:
@@ -138,7 +138,7 @@ def _moved(model: onnx.ModelProto, places: Mapping[str, Place]) -> tuple[onnx.Mo
             graph.reroute(name, inner)
             graph.add("Transpose", [name], inner, perm=np.argsort(order).tolist())
         else:
-            _rename_result(graph, name, inner)
+            rename_result(graph, name, inner)
             graph.add("Transpose", [inner], name, perm=order)
     changed = graph.model()
     for value in (*changed.graph.input, *changed.graph.output):
@@ -149,7 +149,8 @@ def _moved(model: onnx.ModelProto, places: Mapping[str, Place]) -> tuple[onnx.Mo
     return changed, (f"batch first here, not where the model has it: {shown}",)
 
 
-def _rename_result(graph: Graph, name: str, inner: str) -> None:
+def rename_result(graph: Graph, name: str, inner: str) -> None:
+    """Let what makes an output make `inner` instead, for all that read it."""
     maker = graph.producer(name)
     graph.reroute(name, inner)
     if maker is not None:

@@ -13,6 +13,7 @@ from edgekd.onnx_import.inputs import Shapes, model_inputs, sizes_of
 from edgekd.onnx_import.settings import Settings, bake
 from edgekd.onnx_import.shapes import declare
 from edgekd.onnx_import.single_precision import in_float32
+from edgekd.onnx_import.without_batch import with_batch_of_one
 
 Sizes = Mapping[str, Sequence[int | None]]
 
@@ -39,13 +40,18 @@ def uniform(
     model with its settings, shapes of samples, which settle what is left: for any batch, else for batches of one.
     """
     plain, shapes = in_float32(bake(model, settings)), shapes or {}
+    of_samples = seen(plain) if seen else {}
+    plain, told = with_batch_of_one(plain, {**of_samples, **shapes})
     if branches(plain):
-        plain = _without_branches(plain, [shapes, *(_sizes_seen(plain, shapes, seen(plain)) if seen else ())])
+        plain = _without_branches(plain, [shapes, *(_sizes_seen(plain, shapes, of_samples) if seen else ())])
     plain = _one_by_one(plain)
     axes = {value.name: batch_axis(plain, value) for value in model_inputs(plain)}
     moved, notes = inputs_batch_first(plain)
     return Uniform(
-        moved, axes, {name: _batch_to_front(shape, axes.get(name, 0)) for name, shape in shapes.items()}, notes
+        moved,
+        axes,
+        {name: _batch_to_front(shape, axes.get(name, 0)) for name, shape in shapes.items()},
+        (*told, *notes),
     )
 
 

@@ -30,6 +30,7 @@ from edgekd.quantization.scheme import find_scheme
 from edgekd.tasks import Task
 
 Arrays = dict[str, NDArray[Any]]
+IN_TIME = "if its first dimension is time and no batch, give it samples with one dimension more"
 FOR_FLOATS = ("--ranges", "--equalize", "--correct-bias", "--keep-float", "--mixed")
 
 
@@ -107,5 +108,5 @@ def _on_batches(given: int | None, built_in: int | None) -> tuple[str, ...]:
     if built_in is None:
         return ()
     if given is None:
-        return ("it takes samples one by one: what it makes of one depends on the others of its batch",)
+        return (f"it takes samples one by one: what it makes of one depends on the others of its batch; {IN_TIME}",)
     return (f"it takes batches of {built_in} alone, which are built in: {DYNAMIC} for others",)

@@ -8,10 +8,12 @@ from onnx import TensorProto, helper
 from edgekd.errors import BadInputError
 from edgekd.onnx_import.batch_first import batch_axis, outputs_batch_first
 from edgekd.onnx_import.inputs import sizes_of
+from edgekd.onnx_import.samples import RandomSamples
 from edgekd.onnx_import.settings import parse_settings
 from edgekd.onnx_import.uniform import uniform
 from edgekd.quantization.reference import Reference
 from tests.onnx_import.recurrent import recurrent, scaled
+from tests.quantization import onnx_models
 from tests.quantization.onnx_models import random
 
 
@@ -55,6 +57,38 @@ def test_beside_a_state_of_one_sample_the_batch_is_one():
         Reference(plain.model).run({"x": x, "h": h.swapaxes(0, 1).copy()})["y"],
         Reference(original).run({"x": x, "h": h})["y"],
     )
+
+
+def test_a_sequence_without_a_batch_is_one_sample_where_samples_have_a_dimension_more():
+    """Frames (T, 6) and a state (4), as converters of older audio libraries write recurrent networks."""
+    nodes = [
+        helper.make_node("Unsqueeze", ["x", "one"], ["steps"]),
+        helper.make_node("Unsqueeze", ["h", "two"], ["first"]),
+        helper.make_node("RNN", ["steps", "W", "R", "", "", "first"], ["rows", "last"], hidden_size=4),
+        helper.make_node("Squeeze", ["rows", "middle"], ["y"]),
+        helper.make_node("Squeeze", ["last", "two"], ["hn"]),
+    ]
+    axes = {"one": [1], "two": [0, 1], "middle": [1, 2]}
+    weights = {
+        "W": random(1, 4, 6),
+        "R": random(1, 4, 4, seed=1),
+        **{name: np.array(each) for name, each in axes.items()},
+    }
+    original = onnx_models.model(nodes, weights, ("T", 6), output_rank=2)
+    original.graph.input.append(helper.make_tensor_value_info("h", TensorProto.FLOAT, [4]))
+    original.graph.output.append(helper.make_tensor_value_info("hn", TensorProto.FLOAT, [4]))
+    samples = RandomSamples(3, {"x": (1, 5, 6)})
+    plain = uniform(original, {}, samples.sizes, samples.shapes)
+    assert [sizes_of(value) for value in plain.model.graph.input] == [[1, 5, 6], [1, 4]]
+    assert plain.notes == (
+        "it takes one sample at a time: those that were given have a dimension more than its inputs",
+    )
+    inputs = samples.read(plain.model, 8, plain.batch_axes)
+    found = Reference(plain.model).run(inputs)
+    for number in range(3):
+        wanted = Reference(original).run({name: array[number] for name, array in inputs.items()})
+        for name, value in wanted.items():
+            np.testing.assert_array_equal(found[name][number], value)
 
 
 def test_a_length_that_an_input_names_is_nobodys_batch():
