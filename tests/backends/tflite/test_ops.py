@@ -322,6 +322,15 @@ def test_identity_and_dropout_vanish(seed: int) -> None:
     assert build(net.model(y), "float").ops == ["CONV_2D"]
 
 
+@pytest.mark.parametrize("shape", [(3, 5, 4), (6,)])
+def test_what_leaves_as_it_came_or_twice_is_copied(shape: tuple[int, ...]) -> None:
+    net = Net(0, shape)
+    y = net.op("Tanh", "input")
+    model = net.model(y, net.op("Identity", y), net.op("Identity", "input"), names=("logits", "again", "given"))
+    assert float_distance(model, net.inputs(4)) <= 1e-5
+    assert build(model, "float").ops.count("RESHAPE") == 2
+
+
 def test_clip_without_bounds_vanishes() -> None:
     net = Net(0, (3, 5, 4))
     model = net.model(net.op("Clip", net.conv("input", 3, 2)))
