@@ -9,6 +9,7 @@ from onnx import external_data_helper, inliner, numpy_helper
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import check, inferred, label, sort_nodes
 from edgekd.onnx_import.group_norm import write_out_group_norms
+from edgekd.onnx_import.labels import give_rows_for_maps
 from edgekd.onnx_import.size_limits import require_within_limits
 from edgekd.onnx_import.unroll import unrolled
 from edgekd.reading import reading, require_file
@@ -38,6 +39,7 @@ def _parsed(path: Path) -> onnx.ModelProto:
     require_within_limits(model)
     opset = opset_of(model)
     _require_known_operators(model)
+    give_rows_for_maps(model)
     _require_tensors(model)
     if opset not in OPSETS:
         raise BadInputError(

@@ -10,6 +10,7 @@ from edgekd.onnx_graph import label
 from edgekd.onnx_import.batch_first import batch_axis, inputs_batch_first
 from edgekd.onnx_import.branches import branches, without_decided_branches
 from edgekd.onnx_import.inputs import Shapes, model_inputs, sizes_of
+from edgekd.onnx_import.labels import without_text
 from edgekd.onnx_import.settings import Settings, bake
 from edgekd.onnx_import.shapes import declare
 from edgekd.onnx_import.single_precision import in_float32
@@ -39,7 +40,8 @@ def uniform(
     Branches go whose condition is known once the settings and the `shapes` are, batch included; `seen` gives, for the
     model with its settings, shapes of samples, which settle what is left: for any batch, else for batches of one.
     """
-    plain, shapes = in_float32(bake(model, settings)), shapes or {}
+    numbers, left_out = without_text(model)
+    plain, shapes = in_float32(bake(numbers, settings)), shapes or {}
     of_samples = seen(plain) if seen else {}
     plain, told = with_batch_of_one(plain, {**of_samples, **shapes})
     if branches(plain):
@@ -51,7 +53,7 @@ def uniform(
         moved,
         axes,
         {name: _batch_to_front(shape, axes.get(name, 0)) for name, shape in shapes.items()},
-        (*told, *notes),
+        (*left_out, *told, *notes),
     )
 
 

@@ -82,9 +82,12 @@ def _narrow(value: Array) -> Array:
 
 
 def _check_single_outputs(graph: onnx_graph.Graph) -> None:
+    """Of standard operators; what is said of others is that there are none of them."""
     for node in graph.nodes:
-        if node.op_type not in SEVERAL and any(
-            graph.consumers(name) or name in graph.outputs for name in node.output[1:] if name
+        if (
+            node.domain in onnx_graph.STANDARD
+            and node.op_type not in SEVERAL
+            and any(graph.consumers(name) or name in graph.outputs for name in node.output[1:] if name)
         ):
             _node(node).refuse("only its first output has a TFLite form")
 
