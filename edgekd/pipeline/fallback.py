@@ -69,12 +69,13 @@ def fall_back(
                 task=task, exact=exact,
             )  # fmt: skip
         except (BadInputError, PromiseBrokenError) as error:
-            refused.append(f"{precision}: {error}")
+            refused.append(f"{precision}: {error.args[0]}")
             last = error
             continue
         status = "fallback" if report["status"] == "ok" else report["status"]
         return report | {"status": status, "reason": "; ".join(filter(None, (why, report["reason"])))}
-    raise type(last)("nothing is proven: " + "; ".join(refused), hint=last.hint)
+    last.args = ("nothing is proven: " + "; ".join(refused),)
+    raise last
 
 
 def write_precision(

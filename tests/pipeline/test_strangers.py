@@ -14,12 +14,14 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 
 from edgekd.backends.reference import Reference
 from edgekd.distance import sqnr
+from edgekd.errors import RefusedByTargetError
 from edgekd.onnx_import.shapes import declare_outputs
 from edgekd.pipeline import fallback
 from edgekd.pipeline.fallback import write_precision
 from edgekd.quantization.refine import _foreseen
 from edgekd.target import load_target
 from tests import host
+from tests.onnx_import.trees import tree
 from tests.quantization.onnx_models import constants, model, random
 from tests.small_run import EXECUTED, edgekd
 
@@ -288,3 +290,14 @@ def test_a_fallback_does_not_ask_for_answers_that_are_known(tmp_path: Path, monk
     known = {"name": "net", "provenance": {}, "why": "far from float", "exact": exact}
     report = fallback.fall_back(net, load_target("x86-onnxruntime"), tmp_path / "out", inputs, **known)
     assert (report["status"], report["precision"]) == ("fallback", "float")
+
+
+def test_where_nothing_is_proven_the_targets_that_take_it_are_named_once(tmp_path: Path) -> None:
+    """Of trees OpenVINO has not even the float model."""
+    net, inputs = tree(), {"x": random(8, 3)}
+    with pytest.raises(RefusedByTargetError, match="nothing is proven: no layer; .*TreeEnsembleClassifier") as caught:
+        fallback.fall_back(
+            net, load_target("x86-openvino"), tmp_path / "out", inputs, name="n", provenance={}, why="no layer"
+        )
+    assert caught.value.hint.startswith("edgekd export MODEL --target ")
+    assert str(caught.value).count("these targets take it") == 1
