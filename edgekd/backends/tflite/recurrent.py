@@ -41,7 +41,6 @@ def _require_plain(node: NodeProto) -> None:
     repeated = DEFAULT[node.op_type] * (2 if attribute(node, "direction", b"forward") == b"bidirectional" else 1)
     reasons = {
         "sequence_lens": len(node.input) > LENGTHS and bool(node.input[LENGTHS]),
-        "peepholes": len(node.input) > PEEPHOLES and bool(node.input[PEEPHOLES]),
         "other activations": bool(kinds) and kinds != repeated,
         "clip": attribute(node, "clip") is not None,
         "input_forget": bool(attribute(node, "input_forget", 0)),
@@ -95,6 +94,17 @@ class _Direction:
         bias = values.get(node.input[3]) if len(node.input) > 3 else None
         flat = np.zeros(2 * len(self.given), np.float32) if bias is None else bias[index].astype(np.float32)
         self.given_bias, self.recurrent_bias = np.split(flat, 2)
+        self.peepholes = self._peepholes()
+
+    def _peepholes(self) -> list[Array]:
+        """What the gates for input, output and forgetting see of the cell; none where they see nothing."""
+        name = self.node.input[PEEPHOLES] if len(self.node.input) > PEEPHOLES else ""
+        if not name:
+            return []
+        if name not in self.values:
+            raise BadInputError(f"{_named(self.node)}: its peepholes are computed: export them as constants")
+        seen = self.values[name][self.index].astype(np.float32)
+        return np.split(seen, 3) if seen.any() else []
 
     def run(self, steps: int, reverse: bool) -> _Unrolled:
         """All steps, the products with what is given at once."""
@@ -133,10 +143,17 @@ class _Direction:
 
     def _lstm(self, row: str, state: str | None, cell: str | None) -> tuple[str, str]:
         total = self.write("Add", row, self._product(state, slice(0, 4))) if state else row
-        enter, leave, forget = (self.write("Sigmoid", self._gate(total, number)) for number in (0, 1, 2))
+        enter, forget = (self.write("Sigmoid", self._seeing(self._gate(total, each), each, cell)) for each in (0, 2))
         new = self.write("Mul", enter, self.write("Tanh", self._gate(total, 3)))
         cell = self.write("Add", self.write("Mul", forget, cell), new) if cell else new
+        leave = self.write("Sigmoid", self._seeing(self._gate(total, 1), 1, cell))
         return self.write("Mul", leave, self.write("Tanh", cell)), cell
+
+    def _seeing(self, gate: str, number: int, cell: str | None) -> str:
+        """A gate that looks at the cell through its peephole, if it has one."""
+        if cell is None or not self.peepholes:
+            return gate
+        return self.write("Add", gate, self.write("Mul", cell, self.peepholes[number]))
 
     def _gru(self, row: str, state: str | None, _: str | None) -> tuple[str, str]:
         gates = [self._gate(row, number) for number in range(3)]

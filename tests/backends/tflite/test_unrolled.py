@@ -77,6 +77,16 @@ def test_a_state_that_is_given_is_started_from(kind: str, options: dict[str, int
     agree(recurrent(kind, weights(kind, ways) | given, "y,last", direction=direction, **options))
 
 
+@pytest.mark.parametrize("ways", [1, 2])
+def test_gates_look_at_the_cell_through_peepholes(ways: int) -> None:
+    direction = "bidirectional" if ways == 2 else "forward"
+    given = {"o7": random(ways, 3 * SIZE, seed=7), "o6": random(ways, BATCH, SIZE, seed=6)}
+    agree(recurrent("LSTM", weights("LSTM", ways) | given, "y,last,cell", direction=direction))
+    blind = {"o7": np.zeros((ways, 3 * SIZE), np.float32)}
+    plain = recurrent("LSTM", weights("LSTM", ways), "y,last,cell", direction=direction)
+    assert agree(recurrent("LSTM", weights("LSTM", ways) | blind, "y,last,cell", direction=direction)) == agree(plain)
+
+
 def test_a_state_of_zeros_costs_nothing() -> None:
     plain = agree(recurrent("LSTM", weights("LSTM"), "y,last,cell"))
     zeros = {"o5": np.zeros((1, BATCH, SIZE), np.float32), "o6": np.zeros((1, BATCH, SIZE), np.float32)}
@@ -88,7 +98,6 @@ def test_a_state_of_zeros_costs_nothing() -> None:
     ("kind", "operands", "options", "reason"),
     [
         ("LSTM", {"o4": np.full(BATCH, STEPS, np.int32)}, {}, "sequence_lens"),
-        ("LSTM", {"o7": random(1, 3 * SIZE)}, {}, "peepholes"),
         ("LSTM", {}, {"layout": 1}, "layout = 1"),
         ("LSTM", {}, {"clip": 0.5}, "clip"),
         ("LSTM", {}, {"input_forget": 1}, "input_forget"),
