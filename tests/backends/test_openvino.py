@@ -196,7 +196,20 @@ def test_what_cannot_be_converted_is_named_with_the_reason(tmp_path: Path) -> No
     pool = onnx.helper.make_node("MaxPool", ["input"], ["logits"], kernel_shape=[2, 2])
     net = factories.build_model([pool], {}, (3, 1, 8), ("logits",), {})
     with pytest.raises(BadInputError, match=r"cannot convert this graph: MaxPool 'logits': Kernel .* larger than"):
-        write(net, load_target("x86-openvino"), tmp_path, "float32")
+        write(net, load_target("x86-openvino"), tmp_path, "float")
+
+
+def test_gates_look_at_the_cell_through_peepholes(tmp_path: Path) -> None:
+    """Steps first: (6, N, 3) is what a transpose makes of the input."""
+    net = factories.Net(0, (6, 3))
+    weights = [net.constant(net.rng.normal(0, 0.5, shape)) for shape in ((1, 16, 3), (1, 16, 4), (1, 12))]
+    steps = net.op("Transpose", "input", perm=[1, 0, 2])
+    rows = net.op("LSTM", steps, *weights[:2], "", "", "", "", weights[2], hidden_size=4)
+    model = net.model(net.op("Transpose", net.op("Squeeze", rows, net.constant([1], np.int64)), perm=[1, 0, 2]))
+    x = net.inputs(3)
+    compiled = write(model, load_target("x86-openvino"), tmp_path, "float")
+    (wanted,) = factories.reference(model, x).values()
+    np.testing.assert_allclose(answers(tmp_path / compiled.model, x), wanted, atol=1e-5)  # float sums
 
 
 def test_usage_is_reported_to_nobody() -> None:

@@ -11,6 +11,8 @@ import onnx
 from edgekd.backends.compiled import PLAIN, Compiled, Precision
 from edgekd.backends.onnx_file import require_float_io, tensor_specs, write_onnx
 from edgekd.backends.openvino.runtime import WEIGHTED, keep_to_itself
+from edgekd.backends.recurrent import has_peepholes, unroll
+from edgekd.backends.shapes import static_shapes
 from edgekd.errors import BadInputError, MissingExtraError
 from edgekd.onnx_graph import Graph, attribute
 from edgekd.quantization.float_fallback import float_layers
@@ -38,7 +40,7 @@ def compile(model: onnx.ModelProto, target: Target, folder: Path, precision: Pre
     inputs, outputs = tensor_specs(model)
     with tempfile.TemporaryDirectory() as scratch:
         source = Path(scratch) / "model.onnx"
-        write_onnx(_with_uneven_biases(_with_float_biases(model)), source)
+        write_onnx(_with_uneven_biases(_with_float_biases(_without_peepholes(model, target.batch))), source)
         try:
             converted = openvino.convert_model(source)
         except (RuntimeError, openvino.frontend.OpConversionFailure) as error:
@@ -60,6 +62,15 @@ def _sdk() -> Any:
     except ImportError as error:
         raise MissingExtraError("openvino") from error
     return openvino
+
+
+def _without_peepholes(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
+    """LSTMs with peepholes step by step: OpenVINO 2026.4 leaves these out without a word."""
+    if not any(map(has_peepholes, model.graph.node)):
+        return model
+    graph = Graph(model)
+    unroll(graph, static_shapes(model, batch), has_peepholes)
+    return graph.model()
 
 
 def _with_float_biases(model: onnx.ModelProto) -> onnx.ModelProto:

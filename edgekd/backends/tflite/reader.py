@@ -7,13 +7,13 @@ import onnx
 from onnx import helper
 
 from edgekd import onnx_graph
+from edgekd.backends.recurrent import RECURRENT, unroll
 from edgekd.backends.shapes import opset, require_fixed_sizes, static_shapes
 from edgekd.backends.tflite.definitions import write_out_defined
 from edgekd.backends.tflite.expansions import EXPANSIONS, write_out_masks
 from edgekd.backends.tflite.flat_volumes import FLATTENED, flatten_volumes
 from edgekd.backends.tflite.graph import Array, Graph, Node, Tensor, constant
 from edgekd.backends.tflite.known import Known
-from edgekd.backends.tflite.recurrent import RECURRENT, unroll
 from edgekd.backends.tflite.splits import SPLITS, slice_splits
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import check, inferred

@@ -5,8 +5,8 @@ import onnx
 import pytest
 from onnx import helper
 
+from edgekd.backends.recurrent import unroll
 from edgekd.backends.shapes import static_shapes
-from edgekd.backends.tflite.recurrent import unroll
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import Graph, inferred
 from edgekd.quantization.reference import Reference

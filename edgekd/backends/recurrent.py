@@ -16,12 +16,12 @@ MOST_STEPS = 512
 STEPS, LENGTHS, STATE, CELL, PEEPHOLES = 0, 4, 5, 6, 7  # operands
 
 
-def unroll(graph: Graph, static: StaticShapes) -> None:
-    """Replace every recurrent node; raise BadInputError for one whose steps are not known, or that has no such form.
+def unroll(graph: Graph, static: StaticShapes, where: Callable[[NodeProto], bool] = lambda _: True) -> None:
+    """Replace every recurrent node, or some; raise BadInputError for one of unknown steps, or that has no such form.
 
     Weights may be computed from constants and sizes, as torch writes them.
     """
-    for node in [node for node in graph.nodes if node.op_type in RECURRENT]:
+    for node in [node for node in graph.nodes if node.op_type in RECURRENT and where(node)]:
         _require_plain(node)
         if node.input[STEPS] not in static.shapes:
             raise BadInputError(f"{_named(node)}: the number of its steps is not known: give its input a fixed length")
@@ -30,6 +30,11 @@ def unroll(graph: Graph, static: StaticShapes) -> None:
             raise BadInputError(f"{_named(node)}: {steps} steps are more than the {MOST_STEPS} that are unrolled")
         graph.remove(node)
         _replace(graph, node, steps, static.values)
+
+
+def has_peepholes(node: NodeProto) -> bool:
+    """Whether the gates of an LSTM look at its cell."""
+    return node.op_type == "LSTM" and len(node.input) > PEEPHOLES and bool(node.input[PEEPHOLES])
 
 
 def _named(node: NodeProto) -> str:
@@ -98,9 +103,9 @@ class _Direction:
 
     def _peepholes(self) -> list[Array]:
         """What the gates for input, output and forgetting see of the cell; none where they see nothing."""
-        name = self.node.input[PEEPHOLES] if len(self.node.input) > PEEPHOLES else ""
-        if not name:
+        if not has_peepholes(self.node):
             return []
+        name = self.node.input[PEEPHOLES]
         if name not in self.values:
             raise BadInputError(f"{_named(self.node)}: its peepholes are computed: export them as constants")
         seen = self.values[name][self.index].astype(np.float32)
