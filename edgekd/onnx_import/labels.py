@@ -1,22 +1,43 @@
 """What converters of trees and other classic models put at their end: dictionaries of scores, and labels as text."""
 
+from collections.abc import Mapping
+
 import onnx
-from onnx import TensorProto, helper
+from onnx import NodeProto, TensorProto, helper
+
+ML = "ai.onnx.ml"
 
 
 def give_rows_for_maps(model: onnx.ModelProto) -> None:
-    """Let the rows of scores be outputs of which each ZipMap makes a dictionary."""
+    """Let the rows of scores be outputs of which each ZipMap makes a dictionary.
+
+    An Identity behind a classic model goes, too: onnx infers no type for what it reads.
+    """
     graph = model.graph
-    rows = {node.input[0]: node.output[0] for node in graph.node if node.op_type == "ZipMap"}
-    kept = [node for node in graph.node if node.op_type != "ZipMap"]
-    for node in kept if rows else ():
-        node.input[:] = [rows.get(name, name) for name in node.input]
-        node.output[:] = [rows.get(name, name) for name in node.output]
+    made = {name for node in graph.node if node.domain == ML for name in node.output}
+    rows, kept = dict[str, str](), list[NodeProto]()
+    for node in graph.node:
+        hands_on = node.op_type == "ZipMap" or (node.op_type == "Identity" and node.input[0] in made)
+        if hands_on and rows.setdefault(node.input[0], node.output[0]) == node.output[0]:
+            made.update(node.output)
+        else:
+            kept.append(node)
+    if not rows:
+        return
+    for node in kept:
+        node.input[:] = [_last(rows, name) for name in node.input]
+        node.output[:] = [_last(rows, name) for name in node.output]
     del graph.node[:]
     graph.node.extend(kept)
     for value in graph.output:
-        if value.name in rows.values():
+        if value.type.WhichOneof("value") == "sequence_type" and value.name in rows.values():
             value.type.CopyFrom(helper.make_tensor_type_proto(TensorProto.FLOAT, [None, None]))
+
+
+def _last(rows: Mapping[str, str], name: str) -> str:
+    while name in rows:
+        name = rows[name]
+    return name
 
 
 def without_text(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, ...]]:

@@ -23,7 +23,8 @@ def tree(*, text: bool = False) -> onnx.ModelProto:
         outputs.append(helper.make_value_info("rows", helper.make_sequence_type_proto(row)))
     else:
         outputs.append(helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", 2]))
-    last = [helper.make_node("ZipMap", ["scores"], ["rows"], domain="ai.onnx.ml", **known)] if text else []
+    last = [helper.make_node("Identity", ["scores"], ["same"])] if text else []
+    last += [helper.make_node("ZipMap", ["same"], ["rows"], domain="ai.onnx.ml", **known)] if text else []
     graph = helper.make_graph(
         [classifier, *last], "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3])], outputs
     )
