@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import onnx
 from onnx import version_converter
 
@@ -16,6 +17,7 @@ from edgekd.onnx_import.shapes import declare_outputs, fix_shapes
 from edgekd.onnx_import.simplify import simplify
 from edgekd.onnx_weightless import with_weights, without_weights
 from edgekd.quantization.clean import MIN_OPSET
+from edgekd.quantization.reference import Reference
 from edgekd.reading import reason
 
 BATCH = 8
@@ -72,7 +74,10 @@ def _freed(
         try:
             freed = free_batch(form, first)
             freed = declare_outputs(simplify(freed) if slim and number else freed, first)
-            require_same(model, freed, inputs, len(next(iter(first.values()))), DYNAMIC)
+            batch = len(next(iter(first.values())))
+            require_same(model, freed, inputs, batch, DYNAMIC)
+            if batch > 1:  # a constant for each of its samples fits no other number of them
+                Reference(freed).run({name: np.concatenate([array, array]) for name, array in first.items()})
         except BadInputError:
             continue
         return freed

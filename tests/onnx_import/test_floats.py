@@ -148,6 +148,12 @@ def test_a_batch_of_one_that_simplifying_hides_is_freed():
     assert_same(original, imported, inputs, 1)
 
 
+def test_a_batch_whose_samples_have_constants_of_their_own_stays():
+    """It runs for its own number of samples alone, and as if it were free."""
+    made = model([node("Mul", ["x", "targets"], ["y"])], {"targets": random(3, 6)}, (3, 6), output_rank=2)
+    assert sizes_of(import_float(made, feeds(6), {}).graph.input[0]) == [3, 6]
+
+
 def test_a_batch_that_cannot_be_freed_stays():
     made = declare(net(), 1, 3, 6, 6)
     made.graph.node.extend([node("Concat", ["y", "row"], ["z"], axis=1)])  # a constant of one row for one sample
