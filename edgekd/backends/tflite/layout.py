@@ -63,11 +63,12 @@ def _is_image(tensor: Tensor) -> bool:
 
 
 def _follows(graph: Graph, node: Node, images: list[str], stored: set[str]) -> bool:
-    """Whether a node can work on channels last: something is stored so, and all that is computed has one rank."""
+    """Whether a node can work on channels last: something is stored so, and all it computes with has one rank."""
     operands = [graph.tensors[name] for name in node.inputs[: RULES[node.op].operands] if name]
     ranks = {tensor.rank for tensor in operands if tensor.data is None and tensor.rank}
     constants = max((tensor.rank for tensor in operands if tensor.data is not None), default=0)
-    return len(ranks) == 1 and constants <= max(ranks) and any(name in stored for name in images)
+    largest = max(constants, graph.tensors[node.output].rank)
+    return len(ranks) == 1 and largest <= max(ranks) and any(name in stored for name in images)
 
 
 def _store(graph: Graph, name: str, stored: set[str]) -> None:

@@ -121,6 +121,14 @@ def reversed_rows(net: Net) -> str:
     return net.op("ReverseSequence", "input", least, batch_axis=0, time_axis=1)
 
 
+def repeated_in_front(net: Net) -> str:
+    """A map, stored channels last, gets a dimension more."""
+    sizes = [integers(net, 2), *(net.op("Shape", "input", start=i, end=i + 1) for i in range(4))]
+    some = net.op("ReduceMax", net.conv("input", 2, 3), integers(net, 3), keepdims=1)
+    sizes[2] = integers(net, 3)
+    return net.op("Transpose", net.op("Expand", some, net.op("Concat", *sizes, axis=0)), perm=[1, 0, 2, 3, 4])
+
+
 def summed(kind: str, count: int) -> Build:
     def net_of(net: Net) -> str:
         others = [net.op("Abs", "input"), net.constant(net.rng.normal(0, 1, 4)), net.op("Neg", "input")]
@@ -159,6 +167,7 @@ def summed(kind: str, count: int) -> Build:
         ((5, 3), ones_in_front, None),
         ((5, 3), rows_replaced(1, [1, 3]), None),
         ((3, 4, 5), rows_replaced(3, [-1]), None),
+        ((2, 1, 5), repeated_in_front, None),
         ((3, 4), summed("Sum", 2), "ABS ADD"),
         ((3, 4), summed("Sum", 4), None),
         ((3, 4), summed("Mean", 3), "ABS ADD ADD MUL"),
