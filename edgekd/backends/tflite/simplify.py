@@ -10,6 +10,7 @@ from edgekd.backends.tflite.idioms import drop_expansions, split_computed_clips,
 from edgekd.backends.tflite.rules import RULES
 
 IDENTITIES = {"Identity", "Dropout"}
+PLAIN_REDUCTIONS = {"ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"}  # of one element: that element
 SHAPED = {"Reshape", "Squeeze", "Unsqueeze", "Expand", "CastLike"}
 BATCH_NORM = "BatchNormalization"
 FREE = "how many elements it makes depends on their values, and TFLite's tensors have a known size"
@@ -24,7 +25,7 @@ ACTIVATIONS = {(0.0, inf): "RELU", (0.0, 6.0): "RELU6", (-1.0, 1.0): "RELU_N1_TO
 
 def simplify(graph: Graph) -> None:
     """Apply every rewrite, in order; raise BadInputError naming the first op that has no TFLite form."""
-    _drop(graph, [node for node in graph.nodes if node.op in IDENTITIES])
+    _drop(graph, [node for node in graph.nodes if node.op in IDENTITIES or _reduces_nothing(graph, node)])
     _drop_target_shapes(graph)
     graph.prune()
     _check_known(graph)
@@ -35,6 +36,14 @@ def simplify(graph: Graph) -> None:
     _bound_activations(graph)
     _drop(graph, [node for node in graph.nodes if node.attributes.get("bounds") == (-inf, inf)])
     _fuse_activations(graph)
+
+
+def _reduces_nothing(graph: Graph, node: Node) -> bool:
+    """Whether a reduction is told to leave what it is given no axes for."""
+    if node.op not in PLAIN_REDUCTIONS or not node.attributes.get("noop_with_empty_axes", 0):
+        return False
+    axes = graph.value(node, 1)
+    return axes is None or not axes.size
 
 
 def _drop(graph: Graph, identities: list[Node]) -> None:

@@ -121,6 +121,12 @@ def reversed_rows(net: Net) -> str:
     return net.op("ReverseSequence", "input", least, batch_axis=0, time_axis=1)
 
 
+def nothing_reduced(net: Net) -> str:
+    """Over no axes, where that means none."""
+    some = net.op("ReduceMean", net.op("Exp", "input"), noop_with_empty_axes=1)
+    return net.op("Neg", net.op("ReduceSum", some, integers(net), noop_with_empty_axes=1))
+
+
 def repeated_in_front(net: Net) -> str:
     """A map, stored channels last, gets a dimension more."""
     sizes = [integers(net, 2), *(net.op("Shape", "input", start=i, end=i + 1) for i in range(4))]
@@ -167,6 +173,7 @@ def summed(kind: str, count: int) -> Build:
         ((5, 3), ones_in_front, None),
         ((5, 3), rows_replaced(1, [1, 3]), None),
         ((3, 4, 5), rows_replaced(3, [-1]), None),
+        ((3, 4), nothing_reduced, "EXP NEG"),
         ((2, 1, 5), repeated_in_front, None),
         ((3, 4), summed("Sum", 2), "ABS ADD"),
         ((3, 4), summed("Sum", 4), None),
