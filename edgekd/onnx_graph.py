@@ -218,10 +218,10 @@ class NodeWriter:
         self.graph, self.name = graph, name
         self.nodes: list[NodeProto] = []
 
-    def __call__(self, kind: str, *operands: str | Array, to: str = "", **attributes: object) -> str:
-        """The edge that a new node makes."""
+    def __call__(self, kind: str, *operands: str | Array, into: str = "", **attributes: object) -> str:
+        """Add a node and return the edge that it makes: a fresh one, or `into`."""
         names = [self._edge(operand) for operand in operands]
-        output = to or self.graph.fresh(f"{self.name}_{kind}")
+        output = into or self.graph.fresh(f"{self.name}_{kind}")
         self.nodes.append(self.graph.add(kind, names, output, **attributes))
         return output
 

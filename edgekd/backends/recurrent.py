@@ -65,10 +65,10 @@ def _replace(graph: Graph, node: NodeProto, steps: int, values: Mapping[str, Arr
     if outputs[0]:
         sequences = [write("Concat", *[write("Unsqueeze", h, axes([0])) for h in way.states], axis=0) for way in ways]
         lifted = [write("Unsqueeze", sequence, axes([1])) for sequence in sequences]
-        write("Concat", *lifted, axis=1, to=outputs[0])
+        write("Concat", *lifted, axis=1, into=outputs[0])
     for edge, lasts in zip(outputs[1:], ([way.last for way in ways], [way.cell for way in ways]), strict=True):
         if edge:
-            write("Concat", *[write("Unsqueeze", last, axes([0])) for last in lasts], axis=0, to=edge)
+            write("Concat", *[write("Unsqueeze", last, axes([0])) for last in lasts], axis=0, into=edge)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
-from onnx import NodeProto, numpy_helper
+from onnx import NodeProto, TensorProto, numpy_helper
 
 from edgekd.backends.tflite.known import Known
 from edgekd.onnx_graph import Array, Graph, NodeWriter, attribute, label
@@ -18,18 +18,20 @@ def write_out_masks(graph: Graph, known: Known) -> None:
 
 
 def _one_hot(graph: Graph, node: NodeProto, known: Known) -> None:
-    """Compared with all places, which may be counted from the end too."""
+    """Compared with all places, which may be counted from the end too; bytes as int32."""
     depth, values = (known.values.get(name) for name in node.input[1:])
     if depth is None or values is None or node.input[0] not in known.here.shapes:
         return
     shape, dtype = known.here.shapes[node.input[0]]
     axis, count = attribute(node, "axis", -1) % (len(shape) + 1), int(depth.item())
-    places = np.arange(count).astype(dtype).reshape(-1, *[1] * (len(shape) - axis))
+    small = dtype in (np.int8, np.uint8)
+    places = np.arange(count).astype(np.int32 if small else dtype).reshape(-1, *[1] * (len(shape) - axis))
     graph.remove(node)
     write = NodeWriter(graph, label(node))
-    indices = write("Unsqueeze", node.input[0], np.array([axis]))
+    given = write("Cast", node.input[0], to=TensorProto.INT32) if small else node.input[0]
+    indices = write("Unsqueeze", given, np.array([axis]))
     here = write("Or", write("Equal", indices, places), write("Equal", indices, places - count))
-    write("Where", here, values[1].reshape(()), values[0].reshape(()), to=node.output[0])
+    write("Where", here, values[1].reshape(()), values[0].reshape(()), into=node.output[0])
 
 
 def _trilu(graph: Graph, node: NodeProto, known: Known) -> None:
@@ -43,7 +45,7 @@ def _trilu(graph: Graph, node: NodeProto, known: Known) -> None:
     graph.remove(node)
     kept = cut(whole, int(offset.item()))
     NodeWriter(graph, label(node))(
-        "Where", kept, node.input[0], np.zeros((), known.here.shapes[node.input[0]][1]), to=node.output[0]
+        "Where", kept, node.input[0], np.zeros((), known.here.shapes[node.input[0]][1]), into=node.output[0]
     )
 
 
@@ -51,7 +53,7 @@ def _constant_of_shape(graph: Graph, node: NodeProto, known: Known) -> None:
     given = attribute(node, "value")
     value = np.zeros(1, np.float32) if given is None else numpy_helper.to_array(given)
     graph.remove(node)
-    NodeWriter(graph, label(node))("Expand", value, node.input[0], to=node.output[0])
+    NodeWriter(graph, label(node))("Expand", value, node.input[0], into=node.output[0])
 
 
 def _scatter_elements(graph: Graph, node: NodeProto, known: Known) -> None:
@@ -77,7 +79,7 @@ def _gather_rows(write: NodeWriter, node: NodeProto, rows: Array, axis: int, siz
     places = np.arange(size)
     places[rows] = size + np.arange(len(rows))
     both = write("Concat", node.input[0], node.input[2], axis=axis)
-    write("Gather", both, places, axis=axis, to=node.output[0])
+    write("Gather", both, places, axis=axis, into=node.output[0])
 
 
 def _choose(write: NodeWriter, node: NodeProto, axis: int, places: Array, indices: tuple[int, ...]) -> None:
@@ -88,7 +90,7 @@ def _choose(write: NodeWriter, node: NodeProto, axis: int, places: Array, indice
         limits = [np.array([each]) for each in (number, number + 1, axis)]
         chosen = write("Equal", write("Slice", index, *limits), along)
         update, last = write("Slice", node.input[2], *limits), number == indices[axis] - 1
-        result = write("Where", chosen, update, result, to=node.output[0] if last else "")
+        result = write("Where", chosen, update, result, into=node.output[0] if last else "")
 
 
 def _same_rows(indices: str, axis: int, known: Known) -> Array | None:

@@ -44,7 +44,7 @@ def _flatten(graph: Graph, node: NodeProto, before: tuple[int, ...], after: tupl
     flat = _on_map(write, node, flat, PLANES, scales)
     rows = write("Reshape", flat, np.array([-1, channels, depth, after[3] * after[4]]))
     rows = _on_map(write, node, rows, DEPTH, scales)
-    write("Reshape", rows, np.array([-1, *after[1:]]), to=node.output[0])
+    write("Reshape", rows, np.array([-1, *after[1:]]), into=node.output[0])
 
 
 def _on_map(write: NodeWriter, node: NodeProto, source: str, sides: slice, scales: Array) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from edgekd.backends.tflite.graph import Array, Graph, Node, constant
 from edgekd.backends.tflite.idioms import drop_expansions, split_computed_clips, take_biases
 from edgekd.backends.tflite.rules import RULES
+from edgekd.onnx_graph import QUANTIZERS
 
 IDENTITIES = {"Identity", "Dropout"}
 PLAIN_REDUCTIONS = {"ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"}  # of one element: that element
@@ -19,6 +20,10 @@ ABSENT = {
     **dict.fromkeys(("Compress", "NonZero", "Unique"), f"{FREE}: use a mask and Where instead"),
 }  # why an op has no TFLite form, and what to do, where that can be said of all its nodes
 ADVICE = "replace it in the model, or choose a target of another backend"
+PICKS = frozenset(
+    {"ArgMax", "ArgMin", "Cast", "CastLike", "Concat", "GatherElements", "GatherND", "Max", "Min", "ReverseSequence"}
+    | {"ScatterND", "TopK", "Where"}
+)  # like what keeps a scale, they take bytes as they are
 SHAPES = "onnx.shape_inference to see where it stops"
 ACTIVATIONS = {(0.0, inf): "RELU", (0.0, 6.0): "RELU6", (-1.0, 1.0): "RELU_N1_TO_1"}
 
@@ -29,6 +34,7 @@ def simplify(graph: Graph) -> None:
     _drop_target_shapes(graph)
     graph.prune()
     _check_known(graph)
+    _check_bytes(graph)
     drop_expansions(graph)
     take_biases(graph)
     _split_batch_norms(graph)
@@ -79,6 +85,15 @@ def _check_known(graph: Graph) -> None:
                 node.refuse(
                     f"the shape of {name!r} cannot be inferred: fix every size but the batch's, and run {SHAPES}"
                 )
+
+
+def _check_bytes(graph: Graph) -> None:
+    """To TFLite's arithmetic, integers of eight bits are steps of a scale, which only quantisers give them."""
+    for node in graph.nodes:
+        if node.op not in QUANTIZERS | PICKS | {BATCH_NORM} and not RULES[node.op].keeps_scale:
+            for name in filter(None, node.inputs):
+                if graph.tensors[name].dtype in (np.int8, np.uint8):
+                    node.refuse(f"TFLite does not compute with {graph.tensors[name].dtype}: cast {name!r} to int32")
 
 
 def _split_batch_norms(graph: Graph) -> None:

@@ -53,6 +53,14 @@ def remainder(net: Net) -> str:
     return number(net, net.op("Mod", whole, integers(net, -3)))
 
 
+def of_bytes(kind: str) -> Build:
+    def net_of(net: Net) -> str:
+        small = net.op("Cast", "input", to=TensorProto.UINT8)
+        return number(net, net.op(kind, small, small))
+
+    return net_of
+
+
 def one_hot(axis: int) -> Build:
     """Classes of which some are counted from the end, and some are none."""
 
@@ -200,6 +208,8 @@ def test_it_computes_what_onnx_runtime_does(shape: tuple[int, ...], net_of: Buil
             r"\(ScatterElements\): this op has no TFLite form",
         ),  # too many computed indices
         ((4,), op("Trilu"), r"\(Trilu\): this op has no TFLite form"),  # it would cut samples off
+        ((4,), of_bytes("Add"), r"\(Add\): TFLite does not compute with uint8: cast 'cast_0_out' to int32"),
+        ((4,), of_bytes("Equal"), r"\(Equal\): TFLite does not compute with uint8"),
         ((4,), lambda net: number(net, net.op("NonZero", "input")), r"\(NonZero\): how many elements .* use a mask"),
     ],
 )
@@ -207,6 +217,18 @@ def test_what_has_no_form_is_named(shape: tuple[int, ...], net_of: Build, reason
     net = Net(0, shape)
     with pytest.raises(BadInputError, match=reason):
         build(net.model(net_of(net)), "float")
+
+
+@pytest.mark.parametrize("kind", [TensorProto.INT8, TensorProto.UINT8])
+def test_bytes_may_be_classes(kind: int) -> None:
+    """ONNX Runtime has no kernel for them: what is no class is none, whatever its bits are."""
+    net = Net(0, (5,))
+    classes = net.op("Cast", "input", to=kind)
+    model = net.model(net.op("OneHot", classes, net.constant(10, np.int64), net.constant([0.0, 1.0])))
+    given = np.array([[0, 9, 10, 100, 120]], np.float32) + (130 if kind == TensorProto.UINT8 else 0)
+    assert build(model, "float").run(given)["logits"].sum(-1).tolist() == [
+        [float(value < 10) for value in given[0]],
+    ]
 
 
 def test_suppression_of_boxes_is_left_to_the_device() -> None:
