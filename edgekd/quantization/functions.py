@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from onnx import NodeProto
+from onnx import NodeProto, TensorProto
 
 from edgekd.onnx_graph import Array, Graph
 from edgekd.onnx_node import evaluate
@@ -64,6 +64,8 @@ def name_functions(graph: Graph) -> None:
 def _matches(graph: Graph, last: NodeProto) -> Iterator[tuple[Region, Word]]:
     """The regions that end at a node and have a word, the largest first."""
     for region in reversed(list(_regions(graph, last))):
+        if graph.types.get(region.source, TensorProto.FLOAT) != TensorProto.FLOAT:
+            continue  # such as places that are clamped
         word = _activation(graph, region) or _layer_norm(graph, region)
         if word is not None:
             yield region, word

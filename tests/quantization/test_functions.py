@@ -228,6 +228,18 @@ def test_constants_of_several_numbers_are_no_activation() -> None:
     assert words(named(nodes, halves=np.full(6, 0.5))) == [each.op_type for each in nodes]
 
 
+@pytest.mark.parametrize("kind", [np.int32, np.int64, np.float64])
+def test_numbers_that_are_no_float32_are_as_they_were(kind: type) -> None:
+    """As places are clamped before a Gather."""
+    to = helper.np_dtype_to_tensor_dtype(np.dtype(kind))
+    clamped = [node("Sub", ["c", "one"], ["s"]), node("Max", ["s", "zero"], ["m"]), node("Min", ["m", "six"], ["n"])]
+    nodes = [node("Cast", ["x"], ["c"], to=to), *clamped, node("Cast", ["n"], ["y"], to=onnx.TensorProto.FLOAT)]
+    numbers = {name: np.asarray(NUMBERS[name], kind) for name in ("one", "zero", "six")}
+    graph = Graph(inferred(model(nodes, numbers, ("N", 6), output_rank=2)))
+    name_functions(graph)
+    assert kinds(graph.model()) == [each.op_type for each in nodes]
+
+
 def test_a_mean_over_another_axis_is_neither_an_activation_nor_a_norm() -> None:
     channels = node("ReduceMean", ["x", "first"], ["m"])
     for rest in (
