@@ -21,8 +21,8 @@ ABSENT = {
 }  # why an op has no TFLite form, and what to do, where that can be said of all its nodes
 ADVICE = "replace it in the model, or choose a target of another backend"
 PICKS = frozenset(
-    {"ArgMax", "ArgMin", "Cast", "CastLike", "Concat", "GatherElements", "GatherND", "Max", "Min", "ReverseSequence"}
-    | {"ScatterND", "TopK", "Where"}
+    {"ArgMax", "ArgMin", "Cast", "CastLike", "Clip", "Concat", "GatherElements", "GatherND", "Max", "Min", "Relu"}
+    | {"ReverseSequence", "ScatterND", "TopK", "Where"}
 )  # like what keeps a scale, they take bytes as they are
 SHAPES = "onnx.shape_inference to see where it stops"
 ACTIVATIONS = {(0.0, inf): "RELU", (0.0, 6.0): "RELU6", (-1.0, 1.0): "RELU_N1_TO_1"}
@@ -132,7 +132,10 @@ def _bound_activations(graph: Graph) -> None:
 
 def _fuse_activations(graph: Graph) -> None:
     producers, consumers = graph.producers(), graph.consumers()
-    for node in [node for node in graph.nodes if node.attributes.get("bounds") in ACTIVATIONS]:
+    bounded = [node for node in graph.nodes if node.attributes.get("bounds") in ACTIVATIONS]
+    for node in [
+        node for node in bounded if graph.tensors[node.output].dtype == np.float32
+    ]:  # no kernel takes integers
         node.attributes["activation"] = ACTIVATIONS[node.attributes["bounds"]]
         producer = producers.get(node.inputs[0])
         if producer is None or not RULES[producer.op].fuses or "activation" in producer.attributes:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from edgekd.errors import BadInputError
 from tests.backends.tflite.harness import build, float_distance
@@ -129,6 +129,17 @@ def reversed_rows(net: Net) -> str:
     return net.op("ReverseSequence", "input", least, batch_axis=0, time_axis=1)
 
 
+def clamped(kind: int, *bounds: int) -> Build:
+    """Whole numbers, between bounds that activations have in float."""
+
+    def net_of(net: Net) -> str:
+        whole = net.op("Cast", net.op("Mul", "input", net.constant(5.0)), to=kind)
+        limits = [net.constant(each, helper.tensor_dtype_to_np_dtype(kind)) for each in bounds]
+        return number(net, net.op("Clip" if bounds else "Relu", whole, *limits))
+
+    return net_of
+
+
 def nothing_reduced(net: Net) -> str:
     """Over no axes, where that means none."""
     some = net.op("ReduceMean", net.op("Exp", "input"), noop_with_empty_axes=1)
@@ -181,6 +192,10 @@ def summed(kind: str, count: int) -> Build:
         ((5, 3), ones_in_front, None),
         ((5, 3), rows_replaced(1, [1, 3]), None),
         ((3, 4, 5), rows_replaced(3, [-1]), None),
+        ((3, 4), clamped(TensorProto.INT64, 0, 6), "MUL CAST MAXIMUM MINIMUM CAST"),
+        ((3, 4), clamped(TensorProto.INT32, 0), "MUL CAST MAXIMUM CAST"),
+        ((3, 4), clamped(TensorProto.INT8, 0, 6), "MUL CAST MAXIMUM MINIMUM CAST"),
+        ((3, 4), clamped(TensorProto.INT32), "MUL CAST MAXIMUM CAST"),
         ((3, 4), nothing_reduced, "EXP NEG"),
         ((2, 1, 5), repeated_in_front, None),
         ((3, 4), summed("Sum", 2), "ABS ADD"),
