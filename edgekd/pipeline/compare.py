@@ -103,10 +103,14 @@ def _advised(rows: list[Change], advise: Callable[[Change, int], str]) -> list[C
 
 
 def _measure_again(row: Change, more: int, files: Sequence[Path], device: str = "local:") -> str:
-    """Return what measures a row again for those of two files, or for a baseline, that hold fewer replicates of it."""
+    """Return what measures a row again for those of two files, or for a baseline, that hold fewer replicates of it.
+
+    It takes the place of the row that is there: what that says of a metric has to be said anew.
+    """
     how = ["--batch", str(row.batch), "--threads", str(row.threads)]
     how += [] if row.scenario == "single-stream" else ["--scenario", row.scenario]
     how += ["--affinity", ",".join(map(str, row.affinity))] if row.affinity else []
+    how += [] if row.before_metric is None and row.after_metric is None else ["--data", "DATA"]
     how += [] if device == "local:" else ["--device", device]
     sides = zip(("OLD_BUNDLE", "NEW_BUNDLE"), row.replicates or (), files, strict=False)
     return " && ".join(

@@ -132,6 +132,11 @@ def test_what_is_unclear_of_two_files_is_measured_again_where_it_lacks_replicate
     step = f"edgekd bench OLD_BUNDLE --batch 1 --threads 1 --replicates 5 --out {few}"
     assert (done.exit_code, done.stdout.splitlines()[-1]) == (0, f"1 row: 1 unclear (t int8); next: {step}")
     assert edgekd("compare", few, base, "--strict").exit_code == 1
+    row["metric"] = 0.5  # which would be gone with the row that takes its place
+    rewrite(few, row, 1)
+    (told,) = json.loads(edgekd("compare", few, few, "--json").stdout)
+    again = "edgekd bench {}_BUNDLE --batch 1 --threads 1 --data DATA --replicates 5 --out " + str(few)
+    assert told["next"] == " && ".join(again.format(side) for side in ("OLD", "NEW"))
 
 
 def test_results_are_not_compared_with_models(baseline: tuple[Path, Path]) -> None:
