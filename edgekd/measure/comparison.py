@@ -76,7 +76,7 @@ def compare_files(
 
     A regression is a slowdown of at least `threshold` with disjoint intervals, a metric that got worse by more than
     `metric_drop` (of a fraction itself, of all else that share), or a row that vanished. Raises BadInputError for rows
-    without identity, files that share no row, or rows from different machines.
+    without identity, files that share no row, or rows from different machines or of different metrics.
     """
     old, new = _latest(before), _latest(after)
     machines, other = _machines(old), _machines(new)
@@ -142,6 +142,12 @@ def _same_machine(key: Key, before: list[Identity], after: list[Identity]) -> No
         raise BadInputError(f"{key.target} {key.label}: measured on different machines: {' and '.join(names)}")
 
 
+def _same_metric(key: Key, before: Seen, after: Seen) -> None:
+    if before.metric is not None and after.metric is not None and before.scale.name != after.scale.name:
+        names = f"{before.scale.name} and {after.scale.name}"
+        raise BadInputError(f"{key.target} {key.label}: scored by different metrics: {names}")
+
+
 def _changed(before: Seen | None, after: Seen | None) -> tuple[str, ...]:
     if before is None or after is None:
         return ()
@@ -153,6 +159,8 @@ def _change(
     place: Place, before: Seen | None, after: Seen | None, threshold: float, metric_drop: float, several: bool
 ) -> Change:
     key, machine = place
+    if before and after:
+        _same_metric(key, before, after)
     before_ms, after_ms = _p50(before), _p50(after)
     verdict, reason = _verdict(before, after, threshold, metric_drop)
     return Change(

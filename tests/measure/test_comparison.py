@@ -158,6 +158,12 @@ def test_other_machines_cannot_be_compared(tmp_path: Path) -> None:
         compared(tmp_path, [measured(1.0)], [measured(1.0, machine=other)])
 
 
+def test_other_metrics_cannot_be_compared(tmp_path: Path) -> None:
+    before, after = (measured(1.0, metric=0.9, metric_name=name) for name in ("accuracy", "macro-f1"))
+    with pytest.raises(BadInputError, match="t int8: scored by different metrics: accuracy and macro-f1"):
+        compared(tmp_path, [before], [after])
+
+
 def test_other_targets_cannot_be_compared(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="nothing in common"):
         compared(tmp_path, [measured(1.0)], [measured(1.0, target="u")])
