@@ -1,7 +1,9 @@
 """Operations spelled in several nodes or in an unusual word, given the word that placement and the backends know."""
 
+from typing import Any
+
 import numpy as np
-from onnx import NodeProto
+from onnx import NodeProto, TensorProto, helper
 
 from edgekd.onnx_graph import Array, Graph, NodeWriter, attribute, label
 
@@ -65,11 +67,16 @@ def name_sums(graph: Graph) -> None:
         for other in others:
             total = write("Add", total, other)
         if node.op_type == "Mean" and others:
-            total = write("Mul", total, np.asarray(1 / len(node.input), np.float32))
+            total = write("Mul", total, np.asarray(1 / len(node.input), _number(graph, node.output[0])))
         if not write.nodes:
             write("Identity", total)
         graph.set_output(write.nodes[-1], 0, node.output[0])
         write.nodes[-1].name = node.name
+
+
+def _number(graph: Graph, edge: str) -> np.dtype[Any]:
+    """The type of an edge's numbers; float32 where it is not known."""
+    return helper.tensor_dtype_to_np_dtype(graph.types.get(edge) or TensorProto.FLOAT)
 
 
 def name_splits(graph: Graph) -> None:

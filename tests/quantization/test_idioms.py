@@ -254,3 +254,9 @@ def test_sums_and_means_are_additions_of_two(kind: str, count: int, words: list[
     nodes = [node("Relu", ["x"], ["r"]), node(kind, ["r", "c", "x"][:count], ["y"], name="total")]
     net = model(nodes, {"c": random(3, 1, 5)}, ("N", 3, 4, 5))
     assert rewritten(name_sums, net, (2, 3, 4, 5)) == words
+
+
+def test_a_mean_of_halves_stays_one_of_halves() -> None:
+    half = node("Cast", ["x"], ["h"], to=onnx.TensorProto.FLOAT16)
+    nodes = [half, node("Mean", ["h", "h"], ["m"]), node("Cast", ["m"], ["y"], to=onnx.TensorProto.FLOAT)]
+    assert rewritten(name_sums, model(nodes, {}), (2, 3, 6, 6)) == ["Cast", "Add", "Mul", "Cast"]
