@@ -28,6 +28,7 @@ from edgekd.onnx_vocabulary import vocabulary
 from edgekd.reading import reading
 
 COLORS = {1: "L", 3: "RGB"}
+BY_NPZ = "use --calibration X.npz"
 TOKENS = 1000  # noise for integers that name no word of a table goes up to here
 
 
@@ -130,13 +131,16 @@ class ImageSamples:
         values = model_inputs(model)
         sizes = sizes_of(values[0]) if len(values) == 1 else []
         if len(sizes) != 4:
-            raise BadInputError("--images needs a model of one input with four dimensions: use --calibration X.npz")
+            raise BadInputError(f"--images needs a model of one input with four dimensions: {BY_NPZ}")
         last = sizes[1] not in COLORS and sizes[3] in COLORS
         channels, known = sizes[3] if last else sizes[1], sizes[1:3] if last else sizes[2:]
         height, width = (size or given for size, given in zip(known, self.size or (None, None), strict=True))
-        if channels not in COLORS or height is None or width is None:
+        if channels is None or channels not in COLORS:
+            told = f"input {values[0].name!r} has {channels or 'any number of'} channels, images 1 or 3"
+            raise BadInputError(f"{told}: {BY_NPZ}")
+        if height is None or width is None:
             raise BadInputError(f"input {values[0].name!r} leaves its height or width free: give --size HEIGHTxWIDTH")
-        return values[0], (channels or 3, height, width), last
+        return values[0], (channels, height, width), last
 
 
 @dataclass(frozen=True)

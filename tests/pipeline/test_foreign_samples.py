@@ -154,6 +154,13 @@ def test_what_cannot_be_made_up_names_what_to_type() -> None:
     assert RandomSamples(4, {"x": (1, 3, 5, 6)}).read(free, 8, {})["x"].shape == (4, 3, 5, 6)
 
 
+@pytest.mark.parametrize(("channels", "told"), [(4, "has 4 channels"), ("c", "has any number of channels")])
+def test_images_are_not_of_any_number_of_channels(channels: int | str, told: str) -> None:
+    net = model([helper.make_node("Relu", ["x"], ["y"])], {}, ("N", channels, 8, 8))
+    with pytest.raises(BadInputError, match=rf"'x' {told}, images 1 or 3: use --calibration X.npz"):
+        image_samples(Path("photos"), "8", "1", (0.0,), (1.0,), bgr=False).shapes(net)
+
+
 def test_all_that_cannot_be_made_up_is_asked_for_at_once() -> None:
     net = model([helper.make_node("Add", ["x", "z"], ["y"])], {}, ("N", 3, "h", "w"))
     net.graph.input.append(helper.make_tensor_value_info("z", onnx.TensorProto.FLOAT, ["N", 3, "h", 1]))
