@@ -81,7 +81,9 @@ class Job:
             pin(self.affinity)  # before the runtime makes its threads
         self.batch = arguments.batch or manifest["batch"]
         self.threads = arguments.threads or (usable_cores() if self.offline else manifest["threads"])
-        if before is not None and before.loads == self.loads and arguments.verb != "bench":
+        if before is not None and arguments.verb == "bench":
+            raise RunnerError("bad-input", "bench measures a fresh process: no other command may come before it")
+        if before is not None and before.loads == self.loads:
             self.runtime, self.loaded = before.runtime, True
         else:
             self.open()

@@ -157,6 +157,13 @@ def test_predict_without_files_is_refused(own_bundle: Path) -> None:
     assert failure("predict", own_bundle)[:2] == (2, "bad-input")
 
 
+def test_bench_comes_first(own_bundle: Path) -> None:
+    """A process that held the model before tells another load, and other memory."""
+    code, records = run("build", own_bundle, "then", "bench", str(own_bundle))
+    assert (code, [record["ok"] for record in records if record["record"] == "end"]) == (2, [True, False])
+    assert records[-1]["error"] == "bench measures a fresh process: no other command may come before it"
+
+
 def test_a_model_that_the_runtime_rejects_is_a_failure(own_bundle: Path) -> None:
     (own_bundle / "model.onnx").write_bytes(b"not a model")
     rehash(own_bundle)
