@@ -114,7 +114,7 @@ class _Sources(NamedTuple):
 
     def _latency(self, what: str, of: tuple[str, str, str], latency: Latency) -> Claim:
         said = Percentiles(*(getattr(latency, field) for field in Percentiles._fields))
-        own = [row.samples for row in self.rows if (row.target, row.label, row.artifact) == of]
+        own = [row.samples for row in self.rows if (row.target, row.label, row.artifact) == of and row.samples]
         claim = Claim(what=what, said=_ms(said))
         if not own:
             return claim.model_copy(update={"holds": False, "reason": f"{RESULTS} has no samples of it"})
@@ -129,9 +129,12 @@ class _Sources(NamedTuple):
     def _parity(self, what: str, path: Path) -> Claim:
         claim = Claim(what=what, said="golden outputs are met")
         try:
-            met = verify_bundle(path)["ok"]
+            found = verify_bundle(path)
         except EdgekdError as error:
             return claim.model_copy(update={"reason": f"it does not run here: {error}"})
+        if found["unproven"]:
+            return claim.model_copy(update={"reason": found["unproven"]})
+        met = found["ok"]
         return claim.model_copy(update={"found": "met" if met else "not met", "holds": met})
 
     def _metric(self, what: str, path: Path, manifest: Manifest, variant: Variant) -> Claim:
@@ -153,8 +156,7 @@ class _Sources(NamedTuple):
 
 
 def _scored(eval_set: EvalSet, here: Device) -> tuple[float, float]:
-    answers = eval_set.outputs_on_device(here)[eval_set.manifest.outputs[0].name]
-    rows = eval_set.metric.rows(answers, eval_set.samples.labels)
+    rows = eval_set.metric.rows(eval_set.outputs_on_device(here), eval_set.samples.labels)
     return eval_set.metric.score(rows), eval_set.metric.standard_error(rows)
 
 

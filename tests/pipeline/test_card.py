@@ -3,15 +3,19 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
 from edgekd.bundle import load_bundle
+from edgekd.metrics import accuracy
 from edgekd.pipeline.card import README, read_card, write_card
-from edgekd.pipeline.replay import replay
+from edgekd.pipeline.replay import _scored, replay
 from edgekd.reporting.card import Card, card_text
 from edgekd.reporting.run_record import read_run
 from tests.small_run import SmallRun, complaint, edgekd
@@ -95,6 +99,29 @@ def test_every_forged_number_is_found(card: Path) -> None:
         f"bundles/{TARGET}-float", f"{TARGET} float", f"{TARGET} int8: latency", f"{TARGET} int8: accuracy",
     }  # fmt: skip
     assert "this machine and runtime gave that number" in str(wrong[f"{TARGET} int8: accuracy"].reason)
+
+
+def test_what_cannot_be_told_is_not_called_wrong(card: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = "inconclusive: no golden output moves by a step"
+    monkeypatch.setattr("edgekd.pipeline.replay.verify_bundle", lambda _: {"ok": False, "unproven": told})
+    rows = [json.loads(line) for line in (card / "results.jsonl").read_text().splitlines()]
+    without = [{key: value for key, value in row.items() if key not in ("samples", "sha256")} for row in rows]
+    (card / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in without))
+    claims = {claim.what: claim for claim in replay(card)}
+    parity, latency = (claims[f"{TARGET} int8: {what}"] for what in ("parity", "latency"))
+    assert (parity.holds, parity.reason) == (None, told)
+    assert (latency.holds, latency.reason) == (False, "results.jsonl has no samples of it")
+
+
+def test_a_metric_is_that_of_the_output_that_it_reads() -> None:
+    labels = np.array([0, 1, 1])
+    outputs = {"boxes": np.zeros((3, 2)), "classes": np.eye(2, dtype=np.float32)[labels]}
+    metric = replace(accuracy.metric(), reads="classes")
+    answered = SimpleNamespace(
+        metric=metric, samples=SimpleNamespace(labels=labels), outputs_on_device=lambda here: outputs,
+        manifest=SimpleNamespace(outputs=[SimpleNamespace(name="boxes"), SimpleNamespace(name="classes")]),
+    )  # fmt: skip
+    assert _scored(answered, None)[0] == 1.0
 
 
 def test_a_readme_that_says_more_than_its_numbers_is_found(card: Path) -> None:
