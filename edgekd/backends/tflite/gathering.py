@@ -39,7 +39,7 @@ def gather_elements(writer: Writer, node: Node) -> None:
     axis = node.attributes.get("axis", 0) % data.rank
     if _without(data.signature, axis) != _without(indices.signature, axis):
         node.refuse("its indices reach only a part of the data: slice the data first")
-    order, chosen = _last(axis, data.rank), from_the_start(writer, node, data.shape[axis])
+    order, chosen = _last(axis, data.rank), from_the_start(writer, node, axis)
     source = _turned(writer, node.inputs[0], f"{node.output}:before", order)
     turned = _turned(writer, chosen, f"{node.output}:places", order)
     found = _behind(writer, node.output, order)
@@ -53,7 +53,7 @@ def gather_nd(writer: Writer, node: Node) -> None:
     data, indices = (writer.tensor(name) for name in node.inputs)
     batch, reach = node.attributes.get("batch_dims", 0), indices.shape[-1]
     sizes = data.shape[batch : batch + reach]
-    chosen = from_the_start(writer, node, np.asarray(sizes))
+    chosen = from_the_start(writer, node, *range(batch, batch + reach))
     if not batch:
         return writer.op("GATHER_ND", [node.inputs[0], chosen], node.output, schema.GatherNdOptionsT())
     strides = writer.constant(f"{node.output}:strides", _strides(sizes))

@@ -67,14 +67,16 @@ def gather(writer: Writer, node: Node) -> None:
         return _pick(writer, node, axis, int(indices.item()) % tensor.shape[axis])
     options = schema.GatherOptionsT()
     options.axis = axis
-    return writer.op("GATHER", [node.inputs[0], from_the_start(writer, node, tensor.shape[axis])], node.output, options)
+    return writer.op("GATHER", [node.inputs[0], from_the_start(writer, node, axis)], node.output, options)
 
 
-def from_the_start(writer: Writer, node: Node, sizes: Array | int) -> str:
-    """A node's indices, counted from the start; those that the network is given, such as tokens, have to be so."""
-    given = node.inputs[1]
-    indices = writer.tensor(given)
+def from_the_start(writer: Writer, node: Node, *axes: int) -> str:
+    """A node's indices of its data's axes, counted from the start; those that the network is given have to be so."""
+    given, tensor = node.inputs[1], writer.tensor(node.inputs[0])
+    indices, sizes = writer.tensor(given), np.squeeze([tensor.shape[axis] for axis in axes])
     if indices.data is not None:
+        if (indices.data < 0).any() and any(tensor.signature[axis] < 0 for axis in axes):
+            node.refuse("its indices count from the end of the batch: count from its start, or reach another dimension")
         return writer.constant(f"{node.output}:indices", (indices.data % sizes).astype(np.int32))
     if given in writer.graph.inputs:
         return given

@@ -150,6 +150,8 @@ def test_values_of_a_quantised_network_are_ordered_in_float() -> None:
     [
         ("TopK", [[1]], {"axis": 0}, "it compares the samples of a batch"),
         ("GatherElements", [[[0], [0]]], {"axis": 1}, "its indices reach only a part"),
+        ("Gather", [-1], {}, "its indices count from the end of the batch"),
+        ("GatherND", [[-1]], {}, "its indices count from the end of the batch"),
         ("ScatterND", [[[0]], "input"], {}, "its indices reach over the batch"),
         ("ScatterND", [[[0]], "input"], {"reduction": "add"}, "attribute reduction=add"),
     ],
