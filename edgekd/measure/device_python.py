@@ -14,7 +14,9 @@ import importlib, importlib.metadata as m, importlib.util as u, json, os, sys, s
 found = {}
 for name in sys.argv[1:]:
     module, _, lists = name.partition(":")
-    if u.find_spec(module):
+    try: there = u.find_spec(module)
+    except Exception: there = None  # a part of a package that is not there
+    if there:
         try:
             said = getattr(importlib.import_module(module), lists)() if lists else [m.version(module.replace("_", "-"))]
             found[name] = " ".join(said)

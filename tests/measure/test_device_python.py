@@ -1,11 +1,13 @@
 """The command that gets a runtime, by what kind of Python asks for it; which wheels there are was looked up on PyPI."""
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 
-from edgekd.measure.device_python import Python, how_to_get, how_to_get_numpy, is_jetson, probes
+from edgekd.measure.device_python import INVENTORY, Python, how_to_get, how_to_get_numpy, is_jetson, probes
 from edgekd.measure.facts import Machine
 from edgekd.runtimes import find_needs
 
@@ -91,6 +93,13 @@ def test_a_python_that_said_nothing_is_none() -> None:
 def test_the_runner_needs_python_3_8(version: str, enough: bool) -> None:
     assert python(version).new_enough is enough
     assert len(python(version).version) == (2 if version else 0)
+
+
+def test_a_part_of_a_package_that_is_not_there_hides_nothing_else() -> None:
+    """As a plug-in's backend may need it."""
+    argv = [sys.executable, "-c", INVENTORY, "nowhere.part", "json", "json:nothing"]
+    said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    assert Python.of("python3", machine(), said).modules == {"json": "found", "json:nothing": "found"}
 
 
 def test_of_what_a_python_prints_the_last_line_counts() -> None:
