@@ -1,6 +1,7 @@
 """ONNX's Resize along one side: which places are read, and the matrix that weighs them."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from edgekd.backends.tflite.graph import Node
 from edgekd.backends.tflite.writer import Writer
 
-Places = NDArray[np.float64]
+Places = NDArray[np.floating[Any]]
 ROUNDINGS: dict[bytes, Callable[[Places], Places]] = {
     b"round_prefer_floor": lambda x: np.ceil(x - 0.5),
     b"round_prefer_ceil": lambda x: np.floor(x + 0.5),
@@ -19,15 +20,16 @@ ROUNDINGS: dict[bytes, Callable[[Places], Places]] = {
 
 
 def onnx_places(node: Node, here: int, made: int, scale: float, clipped: bool = True) -> Places:
-    """Where in the map each element is read (ONNX's Resize)."""
-    x = np.arange(made, dtype=np.float64)
+    """Where in the map each element is read (ONNX's Resize); in float32 as ONNX Runtime, or 10 by 10 / 7 is below 7."""
+    x: Places = np.arange(made, dtype=np.float32)
+    growth = np.float32(scale)
     convention = node.attributes.get("coordinate_transformation_mode", b"half_pixel")
     if convention == b"align_corners":
         places = x * (here - 1) / (made - 1) if made > 1 else x * 0
     elif convention == b"asymmetric":
-        places = x / scale
+        places = x / growth
     elif convention in (b"half_pixel", b"pytorch_half_pixel"):
-        places = (x + 0.5) / scale - 0.5
+        places = (x + np.float32(0.5)) / growth - np.float32(0.5)
         if convention == b"pytorch_half_pixel" and made == 1:
             places = x * 0
     else:
@@ -36,7 +38,7 @@ def onnx_places(node: Node, here: int, made: int, scale: float, clipped: bool = 
         )
     if node.attributes.get("mode", b"nearest") == b"nearest":
         places = ROUNDINGS[node.attributes.get("nearest_mode", b"round_prefer_floor")](places)
-    return np.asarray(np.clip(places, 0, here - 1) if clipped else places)
+    return np.asarray(np.clip(places, 0, here - 1) if clipped else places, np.float64)
 
 
 def matrix_of(node: Node, here: int, made: int, scale: float) -> NDArray[np.float32]:

@@ -154,6 +154,14 @@ def repeated_in_front(net: Net) -> str:
     return net.op("Transpose", net.op("Expand", some, net.op("Concat", *sizes, axis=0)), perm=[1, 0, 2, 3, 4])
 
 
+def nearest(scale: float) -> Build:
+    """As torch exports it; in float64 some places lie just below the elements that they are."""
+    return lambda net: net.op(
+        "Resize", "input", "", net.constant([1, 1, 1, scale]), coordinate_transformation_mode="asymmetric",
+        mode="nearest", nearest_mode="floor",
+    )  # fmt: skip
+
+
 def summed(kind: str, count: int) -> Build:
     def net_of(net: Net) -> str:
         others = [net.op("Abs", "input"), net.constant(net.rng.normal(0, 1, 4)), net.op("Neg", "input")]
@@ -198,6 +206,8 @@ def summed(kind: str, count: int) -> Build:
         ((3, 4), clamped(TensorProto.INT32), "MUL CAST MAXIMUM CAST"),
         ((3, 4), nothing_reduced, "EXP NEG"),
         ((2, 1, 5), repeated_in_front, None),
+        ((1, 2, 14), nearest(10 / 7), None),
+        ((1, 2, 9), nearest(2 / 3), None),
         ((3, 4), summed("Sum", 2), "ABS ADD"),
         ((3, 4), summed("Sum", 4), None),
         ((3, 4), summed("Mean", 3), "ABS ADD ADD MUL"),
