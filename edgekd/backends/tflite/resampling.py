@@ -57,15 +57,15 @@ def _scales(graph: Graph, node: Node, before: Size, after: Size) -> list[float]:
 
 
 def _tflite_places(mode: bytes, align: bool, half: bool, here: int, made: int) -> Places:
-    """Where in the map each element is read (TFLite's reference kernels)."""
-    x = np.arange(made, dtype=np.float64)
-    scale = (here - 1) / (made - 1) if align and made > 1 else here / made
+    """Where in the map each element is read, in float32 as TFLite's kernels: 41 by 82 / 2 is below 1 there."""
+    x: Places = np.arange(made, dtype=np.float32)
+    scale = np.float32(here - 1) / np.float32(made - 1) if align and made > 1 else np.float32(here) / np.float32(made)
     if mode == b"nearest":
-        places = (x + 0.5 if half else x) * scale
-        places = np.floor(places + 0.5) if align else np.floor(places + 1e-9)
+        places = (x + np.float32(0.5) if half else x) * scale
+        places = np.floor(places.astype(np.float64) + 0.5) if align else np.floor(places)
     else:
-        places = (x + 0.5) * scale - 0.5 if half else x * scale
-    return np.clip(places, 0, here - 1)
+        places = (x + np.float32(0.5)) * scale - np.float32(0.5) if half else x * scale
+    return np.asarray(np.clip(places, 0, here - 1), np.float64)
 
 
 @rule("DepthToSpace", layout=Layout.SPATIAL, keeps_scale=True)

@@ -208,6 +208,7 @@ def summed(kind: str, count: int) -> Build:
         ((2, 1, 5), repeated_in_front, None),
         ((1, 2, 14), nearest(10 / 7), None),
         ((1, 2, 9), nearest(2 / 3), None),
+        ((1, 1, 2), nearest(41.0), None),
         ((3, 4), summed("Sum", 2), "ABS ADD"),
         ((3, 4), summed("Sum", 4), None),
         ((3, 4), summed("Mean", 3), "ABS ADD ADD MUL"),
