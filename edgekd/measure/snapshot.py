@@ -12,10 +12,15 @@ REASONS = ("clocks_throttle_reasons.active", "clocks_event_reasons.active")  # t
 NVIDIA = ("index", "utilization.gpu", "clocks.sm", "clocks.max.sm", "temperature.gpu", "power.draw")
 SCRIPT = f"""
 say() {{ [ -r "$2" ] && read -r value <"$2" && echo "$1 $value"; }} 2>/dev/null
+known() {{ value=; say . "$1"; }} >/dev/null
 rails() {{
-  for rail in "$0"/sys/class/hwmon/hwmon*/curr[0-9]*_input; do
-    name=${{rail##*/curr}}; volts=${{rail%/*}}/in${{name%_input}}_input
-    [ -r "$volts" ] && say rail_ma "$rail" && say rail_mv "$volts"
+  for chip in "$0"/sys/class/hwmon/hwmon*; do
+    known "$chip/name"; case $value in ina3221*) ;; *) continue ;; esac
+    for rail in 1 2 3; do
+      known "$chip/in${{rail}}_label"; case $value in *_IN) what=input ;; *) what=rail ;; esac
+      [ -r "$chip/in${{rail}}_input" ] && say "${{what}}_ma" "$chip/curr${{rail}}_input" &&
+        say "${{what}}_mv" "$chip/in${{rail}}_input"
+    done
   done
 }}
 snapshot() {{
@@ -33,6 +38,7 @@ snapshot() {{
   for zone in "$0"/sys/class/thermal/thermal_zone*; do say zone_mc "$zone/temp"; done
   say capped "$0/sys/devices/platform/soc/soc:firmware/get_throttled"
   for domain in "$0"/sys/class/powercap/intel-rapl:[0-9]; do
+    known "$domain/name"; [ "$value" = psys ] && continue
     say energy_uj "$domain/energy_uj" && say range_uj "$domain/max_energy_range_uj"
   done
   for battery in "$0"/sys/class/power_supply/[Bb][Aa][Tt]*; do

@@ -177,11 +177,12 @@ def _waiting(first: Reading, last: Reading, key: str, seconds: float) -> float |
 
 
 def _power(said: Sequence[Reading], seconds: float) -> float | None:
-    """The processor's by RAPL, else the rails' by INA3221, else a discharging battery's."""
+    """The processor's by RAPL, else the board's input or its rails by INA3221, else a discharging battery's."""
     counters = list(zip(*(numbers(reading, "energy_uj") for reading in said), strict=False))
     if counters and seconds > 0:
         return sum(map(_spent, counters, numbers(said[0], "range_uj"))) / (1e6 * seconds)
-    watts = [_rails(reading) if "rail_mv" in reading else _battery(reading) for reading in said]
+    rails = next((kind for kind in ("input", "rail") if words(said, f"{kind}_mv")), None)  # an input feeds the rails
+    watts = [_rails(reading, rails) if rails else _battery(reading) for reading in said]
     return fmean(known(watts)) if known(watts) else None
 
 
@@ -190,9 +191,9 @@ def _spent(counter: Sequence[float], wraps_at: float) -> float:
     return sum((late - early) % (wraps_at + 1) for early, late in pairwise(counter))
 
 
-def _rails(reading: Reading) -> float:
-    pairs = zip(numbers(reading, "rail_ma"), numbers(reading, "rail_mv"), strict=False)
-    return sum(current * voltage for current, voltage in pairs) / 1e6
+def _rails(reading: Reading, kind: str) -> float | None:
+    pairs = list(zip(numbers(reading, f"{kind}_ma"), numbers(reading, f"{kind}_mv"), strict=False))
+    return sum(current * voltage for current, voltage in pairs) / 1e6 if pairs else None
 
 
 def _battery(reading: Reading) -> float | None:

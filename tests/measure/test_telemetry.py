@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from edgekd.devices import Device, Finished, open_device
-from edgekd.measure.snapshot import SCRIPT
+from edgekd.measure.snapshot import SCRIPT, readings
 from edgekd.measure.telemetry import Telemetry, telemetry, watch
 from tests.measure.conftest import Tool
 from tests.missing import miss
 
 Files = dict[str, str]
 MakeRoot = Callable[[Files], Path]
+ENERGY = ("energy_uj", "max_energy_range_uj")
 CPU = "sys/devices/system/cpu/cpu"
 PI = {
     "proc/uptime": "100.00 50.00",
@@ -95,14 +96,33 @@ def test_a_clock_below_95_percent_of_the_highest_is_throttled() -> None:
     assert [at(clock).throttled for clock in (1898, 1902)] == [True, False]
 
 
-def test_the_rails_of_a_jetson_add_up(device: Device, root: MakeRoot) -> None:
-    rails = {"curr1_input": "2000", "in1_input": "5000", "curr2_input": "500", "in2_input": "4000", "curr3_input": "9"}
-    with watch(
-        device, str(root({f"sys/class/hwmon/hwmon3/{name}": value for name, value in rails.items()}))
-    ) as watched:
+RAILS = {"curr1_input": "2000", "in1_input": "5000", "curr2_input": "500", "in2_input": "4000", "curr3_input": "9"}
+SUMS = {"curr4_input": "2500", "in4_input": "20", "name": "ina3221"}  # of the chip: all currents, a shunt's mV
+
+
+@pytest.mark.parametrize(
+    ("files", "watts"),
+    [
+        (SUMS | RAILS, 12.0),  # 2 A · 5 V + 0.5 A · 4 V; a rail without volts is none
+        (SUMS | RAILS | {"in1_label": "VDD_IN", "in2_label": "VDD_SOC"}, 10.0),  # the input feeds the other one
+        (RAILS | {"name": "ucsi_source_psy_USBC000:001"}, None),  # a laptop's charger
+    ],
+)
+def test_the_rails_of_a_jetson_add_up_unless_one_is_its_input(
+    device: Device, root: MakeRoot, files: Files, watts: float | None
+) -> None:
+    with watch(device, str(root({f"sys/class/hwmon/hwmon3/{name}": value for name, value in files.items()}))) as seen:
         pass
-    assert watched.telemetry is not None
-    assert watched.telemetry.power_w == pytest.approx(12.0)  # 2 A · 5 V + 0.5 A · 4 V; a rail without volts is none
+    assert seen.telemetry is not None
+    assert seen.telemetry.power_w == (watts if watts is None else pytest.approx(watts))
+
+
+def test_the_energy_of_a_whole_laptop_is_not_added_to_its_processors(device: Device, root: MakeRoot) -> None:
+    domains = {0: "package-0", 1: "psys"}
+    folder = root({f"sys/class/powercap/intel-rapl:{number}/name": name for number, name in domains.items()})
+    root({f"sys/class/powercap/intel-rapl:{number}/{entry}": "9" for number in domains for entry in ENERGY})
+    ran = device.run(["sh", "-c", SCRIPT, str(folder), "1", str(folder / "stop"), "0.01"], timeout=60)
+    assert [len(reading["energy_uj"]) for reading in readings(ran.stdout)] == [1, 1, 1]
 
 
 @pytest.mark.parametrize(("status", "watts"), [("Discharging", 2.0), ("Charging", None), ("Full", None)])
