@@ -120,11 +120,22 @@ def _normalise(graph: Graph, node: NodeProto, weight: Array) -> None:
     alpha, beta = attribute(node, "alpha", 1.0), attribute(node, "beta", 1.0)
     if len(node.input) > 2 and bias is None:
         return
+    if bias is not None and bias.shape[:-1] not in {(), (1,)}:
+        _add_behind(graph, node, np.asarray(bias * beta, np.float32))
+        bias = None
     set_weight(graph, node, transposed.astype(np.float64) * alpha)
     if bias is not None:
         set_bias(graph, node, np.broadcast_to(bias.astype(np.float64).reshape(-1) * beta, len(transposed)))
     del node.attribute[:]
     set_attribute(node, "transB", 1)
+
+
+def _add_behind(graph: Graph, node: NodeProto, value: Array) -> None:
+    """Let a summand that differs from row to row be added to what a Gemm makes, which has none then."""
+    made, result = graph.fresh(f"{node.output[0]}_product"), node.output[0]
+    graph.set_inputs(node, node.input[:2])
+    graph.set_output(node, 0, made)
+    graph.add("Add", [made, graph.add_constant(f"{result}_summand", value)], result)
 
 
 def set_weight(graph: Graph, node: NodeProto, value: Array) -> None:

@@ -180,6 +180,13 @@ def test_every_gemm_becomes_the_plain_one(options: dict[str, float], shape: tupl
         np.testing.assert_allclose(held[gemm.input[2]], expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("rows", [(C, 1), (C, C)])
+def test_what_a_gemm_adds_row_by_row_is_a_sum_behind_it(rows: tuple[int, int]) -> None:
+    values = {"w": random(6, C), "b": random(*rows, seed=1)}
+    net = model([node("Gemm", ["x", "w", "b"], ["y"], alpha=0.5, beta=2.0)], values, (C, 6), output_rank=2)
+    assert kinds(agree(net, random(C, 6, seed=9))) == ["Gemm", "Add"]
+
+
 def test_a_gemm_with_a_computed_bias_or_a_transposed_input_stays() -> None:
     bias = [node("Abs", ["b"], ["c"]), node("Gemm", ["x", "w", "c"], ["y"], alpha=0.5)]
     after = agree(model(bias, {"w": random(6, C), "b": random(C)}, ("N", 6), output_rank=2), random(5, 6, seed=9))
