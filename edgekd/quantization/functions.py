@@ -16,8 +16,10 @@ REFORMED = frozenset({"DFT", "GridSample"})  # written otherwise in opset 20 tha
 BENDING = frozenset({"Clip", "Erf", "Exp", "HardSigmoid", "Max", "Min", "Relu", "Sigmoid", "Softplus", "Tanh"})
 ELEMENTWISE = BENDING | {"Abs", "Add", "Div", "Identity", "Mul", "Neg", "Pow", "Reciprocal", "Sqrt", "Sub"}
 MOST = 16  # operations that one function is spelled in
-GRID = np.linspace(-12, 12, 1201, dtype=np.float32)
+FAR = np.geomspace(12, 1e4, 25)  # where a function may be cut off
+GRID = np.concatenate([-FAR, np.linspace(-12, 12, 1201), FAR]).astype(np.float32)
 CLOSE = 5e-5  # GELU and its form by tanh, the nearest two, are 4.7e-4 apart
+ROUNDING = 1e-6  # of float32
 LARGEST_EPSILON = 0.01
 ROWS = 24
 
@@ -134,7 +136,7 @@ def _activation(graph: Graph, region: Region) -> Word | None:
     if any(value.size != 1 for value in _constants(graph, region)):
         return None
     seen = _computed(graph, region, GRID).ravel()
-    same = (word for word, wanted in ACTIVATIONS if np.allclose(seen, wanted(GRID), rtol=0, atol=CLOSE))
+    same = (word for word, wanted in ACTIVATIONS if np.allclose(seen, wanted(GRID), rtol=ROUNDING, atol=CLOSE))
     return next(same, None)
 
 

@@ -19,6 +19,7 @@ NUMBERS = {
     **{name: np.float32(value) for name, value in {"half": 0.5, "one": 1, "three": 3, "six": 6, "zero": 0}.items()},
     **{"sqrt2": np.float32(2**0.5), "sixth": np.float32(1 / 6), "cube": np.float32(0.044715)},
     **{"two": np.float32(2), "tiny": np.float32(1e-5), "k": np.float32(0.79788)},  # five digits, as some write it
+    "far": np.float32(20),
     "axes": np.array([-1], np.int64),
     "gain": random(6, seed=4),
     "shift": random(6, seed=5),
@@ -133,6 +134,13 @@ def test_what_computes_something_else_stays(nodes: Nodes) -> None:
     graph = Graph(inferred(spelled(nodes)))
     name_functions(graph)
     assert kinds(graph.model()) == [each.op_type for each in nodes]
+
+
+def test_what_cuts_a_function_off_far_out_stays() -> None:
+    swish = [*HALF_SIGMOID, node("Mul", ["x", "b"], ["p"]), node("Div", ["p", "six"], ["h"])]
+    graph = Graph(inferred(spelled([*swish, node("Min", ["h", "far"], ["y"])])))
+    name_functions(graph)
+    assert kinds(graph.model()) == ["HardSwish", "Min"]
 
 
 def test_what_others_read_inside_stays() -> None:
