@@ -75,11 +75,13 @@ class _Unrolling:
     loop: NodeProto
     trips: int
     stored: set[str] = field(default_factory=set)
+    taken: frozenset[str] = frozenset()
 
     def nodes(self) -> Iterator[NodeProto]:
         """The body's nodes, step after step, then what hands its results on."""
         body = next(entry.g for entry in self.loop.attribute if entry.name == "body")
         outer = {tensor.name: self._constant(tensor.name, numpy_helper.to_array(tensor)) for tensor in body.initializer}
+        self.taken = frozenset(outer.values())
         carried = list(self.loop.input[2:])
         collected: list[list[str]] = [[] for _ in body.output[1 + len(carried) :]]
         for step in range(self.trips):
@@ -123,4 +125,7 @@ class _Unrolling:
         return own
 
     def _own(self, name: str) -> str:
-        return f"{self.loop.name or self.loop.output[0]}/{name}"
+        own = f"{self.loop.name or self.loop.output[0]}/{name}"
+        while own in self.taken:
+            own += "_"
+        return own

@@ -18,7 +18,7 @@ def value(name: str, kind: int, *shape: int | str) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, kind, shape)
 
 
-def looping(trips: int, ends: bool = False) -> onnx.ModelProto:
+def looping(trips: int, ends: bool = False, held: str = "three") -> onnx.ModelProto:
     """h ← tanh(h · w + x + step), collected: what a recurrent cell in a `for` becomes."""
     body = [
         node("MatMul", ["h", "w"], ["product"]),
@@ -34,13 +34,13 @@ def looping(trips: int, ends: bool = False) -> onnx.ModelProto:
         node("Add", ["sum", "number"], ["moved"]),
         node("Tanh", ["moved"], ["made"]),
         node("Identity", ["made"], ["row"]),
-        node("Less", ["step", "three"], ["cond_out"]) if ends else node("Identity", ["cond"], ["cond_out"]),
+        node("Less", ["step", held], ["cond_out"]) if ends else node("Identity", ["cond"], ["cond_out"]),
     ]
     graph = helper.make_graph(
         body, "body",
         [value("step", TensorProto.INT64), value("cond", TensorProto.BOOL), value("h", TensorProto.FLOAT, "N", 4)],
         [value("cond_out", TensorProto.BOOL), *(value(name, TensorProto.FLOAT, "N", 4) for name in ("made", "row"))],
-        [numpy_helper.from_array(np.array(3), "three")],
+        [numpy_helper.from_array(np.array(3), held)],
     )  # fmt: skip
     outer = [
         node("Relu", ["x"], ["begin"]),
@@ -58,8 +58,9 @@ def looping(trips: int, ends: bool = False) -> onnx.ModelProto:
     )
 
 
-def test_a_loop_of_constant_length_is_written_out_and_computes_the_same(tmp_path) -> None:
-    net, x = looping(5), random(6, 4, seed=1)
+@pytest.mark.parametrize("held", ["three", "0", "1", "axis", "goes_on", "0.made"])
+def test_a_loop_of_constant_length_is_written_out_and_computes_the_same(tmp_path, held: str) -> None:
+    net, x = looping(5, held=held), random(6, 4, seed=1)
     onnx.save(net, tmp_path / "m.onnx")
     plain = read_model(tmp_path / "m.onnx")
     assert kinds(plain).count("Tanh") == 5
