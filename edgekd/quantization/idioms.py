@@ -25,7 +25,7 @@ def name_global_pools(graph: Graph) -> None:
 
 def _is_spatial(graph: Graph, node: NodeProto) -> bool:
     axes, shape = graph.constant(node, 1), graph.shapes.get(node.input[0])
-    if axes is None or shape is None:
+    if axes is None or shape is None or len(shape) < 3 or _number(graph, node.input[0]) != np.float32:
         return False
     return sorted(int(axis) % len(shape) for axis in axes.ravel()) == list(range(2, len(shape)))
 
@@ -48,7 +48,8 @@ def name_clips(graph: Graph) -> None:
         if lower is None or lower.op_type != "Max" or len(lower.input) != 2:
             continue
         bounds = [graph.constant(lower, 1), graph.constant(upper, 1)]
-        if graph.only_consumer(lower.output[0]) is upper and all(_is_scalar(bound) for bound in bounds):
+        rank = len(graph.shapes.get(lower.input[0]) or ())
+        if graph.only_consumer(lower.output[0]) is upper and all(_is_scalar(bound, rank) for bound in bounds):
             graph.remove(lower)
             operands = [
                 graph.add_constant(f"{upper.output[0]}_bound", bound.reshape(()))
@@ -114,8 +115,9 @@ def _piece_sizes(graph: Graph, node: NodeProto) -> list[int] | None:
     return None if whole is None else [min(int(sizes), whole - start) for start in range(0, whole, int(sizes))]
 
 
-def _is_scalar(value: Array | None) -> bool:
-    return value is not None and value.size == 1
+def _is_scalar(value: Array | None, rank: int) -> bool:
+    """Whether a constant is one number, and adds no dimension to what has so many."""
+    return value is not None and value.size == 1 and value.ndim <= rank
 
 
 def name_prepended_constants(graph: Graph) -> None:

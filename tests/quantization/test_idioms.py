@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 
 from edgekd.backends.reference import Reference
 from edgekd.onnx_graph import Graph, inferred
@@ -46,6 +46,7 @@ def rewritten(rule: Callable[[Graph], None], net: onnx.ModelProto, shape: tuple[
         (("N", 3, 4, 5), [1, 2, 3], 1, ["ReduceMean"]),
         (("N", 3, 4, 5), [1, 2], 1, ["ReduceMean"]),
         (("N", 3, 4, 5), None, 1, ["ReduceMean"]),
+        (("N", 3), [], 1, ["ReduceMean"]),
     ],
 )
 def test_means_of_whole_maps_alone_are_global_pools(
@@ -53,9 +54,15 @@ def test_means_of_whole_maps_alone_are_global_pools(
 ) -> None:
     operands = ["x"] if axes is None else ["x", "axes"]
     nodes = [node("ReduceMean", operands, ["y"], **({} if keep is None else {"keepdims": keep}))]
-    values = {} if axes is None else {"axes": np.array(axes)}
+    values = {} if axes is None else {"axes": np.array(axes, np.int64)}
     net = model(nodes, values, shape, output_rank=2 if keep == 0 else len(shape))
     assert rewritten(name_global_pools, net, (2, *map(int, shape[1:]))) == words
+
+
+def test_largest_whole_numbers_are_no_global_pool() -> None:
+    ends = node("Cast", ["x"], ["i"], to=TensorProto.INT32), node("Cast", ["m"], ["y"], to=TensorProto.FLOAT)
+    net = model([ends[0], node("ReduceMax", ["i", "axes"], ["m"]), ends[1]], {"axes": np.array([2, 3])})
+    assert rewritten(name_global_pools, net, (2, 3, 6, 6)) == ["Cast", "ReduceMax", "Cast"]
 
 
 @pytest.mark.parametrize(
@@ -87,6 +94,7 @@ def test_an_index_that_is_computed_stays() -> None:
     assert rewritten(name_squeezes, net, (1, 3, 1, 5))[-1] == "Gather"
 
 
+DEEP = np.full((1, 1, 1, 1, 1), -0.5, np.float32)
 LOW, HIGH, EACH = np.array(-0.5, np.float32), np.array([0.25], np.float32), random(3, 1, 1, seed=3)
 
 
@@ -97,6 +105,7 @@ LOW, HIGH, EACH = np.array(-0.5, np.float32), np.array([0.25], np.float32), rand
         ([node("Max", ["low", "x"], ["a"]), node("Min", ["a", "high"], ["y"])], ["Max", "Min"]),
         ([node("Max", ["x", "each"], ["a"]), node("Min", ["a", "high"], ["y"])], ["Max", "Min"]),
         ([node("Max", ["x", "low"], ["a"]), node("Min", ["a", "each"], ["y"])], ["Max", "Min"]),
+        ([node("Max", ["x", "deep"], ["a"]), node("Min", ["a", "high"], ["y"])], ["Max", "Min"]),
         ([node("Max", ["x", "low", "each"], ["a"]), node("Min", ["a", "high"], ["y"])], ["Max", "Min"]),
         ([node("Max", ["x", "low"], ["a"]), node("Min", ["a", "high", "each"], ["y"])], ["Max", "Min"]),
         ([node("Max", ["x", "low"], ["a"]), node("Min", ["a", "x"], ["y"])], ["Max", "Min"]),
@@ -111,8 +120,10 @@ LOW, HIGH, EACH = np.array(-0.5, np.float32), np.array([0.25], np.float32), rand
 )
 def test_one_number_on_each_side_is_a_clip(nodes: Nodes, words: list[str]) -> None:
     read = {name for each in nodes for name in each.input}
-    values = {name: value for name, value in {"low": LOW, "high": HIGH, "each": EACH}.items() if name in read}
-    assert rewritten(name_clips, model(nodes, values), (2, 3, 6, 6)) == words
+    known = {"low": LOW, "high": HIGH, "each": EACH, "deep": DEEP}
+    values = {name: value for name, value in known.items() if name in read}
+    net = model(nodes, values, output_rank=5 if "deep" in read else 4)
+    assert rewritten(name_clips, net, (2, 3, 6, 6)) == words
 
 
 def pieces(*places: int, **options: int) -> Nodes:
