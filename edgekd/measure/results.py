@@ -21,12 +21,12 @@ from edgekd.measure.records import Scenario
 from edgekd.measure.statistics import Latency
 from edgekd.measure.telemetry import Telemetry
 from edgekd.metrics import Scale
-from edgekd.reading import read_lines
+from edgekd.reading import LINE, read_lines
 from edgekd.schema import Milliseconds, Schema
 
 SHA256 = r"^[0-9a-f]{64}$"
 BLOCK = 1 << 16  # bytes
-_SEAL = b',"sha256":"'
+_BEGIN, _SEAL = b'{"format":', b',"sha256":"'
 IDENTITY = ("runner", "inputs", "precision")
 
 
@@ -128,7 +128,10 @@ def artifact(manifest: Manifest) -> str:
 
 
 def append_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Add rows at the end of a file, whoever else does; what a killed process left of its last line goes."""
+    """Add rows at the end of a file, whoever else does; what a killed process left of its last line goes.
+
+    Raises BadInputError for a file whose last line is open and was no row's.
+    """
     _append(path, [_line(row) for row in rows])
 
 
@@ -139,11 +142,12 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
 
 def keep_rows(path: Path, rows: Iterable[Row]) -> int:
     """Append those rows that a file does not hold yet; return how many damaged lines it has lost for it."""
-    lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
+    lines = list(filter(None, path.read_bytes().split(b"\n"))) if path.is_file() else []
     intact = [line for line in lines if _is_row(line)]
     if len(intact) < len(lines):
         write_bytes(path, b"".join(line + b"\n" for line in intact))
-    missing = [line for row in rows if (line := _line(row)) not in intact]
+    held = set(intact)
+    missing = [line for row in rows if (line := _line(row)) not in held]
     if missing:
         _append(path, missing)
     return len(lines) - len(intact)
@@ -154,8 +158,15 @@ def _append(path: Path, lines: Sequence[bytes]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+b") as stream:
             lock(stream.fileno())  # released when it is closed
-            stream.truncate(_end_of_last_line(stream))
-            stream.write(b"".join(line + b"\n" for line in lines))
+            begin = _end_of_last_line(stream)
+            stream.seek(begin)
+            last = stream.read(LINE + 1)
+            if not (last.startswith(_BEGIN) or _BEGIN.startswith(last)):
+                raise BadInputError(f"{path}: it holds something else than rows: name another file")
+            whole = _is_row(last)
+            if not whole:
+                stream.truncate(begin)
+            stream.write(b"".join([b"\n" * whole, *(line + b"\n" for line in lines)]))
             stream.flush()
             os.fsync(stream.fileno())
 

@@ -62,7 +62,7 @@ def test_whoever_adds_at_the_same_time_loses_no_row_and_a_torn_line_goes(tmp_pat
         for _ in range(64):
             pool.submit(append_rows, path, [one, one])
     with path.open("a") as stream:
-        stream.write('{"time": "2026')  # a process that was killed
+        stream.write('{"format":1,"time":"2026')  # a process that was killed
     append_rows(path, [one])
     assert read_rows(path) == [one] * 129
 
@@ -71,9 +71,28 @@ def test_a_torn_line_goes_however_long_it_is(tmp_path: Path) -> None:
     path, one = tmp_path / "results.jsonl", measured(1.0)
     append_rows(path, [one])
     with path.open("a") as stream:
-        stream.write("x" * 200_000)  # more than is looked at in one go
+        stream.write('{"format":1,' + "x" * 200_000)  # more than is looked at in one go
     append_rows(path, [one])
     assert read_rows(path) == [one] * 2
+
+
+def test_a_whole_row_stays_whose_line_nobody_has_ended(tmp_path: Path) -> None:
+    path, first, second, third = tmp_path / "results.jsonl", measured(1.0), measured(2.0), measured(3.0)
+    append_rows(path, [first])
+    path.write_bytes(path.read_bytes().rstrip())  # as editors do
+    append_rows(path, [second])
+    path.write_bytes(path.read_bytes().rstrip())
+    assert keep_rows(path, [second, third]) == 0
+    assert read_rows(path) == [first, second, third]
+
+
+@pytest.mark.parametrize("content", ["weights", "a line\n{}", '{"an": "answer"}'])
+def test_a_file_of_something_else_keeps_its_last_line(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_text(content)
+    with pytest.raises(BadInputError, match=r"model\.onnx: it holds something else than rows"):
+        append_rows(path, [])
+    assert path.read_text() == content
 
 
 def test_lines_end_where_json_lines_end(tmp_path: Path) -> None:
