@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -125,7 +125,7 @@ class Session:
     def check(self, inputs: Mapping[str, Array] | None = None, batches: Sequence[int] = ()) -> Checked:
         """Both of these, and outputs as `predict` gives them at each batch size: by one process, if the device can."""
         count = _count(inputs or {})
-        with self._sent(inputs or {}) as source:
+        with self._sent(inputs) if inputs and batches else nullcontext("") as source:
             asked = [self._predicting(source, _outputs(batch), count, f"--batch={batch}") for batch in batches]
             verified, built, *predicted = self._run(VERIFY, BUILD, *asked)
         for answer in predicted:

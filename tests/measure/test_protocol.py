@@ -70,6 +70,13 @@ def test_a_check_is_what_its_commands_say_by_one_process(device: Device, bundle:
         np.testing.assert_array_equal(checked.outputs(batch)["logits"], alone)
 
 
+def test_a_check_without_inputs_sends_none(device: Device, bundle: MakeBundle) -> None:
+    sent, push = list[str](), device.push
+    device.push = lambda path: (sent.append(path.suffix), push(path))[1]  # type: ignore[method-assign,func-returns-value]
+    assert measure.check(device, bundle("onnxruntime")).golden[0].ok
+    assert ".npz" not in sent
+
+
 def test_what_cannot_be_done_ends_a_check(device: Device, own_bundle: Path) -> None:
     edit_manifest(own_bundle, outputs=[])
     with pytest.raises(BadInputError, match="its manifest differs"):
