@@ -76,7 +76,7 @@ def gate(
     """Measure bundles as the rows of `base` were measured, and compare; `out` keeps the new rows.
 
     Batch, threads, cores, scenario and replicates are the baseline's. Raises BadInputError for a bundle of which it
-    holds no row, DeviceError where the device is lost.
+    holds no row, and for two of which it would be the same, DeviceError where the device is lost.
     """
     jobs = _jobs(base, bundles)
     with _kept(out) as rows:
@@ -169,8 +169,13 @@ def _jobs(base: Path, bundles: Sequence[Path]) -> dict[tuple[Key, int], list[Pat
     """Which bundles are measured together, under whose conditions."""
     latest: dict[Key, Row] = {row.key: row for row in iterate_rows(base)}
     jobs: dict[tuple[Key, int], list[Path]] = {}
+    named: dict[tuple[str, str], Path] = {}
     for path in bundles:
         manifest = load_bundle(path)
+        other = named.setdefault((manifest.target, manifest.precision), path)
+        if other is not path:
+            both = f"{other} and {path} are both {manifest.target} {manifest.precision}"
+            raise BadInputError(f"{both}, of which a baseline has one row: give each a baseline of its own")
         own = [row for row in latest.values() if (row.target, row.label) == (manifest.target, manifest.precision)]
         if not own:
             raise BadInputError(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -106,6 +107,14 @@ def test_a_bundle_that_the_baseline_does_not_know_is_named(baseline: tuple[Path,
     said = complaint(edgekd("gate", baseline[1], own), 2)
     assert "holds no row of t float" in said
     assert f"edgekd bench {own} --out {baseline[1]}" in said
+
+
+def test_two_bundles_of_one_row_are_refused(baseline: tuple[Path, Path], tmp_path: Path) -> None:
+    """The second one's times would stand for both: whatever the first had become would pass."""
+    own, base = baseline
+    other = shutil.copytree(own, tmp_path / "other")
+    said = complaint(edgekd("gate", base, own, other, *QUICK), 2)
+    assert f"{own} and {other} are both t int8" in said
 
 
 def test_two_model_files_are_measured_in_turns(tmp_path: Path) -> None:
