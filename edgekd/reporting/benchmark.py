@@ -62,16 +62,21 @@ def _times(row: Row) -> Iterator[tuple[str, str]]:
     interval = f" ({three_digits(row['low'])}–{milliseconds(row['high'])})" if row["replicates"] > 1 else ""
     median = milliseconds(row["p50"]) + interval
     if offline:
-        yield "throughput", f"{row['throughput']:,.0f} per s"
+        yield "throughput", _per_second(row)
         yield "time per batch", median
     else:
         yield "latency", median
         yield from ((name, milliseconds(row[name])) for name in ("p90", "p99") if row[name] is not None)
-        yield "throughput", f"{row['throughput']:,.0f} per s"
+        yield "throughput", _per_second(row)
     yield "first inference", milliseconds(row["first_ms"])
     again = row["warm_load_ms"]
     yield "load", milliseconds(row["load_ms"]) + (f", again {milliseconds(again)}" if again is not None else "")
     yield "samples", f"{row['n']:,} in {row['replicates']} process{'es' if row['replicates'] > 1 else ''}"
+
+
+def _per_second(row: Row) -> str:
+    value = row["throughput"]
+    return f"{value:,.0f} per s" if value >= 100 else f"{three_digits(value)} per s"
 
 
 def _memory(row: Row) -> Iterator[tuple[str, str]]:

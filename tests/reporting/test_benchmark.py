@@ -94,6 +94,11 @@ def test_one_process_has_no_interval() -> None:
     assert "latency          0.0107 ms" in said
 
 
+def test_what_takes_seconds_has_a_throughput_too() -> None:
+    said = lines([TIMED | {"throughput": 0.3127}])
+    assert "throughput       0.313 per s" in said
+
+
 def test_the_last_line_calls_fastest_only_what_is_apart_from_all_others() -> None:
     slow = TIMED | {"flags": []}
     fast = slow | {"bundle": "fast", "p50": 0.005, "low": 0.0049, "high": 0.0051}
