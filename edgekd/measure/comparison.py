@@ -16,6 +16,7 @@ from edgekd.schema import Schema
 Verdict = Literal["same", "faster", "slower", "regression", "metric drop", "missing", "new", "unclear"]
 FAILURES: frozenset[Verdict] = frozenset({"regression", "metric drop", "missing"})
 WHAT_MAY_DIFFER = ("artifact", "inputs", "options", "precision", "runtime_version", "runner")
+HOW = ("threads", "scenario", "affinity")  # of two rows of one file; those of two files pair by it
 NO_OPTIONS = {"precision", "engine"}  # told by itself; whether a kept engine served, which changes no inference
 Identity = tuple[str, str, int]
 Place = tuple[Key, Identity]
@@ -92,9 +93,16 @@ def compare_files(
 
 
 def compare_rows(before: Row, after: Row, threshold: float = 0.05, metric_drop: float = 0.01) -> Change:
-    """The difference of two rows that were measured in turns, whatever they measure; named as the later one."""
+    """The difference of two rows that were measured in turns, whatever they measure; named as the later one.
+
+    Raises BadInputError for rows of other batches, whose times are of other work.
+    """
+    if before.batch != after.batch:
+        raise BadInputError(f"measured in batches of {before.batch} and of {after.batch}: such times do not compare")
     place = (after.key, after.machine.identity)
-    return _change(place, _seen(before), _seen(after), threshold, metric_drop, several=False)
+    change = _change(place, _seen(before), _seen(after), threshold, metric_drop, several=False)
+    how = tuple(name for name in HOW if getattr(before, name) != getattr(after, name))
+    return change.model_copy(update={"changed": change.changed + how})
 
 
 def _latest(path: Path) -> dict[Place, Seen]:

@@ -45,6 +45,10 @@ class Median(NamedTuple):
             return None
         return "cannot tell: the intervals overlap"
 
+    def shared(self, by: int) -> "Median":
+        """Return a batch's for each of its samples."""
+        return self._replace(ms=self.ms / by, low=self.low / by, high=self.high / by)
+
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> "Median":
         """Return that of a row of `bench`."""

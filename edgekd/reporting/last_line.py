@@ -63,10 +63,11 @@ def of_bench(rows: Sequence[Document]) -> str:
     timed, lost = [row for row in rows if row.get("p50") is not None], [row for row in rows if "error" in row]
     told = [f"{len(rows) - len(lost)} measured"] if len(rows) > 1 or not timed else []
     if timed:
-        best, *rivals = perhaps_fastest(timed, Median.of)
+        best, *rivals = perhaps_fastest(timed, lambda row: Median.of(row).shared(row["batch"]))
         rank = f"{'perhaps fastest' if rivals else 'fastest'}: " if len(timed) > 1 else ""
         place = f" on {best['device']}" if best.get("device") else ""
-        told.append(f"{rank}{best['bundle']}{place}, median {milliseconds(best['p50'])}")
+        work = f" for {best['batch']} samples" if len({row["batch"] for row in timed}) > 1 else ""
+        told.append(f"{rank}{best['bundle']}{place}, median {milliseconds(best['p50'])}{work}")
     return "; ".join([*told, *([f"{len(lost)} failed"] if lost else [])]).replace("\u00a0", " ")
 
 

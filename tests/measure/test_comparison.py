@@ -263,6 +263,13 @@ def test_one_machine_is_not_named(tmp_path: Path) -> None:
     assert compare_rows(measured(1.0), measured(1.5)) == row
 
 
+def test_two_rows_say_what_else_they_differ_in() -> None:
+    told = compare_rows(measured(1.0), measured(0.5, threads=4, affinity=(0, 1)))
+    assert (told.verdict, told.changed) == ("faster", ("threads", "affinity"))
+    with pytest.raises(BadInputError, match="batches of 1 and of 4"):
+        compare_rows(measured(1.0), measured(2.0, batch=4))
+
+
 def test_two_rows_are_compared_as_two_files_are() -> None:
     drop = compare_rows(measured(2.0, metric=0.9), measured(1.0, metric=0.85, label="other"))
     assert (drop.verdict, drop.label, drop.change) == ("metric drop", "other", pytest.approx(-0.5))

@@ -130,6 +130,16 @@ def test_two_model_files_are_measured_in_turns(tmp_path: Path) -> None:
     assert few["next"] == f"edgekd compare {fast} {slow} {QUICK[0]} --json --replicates 5"
 
 
+def test_models_of_other_batches_are_not_compared_by_their_times(tmp_path: Path) -> None:
+    one, many = (chain(tmp_path / f"{name}.onnx", ["Sin"]) for name in ("one", "many"))
+    model = onnx.load(many)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 4
+    onnx.save(model, many)
+    said = complaint(edgekd("compare", one, many, *QUICK, "--replicates=1"), 2)
+    assert "batches of 1 and of 4" in said
+
+
 def test_what_is_unclear_of_two_files_is_measured_again_where_it_lacks_replicates(
     baseline: tuple[Path, Path], tmp_path: Path
 ) -> None:

@@ -99,6 +99,12 @@ def test_what_takes_seconds_has_a_throughput_too() -> None:
     assert "throughput       0.313 per s" in said
 
 
+def test_the_last_line_ranks_batches_by_the_time_of_a_sample() -> None:
+    one = TIMED | {"flags": []}
+    four = one | {"bundle": "four", "batch": 4, "p50": 0.02, "low": 0.0199, "high": 0.0201}
+    assert of_bench([one, four]) == "2 measured; fastest: four, median 0.0200 ms for 4 samples"
+
+
 def test_the_last_line_calls_fastest_only_what_is_apart_from_all_others() -> None:
     slow = TIMED | {"flags": []}
     fast = slow | {"bundle": "fast", "p50": 0.005, "low": 0.0049, "high": 0.0051}
