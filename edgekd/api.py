@@ -250,7 +250,9 @@ class _TrainingJob:
         if teacher is not None:
             try_out(teacher, self.data, "teacher")
             doubt_teacher(evaluate(teacher, self.data, self.data.val), self.data, self.data.val, reporter)
-        key = digest([self.data.digest(), repr(self), repr(losses), cross_entropy, weights_digest(model)])
+        asked = self.augmentation, self.seed, repr(self.training), repr(losses), cross_entropy
+        networks = [weights_digest(network) for network in (model, teacher) if network is not None]
+        key = digest([self.data.digest(), *asked, *networks])
         with TemporaryDirectory(prefix="edgekd-") as scratch:
             place = folder or Path(scratch)
             objective = self._objective(model, teacher, losses, cross_entropy, place, reporter)

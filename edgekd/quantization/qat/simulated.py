@@ -61,6 +61,10 @@ class Simulated(Watched):
             return weight
         return fake_quantize_weight(weight, self.scheme.weight_max, axis)
 
+    def extra_repr(self) -> str:
+        """What it simulates: by its state alone, one scheme's network would be taken for another's."""
+        return f"{self.scheme.name}, rounds {', '.join(sorted(self.weights))}"
+
     def train(self, mode: bool = True) -> "Simulated":
         """Set the mode as the network's own `train` does; what was put to rest before stays so."""
         super().train(mode)
