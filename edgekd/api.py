@@ -30,7 +30,7 @@ from edgekd.training import CachedTeacher, Distill, LabelLoss, Teacher, evaluate
 from edgekd.training import train as learn
 from edgekd.training.class_order import in_order
 from edgekd.training.loop import OnProgress
-from edgekd.training.objectives import Objective
+from edgekd.training.objectives import Objective, require_one_generation
 from edgekd.training.weights import weights_digest
 
 _FINE_TUNING = Training(epochs=2, learning_rate=0.003, precision="float32")
@@ -118,6 +118,7 @@ def distill(
 ) -> nn.Module:
     """Teach `student`, in place, and return it with the weights that were best on the validation split.
 
+    With `SimKD` what is returned shares its layers and has the teacher's head.
     `data` is an `edgekd.data.Dataset` or ((x_train, y_train), (x_test, y_test)): uint8 images or floats, (N, C, …), and
     labels as the `task` has them: a name (`edgekd tasks`), by default the data set's own or classification, or a Task.
     Without `losses` the task's own method teaches.
@@ -133,8 +134,7 @@ def distill(
         seed,
         training or Training(),
     )
-    job.learn(student, teacher, losses, cross_entropy, folder)
-    return student
+    return job.learn(student, teacher, losses, cross_entropy, folder)
 
 
 def map_classes(teacher: nn.Module, names: Sequence[str], data: Any, *, task: str | Task | None = None) -> nn.Module:
@@ -242,7 +242,8 @@ class _TrainingJob:
         cross_entropy: float,
         folder: Path | None,
         on_progress: OnProgress | None = None,
-    ) -> None:
+    ) -> nn.Module:
+        """Train `model`, in place, and return what is to be deployed: it, or what a method makes of it."""
         recipe, reporter = Data(name=self.data.name, augmentation=self.augmentation), Reporter()
         try_out(model, self.data, "student" if teacher else "model")
         if teacher is not None and bare(teacher) is bare(model):
@@ -256,11 +257,11 @@ class _TrainingJob:
         with TemporaryDirectory(prefix="edgekd-") as scratch:
             place = folder or Path(scratch)
             objective = self._objective(model, teacher, losses, cross_entropy, place, reporter)
-            learn(
+            trained = learn(
                 model, self.data, recipe, self.training, objective, place,
                 seed=self.seed, key=key, reporter=reporter, on_progress=on_progress,
             )  # fmt: skip
-        model.eval()
+        return trained.model.eval()
 
     def _objective(
         self,
@@ -274,6 +275,7 @@ class _TrainingJob:
         if teacher is None:
             return LabelLoss(self.training.label_smoothing)
         losses = [checked(method) for method in losses or default_methods(self.data.task)]
+        require_one_generation(losses)
         source = CachedTeacher(Teacher.of(teacher, losses), folder / "answers", reporter)
         return Distill(
             model, source, losses,

@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
 import edgekd
+from edgekd.errors import BadInputError
 from edgekd.training.weights import weights_digest
 
 RANDOM = np.random.default_rng(0)
@@ -59,3 +61,19 @@ def test_a_torch_data_set_is_known_again(tmp_path: Path) -> None:
 def test_networks_prepared_for_two_schemes_are_told_apart() -> None:
     asymmetric, symmetric = (edgekd.prepare(Net(4, 0), scheme, X) for scheme in ("int8-asymmetric", "int8-symmetric"))
     assert weights_digest(asymmetric) != weights_digest(symmetric)
+
+
+def test_what_is_returned_has_the_head_that_was_evaluated() -> None:
+    teacher = edgekd.train(Net(16, 1), DATA, training=BRIEF)
+    student = Net(4, 0)
+    found = edgekd.distill(teacher, student, DATA, [edgekd.SimKD()], cross_entropy=0, training=BRIEF)
+    assert torch.equal(found.head[1].weight, teacher.head.weight)
+    assert found.body is student.body
+
+
+@pytest.mark.parametrize("teach", [edgekd.distill, edgekd.Distiller])
+def test_several_generations_are_left_to_recipes(teach: Any) -> None:
+    data = () if teach is edgekd.Distiller else (DATA,)
+    with pytest.raises(BadInputError, match=r"teaches 3 students.*BornAgain\(generations=1\)"):
+        teach(Net(8, 1), Net(4, 0), *data, losses=[edgekd.BornAgain(generations=3)])
+    teach(Net(8, 1), Net(4, 0), *data, losses=[edgekd.BornAgain(generations=1)])

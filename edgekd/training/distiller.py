@@ -11,7 +11,7 @@ from edgekd.distillation import Builds, Context, Example, Method, Output, Ramp, 
 from edgekd.errors import BadInputError
 from edgekd.networks import Inputs, bare, call, device_of, evaluating, named_outputs, tensors_of
 from edgekd.outputs import one
-from edgekd.training.objectives import Terms, add_losses, build_modules, deployed, named
+from edgekd.training.objectives import Terms, add_losses, build_modules, deployed, named, require_one_generation
 from edgekd.training.taps import Taps
 from edgekd.training.teacher import teacher_taps
 
@@ -47,6 +47,7 @@ class Distiller(nn.Module):
         if bare(teacher) is bare(student):
             raise BadInputError("teacher and student are the same network: it cannot learn from what it answers itself")
         self._networks = teacher, student  # in a tuple: neither belongs to this module
+        require_one_generation(losses)
         self._methods = named([checked(method) for method in losses])
         self._total_steps, self._output_name = total_steps, output
         self._taps = tuple(dict.fromkeys(tap for method in losses for tap in method.student_taps))

@@ -8,7 +8,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgekd.distillation import Builds, Context, Deploys, Example, Method, Output, ReadsOutput, Weight, weight_at
+from edgekd.distillation import (
+    Builds,
+    Context,
+    Deploys,
+    Example,
+    Generational,
+    Method,
+    Output,
+    ReadsOutput,
+    Weight,
+    weight_at,
+)
 from edgekd.errors import BadInputError, EdgekdError
 from edgekd.networks import call, evaluating, named_outputs
 from edgekd.outputs import chosen, each, first, one
@@ -184,6 +195,16 @@ def build_modules(methods: Mapping[str, Method], example: Example, seed: int) ->
                 torch.manual_seed(derive(seed, "build", name))
                 modules[name] = method.build(example)
     return modules
+
+
+def require_one_generation(methods: Sequence[Method]) -> None:
+    """Raise BadInputError where a method asks for several students: each starts anew, which a recipe alone can do."""
+    for name, method in named(methods).items():
+        if isinstance(method, Generational) and method.generations > 1:
+            raise BadInputError(
+                f"{name} teaches {method.generations} students, which a recipe builds; here, teach each by a call of "
+                f"its own, by the one before it: {type(method).__name__}(generations=1)"
+            )
 
 
 def deployed(model: nn.Module, methods: Mapping[str, Method], modules: nn.ModuleDict) -> nn.Module:
