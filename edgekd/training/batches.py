@@ -93,7 +93,7 @@ class Batches:
             return
         random = np.random.default_rng(derive(self.seed, "order", epoch))
         group_size, per_batch = self.data.group_size, self.size // self.data.group_size
-        order = random.permutation(len(self.data.train) // group_size)
+        order = random.permutation(len(self.data.train) // group_size)[: len(self) * per_batch]
         numbers = np.arange(len(self))
         if is_tokens(self.data.train.inputs):
             order, numbers = self._by_length(order, per_batch), random.permutation(len(self))

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from edgekd.data import as_dataset
 from edgekd.distillation.hint import Hint
 from edgekd.distillation.kd import KD
 from edgekd.errors import BadInputError, PromiseBrokenError
@@ -204,6 +205,14 @@ def test_an_epoch_shows_every_sample_once_in_an_order_of_its_own(blobs, recipe_d
     rest = torch.cat([batch.indices for batch in batches.epoch(1, 4)])
     assert torch.equal(rest, epochs[1][128:])
     assert [next(batches.epoch(epoch, 0)).view for epoch in range(4)] == [0, 1, 0, 1]
+
+
+def test_the_longest_sentences_have_their_turn():
+    tokens = np.tril(np.ones((24, 24), np.int64))  # of every length once
+    data = as_dataset(((tokens, np.arange(24) % 2), (tokens, np.arange(24) % 2)))
+    batches = Batches(data, Data(name="tokens"), 5, 0, torch.device("cpu"))
+    seen = {index for epoch in range(12) for batch in batches.epoch(epoch, 0) for index in batch.indices.tolist()}
+    assert seen == set(range(len(data.train)))  # chance leaves none out so often
 
 
 def test_a_sample_looks_the_same_whenever_a_view_comes_round(blobs, recipe_data):
