@@ -51,8 +51,13 @@ class Augmented:
     size: tuple[int, ...]
 
     def __call__(self, samples: Array) -> Array:
-        """Return other samples (N, …) changed in the same way."""
+        """Return the samples (N, …) changed so."""
         return augment(samples, self.names, self.seed, self.indices, self.view)
+
+    def moved(self, maps: Array) -> Array:
+        """Return other maps (N, C, H, W) moved as the images are; what enters from outside is zero."""
+        moving = [name for name in self.names if name in POINTS]
+        return augment(maps, moving, self.seed, self.indices, self.view)
 
     def points(self, points: Array) -> Array:
         """Return where points (N, K, 2) are then: x and y in pixels from the image's corner."""

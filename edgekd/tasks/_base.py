@@ -29,8 +29,8 @@ class Move(Protocol):
     def size(self) -> tuple[int, ...]:
         """H and W."""
 
-    def __call__(self, images: Array, /) -> Array:
-        """Return other images (N, C, H, W) changed as those were; what enters from outside is zero."""
+    def moved(self, maps: Array, /) -> Array:
+        """Return other maps (N, C, H, W) moved as the images are; what enters from outside is zero."""
 
     def points(self, points: Array) -> Array:
         """Return where points (N, K, 2) of them are now: x and y in pixels from the image's corner."""

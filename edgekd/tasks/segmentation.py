@@ -34,11 +34,11 @@ class Segmentation(Task):
         return miou.metric(self.ignore), pixel_accuracy.metric(self.ignore)
 
     def check(self, labels: Array, where: str, width: int | None = None, *, unlabelled: bool = False) -> Array:
-        """Return labels (N, H, W), as uint8 where they fit, else int32."""
+        """Return labels (N, H, W), as uint8 where they and `ignore` fit, else int32."""
         if labels.ndim != 3 or labels.dtype.kind not in "iu":
             raise refuse(where, "integer labels (N, H, W), a class for each pixel", labels)
         require_classes(labels, where, width, self.ignore)
-        small = labels.size == 0 or (labels.min() >= 0 and labels.max() <= 255)
+        small = 0 <= self.ignore <= 255 and (labels.size == 0 or (labels.min() >= 0 and labels.max() <= 255))
         return labels.astype(np.uint8 if small else np.int32)
 
     def fits(self, outputs: Shape, labels: Array) -> bool:
@@ -63,9 +63,17 @@ class Segmentation(Task):
         return labels != self.ignore
 
     def moved(self, labels: Array, move: Move) -> Array:
-        """Return the maps moved as the images are; what enters from outside has no label."""
+        """Return the maps moved as the images are; what enters from outside has no label.
+
+        Raises BadInputError for maps of another size than the images, whose moves are not theirs.
+        """
+        if labels.shape[1:] != move.size:
+            raise BadInputError(
+                f"data.augmentation moves images of {move.size}; maps of {labels.shape[1:]} cannot move along: "
+                "bring them to the images' size"
+            )
         shifted = labels.astype(np.int32) - self.ignore  # an image is filled up with zeros
-        return (move(shifted[:, None])[:, 0] + self.ignore).astype(labels.dtype)
+        return (move.moved(shifted[:, None])[:, 0] + self.ignore).astype(labels.dtype)
 
     def decide(self, outputs: Array) -> Array:
         """Return the class of each pixel."""

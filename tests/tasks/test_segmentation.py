@@ -10,6 +10,7 @@ import torch
 
 import edgekd
 from edgekd.data import as_dataset
+from edgekd.data.augment import Augmented
 from edgekd.distillation import Context, Output, load_methods
 from edgekd.errors import BadInputError
 from edgekd.recipe import Data
@@ -77,6 +78,26 @@ def test_labels_are_moved_with_their_images() -> None:
     assert (labels != dataset.train.labels[:32]).any()
     bright = images > images[labels == 0].max()
     np.testing.assert_array_equal(bright[labels != 255], labels[labels != 255] == 1)
+
+
+def moved(task: Segmentation, names: tuple[str, ...], side: int = 12) -> Array:
+    labels = task.check(np.ones((32, side, side), np.int64), "y_train")
+    return task.moved(labels, Augmented(names, 0, np.arange(32), 0, (12, 12)))
+
+
+def test_colours_change_no_label() -> None:
+    assert (moved(TASK, ("color-jitter",)) == 1).all()
+
+
+@pytest.mark.parametrize("ignore", [-1, -100, 300, 255])
+def test_what_enters_has_no_label_by_whatever_number(ignore: int) -> None:
+    labels = moved(Segmentation(ignore=ignore), ("crop",))
+    assert set(np.unique(labels)) == {1, ignore}
+
+
+def test_maps_of_another_size_than_the_images_cannot_move_along() -> None:
+    with pytest.raises(BadInputError, match=r"moves images of \(12, 12\); maps of \(6, 6\) cannot"):
+        moved(TASK, ("crop",), side=6)
 
 
 @pytest.mark.parametrize("name", ["kd", "dkd", "dist", "taid", "mse", "multi-teacher", "born-again"])
