@@ -13,7 +13,7 @@ from edgekd.onnx_graph import Array, Graph, NodeWriter, attribute, label
 DEFAULT = {"GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"], "RNN": ["Tanh"]}
 RECURRENT = frozenset(DEFAULT)
 MOST_STEPS = 512
-STEPS, LENGTHS, STATE, CELL, PEEPHOLES = 0, 4, 5, 6, 7  # operands
+STEPS, WEIGHT, RECURRENT_WEIGHT, BIAS, LENGTHS, STATE, CELL, PEEPHOLES = range(8)  # operands
 
 
 def unroll(graph: Graph, static: StaticShapes, where: Callable[[NodeProto], bool] = lambda _: True) -> None:
@@ -53,7 +53,7 @@ def _require_plain(node: NodeProto) -> None:
     }
     unknown = [reason for reason, given in reasons.items() if given]
     if unknown:
-        raise BadInputError(f"{_named(node)}: {unknown[0]} has no TFLite form: export the model without it")
+        raise BadInputError(f"{_named(node)}: {unknown[0]} is not written out step by step: export without it")
 
 
 def _replace(graph: Graph, node: NodeProto, steps: int, values: Mapping[str, Array]) -> None:
@@ -91,25 +91,21 @@ class _Direction:
     def __init__(self, graph: Graph, node: NodeProto, index: int, values: Mapping[str, Array]) -> None:
         self.node, self.index, self.values = node, index, values
         self.write = NodeWriter(graph, label(node))
-        weights = [values.get(name) for name in node.input[1:3]]
-        if any(weight is None for weight in weights):
-            raise BadInputError(f"{_named(node)}: its weights are computed: export them as constants")
-        self.given, self.recurrent = (weight[index].astype(np.float32) for weight in weights if weight is not None)
+        self.given, self.recurrent = (self._held(operand, "weights") for operand in (WEIGHT, RECURRENT_WEIGHT))
         self.size = self.recurrent.shape[1]
-        bias = values.get(node.input[3]) if len(node.input) > 3 else None
-        flat = np.zeros(2 * len(self.given), np.float32) if bias is None else bias[index].astype(np.float32)
-        self.given_bias, self.recurrent_bias = np.split(flat, 2)
-        self.peepholes = self._peepholes()
+        biased = len(node.input) > BIAS and bool(node.input[BIAS])
+        bias = self._held(BIAS, "biases") if biased else np.zeros(2 * len(self.given), np.float32)
+        self.given_bias, self.recurrent_bias = np.split(bias, 2)
+        seen = self._held(PEEPHOLES, "peepholes") if has_peepholes(node) else np.zeros(0, np.float32)
+        self.peepholes = np.split(seen, 3) if seen.any() else []  # of the gates for input, output and forgetting
 
-    def _peepholes(self) -> list[Array]:
-        """What the gates for input, output and forgetting see of the cell; none where they see nothing."""
-        if not has_peepholes(self.node):
-            return []
-        name = self.node.input[PEEPHOLES]
+    def _held(self, operand: int, what: str) -> Array:
+        """This direction's part of a constant operand."""
+        name = self.node.input[operand]
         if name not in self.values:
-            raise BadInputError(f"{_named(self.node)}: its peepholes are computed: export them as constants")
-        seen = self.values[name][self.index].astype(np.float32)
-        return np.split(seen, 3) if seen.any() else []
+            raise BadInputError(f"{_named(self.node)}: its {what} are computed: export them as constants")
+        part: Array = self.values[name][self.index].astype(np.float32)
+        return part
 
     def run(self, steps: int, reverse: bool) -> _Unrolled:
         """All steps, the products with what is given at once."""

@@ -6,7 +6,7 @@ import pytest
 from onnx import helper
 
 from edgekd.backends.recurrent import unroll
-from edgekd.backends.shapes import static_shapes
+from edgekd.backends.shapes import StaticShapes, static_shapes
 from edgekd.errors import BadInputError
 from edgekd.onnx_graph import Graph, inferred
 from edgekd.quantization.reference import Reference
@@ -114,7 +114,7 @@ def test_what_has_no_plain_form_is_refused(
     if reason is None:
         agree(net)
     else:
-        with pytest.raises(BadInputError, match=f"node 'layer' \\({kind}\\): {reason} has no TFLite form"):
+        with pytest.raises(BadInputError, match=f"node 'layer' \\({kind}\\): {reason} is not written out"):
             unrolled(net)
 
 
@@ -133,9 +133,18 @@ def test_512_steps_are_unrolled(steps: int, unrolls: bool) -> None:
             unrolled(net)
 
 
-def test_weights_have_to_be_constants_and_steps_known() -> None:
-    computed = recurrent("RNN", weights("RNN"))
-    computed.graph.node.insert(0, helper.make_node("RandomNormal", [], ["o1"], shape=[1, SIZE, INPUTS]))
-    del computed.graph.initializer[0]
-    with pytest.raises(BadInputError, match="its weights are computed"):
+@pytest.mark.parametrize(
+    ("operand", "what"), [("o1", "weights"), ("o2", "weights"), ("o3", "biases"), ("o7", "peepholes")]
+)
+def test_weights_have_to_be_constants(operand: str, what: str) -> None:
+    given = weights("LSTM") | {"o7": random(1, 3 * SIZE, seed=7)}
+    computed = recurrent("LSTM", given)
+    computed.graph.node.insert(0, helper.make_node("RandomNormal", [], [operand], shape=given[operand].shape))
+    computed.graph.initializer.remove(next(each for each in computed.graph.initializer if each.name == operand))
+    with pytest.raises(BadInputError, match=f"its {what} are computed"):
         unrolled(computed)
+
+
+def test_the_number_of_steps_has_to_be_known() -> None:
+    with pytest.raises(BadInputError, match="the number of its steps is not known"):
+        unroll(Graph(inferred(recurrent("RNN", weights("RNN")))), StaticShapes({}, {}))

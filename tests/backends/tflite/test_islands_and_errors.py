@@ -110,7 +110,7 @@ def test_a_recurrent_layer_without_a_plain_form_is_refused(options: dict[str, An
     weights = [net.constant(net.rng.normal(0, 0.5, (1, 16, size))) for size in (6, 4)]
     made = net.op("LSTM", steps, *weights, hidden_size=4, **options)
     model = net.model(net.op("Squeeze", made, net.constant([1], np.int64)))
-    assert refusal(model) == f"node 'lstm_1' (LSTM): {reason} has no TFLite form: export the model without it"
+    assert refusal(model) == f"node 'lstm_1' (LSTM): {reason} is not written out step by step: export without it"
 
 
 def test_more_steps_than_are_unrolled_are_refused() -> None:
