@@ -14,15 +14,19 @@ def give_rows_for_maps(model: onnx.ModelProto) -> None:
     An Identity behind a classic model goes, too: onnx infers no type for what it reads.
     """
     graph = model.graph
+    outputs = {value.name for value in graph.output}
     made = {name for node in graph.node if node.domain == ML for name in node.output}
-    rows, kept = dict[str, str](), list[NodeProto]()
+    rows, handed, kept = dict[str, str](), set[str](), list[NodeProto]()
     for node in graph.node:
         hands_on = node.op_type == "ZipMap" or (node.op_type == "Identity" and node.input[0] in made)
-        if hands_on and rows.setdefault(node.input[0], node.output[0]) == node.output[0]:
+        if hands_on:
             made.update(node.output)
-        else:
-            kept.append(node)
-    if not rows:
+            handed.update(node.output)
+            if node.input[0] not in outputs and rows.setdefault(node.input[0], node.output[0]) == node.output[0]:
+                continue
+            node = helper.make_node("Identity", node.input, node.output, node.name)
+        kept.append(node)
+    if not handed:
         return
     for node in kept:
         node.input[:] = [_last(rows, name) for name in node.input]
@@ -30,7 +34,7 @@ def give_rows_for_maps(model: onnx.ModelProto) -> None:
     del graph.node[:]
     graph.node.extend(kept)
     for value in graph.output:
-        if value.type.WhichOneof("value") == "sequence_type" and value.name in rows.values():
+        if value.type.WhichOneof("value") == "sequence_type" and value.name in handed:
             value.type.CopyFrom(helper.make_tensor_type_proto(TensorProto.FLOAT, [None, None]))
 
 
