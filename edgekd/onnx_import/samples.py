@@ -91,7 +91,7 @@ class ImageSamples:
     """Every image below a folder, squeezed to one size: (pixel · scale - mean) / deviation, by channel.
 
     Attributes:
-        size: (height, width), where the model leaves them free.
+        size: (height, width), where the model leaves them free; another than it fixes is refused.
         bgr: whether the model takes blue before red.
     """
 
@@ -134,12 +134,15 @@ class ImageSamples:
             raise BadInputError(f"--images needs a model of one input with four dimensions: {BY_NPZ}")
         last = sizes[1] not in COLORS and sizes[3] in COLORS
         channels, known = sizes[3] if last else sizes[1], sizes[1:3] if last else sizes[2:]
-        height, width = (size or given for size, given in zip(known, self.size or (None, None), strict=True))
+        given = self.size or (None, None)
+        height, width = (size or asked for size, asked in zip(known, given, strict=True))
         if channels is None or channels not in COLORS:
             told = f"input {values[0].name!r} has {channels or 'any number of'} channels, images 1 or 3"
             raise BadInputError(f"{told}: {BY_NPZ}")
         if height is None or width is None:
             raise BadInputError(f"input {values[0].name!r} leaves its height or width free: give --size HEIGHTxWIDTH")
+        if self.size not in (None, (height, width)):
+            raise BadInputError(f"input {values[0].name!r} has a fixed size: give --size {height}x{width}")
         return values[0], (channels, height, width), last
 
 

@@ -154,6 +154,14 @@ def test_what_cannot_be_made_up_names_what_to_type() -> None:
     assert RandomSamples(4, {"x": (1, 3, 5, 6)}).read(free, 8, {})["x"].shape == (4, 3, 5, 6)
 
 
+@pytest.mark.parametrize("size", ["16", "8x16"])
+def test_images_are_not_asked_for_in_another_size_than_the_model_fixes(size: str) -> None:
+    net = model([helper.make_node("Relu", ["x"], ["y"])], {}, ("N", 3, 8, "w"))
+    net.graph.input[0].type.tensor_type.shape.dim[3].dim_value = 12
+    with pytest.raises(BadInputError, match="'x' has a fixed size: give --size 8x12"):
+        image_samples(Path("photos"), size, "1", (0.0,), (1.0,), bgr=False).shapes(net)
+
+
 @pytest.mark.parametrize(("channels", "told"), [(4, "has 4 channels"), ("c", "has any number of channels")])
 def test_images_are_not_of_any_number_of_channels(channels: int | str, told: str) -> None:
     net = model([helper.make_node("Relu", ["x"], ["y"])], {}, ("N", channels, 8, 8))
