@@ -9,6 +9,7 @@ from edgekd.quantization.reference import Reference
 
 KINDS = {np.uint8: TensorProto.UINT8, np.int8: TensorProto.INT8, np.float32: TensorProto.FLOAT}
 SIGNS = (np.uint8, np.int8)
+KIND_OF = (("a", np.uint8), ("b", np.int8))
 
 
 def factors(operator, *kinds):
@@ -50,6 +51,23 @@ def test_sums_of_products_are_exact(operator, first, second, constant):
     node = helper.make_node(operator, ["a", "b", "za", "zb"], ["y"])
     given, kept = ({"a": a}, {"b": b}) if constant else ({"a": a, "b": b}, {})
     np.testing.assert_array_equal(answer([node], given, points | kept, TensorProto.INT32)["y"], exact(operator, a, b))
+
+
+@pytest.mark.parametrize("outside", [False, True])
+def test_sums_within_a_branch_are_exact(outside):
+    """Also where a branch takes its weights from the graph around it, which computes with them, too."""
+    a, b = factors("MatMulInteger", np.uint8, np.int8)
+    node = helper.make_node("MatMulInteger", ["a", "b", "za", "zb"], ["inner"])
+    weights = [numpy_helper.from_array(b, "b"), *(numpy_helper.from_array(zero(k), f"z{n}") for n, k in KIND_OF)]
+    value = helper.make_tensor_value_info("inner", TensorProto.INT32, None)
+    bodies = [helper.make_graph([node], name, [], [value], [] if outside else weights) for name in ("then", "else")]
+    nodes = [helper.make_node("If", ["true"], ["y"], then_branch=bodies[0], else_branch=bodies[1])]
+    if outside:
+        nodes.append(helper.make_node("MatMulInteger", ["a", "b", "za", "zb"], ["same"]))
+    kept = {"b": b, **{f"z{name}": zero(kind) for name, kind in KIND_OF}} if outside else {}
+    found = answer(nodes, {"a": a}, {"true": np.array(True), **kept}, TensorProto.INT32)
+    for value in found.values():
+        np.testing.assert_array_equal(value, exact("MatMulInteger", a, b))
 
 
 @pytest.mark.parametrize("operator", ["QLinearMatMul", "QLinearConv"])
