@@ -12,7 +12,7 @@ from edgekd.reporting.latency import Point, drawn, points
 from edgekd.reporting.run_record import Network, RunRecord, Variant, read_run
 from edgekd.reporting.svg import ACCENT, INK, MUTED, PAPER, Axis, Drawing, Entry, Plot, legend, plot, upright, width_of
 from edgekd.reporting.teaching import gap, taught_by
-from edgekd.reporting.words import NONE, change, listed, mean, metric_name, scale_of, spread, worth
+from edgekd.reporting.words import NONE, change, latency, listed, mean, metric_name, scale_of, spread, worth
 
 ROW, BOTTOM = 34.0, 46.0  # pixels
 PARTS = (("teacher", "teacher"), ("student_scratch", "scratch student"), ("student", "distilled student"))
@@ -126,7 +126,7 @@ class _Shipped(NamedTuple):
 def _targets(one: Compared) -> Iterator[_Shipped]:
     for name, target in one.run.targets.items():
         variant = target.variants.get(target.best or "int8", Variant())
-        time = variant.latency_ms
+        time = latency(variant)
         told = worth(one.run, mean(variant.metric))
         yield _Shipped(
             one.name, name, target.status, target.best or NONE, told, variant.bytes, time.p50 if time else None

@@ -38,6 +38,15 @@ def test_the_best_student_is_first_and_every_run_has_its_row(run: dict[str, Any]
     assert links <= {f"#{name}" for name in targets}
 
 
+def test_no_time_of_an_emulated_device_is_told(run: dict[str, Any], tmp_path: Path) -> None:
+    for target in run["targets"].values():
+        for variant in target["variants"].values():
+            if variant.get("latency_ms"):
+                variant["latency_ms"]["flags"] = ["emulated"]
+    runs = [folder(tmp_path / name, run, 0.88, name) for name in ("kd", "dkd")]
+    assert "\u00a0ms" not in write_comparison(runs, tmp_path / "page.html").read_text()
+
+
 def test_nothing_is_claimed_of_runs_that_seeds_cannot_tell_apart(run: dict[str, Any], tmp_path: Path) -> None:
     """Deviations of 0.4 points each: 0.7 points apart is not enough."""
     runs = [
