@@ -229,9 +229,9 @@ def _doubt(coverage: float) -> str | None:
 
 
 def trace(profile: Profile) -> dict[str, Any]:
-    """A profile as Chrome's trace events, one layer after the other, for Perfetto."""
+    """A profile as Chrome's trace events, layers in the order of execution, for Perfetto."""
     events, at = [], 0.0
-    for layer in profile.layers:
+    for layer in sorted(profile.layers, key=lambda layer: layer.place):
         facts = {"kernels": ", ".join(layer.kernels), "precision": layer.precision, "placement": layer.placement}
         events.append(
             {"name": layer.layer or "runtime", "ph": "X", "pid": 1, "tid": 1, "ts": at, "dur": layer.us, "args": facts}
