@@ -91,8 +91,8 @@ def profile_on_each(
 ) -> list[Profile]:
     """Profile a bundle or a model file on several devices; raise what a device raises that fails.
 
-    `against` is another one of the same network, such as the float one: its layers are held beside these by
-    name, or else by the sizes of their weights in order.
+    `against` is another one of the same network, such as the float one, run with the batch and threads of the first:
+    its layers are held beside these by name, or else by the sizes of their weights in order.
     """
     paths = [model, *([against] if against else [])]
     require_file_for(paths, shapes, inputs)
@@ -101,10 +101,10 @@ def profile_on_each(
         losses = load_bundle(folders[0]).layers
 
         def work(device: Device) -> Profile:
-            found = [
-                summed(str(path), device.uri, Session(device, folder, options, batch, threads).profile(runs))
-                for path, folder in zip(paths, folders, strict=True)
-            ]
+            found: list[Profile] = []
+            for path, folder in zip(paths, folders, strict=True):
+                asked = (found[0].batch, found[0].threads) if found else (batch, threads)  # both do the same work
+                found.append(summed(str(path), device.uri, Session(device, folder, options, *asked).profile(runs)))
             own = with_losses(found[0], losses)
             return beside(own, found[1]) if against else own
 

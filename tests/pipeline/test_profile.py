@@ -17,8 +17,10 @@ from edgekd.backends.losses import layer_losses
 from edgekd.backends.reference import Reference
 from edgekd.backends.tflite.runtime import aligned, kernel_of
 from edgekd.bundle import load_bundle
+from edgekd.measure import Session
 from edgekd.measure.records import KernelTime, ProfileRecord
-from edgekd.pipeline.profile import UNTOLD, LayerTime, beside, summed
+from edgekd.pipeline.fleet import parse_devices
+from edgekd.pipeline.profile import UNTOLD, LayerTime, beside, profile_on_each, summed
 from edgekd.quantization.calibrate import calibrate
 from edgekd.quantization.qdq import insert_activations, strip_activations
 from edgekd.quantization.scheme import find_scheme
@@ -147,6 +149,21 @@ def test_layers_of_other_names_are_found_by_the_sizes_of_their_weights(
     pairs = {mine: name for mine, (name, us) in told.items() if us is not None}
     assert pairs == ({name: layer for layer, name in there.items()} if swapped else there)
     assert "3 by size and order of weights" in found["matched"]
+
+
+def test_the_other_file_is_timed_with_the_batch_and_threads_of_the_first(
+    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model file alone takes one thread, a bundle those of its target."""
+    asked, profiled = list[tuple[int | None, int | None]](), Session.profile
+
+    def noted(session: Session, runs: int) -> ProfileRecord:
+        asked.append((session.batch, session.threads))
+        return profiled(session, runs)
+
+    monkeypatch.setattr(Session, "profile", noted)
+    profile_on_each(pair[0], parse_devices(), runs=1, threads=2, against=pair[1])
+    assert asked == [(None, 2), (1, 2)]
 
 
 def test_what_saves_nothing_and_loses_comes_first_then_decibels_for_time() -> None:
