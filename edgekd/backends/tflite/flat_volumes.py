@@ -7,7 +7,7 @@ import numpy as np
 from onnx import NodeProto, helper
 
 from edgekd.backends.tflite.known import Known
-from edgekd.onnx_graph import Array, Graph, NodeWriter, label
+from edgekd.onnx_graph import Array, Graph, NodeWriter, attribute, label
 
 POOLS = frozenset({"AveragePool", "MaxPool"})
 FLATTENED = POOLS | {"Resize"}
@@ -32,6 +32,9 @@ def _scales(node: NodeProto, before: tuple[int, ...], after: tuple[int, ...], kn
     given = known.values.get(node.input[2]) if len(node.input) > 2 and node.input[2] else None
     wanted = np.asarray(after[2:]) / before[2:] if given is None or not given.size else given[-3:]
     scales = wanted.astype(np.float32)
+    if attribute(node, "mode", b"nearest") != b"nearest":  # which would read other elements
+        short = np.floor(before[2:] * scales) < after[2:]
+        scales = np.where(short, np.nextafter(scales, np.float32(np.inf)), scales)
     fits = np.array_equal(np.floor(before[2:] * scales), after[2:]) and before[1] == after[1]
     return scales if fits and not any(entry.name == "axes" for entry in node.attribute) else None
 

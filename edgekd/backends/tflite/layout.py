@@ -32,6 +32,10 @@ def arrange(graph: Graph) -> set[str]:
 def _arrange(graph: Graph, node: Node, stored: set[str], transposes: dict[str, Node]) -> None:
     layout = RULES[node.op].layout(node, graph)
     if layout is Layout.SPATIAL and graph.tensors[node.inputs[0]].rank not in CHANNELS_LAST:
+        if node.op == "Resize" and graph.tensors[node.inputs[0]].rank == len("NCDHW"):
+            node.refuse(
+                "volumes are resized by known scales, channels not among them, and to the nearest by exact ones"
+            )
         node.refuse("only 1-D and 2-D maps (rank 3 and 4, channels second) have a TFLite form")
     images = [name for name in dict.fromkeys(node.inputs) if name and _is_image(graph.tensors[name])]
     if layout is Layout.SPATIAL or (layout is Layout.FOLLOW and _follows(graph, node, images, stored)):

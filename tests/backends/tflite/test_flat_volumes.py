@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edgekd.errors import BadInputError
@@ -49,8 +50,23 @@ def test_a_volume_is_resized_side_by_side(mode: str, scales: list[float], option
     assert float_distance(net.model(made), net.inputs(3, seed=1)) <= 1e-5  # float32: products in another order
 
 
+def test_a_volume_is_resized_to_sizes_whose_scales_are_rounded() -> None:
+    net = Net(0, (2, 3, 6, 7))
+    made = net.op("Resize", "input", "", "", net.constant([1, 2, 5, 10, 9], np.int64), mode="linear")
+    assert float_distance(net.model(made), net.inputs(1, seed=1)) <= 1e-5  # float32: products in another order
+
+
 def test_a_volume_whose_channels_grow_is_refused() -> None:
     net = Net(0, SHAPE)
     made = net.op("Resize", "input", "", net.constant([1.0, 2.0, 1.0, 1.0, 1.0]), mode="nearest")
-    with pytest.raises(BadInputError, match=r"'resize_0' \(Resize\): only 1-D and 2-D maps"):
+    with pytest.raises(
+        BadInputError, match=r"'resize_0' \(Resize\): volumes are resized by known scales, channels not"
+    ):
+        build(net.model(made), "float")
+
+
+def test_a_volume_is_not_read_at_the_nearest_by_scales_that_are_rounded() -> None:
+    net = Net(0, (2, 3, 6, 7))
+    made = net.op("Resize", "input", "", "", net.constant([1, 2, 5, 6, 7], np.int64), mode="nearest")
+    with pytest.raises(BadInputError, match="to the nearest by exact ones"):
         build(net.model(made), "float")
