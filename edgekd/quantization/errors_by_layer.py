@@ -109,10 +109,12 @@ def _kernel(graph: Graph, edge: str, ratios: dict[str, float]) -> onnx.NodeProto
     return node if before is None else _kernel(graph, before, ratios)
 
 
-def _sources(graph: Graph, edge: str, ratios: dict[str, float]) -> list[str]:
+def _sources(graph: Graph, edge: str, ratios: dict[str, float]) -> set[str]:
     """The quantised edges that an edge is computed from."""
-    node = graph.producer(edge)
-    found: list[str] = []
-    for source in [] if node is None else node.input:
-        found += [source] if source in ratios else _sources(graph, source, ratios)
-    return found
+    waiting, seen = [edge], {edge}
+    while waiting:
+        node = graph.producer(waiting.pop())
+        read = set() if node is None else set(node.input) - seen
+        seen |= read
+        waiting += read - ratios.keys()
+    return (seen - {edge}) & ratios.keys()

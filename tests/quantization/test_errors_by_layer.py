@@ -72,6 +72,13 @@ def test_what_is_exact_has_120_db_and_no_input_costs_nothing() -> None:
     assert none.sqnr == 120.0
 
 
+def test_what_lies_between_is_passed_once_however_often_it_is_read() -> None:
+    doubled = [node("Add", [f"d{step}", f"d{step}"], [f"d{step + 1}"]) for step in range(40)]
+    plain = model([node("Relu", ["x"], ["d0"]), *doubled, node("Sigmoid", ["d40"], ["y"])], {})
+    quantized = insert_activations(plain, {"x": FINE, "y": Affine(1 / 256, 0)}, SCHEME)
+    assert [error.edge for error in layer_errors(plain, quantized, BATCHES)] == ["y"]
+
+
 def test_a_layer_is_said_in_a_line() -> None:
     (worst, *_) = layer_errors(layers(), insert_activations(layers(), {"x": FINE, "y": COARSE}, SCHEME), BATCHES)
     assert str(worst) == f"Conv a: {worst.sqnr:.1f} dB, {worst.lost:.1f} dB of it lost here"
