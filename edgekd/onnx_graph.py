@@ -240,9 +240,11 @@ def sort_nodes(model: onnx.ModelProto) -> None:
     graph = model.graph
     known = {value.name for value in (*graph.input, *graph.initializer)} | {""}
     known |= {tensor.values.name for tensor in graph.sparse_initializer}
-    nodes = list(_sorted(list(graph.node), known))
-    del graph.node[:]
-    graph.node.extend(nodes)
+    given = list(graph.node)
+    nodes = list(_sorted(given, known))
+    if any(node is not other for node, other in zip(nodes, given, strict=True)):  # large trees are copied for seconds
+        del graph.node[:]
+        graph.node.extend(nodes)
 
 
 def inferred(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -185,3 +185,10 @@ def test_a_pass_over_a_big_graph_is_linear() -> None:
         graph.add("Neg", [entry.output[0]], graph.fresh(f"{entry.output[0]}_neg"))
     graph.model()
     assert time.perf_counter() - started < 10  # about 0.5 s; scans of all nodes for every edit take minutes
+
+
+def test_nodes_in_order_are_not_copied() -> None:
+    found = model(node("Relu", ["x"], ["a"]), node("Tanh", ["a"], ["y"]))
+    given = list(found.graph.node)
+    sort_nodes(found)
+    assert all(here is there for here, there in zip(found.graph.node, given, strict=True))

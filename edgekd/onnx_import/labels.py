@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 import onnx
-from onnx import NodeProto, TensorProto, helper
+from onnx import TensorProto, helper
 
 ML = "ai.onnx.ml"
 
@@ -16,23 +16,23 @@ def give_rows_for_maps(model: onnx.ModelProto) -> None:
     graph = model.graph
     outputs = {value.name for value in graph.output}
     made = {name for node in graph.node if node.domain == ML for name in node.output}
-    rows, handed, kept = dict[str, str](), set[str](), list[NodeProto]()
-    for node in graph.node:
+    rows, handed, gone = dict[str, str](), set[str](), list[int]()
+    for place, node in enumerate(graph.node):
         hands_on = node.op_type == "ZipMap" or (node.op_type == "Identity" and node.input[0] in made)
         if hands_on:
             made.update(node.output)
             handed.update(node.output)
             if node.input[0] not in outputs and rows.setdefault(node.input[0], node.output[0]) == node.output[0]:
-                continue
-            node = helper.make_node("Identity", node.input, node.output, node.name)
-        kept.append(node)
+                gone.append(place)
+            else:
+                node.CopyFrom(helper.make_node("Identity", node.input, node.output, node.name))
     if not handed:
         return
-    for node in kept:
+    for place in reversed(gone):
+        del graph.node[place]
+    for node in graph.node:
         node.input[:] = [_last(rows, name) for name in node.input]
         node.output[:] = [_last(rows, name) for name in node.output]
-    del graph.node[:]
-    graph.node.extend(kept)
     for value in graph.output:
         if value.type.WhichOneof("value") == "sequence_type" and value.name in handed:
             value.type.CopyFrom(helper.make_tensor_type_proto(TensorProto.FLOAT, [None, None]))

@@ -130,10 +130,12 @@ def _built_in_batch(session: onnxruntime.InferenceSession) -> int | None:
 
 
 def _with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
-    known = {value.name for value in model.graph.output}
+    more = set(names) - {value.name for value in model.graph.output}
+    if not more:
+        return model
     extended = onnx.ModelProto()
     extended.CopyFrom(model)
-    extended.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
+    extended.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name in more)
     return extended
 
 
