@@ -9,12 +9,12 @@ from edgekd.metrics._takes import Takes
 def metric(ignore: int = 255) -> Metric:
     """Return the mean over classes that labels or outputs show, of logits (N, C, …) and classes (N, …).
 
-    Positions with the label `ignore` do not count.
+    Positions with the label `ignore` do not count, nor does that class: where it is put out, another one is missed.
     """
     return Metric(
         "miou",
         lambda logits, labels: _areas(logits, labels, ignore),
-        _mean,
+        lambda rows: _mean(rows, ignore),
         takes=Takes("N, C, …", "N, …", "class", ignore),
     )
 
@@ -39,7 +39,7 @@ def _count(values: Array, where: Array, classes: int) -> Array:
     return np.bincount(places, minlength=len(values) * classes).reshape(len(values), classes)
 
 
-def _mean(rows: Array) -> float:
+def _mean(rows: Array, ignore: int) -> float:
     both, found, wanted = rows.sum(axis=0)
-    union = found + wanted - both
+    union = np.where(np.arange(rows.shape[2]) == ignore, 0, found + wanted - both)
     return float(np.mean(both[union > 0] / union[union > 0])) if union.any() else 0.0

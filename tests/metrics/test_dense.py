@@ -72,3 +72,9 @@ def test_maps_are_counted_in_chunks_as_at_once(monkeypatch: pytest.MonkeyPatch) 
     whole = miou.metric()(logits, wanted)
     monkeypatch.setattr("edgekd.metrics._base.CHUNK", 2)
     assert miou.metric()(logits, wanted) == whole
+
+
+def test_an_ignored_class_is_left_out_of_the_mean() -> None:
+    logits = np.eye(3, dtype=np.float32)[[1, 2, 0, 2]].T.reshape(1, 3, 1, 4)
+    labels = np.array([[[1, 2, 1, 0]]])
+    assert miou.metric(0)(logits, labels) == (1 / 2 + 1) / 2  # class 1 is met once of two, class 2 always
