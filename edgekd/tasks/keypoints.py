@@ -49,6 +49,9 @@ class Keypoints(Task):
             raise BadInputError(f"{where} holds one point a sample: say how large an object is, with the option size")
         if any(point >= points.shape[1] for pair in self.pairs or () for point in pair):
             raise BadInputError(f"pairs {self.pairs}: {where} holds the points 0 to {points.shape[1] - 1}")
+        paired = [point for pair in self.pairs or () for point in pair]
+        if len(set(paired)) < len(paired):
+            raise BadInputError(f"pairs {self.pairs}: a point has one that it changes places with, and is named once")
         seen = points[..., 2:] > 0 if points.shape[2] == 3 else np.ones_like(points[..., :1], bool)
         return np.concatenate([points[..., :2], seen.astype(np.float32)], axis=2)
 
@@ -68,11 +71,20 @@ class Keypoints(Task):
     def moved(self, labels: Array, move: Move) -> Array:
         """Return the points, in pixels, moved as the images are; what is outside is not visible.
 
-        Raises BadInputError where an image is mirrored and nobody has said which points are pairs.
+        Raises BadInputError where an image is mirrored and nobody has said which points are pairs, and for points that
+        are no pixels. What are no images stays.
         """
+        if len(move.size) != 2:
+            return labels
         height, width = move.size
         points, origin_and_right = move.points(labels[..., :2]), np.zeros((len(labels), 2, 2))
         origin_and_right[:, 1, 0] = width
+        seen = labels[..., :2][labels[..., 2] > 0]
+        if len(seen) > 2 and np.abs(seen).max() <= 1 < min(move.size) and (points != labels[..., :2]).any():
+            raise BadInputError(
+                "data.augmentation moves points in pixels, but all of a batch are within one pixel of the corner of "
+                f"images of {width}×{height}: give x and y in pixels"
+            )
         mirrored = np.diff(move.points(origin_and_right)[..., 0], axis=1)[:, 0] < 0
         inside = ((points >= 0) & (points <= [width, height])).all(axis=2, keepdims=True)
         found = np.concatenate([points, labels[..., 2:] * inside], axis=2).astype(labels.dtype)

@@ -119,3 +119,20 @@ def test_what_mirrors_images_is_refused_where_nobody_says_what_is_left_and_right
         edgekd.train(vector_net(2, 4), data, task="keypoints", training=QUICK, augmentation=["flip"])
     with pytest.raises(BadInputError, match=r"puts out \(2, 3\) for 2 samples; points are .*: 2 points"):
         edgekd.train(vector_net(2, 3), data, task="keypoints", training=QUICK)
+
+
+def test_points_that_are_no_pixels_are_not_moved() -> None:
+    shares = np.random.default_rng(0).random((8, 3, 2)).astype(np.float32)
+    task = Keypoints(pairs=())
+    labels, move = task.check(shares, "y_train"), Augmented(("flip",), 0, np.arange(8), 0, (28, 28))
+    with pytest.raises(
+        BadInputError, match="within one pixel of the corner of images of 28×28: give x and y in pixels"
+    ):
+        task.moved(labels, move)
+    for harmless in (replace(move, names=("color-jitter",)), replace(move, names=("rotate3d",), size=(30,))):
+        np.testing.assert_array_equal(task.moved(labels, harmless), labels)
+
+
+def test_a_point_changes_places_with_one_other() -> None:
+    with pytest.raises(BadInputError, match="named once"):
+        Keypoints(pairs=((0, 1), (1, 0))).check(np.zeros((4, 2, 2)), "y_train")
