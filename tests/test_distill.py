@@ -9,7 +9,12 @@ import torch
 from torch import nn
 
 import edgekd
+from edgekd.data import as_dataset
+from edgekd.distillation.crd import Negatives
 from edgekd.errors import BadInputError
+from edgekd.recipe import Data
+from edgekd.training import Teacher, Teachers
+from edgekd.training.batches import Batches
 from edgekd.training.weights import weights_digest
 
 RANDOM = np.random.default_rng(0)
@@ -77,3 +82,75 @@ def test_several_generations_are_left_to_recipes(teach: Any) -> None:
     with pytest.raises(BadInputError, match=r"teaches 3 students.*BornAgain\(generations=1\)"):
         teach(Net(8, 1), Net(4, 0), *data, losses=[edgekd.BornAgain(generations=3)])
     teach(Net(8, 1), Net(4, 0), *data, losses=[edgekd.BornAgain(generations=1)])
+
+
+def test_a_layer_that_no_teacher_has_is_one_line() -> None:
+    for method in (edgekd.Hint({"body": "1/body"}), edgekd.PKT({"body": "1/body"})):
+        with pytest.raises(BadInputError, match="no teacher shows '1/body'"):
+            edgekd.distill(Net(8, 1), Net(4, 0), DATA, [method], training=BRIEF)
+
+
+class Words(nn.Module):
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.embed, self.pooled, self.head = nn.Embedding(20, 8), nn.Identity(), nn.Linear(8, 2)
+
+    def forward(self, tokens: torch.Tensor) -> Any:
+        return self.head(self.pooled(self.embed(tokens).mean(1)))
+
+
+def test_a_layer_without_tokens_is_one_line() -> None:
+    tokens = RANDOM.integers(1, 20, (40, 5)), DATA[0][1]
+    with pytest.raises(BadInputError, match=r"hidden: IndexError.*student 'pooled' \(16, 8\)"):
+        edgekd.distill(Words(1), Words(0), (tokens, tokens), [edgekd.Hidden({"pooled": "pooled"})], training=BRIEF)
+
+
+def painted(seed: int) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 2, 1))
+
+
+@pytest.mark.parametrize("method", [edgekd.CRD("0", "0", dimension=4), edgekd.Mutual()])
+def test_methods_that_look_at_labels_teach_maps(method: Any) -> None:
+    images = RANDOM.integers(0, 255, (24, 1, 8, 8)).astype(np.uint8), RANDOM.integers(0, 2, (24, 8, 8))
+    student = painted(0)
+    before = weights(student).clone()
+    edgekd.distill(painted(1), student, (images, images), [method], task="segmentation", training=BRIEF)
+    assert weights(student).isfinite().all()
+    assert not torch.equal(weights(student), before)
+
+
+def test_numbers_of_classes_may_be_any_to_a_memory() -> None:
+    labels = torch.tensor([-5, 10**15, -5, 10**15])
+    negatives = Negatives(labels)
+    drawn = negatives.draw(torch.arange(4), 16)
+    assert (labels[drawn] != labels[:, None]).all()
+
+
+def test_teachers_of_unlike_classes_are_one_line() -> None:
+    batch = Batches(as_dataset(DATA), Data(name="numbers"), 4, 0, torch.device("cpu")).at(np.arange(4), 0)
+    other = Net(8, 2)
+    other.head = nn.Linear(8, 3)
+    with pytest.raises(BadInputError, match=r"teachers put out \(2,\) and \(3,\) per sample.*map_classes"):
+        Teachers([Teacher(Net(8, 1)), Teacher(other)]).ask(batch)
+
+
+class Two(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(6, 2)
+
+    def forward(self, x: torch.Tensor, shift: torch.Tensor | None = None) -> Any:
+        return self.head(x if shift is None else x + shift)
+
+
+def test_peers_see_all_that_the_student_sees() -> None:
+    inputs, labels = {"x": torch.randn(4, 6), "shift": torch.randn(4, 6)}, torch.tensor([0, 1, 0, 1])
+    student, seen = Two(), []
+    with edgekd.Distiller(Two(), student, [edgekd.Mutual()], samples=inputs, labels=labels) as distiller:
+        peer = next(module for module in distiller.built.modules() if isinstance(module, Two))
+        peer.register_forward_pre_hook(lambda _, __, named: seen.append(set(named)), with_kwargs=True)
+        student(**inputs)
+        distiller(inputs, labels=labels)
+    assert seen == [{"x", "shift"}]

@@ -119,7 +119,9 @@ class Negatives(nn.Module):
 
     def __init__(self, labels: Tensor) -> None:
         super().__init__()
-        classes = torch.arange(len(labels)) if labels.is_floating_point() else labels
+        by_class = labels.ndim == 1 and not labels.is_floating_point()
+        places = torch.arange(len(labels))
+        classes: Tensor = torch.unique(labels, return_inverse=True)[1] if by_class else places
         sizes = classes.bincount()
         if sizes.max() == len(labels):
             raise BadInputError("crd draws negatives from other classes, but the training set has only one")

@@ -40,7 +40,7 @@ class Mutual(ReadsOutput):
             one(named_outputs(call(peer, context.inputs)), self.output, "mutual", "the student").float()
             for peer in context.module
         ]
-        return mutual_loss([student.logits, *peers], context.labels)
+        return mutual_loss([context.rows(logits) for logits in (student.logits, *peers)], context.classes)
 
 
 def mutual_loss(logits: Sequence[Tensor], labels: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from edgekd.distillation._base import Context, Output
+from edgekd.distillation._pairs import Layer
 from edgekd.errors import BadInputError
 from edgekd.recipe import Weight
 
@@ -24,8 +25,8 @@ class Relation:
     are split again into `relation_heads`, of which both widths must be multiples.
     """
 
-    student_layer: str
-    teacher_layer: str
+    student_layer: Layer
+    teacher_layer: Layer
     relations: Annotated[tuple[Part, ...], Field(min_length=1)] = ("query", "key", "value")
     relation_heads: PositiveInt = 48
     weight: Weight = 1.0

@@ -80,7 +80,7 @@ class Distiller(nn.Module):
         step, total = int(self.step), self._total_steps
         context = Context(
             step, _or_absent(total, "total_steps"), _or_absent(indices, "indices"), _or_absent(labels, "labels"),
-            tensors_of(inputs)[0], mask, known=known,
+            inputs, mask, known=known,
         )  # fmt: skip
         progress = 0.0 if total is None else min(1.0, step / total)
         start = student.logits.new_zeros(()) if own_loss is None else own_loss

@@ -1,6 +1,7 @@
 """What training minimises."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Protocol
 
@@ -193,7 +194,8 @@ def build_modules(methods: Mapping[str, Method], example: Example, seed: int) ->
         for name, method in methods.items():
             if isinstance(method, Builds):
                 torch.manual_seed(derive(seed, "build", name))
-                modules[name] = method.build(example)
+                with _in_one_line(name, method, example.student, example.teacher):
+                    modules[name] = method.build(example)
     return modules
 
 
@@ -216,14 +218,24 @@ def deployed(model: nn.Module, methods: Mapping[str, Method], modules: nn.Module
 
 
 def _term(name: str, method: Method, student: Output, teacher: Output, context: Context) -> Tensor:
-    """The method's loss; where torch cannot compute it, BadInputError with the shapes that it was given."""
+    """The method's loss; 0 where no position has a label."""
     if context.known is not None and not context.known.any():
-        return 0 * student.logits.sum()  # no position has a label: there is nothing to learn
-    try:
+        return 0 * student.logits.sum()
+    with _in_one_line(name, method, student, teacher):
         return method(student, teacher, context)
-    except torch.OutOfMemoryError:
+
+
+@contextmanager
+def _in_one_line(name: str, method: Method, student: Output, teacher: Output) -> Iterator[None]:
+    """Raise BadInputError for a layer that no teacher has and, with the shapes, for what else a method fails on."""
+    strange = [tap for tap in method.teacher_taps if tap not in teacher.features and not set(tap) & set("*?[")]
+    if strange:
+        raise BadInputError(f"{name}: no teacher shows {strange[0]!r}: a number and / before a layer name the teacher")
+    try:
+        yield
+    except (EdgekdError, torch.OutOfMemoryError):
         raise
-    except RuntimeError as error:
+    except Exception as error:  # the user's own code: anything may come out of it
         given = [f"{who} {_shapes(output)}" for who, output in (("student", student), ("teacher", teacher))]
         advice = "; a hint's regressor brings features to one shape" if method.student_taps else ""
         raise BadInputError(f"{name}: {told(error)}; {', '.join(given)}{advice}") from error

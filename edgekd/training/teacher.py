@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from edgekd.distillation import Method, Output
+from edgekd.errors import BadInputError
 from edgekd.outputs import first, one
 from edgekd.training.batches import Batch, Batches
 from edgekd.training.precision import Precision, place_model, runner
@@ -113,6 +114,12 @@ def _together(members: Sequence[Output]) -> Output:
     features = {
         f"{number}/{tap}": value for number, member in enumerate(members) for tap, value in member.features.items()
     }
+    shapes = dict.fromkeys(tuple(member.logits.shape[1:]) for member in members)
+    if len(shapes) > 1:
+        raise BadInputError(
+            f"the teachers put out {' and '.join(map(str, shapes))} per sample: all must know the same classes in the "
+            "same order: edgekd.map_classes(teacher, its names, data) maps them"
+        )
     logits = torch.stack([member.logits for member in members]).mean(0)
     named = {name: torch.stack([member.named[name] for member in members]).mean(0) for name in members[0].named}
     return Output(logits, features | dict(members[0].features), tuple(members), named)
