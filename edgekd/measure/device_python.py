@@ -4,7 +4,10 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from pydantic import TypeAdapter
+
 from edgekd.devices import Device
+from edgekd.measure.device_text import understanding
 from edgekd.measure.facts import Machine
 from edgekd.needs import Needs
 
@@ -43,8 +46,15 @@ class Python:
     def of(cls, path: str, machine: Machine, inventory: str) -> "Python":
         """From what `INVENTORY` printed there; nothing where it did not run."""
         version = tuple(int(part) for part in (machine.python or "").split(".")[:2] if part)
-        said = inventory.strip().splitlines() or ["{}"]  # a module that is imported may have its say before
-        return cls(path, version, **json.loads(said[-1]))
+        said = [line for line in inventory.splitlines() if line.startswith("{")]  # modules may have their say, too
+        told = json.loads(said[-1] if said else "{}")
+        return TypeAdapter(cls).validate_python({**told, "path": path, "version": version})
+
+    @classmethod
+    def on(cls, device: Device, machine: Machine, inventory: str) -> "Python":
+        """The same of a device's own; DeviceError for what makes no sense."""
+        with understanding(device.uri, "what it says of its Python"):
+            return cls.of(device.python, machine, inventory)
 
     @property
     def new_enough(self) -> bool:
@@ -65,7 +75,7 @@ class Python:
 def python_on(device: Device, machine: Machine, needs: Iterable[Needs]) -> Python:
     """What a device's Python has of what is needed."""
     said = device.run([device.python, "-c", INVENTORY, *probes(needs)], timeout=120)
-    return Python.of(device.python, machine, said.stdout if said.code == 0 else "")
+    return Python.on(device, machine, said.stdout if said.code == 0 else "")
 
 
 def probes(needs: Iterable[Needs]) -> list[str]:

@@ -1,5 +1,6 @@
 """Whether a device can run a target's bundles, what it lacks, and whether a measurement on it would be fair."""
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import NotRequired, TypedDict
@@ -67,7 +68,7 @@ def examine(device: Device, target: Target | None = None) -> Readiness:
     needs = {name: find_needs(name, options) for name in ([target.backend] if target else backend_names())}
     asked = [device.python, INVENTORY, _nodes(), *probes(needs.values())]
     said = sections(device.run(["sh", "-c", SCRIPT, *asked], timeout=120).stdout)
-    python = Python.of(device.python, machine, said.get("inventory", ""))
+    python = Python.on(device, machine, said.get("inventory", ""))
     with watch(device) as watched:
         pass
     if device.runner:
@@ -150,8 +151,8 @@ def _component(name: str, purpose: str, found: str | None, advice: str) -> Compo
 
 
 def _state(machine: Machine, telemetry: Telemetry | None, said: dict[str, str], target: Target | None) -> list[FactRow]:
-    governor, load = machine.governor, said.get("load", "").split()
-    busy = bool(load) and float(load[0]) > machine.cores / 2
+    governor, load = machine.governor, re.match(r"\d+(\.\d+)?(?=\s|$)", said.get("load", ""))
+    busy = load is not None and float(load[0]) > machine.cores / 2
     rows = [
         _fact("governor", governor, "performance keeps the clock up" if governor not in (None, "performance") else ""),
         _fact("load", load[0] if load else None, "something else is running" if busy else ""),

@@ -1,15 +1,18 @@
 """A device that may say anything: a program in the runner's place, whose records are right but for one number."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edgekd.devices._address import RUNNER
 from edgekd.devices.local import LocalDevice
 from edgekd.errors import DeviceError
 from edgekd.measure.facts import machine_facts
+from edgekd.measure.readiness import examine
 from edgekd.measure.telemetry import watch
 from tests.export.runner import run
 from tests.measure.bundles import MakeBundle
@@ -121,3 +124,25 @@ def test_a_state_that_makes_no_sense_is_left_out_with_the_reason(lie: str) -> No
     device.close()
     assert watched.telemetry is not None
     assert "makes no sense" in watched.telemetry.missing["telemetry"]
+
+
+def test_a_python_that_makes_no_sense_is_a_device_error() -> None:
+    device = Liar("local:")
+    device.word, device.lie = '{"modules"', '{"modules": 4}'
+    with pytest.raises(DeviceError, match="local:: what it says of its Python makes no sense"):
+        examine(device)
+    device.close()
+
+
+def test_what_the_shell_says_around_a_load_or_an_inventory_is_no_fault() -> None:
+    class Chatty(LocalDevice):
+        def run(self, argv: Any, timeout: float) -> Any:
+            said = super().run(argv, timeout)
+            loud = re.sub(r"(?m)^[\d.]+ [\d.]+ [\d.]+ \d+/\d+ \d+$", "busy", said.stdout)
+            return type(said)(said.code, re.sub(r'(?m)^(\{"modules".*)$', r"\1\nbye", loud), said.stderr)
+
+    device = Chatty("local:")
+    found = examine(device)
+    device.close()
+    assert {row["what"]: row["found"] for row in found["state"]}["load"] == "unknown"
+    assert {row["component"]: row["found"] for row in found["components"]}["numpy"] == np.__version__
