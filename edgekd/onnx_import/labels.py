@@ -44,14 +44,16 @@ def _last(rows: Mapping[str, str], name: str) -> str:
     return name
 
 
-def without_text(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, ...]]:
-    """A copy without its outputs of text, and that in words; the argument itself where no other is left."""
-    outputs = model.graph.output
+def with_own_outputs(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, ...]]:
+    """A copy without outputs of text or that are inputs, and that in words; the argument itself where none is left."""
+    outputs, inputs = model.graph.output, {value.name for value in model.graph.input}
+    reasons = {value.name: "it is an input" for value in outputs if value.name in inputs}
     text = [value.name for value in outputs if value.type.tensor_type.elem_type == TensorProto.STRING]
-    if not text or len(text) == len(outputs):
+    reasons |= dict.fromkeys(text, "it is text, which no bundle holds")
+    if not reasons or len(reasons) == len(outputs):
         return model, ()
     bare = onnx.ModelProto()
     bare.CopyFrom(model)
     del bare.graph.output[:]
-    bare.graph.output.extend(value for value in outputs if value.name not in text)
-    return bare, tuple(f"output {name!r} is left out: it is text, which no bundle holds" for name in text)
+    bare.graph.output.extend(value for value in outputs if value.name not in reasons)
+    return bare, tuple(f"output {name!r} is left out: {reason}" for name, reason in reasons.items())

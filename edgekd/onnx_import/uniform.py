@@ -10,7 +10,7 @@ from edgekd.onnx_graph import label
 from edgekd.onnx_import.batch_first import batch_axis, inputs_batch_first
 from edgekd.onnx_import.branches import branches, without_decided_branches
 from edgekd.onnx_import.inputs import Shapes, model_inputs, sizes_of
-from edgekd.onnx_import.labels import without_text
+from edgekd.onnx_import.labels import with_own_outputs
 from edgekd.onnx_import.settings import Settings, bake
 from edgekd.onnx_import.shapes import declare
 from edgekd.onnx_import.single_precision import in_float32
@@ -40,7 +40,7 @@ def uniform(
     Branches go whose condition is known once the settings and the `shapes` are, batch included; `seen` gives, for the
     model with its settings, shapes of samples, which settle what is left: for any batch, else for batches of one.
     """
-    numbers, left_out = without_text(model)
+    numbers, left_out = with_own_outputs(model)
     plain, shapes = in_float32(bake(numbers, settings)), shapes or {}
     of_samples = seen(plain) if seen else {}
     plain, told = with_batch_of_one(plain, {**of_samples, **shapes})

@@ -213,3 +213,14 @@ def test_sizes_of_samples_decide_a_branch_that_none_are_given_for():
         wide.CopyFrom(helper.make_tensor("two", TensorProto.INT64, [1], [3 if factor == 0.5 else 2]))
         plain = uniform(model, {"sr": 1}, {}, lambda _: {"x": x.shape}).model
         np.testing.assert_array_equal(Reference(plain).run({"x": x}, batch=1)["y"], x * np.float32(factor))
+
+
+@pytest.mark.parametrize("seen", [None, (5, 4, 3)])
+def test_an_output_that_is_an_input_is_left_out(seen):
+    net = onnx_models.model([helper.make_node("Relu", ["x"], ["y"])], {}, (4, 3), output_rank=2)
+    net.graph.output.append(net.graph.input[0])
+    plain = uniform(net, {}, seen=(lambda _: {"x": seen}) if seen else None)
+    assert plain.notes[0] == "output 'x' is left out: it is an input"
+    x = random(*([1] if seen else []), 4, 3)
+    (found,) = Reference(plain.model).run({"x": x}).values()
+    np.testing.assert_array_equal(found, np.maximum(x, 0))
