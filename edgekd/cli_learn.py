@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -111,7 +112,7 @@ def init(
         target = target or typer.prompt("Where will it run? names from `edgekd targets`", default=TARGET).split()
     wishes = Wishes(task or "images", model or None, data or None, tuple(target or [TARGET]))
     written = write_starter(path, wishes)
-    say(f"wrote {' and '.join(map(str, written))}; next: edgekd run {path} --dry-run")
+    say(f"wrote {' and '.join(map(str, written))}; next: edgekd run {quote(str(path))} --dry-run")
 
 
 def _asked(question: str) -> str:

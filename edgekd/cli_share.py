@@ -1,6 +1,7 @@
 """`card` and `replay`: a run's bundles as others get them, and whether what is said of them is true."""
 
 from pathlib import Path
+from shlex import quote
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,7 +31,7 @@ def card(
     from edgekd.reporting.card import Card
 
     found = Card(license=license_name, data_license=data_license, base_model=base_model)
-    say(f"{write_card(run, out, found, data)}: next: edgekd replay {out}")
+    say(f"{write_card(run, out, found, data)}: next: edgekd replay {quote(str(out))}")
 
 
 @command(

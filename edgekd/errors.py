@@ -1,6 +1,7 @@
 """What can go wrong, by exit code; every message is one line that a user can act on."""
 
 from collections.abc import Mapping, Sequence
+from shlex import quote
 
 
 class EdgekdError(Exception):
@@ -46,7 +47,7 @@ class RefusedByTargetError(BadInputError):
         """Advise no target for which there is a bundle already, by its name."""
         self.written = {taker: bundles[taker] for taker in self.takers if taker in bundles}
         if self.written:
-            self.hint = f"edgekd bench {next(iter(self.written.values()))}"
+            self.hint = f"edgekd bench {quote(next(iter(self.written.values())))}"
 
     def __str__(self) -> str:
         if self.written:

@@ -41,7 +41,7 @@ def next_step(words: Sequence[str], error: EdgekdError) -> str:
     if isinstance(error, NotProvenError):
         return ""
     if command == "run" and rest and "--dry-run" not in rest and error.exit_code == 2:
-        return f"edgekd run {rest[0]} --dry-run"
+        return f"edgekd run {shlex.quote(rest[0])} --dry-run"
     if command == "export" and isinstance(error, PromiseBrokenError):
         return "edgekd targets"
     return f"edgekd {command} --help" if error.exit_code == 2 else ""
@@ -103,7 +103,9 @@ def _may_install(words: Sequence[str]) -> bool:
 def _about_a_device(command: str, rest: Sequence[str], *, reached: bool) -> str:
     """Where no device is named it is this one: what it lacks, if it was `reached`, and which others there are."""
     named = [after for word, after in pairwise(rest) if word == "--device"]
-    return f"edgekd doctor --device {named[0]}" if named and command != "doctor" else _here(command, reached)
+    return (
+        f"edgekd doctor --device {shlex.quote(named[0])}" if named and command != "doctor" else _here(command, reached)
+    )
 
 
 def _here(command: str, reached: bool) -> str:

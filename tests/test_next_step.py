@@ -17,7 +17,10 @@ from edgekd.errors import (
     UnfitInputsError,
 )
 from edgekd.next_step import OTHER_SAMPLES, next_step, next_step_for
+from edgekd.reporting import last_line
 from tests.small_run import complaint, edgekd
+
+SPACED = "my things/a b"
 
 
 @pytest.mark.parametrize(
@@ -117,3 +120,19 @@ def test_an_error_ends_with_a_command_that_parses(command, step, tmp_path, monke
     _, name, *rest = shlex.split(step)
     if "--help" not in rest:
         typer.main.get_command(app).commands[name].make_context(name, rest)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        last_line.of_dry_run({"faults": [], "seconds": None, "recipe": SPACED}),
+        last_line.of_export({"status": "ok", "bundle": SPACED}),
+        last_line.of_export(2 * [{"status": "ok", "bundle": SPACED}]),
+        last_line.of_verify({"ok": True, "bundle": SPACED}),
+        last_line.of_devices([{"device": SPACED}]),
+        next_step(["run", SPACED], BadInputError("no")),
+        next_step(["verify", "b", "--device", SPACED], DeviceError("no")),
+    ],
+)
+def test_commands_to_type_next_keep_names_with_spaces_whole(told: str) -> None:
+    assert SPACED in shlex.split(told[told.index("edgekd ") :])

@@ -61,8 +61,8 @@ def compare(
     if any(models):
         kept, model = (after, before) if models[0] else (before, after)
         _require_results(kept)
-        step = f"edgekd gate {kept} {model}" if model.is_dir() else f"edgekd bench {model} --out NEW.jsonl"
-        raise BadInputError(f"{model} is a model, {kept} holds results", hint=step)
+        step = ["gate", str(kept), str(model)] if model.is_dir() else ["bench", str(model), "--out", "NEW.jsonl"]
+        raise BadInputError(f"{model} is a model, {kept} holds results", hint=shlex.join(["edgekd", *step]))
     if trial is not None and trial != Trial():
         raise BadInputError("results are compared as they are: how to measure is for bundles and model files")
     rows, regressed = compare_files(before, after, asked.threshold, asked.metric_drop)
@@ -180,7 +180,7 @@ def _jobs(base: Path, bundles: Sequence[Path]) -> dict[tuple[Key, int], list[Pat
         if not own:
             raise BadInputError(
                 f"{base} holds no row of {manifest.target} {manifest.precision}",
-                hint=f"edgekd bench {path} --out {base}",
+                hint=shlex.join(["edgekd", "bench", str(path), "--out", str(base)]),
             )
         for row in own:
             replicates = min(row.latency.replicates, MOST_REPLICATES) if row.latency else Trial.replicates

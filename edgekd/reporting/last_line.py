@@ -6,6 +6,7 @@ How numbers are told takes numpy, which a command's help does without.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def of_dry_run(found: Document) -> str:
     if found["faults"]:
         return f"{_plural(len(found['faults']), 'fault')} in {found['recipe']}"
     taken = f"about {between(**found['seconds'])}" if found["seconds"] is not None else "ready"
-    return f"no faults; {taken}: edgekd run {found['recipe']}".replace("\u00a0", " ")
+    return f"no faults; {taken}: edgekd run {quote(found['recipe'])}".replace("\u00a0", " ")
 
 
 def of_export(reports: Document | Sequence[Document]) -> str:
@@ -44,7 +45,7 @@ def of_export(reports: Document | Sequence[Document]) -> str:
 
 def _next(proven: Sequence[Document]) -> list[str]:
     """The command that measures the first bundle, beside the second where there are two."""
-    bundles = [str(report["bundle"]) for report in proven]
+    bundles = [quote(str(report["bundle"])) for report in proven]
     return ["next: edgekd bench " + " --against ".join(bundles[:2])] if bundles else []
 
 
@@ -52,7 +53,7 @@ def _exported(report: Document) -> str:
     told = {"ok": "proven on this machine", "fallback": "proven, but not in int8"}.get(report["status"])
     if told is None:  # what to type next depends on why: the error says so
         return f"not proven: {report['bundle']}"
-    return f"{told}: {report['bundle']}; next: edgekd bench {report['bundle']}"
+    return f"{told}: {report['bundle']}; next: edgekd bench {quote(str(report['bundle']))}"
 
 
 def of_bench(rows: Sequence[Document]) -> str:
@@ -109,7 +110,7 @@ def of_against(found: Document | Sequence[Document]) -> str:
 
 def _one(verdict: Document) -> str:
     if verdict["ok"]:
-        return f"golden outputs hold; next: edgekd bench {verdict['bundle']}"
+        return f"golden outputs hold; next: edgekd bench {quote(verdict['bundle'])}"
     return "not proven" if verdict.get("unproven") else "golden outputs do not hold"
 
 
@@ -142,7 +143,7 @@ def of_doctor(found: Document | Sequence[Document]) -> str:
 
 def of_devices(rows: Sequence[Document]) -> str:
     """Return how many there are and how to examine one."""
-    return f"{_plural(len(rows), 'device')}; examine one: edgekd doctor --device {rows[-1]['device']}"
+    return f"{_plural(len(rows), 'device')}; examine one: edgekd doctor --device {quote(rows[-1]['device'])}"
 
 
 def of_targets(rows: Sequence[Document]) -> str:
