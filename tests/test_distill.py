@@ -154,3 +154,13 @@ def test_peers_see_all_that_the_student_sees() -> None:
         student(**inputs)
         distiller(inputs, labels=labels)
     assert seen == [{"x", "shift"}]
+
+
+def test_the_average_is_of_all_that_is_deployed() -> None:
+    once = BRIEF.model_copy(update={"epochs": 1})
+    plain, average = (
+        edgekd.distill(Net(16, 1), Net(4, 0), DATA, [edgekd.SimKD()], training=how)
+        for how in (once, once.model_copy(update={"ema": 0.99}))
+    )
+    for layer in ("body.0.weight", "head.0.weight"):
+        assert not torch.equal(plain.get_parameter(layer), average.get_parameter(layer))

@@ -165,7 +165,8 @@ class _Session:
         modules = self.objective.modules.to(self._group.device)
         modules.train()
         self._optimizer = build_optimizer(self.model, modules, self.settings)
-        average = Average(self.model, self.settings.ema) if self.settings.ema else None
+        self._network = self.objective.deploy(self.model)
+        average = Average(self._network, self.settings.ema) if self.settings.ema else None
         self._state = State(self.model, modules, self._optimizer, average)
         if tensors:
             self._state.load(tensors)
@@ -187,7 +188,7 @@ class _Session:
         self._optimizer.step()
         self._group.share(self._buffers())
         if self._state.average:
-            self._state.average.update(self.model, step)
+            self._state.average.update(self._network, step)
         self._curves.step(step, losses)
         self.position.add(losses)
         tracker.advance(1, f"loss {losses['loss']:.3f}")
@@ -222,9 +223,8 @@ class _Session:
         return [*self.model.buffers(), *self.objective.modules.buffers()]
 
     def _finish_epoch(self, epoch: int) -> None:
-        position, average = self.position, self._state.average
-        network = self.objective.deploy(self.model)
-        with average.applied(self.model) if average else nullcontext():
+        position, average, network = self.position, self._state.average, self._network
+        with average.applied(network) if average else nullcontext():
             val = self._group.run_on_main(
                 lambda: evaluate(network, self.data, self.data.val, precision=self.settings.precision)
             )
