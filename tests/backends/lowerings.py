@@ -1,7 +1,4 @@
-"""What backends write of small graphs, as text; `python -m tests.backends.lowerings` writes `lowered/` anew.
-
-Of an array the sum of its magnitudes is told, and its lean: where in the array they lie, as a part of that sum.
-"""
+"""What backends write of small graphs, as text; `python -m tests.backends.lowerings` writes `lowered/` anew."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -17,6 +14,7 @@ from tests import factories
 from tests.backends.ncnn import harness as ncnn
 from tests.backends.tflite import harness as tflite
 from tests.backends.tflite.op_cases import FLOAT, INT8
+from tests.kept_text import keep, numbers
 
 FOLDER = Path(__file__).with_name("lowered")
 SEEDS = range(3)
@@ -62,10 +60,10 @@ def of_tflite(model: onnx.ModelProto, precision: Any) -> Iterator[str]:
         told += "" if signature is None else f" as {_sizes(signature)}"
         steps = tensor.quantization
         if steps is not None and steps.scale is not None:
-            told += f" steps along {steps.quantizedDimension}: {_numbers(steps.scale)}"
+            told += f" steps along {steps.quantizedDimension}: {numbers(steps.scale)}"
         data = file.buffers[tensor.buffer].data
         dtype = {"FLOAT32": np.float32, "INT8": np.int8, "INT32": np.int32}.get(kind, np.uint8)
-        yield told if data is None else f"{told} holds {_numbers(np.frombuffer(bytes(data), dtype))}"
+        yield told if data is None else f"{told} holds {numbers(np.frombuffer(bytes(data), dtype))}"
     yield f"{len(file.buffers)} buffers"
 
 
@@ -74,7 +72,7 @@ def of_ncnn(model: onnx.ModelProto, precision: Any) -> Iterator[str]:
     built = ncnn.build(model, precision)
     yield from built.text.splitlines()[1:]
     floats = precision == "float"
-    yield f"holds {_numbers(np.frombuffer(built.content, np.float32))}" if floats else f"{len(built.content)} bytes"
+    yield f"holds {numbers(np.frombuffer(built.content, np.float32))}" if floats else f"{len(built.content)} bytes"
 
 
 def _fields(options: Any) -> Iterator[tuple[str, Any]]:
@@ -86,13 +84,6 @@ def _fields(options: Any) -> Iterator[tuple[str, Any]]:
 
 def _sizes(shape: Any) -> str:
     return "x".join(map(str, shape)) or "one"
-
-
-def _numbers(values: Any) -> str:
-    array = np.asarray(values, np.float64).reshape(-1)
-    mass = np.abs(array).sum()
-    lean = (array * np.arange(1, array.size + 1)).sum() / (array.size * mass) if mass else 0.0
-    return f"{array.size} of {mass:.3e}, {lean:.3f}"
 
 
 def told(tell: Told, symmetric: bool) -> Iterator[tuple[str, list[str]]]:
@@ -109,12 +100,6 @@ def told(tell: Told, symmetric: bool) -> Iterator[tuple[str, list[str]]]:
 BACKENDS: dict[str, tuple[Told, bool]] = {"tflite": (of_tflite, False), "ncnn": (of_ncnn, True)}
 
 
-def main() -> None:
-    """Write all anew."""
-    for backend, (tell, symmetric) in BACKENDS.items():
-        parts = (f"# {name}\n" + "".join(f"{line}\n" for line in lines) for name, lines in told(tell, symmetric))
-        (FOLDER / f"{backend}.txt").write_text("\n".join(parts), encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    for backend, (tell, symmetric) in BACKENDS.items():
+        keep(told(tell, symmetric), FOLDER / f"{backend}.txt")
