@@ -70,6 +70,15 @@ def parameter_names(model: nn.Module) -> list[str]:
     return [name for name, known in inspect.signature(model.forward).parameters.items() if known.kind in kinds]
 
 
+def parameter_aliases(model: nn.Module) -> dict[str, list[str]]:
+    """Return all names of each parameter, by its first one: modules that are tied have it under a name each."""
+    first = {id(value): name for name, value in model.named_parameters()}
+    found: dict[str, list[str]] = {name: [] for name in first.values()}
+    for name, value in model.named_parameters(remove_duplicate=False):
+        found[first[id(value)]].append(name)
+    return found
+
+
 def takes(model: nn.Module) -> tuple[list[str] | None, list[str]]:
     """Return what a network's forward takes by name, None for anything, and which of it cannot be left out."""
     known = inspect.signature(model.forward).parameters.values()

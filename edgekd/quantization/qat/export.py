@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from edgekd.errors import BadInputError
-from edgekd.networks import Inputs, bare
+from edgekd.networks import Inputs, bare, parameter_aliases
 from edgekd.onnx_graph import Graph
 from edgekd.quantization.clean import clean
 from edgekd.quantization.onnx_view import view_of
@@ -69,7 +69,8 @@ def export_qdq(prepared: Simulated, example: Inputs, scheme: Scheme, *, fixed_le
     twin = _twin(prepared)
     # A batch norm that no layer takes in becomes a convolution, whose weights int8 holds exactly.
     norms = {name for name, module in twin.named_modules() if isinstance(module, _BatchNorm)}
-    layers = {name.removesuffix(".weight") for name in twin.weights} | norms
+    aliases = parameter_aliases(twin)
+    layers = {alias.removesuffix(".weight") for name in twin.weights for alias in aliases[name]} | norms
     twin.rounds_weights = False
     for name, quantizer in twin.edgekd_quantizers.items():
         twin.edgekd_quantizers[name] = Mark(_observed(f"{QUANTIZERS}.{name}", quantizer))

@@ -8,7 +8,7 @@ import onnx
 import torch
 from torch import nn
 
-from edgekd.networks import Inputs, bare, call, device_of, to_device
+from edgekd.networks import Inputs, bare, call, device_of, parameter_aliases, to_device
 from edgekd.onnx_graph import Graph
 from edgekd.quantization.onnx_view import view_of
 from edgekd.quantization.placement import Placement, place
@@ -39,7 +39,8 @@ def prepare(
         for edge, group in placement.groups.items()
         if edge in tags.calls
     }
-    weights = frozenset(f"{layer}.weight" for layer in placement.weights) & tags.weights
+    placed, aliases = {f"{layer}.weight" for layer in placement.weights}, parameter_aliases(network)
+    weights = frozenset(name for name in tags.weights if not placed.isdisjoint(aliases[name]))
     prepared = Simulated(network, scheme, quantizers, places, weights, _ceilings(tags.graph, placement))
     return prepared.to(device_of(network))
 
