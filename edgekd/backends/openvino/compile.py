@@ -169,9 +169,10 @@ def _name_operations(model: Any) -> None:
 
 
 def _reason(error: Exception) -> str:
-    named = re.search(r"<Node\((\w+)\): ([^>]*)>'?(.*?)(?:\n\n|\Z)", str(error), re.DOTALL)
-    if named is not None:  # what it could not convert, and, in the last line, why
-        return f"{named[1]} {named[2]!r}: {named[3].strip().splitlines()[-1].strip()}"
     lines = [line.strip("- ") for line in str(error).splitlines() if line.strip("- ")]
-    telling = [line for line in lines if "No conversion rule" in line or "not supported" in line]
+    unknown = [line for line in lines if "No conversion rule" in line]
+    named = re.search(r"<Node\((\w+)\): ([^>]*)>'?(.*?)(?:\n\n|\Z)", str(error), re.DOTALL)
+    if named is not None and not unknown:  # what it could not convert, and, in the last line, why
+        return f"{named[1]} {named[2]!r}: {named[3].strip().splitlines()[-1].strip()}"
+    telling = unknown or [line for line in lines if "not supported" in line]
     return (telling or lines or [type(error).__name__])[0]

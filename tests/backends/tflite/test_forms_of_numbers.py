@@ -101,12 +101,3 @@ def test_a_norm_that_is_still_trained_is_refused() -> None:
 
 def test_a_clip_without_bounds_stands_in_no_activation_s_way() -> None:
     becomes(MAP, lambda net: net.relu(net.op("Clip", conv(net))), "CONV_2D")
-
-
-@pytest.mark.parametrize("of_input", [True, False])
-def test_an_output_that_has_a_name_already_is_refused(of_input: bool) -> None:
-    net = Net(0, (3,))
-    made = net.relu("input")
-    model = net.model(made, net.op("Identity", "input" if of_input else made), names=("a", "b"))
-    with pytest.raises(BadInputError, match="an output that is an input, a constant or another output"):
-        build(model, "float")
