@@ -53,8 +53,8 @@ def run(method, module, values, steps):
     used, losses = [], []
     for step in steps:
         context = Context(step, len(values), torch.arange(1), torch.zeros(1).long(), torch.zeros(1), module=module)
-        used.append(module.t.item())
         losses.append(method(Output(logits_of(values[step])), Output(torch.tensor([[4.0, -4.0]])), context).item())
+        used.append(module.t.item())
     return used, losses
 
 
@@ -98,6 +98,18 @@ def test_a_falling_loss_moves_faster_than_a_rising_one():
     (_, _, fast), _ = run(method, build(method), (3.0, 0.5, *VALUES), range(3))
     (_, _, slow), _ = run(method, build(method), (0.5, 3.0, *VALUES), range(3))
     assert fast > slow + 0.01
+
+
+def test_a_batch_in_pieces_moves_the_share_once_by_its_mean_loss():
+    method, teacher = TAID(alpha=0.8, beta=0.0), torch.tensor([[4.0, -4.0]]).repeat(3, 1)
+    whole, pieces = build(method), build(method)
+    for step, value in enumerate(VALUES):
+        logits = torch.cat([logits_of(value), logits_of(value + 1), logits_of(value / 2)])
+        for module, cuts in ((whole, [3]), (pieces, [1, 2])):
+            for ours, theirs in zip(logits.split(cuts), teacher.split(cuts), strict=True):
+                context = Context(step, 10, torch.arange(1), torch.zeros(1), torch.zeros(1), module=module)
+                method(Output(ours), Output(theirs), context)
+        assert pieces.t.item() == pytest.approx(whole.t.item(), abs=1e-6)  # float32, summed in another order
 
 
 def test_resumes_equal_from_its_buffers():
