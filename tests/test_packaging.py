@@ -116,6 +116,7 @@ def test_the_base_install_is_light(bare):
     assert sum(files) / 1e6 < 200, "without pip and without .pyc files, which are a sixth more"
 
 
+@pytest.mark.long
 def test_it_runs_what_needs_no_training(bare, small_run, tmp_path):
     edgekd = bare / "edgekd"
     assert "export" in check(edgekd, "--help")

@@ -183,6 +183,7 @@ class Job:
         before = involuntary_switches()
         samples, cpu = clock(arguments.seconds, arguments.count)
         after = involuntary_switches()
+        gc.enable()
         self.open()
         gc.collect()
         self.emit(

@@ -38,6 +38,7 @@ def test_a_disk_that_is_full_where_the_teachers_answers_begin_or_end_is_said_in_
     assert campaign.ask("strike", stage="student", number=number, how="full") is None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["stages/", "others"])
 def test_a_bit_that_flips_in_any_file_of_a_run_is_found_or_harmless(campaign, kind):
     """In all records at once, then in all other files; the campaign flips one at a time."""

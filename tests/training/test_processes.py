@@ -41,6 +41,7 @@ def equal(one, other):
     return all(torch.equal(value, other[name]) for name, value in one.items())
 
 
+@pytest.mark.long
 def test_two_processes_follow_the_loss_curve_of_one(unbroken, tmp_path):
     """1e-4 relative over 20 steps is the promise; float32 sums in another order give some 1e-6."""
     group_run.main(tmp_path, 0.0)
