@@ -273,17 +273,26 @@ def profile(
     if estimate is not None:
         show({"bundle": str(model)} | estimate.model_dump(mode="json"), as_json, estimate_view, last_line.of_estimate)
         return
-    found = profile_on_each(
+    outcomes = profile_on_each(
         model, parse_devices(device or (), fleet, provision), runs=runs, batch=batch, threads=threads,
         options=parse_options(option or []), shapes=parse_shapes(shape or []), inputs=inputs,
         against=against, reporter=reporter_for(None, as_json),
     )  # fmt: skip
     if trace is not None:
-        write_json(trace, traced(found[0]))
-    rows = [one.model_dump(mode="json") for one in found]
+        write_json(trace, traced(next(outcome.result for outcome in outcomes if outcome.result is not None)))
+    rows = [
+        outcome.result.model_dump(mode="json")
+        if outcome.result
+        else {"device": outcome.uri, "error": str(outcome.error)}
+        for outcome in outcomes
+    ]
+    found = [row for row in rows if "error" not in row]
     if html is not None:
-        write_layers_page(html, model.name, profile_parts(rows))
-    show(rows if len(rows) > 1 else rows[0], as_json, profile_view, last_line.of_profile)
+        write_layers_page(html, model.name, profile_parts(found))
+    shown = rows if as_json else found  # what failed is said already
+    show(shown if len(rows) > 1 else shown[0], as_json, profile_view, last_line.of_profile)
+    if len(found) < len(rows):
+        raise typer.Exit(DEVICE_LOST)
 
 
 @command(

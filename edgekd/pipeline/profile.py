@@ -11,7 +11,7 @@ from edgekd.measure import Session
 from edgekd.measure.model_file import Shapes, as_bundle, require_file_for
 from edgekd.measure.protocol import Options
 from edgekd.measure.records import KernelTime, ProfileRecord
-from edgekd.pipeline.fleet import Member, needs_of, on_each, raise_if_all_failed
+from edgekd.pipeline.fleet import Member, Outcome, needs_of, on_each, raise_if_all_failed
 from edgekd.progress import SILENT, Reporter
 from edgekd.schema import Amount, Count, Positive, Schema, Share
 
@@ -88,8 +88,8 @@ def profile_on_each(
     inputs: Path | None = None,
     against: Path | None = None,
     reporter: Reporter = SILENT,
-) -> list[Profile]:
-    """Profile a bundle or a model file on several devices; raise what a device raises that fails.
+) -> list[Outcome[Profile]]:
+    """Profile a bundle or a model file on several devices; raise what the first one raises where all fail.
 
     `against` is another one of the same network, such as the float one, run with the batch and threads of the first:
     its layers are held beside these by name, or else by the sizes of their weights in order.
@@ -110,10 +110,7 @@ def profile_on_each(
 
         needs = needs_of(map(load_bundle, folders), options)
         outcomes = on_each(members, work, reporter, timed=True, needs=needs)
-    for outcome in raise_if_all_failed(outcomes):
-        if outcome.error is not None:
-            raise outcome.error
-    return [outcome.result for outcome in outcomes if outcome.result is not None]
+    return raise_if_all_failed(outcomes)
 
 
 def summed(model: str, device: str, found: ProfileRecord) -> Profile:

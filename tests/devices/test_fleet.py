@@ -94,6 +94,15 @@ def test_rows_of_the_others_are_kept_and_the_exit_code_says_that_one_is_missing(
     result = CliRunner().invoke(app, ["verify", str(bundle("onnxruntime")), *both])
     absent, kept = json.loads(result.stdout)
     assert (result.exit_code, absent["ok"], kept["ok"]) == (3, False, True)
+    trace = tmp_path / "trace.json"
+    words = ["profile", str(bundle("onnxruntime")), *both, "--runs", "1", "--trace", str(trace)]
+    result = CliRunner().invoke(app, words)
+    absent, kept = json.loads(result.stdout)
+    assert (result.exit_code, absent["device"], trace.exists()) == (3, ABSENT, True)
+    assert kept["device"] == "local:"
+    assert kept["layers"]
+    result = CliRunner().invoke(app, [word for word in words if word != "--json"])
+    assert (result.exit_code, " on local: " in result.stdout, ABSENT in result.stderr) == (3, True, True)
 
 
 def test_all_lost_is_one_line(bundle: MakeBundle) -> None:
