@@ -18,6 +18,7 @@ from edgekd.measure.statistics import Latency
 from edgekd.measure.telemetry import Telemetry
 from edgekd.metrics import Scale
 from edgekd.reading import read_json
+from edgekd.recipe import Ramp
 from edgekd.reporting import RUN
 from edgekd.schema import Amount, Count, Schema
 from edgekd.screen import visible_document
@@ -139,7 +140,7 @@ class Distillation(Part):
     agreement_std: float | None = None
     reason: str | None = None
     methods: tuple[dict[str, JsonValue], ...] = ()
-    cross_entropy: Amount | None = None
+    cross_entropy: Amount | Ramp | None = None
 
     @property
     def others(self) -> Mapping[str, Mapping[str, Scores]]:

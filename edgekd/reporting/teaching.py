@@ -169,7 +169,8 @@ def taught_by(run: RunRecord) -> str:
     """The methods and their weights."""
     found = run.distillation or Distillation()
     methods = [_method(entry) for entry in found.methods]
-    return listed([*methods, f"cross-entropy × {_value(found.cross_entropy)}"] if found.cross_entropy else methods)
+    labels = found.document().get("cross_entropy")
+    return listed([*methods, f"cross-entropy × {_value(labels)}"] if labels else methods)
 
 
 def _taught(run: RunRecord) -> list[Fact]:

@@ -30,6 +30,8 @@ def test_every_loss_is_told_with_its_weight(run: dict[str, Any]) -> None:
         told(run)["Methods"][0]
         == "kd × 0.9 (temperature 4), hint × 1 → 0 (layers stages.2 → stages.2) and cross-entropy × 0.1"
     )
+    run["distillation"]["cross_entropy"] = {"start": 1.0, "end": 0.0, "until": 1.0, "shape": "linear"}
+    assert told(run)["Methods"][0].endswith("and cross-entropy × 1 → 0")
 
 
 def test_several_teachers_are_listed(run: dict[str, Any]) -> None:
