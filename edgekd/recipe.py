@@ -13,7 +13,7 @@ from edgekd.errors import BadInputError
 from edgekd.names import FileName
 from edgekd.plugins import nearest
 from edgekd.reading import read_toml
-from edgekd.schema import Schema, TaskSpec
+from edgekd.schema import Schema, Share, TaskSpec
 from edgekd.user_code import check_reference, is_own, look_in
 
 
@@ -69,20 +69,20 @@ class Training(Schema):
     optimizer: OptimizerName = "sgd"
     learning_rate: PositiveFloat = Field(default_factory=lambda given: LEARNING_RATE[given["optimizer"]])
     weight_decay: NonNegativeFloat = Field(default_factory=lambda given: WEIGHT_DECAY[given["optimizer"]])
-    momentum: NonNegativeFloat = 0.9
+    momentum: Decay = 0.9
     betas: tuple[Decay, Decay] = (0.9, 0.999)
     schedule: ScheduleName = "cosine"
-    warmup: NonNegativeFloat = 0.1
+    warmup: Share = 0.1
     clip: NonNegativeFloat = 0.0
-    label_smoothing: NonNegativeFloat = 0.0
-    ema: NonNegativeFloat = 0.0
+    label_smoothing: Share = 0.0
+    ema: Decay = 0.0
     precision: Literal["auto", "float32", "bf16"] = "auto"
 
 
 class Model(Schema):
     """A model by built-in name, as `timm:NAME` or `transformers:NAME`, or by `module:function`, with its arguments.
 
-    A teacher with a `checkpoint`, or with 0 epochs, is not trained.
+    A teacher with a `checkpoint`, or with 0 epochs, is not trained; a student always is, and has none.
     """
 
     model: str
@@ -156,7 +156,7 @@ class Recipe(Schema):
 
     name: FileName
     title: str = ""
-    seed: NonNegativeInt = 0
+    seed: Annotated[int, Field(ge=0, lt=2**62)] = 0
     seeds: PositiveInt = 1
     threads: PositiveInt = 1
     targets: tuple[str, ...] = ()
@@ -199,6 +199,8 @@ class Recipe(Schema):
                 raise ValueError("every [[distillation]] entry needs a 'method'")
         if not self.student.training.epochs:
             raise ValueError("student.training.epochs: a student needs at least one epoch")
+        if self.student.checkpoint is not None:
+            raise ValueError("student.checkpoint: a student is trained; `control` holds one that had no teacher")
         if len(set(self.targets)) != len(self.targets):
             raise ValueError("targets: a target is named twice")
         for key, names in {"optional": self.optional, "devices": self.devices}.items():

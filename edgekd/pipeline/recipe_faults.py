@@ -13,6 +13,7 @@ from edgekd.recipe import Recipe, read_document
 from edgekd.schema import explain_each
 from edgekd.user_code import check_reference
 
+Path = tuple[int | str, ...]  # of a key
 _ROUNDS = 5  # what depends on several keys is only seen once they are right by themselves
 
 
@@ -24,11 +25,12 @@ def read_leniently(name: str, overrides: Sequence[str], faults: Faults, *, code:
     document, default = read_document(name, overrides)
     document = {"name": default} | document
     _check_devices(document, faults)
+    dropped = set[Path]()
     for _ in range(_ROUNDS):
         try:
             recipe = Recipe.parse(document, name)
         except BadInputError as error:
-            if not _noted(error, document, faults):
+            if not _noted(error, document, faults, dropped):
                 return None
         else:
             return recipe if _may_run(recipe, faults, code) else None
@@ -42,35 +44,42 @@ def _check_devices(document: dict[str, Any], faults: Faults) -> None:
             faults.attempt(f"device {uri}", partial(transport_of, uri), lambda _: "")
 
 
-def _noted(error: BadInputError, document: dict[str, Any], faults: Faults) -> bool:
-    """Note every fault and drop the keys at fault; return whether any was dropped."""
+def _noted(error: BadInputError, document: dict[str, Any], faults: Faults, dropped: set[Path]) -> bool:
+    """Note every fault but what follows from an earlier one, and drop the keys at fault; return whether any was."""
     if not isinstance(error.__cause__, ValidationError):
         faults.add("recipe", str(error))
         return False
-    dropped = []
+    before = len(dropped)
     for path, message in explain_each(Recipe, error.__cause__):
+        if path and path in dropped:
+            continue
         faults.add("recipe", message)
-        dropped.append(_drop(document, path or tuple(message.partition(":")[0].split("."))))
-    return any(dropped)
+        place = path or tuple(message.partition(":")[0].split("."))
+        if gone := _drop(document, place):
+            dropped.add(gone)
+        for key in ("devices", "optional") if place[0] == "targets" else ():  # they would name what is gone
+            document.pop(key, None)
+    return len(dropped) > before
 
 
-def _drop(document: Any, path: Sequence[int | str]) -> bool:
-    """Delete the deepest key of a path that there is; names of types, which pydantic puts in, lead nowhere."""
-    for part in path[:-1]:
-        inner = document.get(part) if isinstance(document, dict) else None
-        if isinstance(document, list) and isinstance(part, int) and part < len(document):
-            inner = document[part]
-        if not isinstance(inner, dict | list):
-            return _delete(document, part)
-        document = inner
-    return _delete(document, path[-1])
+def _drop(document: Any, path: Path) -> Path:
+    """Delete the deepest key of a path that there is, and return its path; nothing where the last is missing.
 
-
-def _delete(document: Any, key: int | str) -> bool:
-    there = isinstance(document, dict) and key in document
-    if there:
-        del document[key]
-    return there
+    Names of types, which pydantic puts in, lead nowhere.
+    """
+    found: Path = ()
+    holder: dict[Any, Any] = {}
+    for depth, part in enumerate(path, start=1):
+        if isinstance(document, dict) and part in document:
+            holder, found = document, path[:depth]
+        elif isinstance(document, dict) and depth == len(path):
+            return ()
+        elif not (isinstance(document, list) and isinstance(part, int) and part < len(document)):
+            break
+        document = document[part]
+    if found:
+        del holder[found[-1]]
+    return found
 
 
 def _may_run(recipe: Recipe, faults: Faults, code: bool) -> bool:

@@ -13,6 +13,7 @@ from edgekd.pipeline.dry_run import check_room, dry_run
 from edgekd.pipeline.faults import Faults
 from edgekd.pipeline.plan import describe, load_targets
 from edgekd.pipeline.price import Price
+from edgekd.pipeline.recipe_faults import read_leniently
 from edgekd.pipeline.stopwatch import Stopwatch
 from edgekd.recipe import load_recipe
 from tests.small_run import edgekd, write_recipe
@@ -92,6 +93,27 @@ def test_an_empty_recipe_lacks_four_things(tmp_path):
     assert done.exit_code == 2
     told = [row["fault"] for row in json.loads(done.stdout)["faults"]]
     assert told == [f"missing key '{key}'" for key in ("data", "teacher", "student", "distillation")]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("targets=['x86-tflite', 'x86-tflite']", ["targets: a target is named twice"]),  # and devices name it
+        ("targets=['x86-tflite', 3]", ["targets.1: Input should be a valid string"]),
+        ("teacher.model=3", ["teacher.model: Input should be a valid string"]),
+        ("distillation=[3]", ["distillation.0: Input should be an object"]),
+    ],
+)
+def test_what_only_follows_from_a_fault_is_not_told(tmp_path, wrong, told):
+    recipe, _ = write_recipe(tmp_path)
+    faults = Faults(PATIENT)
+    read_leniently(str(recipe), [wrong], faults)
+    assert [row["fault"] for row in faults.faults] == told
+
+
+def test_a_weight_that_is_neither_number_nor_ramp_keeps_nothing_from_being_tried(tmp_path):
+    recipe, _ = write_recipe(tmp_path)
+    assert read_leniently(str(recipe), ["cross_entropy={ start = 'one' }"], Faults(PATIENT)) is not None
 
 
 def left_in(folder):
