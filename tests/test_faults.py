@@ -107,6 +107,7 @@ def copied(small_run, tmp_path):
         ("data.path=nowhere.npz", "nowhere.npz: no such file"),
         ("data.augmentation=['crp']", "did you mean 'crop'?"),
         ("teacher.checkpoint=nowhere.safetensors", "nowhere.safetensors: no such file"),
+        ("length=8", "length is for sequences of tokens; inputs are uint8 (1, 12, 12)"),
     ],
 )
 def test_a_recipe_that_cannot_be_followed_says_which_key(recipe, tmp_path, monkeypatch, setting, words):
@@ -115,6 +116,24 @@ def test_a_recipe_that_cannot_be_followed_says_which_key(recipe, tmp_path, monke
     refused = edgekd("run", recipe, "--out", tmp_path / "run", "--set", setting)
     assert words in complaint(refused, 2)
     assert not (tmp_path / "run" / "teacher").exists()  # nothing was taught in vain
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (("student={ model = 'flows:Branch' }", "distillation=[{ method = 'kd' }]"), "flows.py"),
+        (
+            ("task={ name = 'regression' }", "distillation=[{ method = 'mse' }]", "student.training.label_smoothing=1"),
+            "label_smoothing: Regression has no classes to smooth",
+        ),
+    ],
+)
+def test_nothing_is_taught_in_vain_without_targets(recipe, tmp_path, monkeypatch, settings, words):
+    (tmp_path / "flows.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    given = [f"--set={setting}" for setting in (*settings, "targets=[]", "devices={}")]
+    assert words in complaint(edgekd("run", recipe, "--out", tmp_path / "run", *given), 2)
+    assert not (tmp_path / "run" / "teacher").exists()
 
 
 @pytest.mark.parametrize(

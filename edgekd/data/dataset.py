@@ -13,6 +13,7 @@ from edgekd.bundle import Preprocessing, Range
 from edgekd.data._picked import LARGE, Picked
 from edgekd.data.ranges import range_of
 from edgekd.data.sources import Rows, shown
+from edgekd.errors import BadInputError
 from edgekd.metrics import Metric
 from edgekd.tasks import DEFAULT, Task
 
@@ -109,7 +110,10 @@ class Dataset:
         return self if known.all() else replace(self, train=self.train.subset(np.flatnonzero(known)))
 
     def of_length(self, length: int) -> "Dataset":
-        """The same sequences of tokens, each cut or filled up to `length`."""
+        """The same sequences of tokens, each cut or filled up to `length`; raise BadInputError for other inputs."""
+        if not is_tokens(self.train.inputs):
+            kind = f"{self.train.inputs.dtype} {self.train.inputs.shape[1:]}"
+            raise BadInputError(f"length is for sequences of tokens; inputs are {kind}")
         train, val, test = (
             Split(resized(np.asarray(split.inputs), length), split.labels)
             for split in (self.train, self.val, self.test)

@@ -92,6 +92,11 @@ class StageContext:
             load_weights(network, Path(path))
         return network
 
+    def deployed(self) -> "StageContext":
+        """The context with the data as a deployed model takes them: tokens at the recipe's length."""
+        length = self.recipe.length
+        return self if length is None else replace(self, data=self.data.of_length(length))
+
 
 @dataclass(frozen=True)
 class Learned:
@@ -120,9 +125,11 @@ def try_losses(
     """Return what would be deployed, after one loss of two samples; raise BadInputError where there is none."""
     batches = context.batches
     source = Teachers([Teacher.of(teacher, methods, number) for number, teacher in enumerate(teachers)])
-    objective = Distill(student, source, methods, cross_entropy=context.recipe.cross_entropy)
+    recipe, few = context.recipe, np.arange(min(2, len(context.data.train)))
+    smoothing = recipe.student.training.label_smoothing
+    objective = Distill(student, source, methods, cross_entropy=recipe.cross_entropy, label_smoothing=smoothing)
     objective.build(batches)
-    objective(runner(student, "float32", batches.device), batches.at(np.arange(2), 0), step=0, total_steps=1)
+    objective(runner(student, "float32", batches.device), batches.at(few, 0), step=0, total_steps=1)
     return objective.deploy(student)
 
 

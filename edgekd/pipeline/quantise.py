@@ -43,16 +43,15 @@ def rehearse(context: StageContext, targets: Sequence[Target]) -> None:
 
 def _rehearse(context: StageContext, targets: Sequence[Target]) -> None:
     student, kept = first_step(context).eval(), context.recipe.quantization.keep_float
+    context = context.deployed()
     settings = {scheme: settings_for(context.recipe, scheme.name, targets) for scheme in schemes_of(targets)}
     tuned = [scheme for scheme, how in settings.items() if how.epochs]
     tags = tags_of(bare(student), context.example) if tuned else None
     for scheme in tuned:
         prepare(student, scheme, context.example, kept, tags)
-    if len(tuned) < len(settings):
-        graph = tags.graph if tags else export_float(student, context.example, fixed_length=True)
-        batch = arrays_of(context.example)
-        for scheme in settings.keys() - set(tuned):
-            calibrate(graph, scheme, [batch], kept)
+    graph = tags.graph if tags else export_float(student, context.example, fixed_length=bool(targets))
+    for scheme in settings.keys() - set(tuned):
+        calibrate(graph, scheme, [arrays_of(context.example)], kept)
 
 
 def for_scheme(context: StageContext, scheme: Scheme, targets: Sequence[Target]) -> StageContext:

@@ -49,7 +49,7 @@ def run_seeds(
     for seed in range(recipe.seed, recipe.seed + recipe.seeds):
         with _naming(seed, recipe.seeds):
             own = _stages_of(seed, recipe, stages)
-            results.append(_run_seed(recipe, data, targets, teachers, seed, own, reporter))
+            results.append(_run_seed(replace(context, seed=seed, stages=own), targets, teachers))
     run = stages.group.run_on_main(lambda: _record(recipe, data, targets, teachers, results, stages))
     return run, {name for result in results for name, entry in result.targets.items() if entry.lost}
 
@@ -103,21 +103,11 @@ def _stages_of(seed: int, recipe: Recipe, stages: Stages) -> Stages:
     return Stages(folder, stages.reporter, stages.log, prefix, stages.group, stages.reuse)
 
 
-def _run_seed(
-    recipe: Recipe,
-    data: Dataset,
-    targets: list[Target],
-    teachers: list[Learned],
-    seed: int,
-    stages: Stages,
-    reporter: Reporter,
-) -> SeedResult:
+def _run_seed(context: StageContext, targets: list[Target], teachers: list[Learned]) -> SeedResult:
     """One seed's student and its bundles; only the first seed is timed."""
-    context, cache = StageContext(recipe, data, seed, stages, reporter), teachers[0].folder / "answers"
+    recipe, seed, stages, cache = context.recipe, context.seed, context.stages, teachers[0].folder / "answers"
     scratch, student = control(context, teachers[0]), distil(context, teachers, cache)
-    if recipe.length is not None:
-        data = data.of_length(recipe.length)
-        context = replace(context, data=data)
+    context = context.deployed()
     graph, quantized = float_graph(context, student), {}
     graphs = {FLOAT: context.folder / FLOAT_GRAPH}
     for scheme in schemes_of(targets):
@@ -127,7 +117,8 @@ def _run_seed(
     # augmented, every seed sees other pixels
     stages.group.run_on_main(lambda: shutil.rmtree(cache, ignore_errors=True))
     provenance = {"recipe_sha256": recipe_digest(recipe), "versions": versions(), "seed": seed}
-    shipping = DeployContext(recipe, data, stages, reporter, graphs, provenance, only_calibrated(recipe, targets))
+    calibrated = only_calibrated(recipe, targets)
+    shipping = DeployContext(recipe, context.data, stages, context.reporter, graphs, provenance, calibrated)
     references = {FLOAT: graph["test"], **{name: record["test"] for name, record in quantized.items()}}
     entries = stages.group.run_on_main(
         lambda: {target.name: deploy(shipping, target, references, timed=seed == recipe.seed) for target in targets}

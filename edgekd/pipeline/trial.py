@@ -209,8 +209,7 @@ def _try_stages(
     trial.answer_bytes = _bytes(cache) // max(1, len(context.data.train))
     if student is None:
         return
-    if context.recipe.length is not None:
-        context = replace(context, data=context.data.of_length(context.recipe.length))
+    context = context.deployed()
     graphs = _try_graphs(context, student, teachers, targets, trial, faults)
     if FLOAT in graphs:
         trial.reference = _reference(context, graphs[FLOAT])
