@@ -16,7 +16,7 @@ from edgekd.devices import open_device
 from edgekd.errors import DeviceError, MissingExtraError
 from edgekd.measure.readiness import examine
 from edgekd.pipeline.faults import Faults, forgiven
-from edgekd.pipeline.plan import describe, load_data
+from edgekd.pipeline.plan import describe, load_data, with_names
 from edgekd.pipeline.price import Price, amount, price_of, told
 from edgekd.pipeline.recipe_faults import read_leniently
 from edgekd.pipeline.stopwatch import Span, Stopwatch
@@ -50,7 +50,9 @@ def dry_run(
     faults, stages = Faults(seconds), list[StageRow]()
     recipe = read_leniently(name, overrides, faults, code=code)
     if recipe is not None:
-        targets = _targets(recipe, faults)
+        found = _targets(recipe, faults)
+        targets = [*found.values()]
+        recipe = faults.attempt("recipe", partial(with_names, recipe, found), _unlisted) or recipe
         stages = describe(recipe, targets)
         reachable = _reachable(recipe, targets, faults)
         data = _data(recipe, faults, any_range)
@@ -78,10 +80,10 @@ def _free(stages: list[StageRow]) -> int:
     return sum(stage["stage"] == "code" for stage in stages)
 
 
-def _targets(recipe: Recipe, faults: Faults) -> list[Target]:
-    """Those of the recipe's targets that there are."""
-    found = [faults.attempt(f"target {name}", partial(_target, name), _unlisted) for name in recipe.targets]
-    return [target for target in found if target is not None]
+def _targets(recipe: Recipe, faults: Faults) -> dict[str, Target]:
+    """Those of the recipe's targets that there are, by what it calls them."""
+    found = {name: faults.attempt(f"target {name}", partial(_target, name), _unlisted) for name in recipe.targets}
+    return {name: target for name, target in found.items() if target is not None}
 
 
 def _target(name: str) -> Target:

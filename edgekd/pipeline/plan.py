@@ -1,11 +1,12 @@
 """A recipe before it runs: what it would do."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from edgekd.backends import find_backend
 from edgekd.data import load
 from edgekd.data.dataset import Dataset
 from edgekd.devices import transport_of
+from edgekd.errors import BadInputError
 from edgekd.pipeline.summary import FLOAT_GRAPH
 from edgekd.progress import SILENT, Reporter
 from edgekd.quantization.scheme import find_scheme
@@ -30,6 +31,23 @@ def load_targets(recipe: Recipe) -> list[Target]:
     for uri in recipe.devices.values():
         transport_of(uri)
     return targets
+
+
+def with_names(recipe: Recipe, targets: Mapping[str, Target]) -> Recipe:
+    """Return a recipe that calls its targets, which it may name by their files' paths, by their own names.
+
+    Raises BadInputError where two have one name.
+    """
+    names = {given: targets[given].name if given in targets else given for given in recipe.targets}
+    for given, name in names.items():
+        if twin := next((other for other in names if other != given and names[other] == name), None):
+            raise BadInputError(f"targets: {given} and {twin} are both called {name!r}")
+    update = {
+        "targets": tuple(names.values()),
+        "optional": tuple(names[given] for given in recipe.optional),
+        "devices": {names[given]: uri for given, uri in recipe.devices.items()},
+    }
+    return recipe.model_copy(update=update)
 
 
 def describe(recipe: Recipe, targets: list[Target]) -> list[StageRow]:

@@ -11,7 +11,7 @@ from edgekd.errors import BadInputError, DeviceError, MissingExtraError, NotProv
 from edgekd.files import needs_room
 from edgekd.locks import lock
 from edgekd.pipeline.finished import FILES, FINISHED, own_folders, recall
-from edgekd.pipeline.plan import load_targets
+from edgekd.pipeline.plan import load_targets, with_names
 from edgekd.pipeline.stages import Stages
 from edgekd.progress import SILENT, Reporter
 from edgekd.recipe import Recipe
@@ -59,6 +59,7 @@ def run_recipe(
     all train; the main one alone does the rest.
     """
     targets = load_targets(recipe)
+    recipe = with_names(recipe, dict(zip(recipe.targets, targets, strict=True)))
     if not (fresh or reuse or _LAUNCHED & os.environ.keys() or not (folder / FINISHED).exists()):
         with alone(folder, fresh=False):
             run = recall(recipe, targets, folder, reporter, any_range)

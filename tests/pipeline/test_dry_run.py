@@ -9,13 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgekd.errors import BadInputError
 from edgekd.pipeline.dry_run import check_room, dry_run
 from edgekd.pipeline.faults import Faults
-from edgekd.pipeline.plan import describe, load_targets
+from edgekd.pipeline.plan import describe, load_targets, with_names
 from edgekd.pipeline.price import Price
 from edgekd.pipeline.recipe_faults import read_leniently
+from edgekd.pipeline.run import run_recipe
 from edgekd.pipeline.stopwatch import Stopwatch
+from edgekd.progress import SILENT
 from edgekd.recipe import load_recipe
+from edgekd.target import load_target, target_files
 from tests.small_run import edgekd, write_recipe
 
 ONE_TARGET = ("targets=['x86-onnxruntime']", "devices={ x86-onnxruntime = 'local:' }", "quantization.epochs=0")
@@ -238,6 +242,21 @@ def test_only_what_a_device_executes_is_fine_tuned(tmp_path):
         what = {row["stage"]: row["what"] for row in describe(chosen, load_targets(chosen))}
         assert what["quantise int8-symmetric"] == told
         assert what["quantise int8-asymmetric"] == "2 epochs"
+
+
+def test_a_target_by_its_path_has_its_device(tmp_path):
+    write_recipe(tmp_path)
+    file, twin = tmp_path / "board.toml", tmp_path / "other" / "board.toml"
+    twin.parent.mkdir()
+    for path in (file, twin):
+        path.write_bytes(target_files()["x86-onnxruntime"].read_bytes())
+    words = [f"targets=['{file}']", f"devices={{ '{file}' = 'local:' }}", f"optional=['{file}']"]
+    recipe = load_recipe(str(tmp_path / "tiny.toml"), words)
+    named = with_names(recipe, {str(file): load_target(str(file))})
+    assert (named.targets, named.optional, named.devices) == (("board",), ("board",), {"board": "local:"})
+    words = [f"targets=['{file}', '{twin}']", "devices={}"]
+    with pytest.raises(BadInputError, match="are both called 'board'"):
+        run_recipe(load_recipe(str(tmp_path / "tiny.toml"), words), tmp_path / "run", SILENT)
 
 
 def test_when_time_is_up_the_rest_is_named():
