@@ -60,7 +60,7 @@ def dry_run(
         if data is not None and trial is not None:
             price = price_of(recipe, data, targets, trial)
             check_room(price, folder, faults)
-            stages = [price.added_to(stage) for stage in stages]
+            stages = [price.added_to(stage) for stage in describe(recipe, targets, trial.generations)]
     return _document(name, faults, stages)
 
 

@@ -167,8 +167,7 @@ def control(context: StageContext, teacher: Learned) -> Learned:
 def distil(context: StageContext, teachers: list[Learned], cache: Path) -> Learned:
     """The student, taught by the recipe's methods from its teachers' answers, over the generations they ask for."""
     methods, first = load_methods(context.recipe.distillation), teachers[0]
-    generations = max(method.generations if isinstance(method, Generational) else 1 for method in methods)
-    for generation in range(1, generations):
+    for generation in range(1, generations_of(methods)):
         younger = _generation(context, f"generation-{generation}", teachers, first, methods, cache)
         teachers = [younger]
     student = _generation(context, "student", teachers, first, methods, cache)
@@ -177,6 +176,11 @@ def distil(context: StageContext, teachers: list[Learned], cache: Path) -> Learn
         "agreement", inputs, lambda _: agree(student.model, first.model, context.data), code=context.all_code
     )
     return Learned(student.model, {**student.record, "agreement": agreement}, student.folder)
+
+
+def generations_of(methods: list[Method]) -> int:
+    """How many students are taught, one after the other; the last remains."""
+    return max(method.generations if isinstance(method, Generational) else 1 for method in methods)
 
 
 def _generation(

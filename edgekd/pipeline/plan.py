@@ -50,8 +50,8 @@ def with_names(recipe: Recipe, targets: Mapping[str, Target]) -> Recipe:
     return recipe.model_copy(update=update)
 
 
-def describe(recipe: Recipe, targets: list[Target]) -> list[StageRow]:
-    """The stages that a run would go through."""
+def describe(recipe: Recipe, targets: list[Target], generations: int = 1) -> list[StageRow]:
+    """The stages that a run would go through, with students over so many generations."""
     schemes = dict.fromkeys(target.scheme for target in targets)
     rows: list[StageRow] = [{"stage": "code", "what": f"calls {', '.join(recipe.code)}"}] if recipe.code else []
     rows += [
@@ -65,13 +65,24 @@ def describe(recipe: Recipe, targets: list[Target]) -> list[StageRow]:
     for seed in range(recipe.seed, recipe.seed + recipe.seeds):
         student = f"{recipe.student.model}, {recipe.student.training.epochs} epochs, seed {seed}"
         rows.append({"stage": "scratch", "what": recipe.control or student})
-        rows.append({"stage": "student", "what": f"{student}, taught by {taught}"})
+        names = [*(f"generation-{number}" for number in range(1, generations)), "student"]
+        rows += [{"stage": name, "what": f"{student}, taught by {taught}"} for name in names]
         rows.append({"stage": "export float", "what": FLOAT_GRAPH})
         rows += [{"stage": f"quantise {scheme}", "what": _quantised(recipe, scheme, targets)} for scheme in schemes]
-    for target in targets:
-        device = recipe.devices.get(target.name, "not executed: no device in the recipe")
-        rows.append({"stage": f"target {target.name}", "what": f"{target.backend}, {target.scheme}, {device}"})
+        rows += [_deployed(recipe, target, seed) for target in targets]
     return rows
+
+
+def deployment_of(recipe: Recipe, target: Target, seed: int) -> str:
+    """The stage in which a seed's bundles for a target are made; only the first seed's are timed."""
+    return f"target {target.name}" + ("" if seed == recipe.seed else f", seed {seed}")
+
+
+def _deployed(recipe: Recipe, target: Target, seed: int) -> StageRow:
+    device = recipe.devices.get(target.name, "not executed: no device in the recipe")
+    untimed = ", not timed" if target.name in recipe.devices and seed != recipe.seed else ""
+    what = f"{target.backend}, {target.scheme}, {device}{untimed}"
+    return {"stage": deployment_of(recipe, target, seed), "what": what}
 
 
 def settings_for(recipe: Recipe, scheme: str, targets: Sequence[Target]) -> Quantization:

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING
 
 from edgekd.backends import find_backend
 from edgekd.data.dataset import Dataset
 from edgekd.pipeline.parity_evidence import PARITY_INPUTS
-from edgekd.pipeline.plan import settings_for
+from edgekd.pipeline.plan import deployment_of, settings_for
 from edgekd.pipeline.stopwatch import Span
 from edgekd.recipe import Recipe
 from edgekd.reporting.dry_run import Seconds, StageRow
@@ -53,14 +54,18 @@ def price_of(recipe: Recipe, data: Dataset, targets: Sequence[Target], trial: "T
     asked = (trial.clock.span("asking the teacher, view 0") or Span()) * (views * len(data.train))
     taught = _training(trial, "student", student.epochs, student.batch, data)
     seconds["student"] = None if taught is None else taught + asked
+    for number in range(1, trial.generations):
+        taught = _training(trial, f"generation-{number}", student.epochs, student.batch, data)
+        seconds[f"generation-{number}"] = None if taught is None else taught + asked
     scored = trial.reference * (len(data.test) - trial.tested)
     exported = trial.clock.parts.get("export float")
     seconds["export float"] = None if exported is None else exported + scored
     for scheme in dict.fromkeys(target.scheme for target in targets):
         quantised = _quantising(recipe, scheme, targets, data, trial)
         seconds[f"quantise {scheme}"] = None if quantised is None else quantised + scored
-    for target in targets:
-        seconds[f"target {target.name}"] = _deployment(recipe, target, data, trial)
+    for target, seed in product(targets, range(recipe.seed, recipe.seed + recipe.seeds)):
+        deployed = _deployment(recipe, target, data, trial, timed=seed == recipe.seed)
+        seconds[deployment_of(recipe, target, seed)] = deployed
     cache = trial.answer_bytes * views * len(data.train)
     cache = 0 if cache > recipe.cache.limit_gb * 1e9 else cache
     return Price(seconds, cache + trial.kept_bytes * recipe.seeds, cache, trial.memory_bytes)
@@ -88,9 +93,9 @@ def _quantising(recipe: Recipe, scheme: str, targets: Sequence[Target], data: Da
     return once + tuned + trial.reference * (PASSES * max(0, settings.calibration - trial.calibrated))
 
 
-def _deployment(recipe: Recipe, target: Target, data: Dataset, trial: "Trial") -> Span | None:
+def _deployment(recipe: Recipe, target: Target, data: Dataset, trial: "Trial", timed: bool) -> Span | None:
     """Compiling and, where there is a device, proving and timing each variant in fresh processes."""
-    parts, timed = trial.clock.parts, recipe.benchmark
+    parts, replicates = trial.clock.parts, recipe.benchmark.replicates if timed else 0
     compiled = parts.get(f"target {target.name}")
     if compiled is None or target.name not in recipe.devices:
         return compiled
@@ -99,8 +104,8 @@ def _deployment(recipe: Recipe, target: Target, data: Dataset, trial: "Trial") -
         return compiled if target.name in recipe.optional else None
     variants = 2 + len(getattr(find_backend(target.backend), "FLOAT_VARIANTS", {}))
     proven = trial.reference * (2 * min(PARITY_INPUTS, len(data.val)))
-    lasting = Span(timed.seconds, timed.seconds) * timed.replicates
-    return compiled + proven + (start * (STARTS + timed.replicates) + lasting) * variants
+    lasting = Span(recipe.benchmark.seconds, recipe.benchmark.seconds) * replicates
+    return compiled + proven + (start * (STARTS + replicates) + lasting) * variants
 
 
 def amount(count: float) -> str:

@@ -20,7 +20,7 @@ from edgekd.devices import open_device
 from edgekd.distillation import load_methods
 from edgekd.pipeline.deploy import DeployContext, bundles_of
 from edgekd.pipeline.faults import Faults, forgiven
-from edgekd.pipeline.learn import Learned, StageContext, control, distil, teach, try_losses
+from edgekd.pipeline.learn import Learned, StageContext, control, distil, generations_of, teach, try_losses
 from edgekd.pipeline.parity_evidence import outputs_on
 from edgekd.pipeline.quantise import float_graph, for_scheme, quantise
 from edgekd.pipeline.score import size, try_out
@@ -47,11 +47,13 @@ class Trial:
         clock: the steps of its trainings, and its other parts by the names of their stages.
         shrunk: the share of a batch that was tried.
         reference: the reference's time for a sample.
+        generations: the students that are taught, one after the other, for each seed.
         tested, calibrated: the samples of the test split, and of calibration, that were tried.
     """
 
     clock: Stopwatch
     shrunk: float = 1.0
+    generations: int = 1
     reference: Span = field(default_factory=Span)
     tested: int = 0
     calibrated: int = CALIBRATION
@@ -80,6 +82,7 @@ def try_run(
         faults.attempt(part, partial(_try_method, context, teachers, student, entry))
     if len(faults.faults) > known:
         return trial
+    trial.generations = generations_of(load_methods(recipe.distillation))
     batch = _batch(context, [*teachers, student])
     small = _miniature(context, batch)
     trial.shrunk, trial.tested = batch / recipe.student.training.batch, len(small.data.test)

@@ -9,14 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgekd.distillation import load_methods
 from edgekd.errors import BadInputError
 from edgekd.pipeline.dry_run import check_room, dry_run
 from edgekd.pipeline.faults import Faults
-from edgekd.pipeline.plan import describe, load_targets, with_names
-from edgekd.pipeline.price import Price
+from edgekd.pipeline.learn import generations_of
+from edgekd.pipeline.plan import describe, load_data, load_targets, with_names
+from edgekd.pipeline.price import Price, price_of
 from edgekd.pipeline.recipe_faults import read_leniently
 from edgekd.pipeline.run import run_recipe
-from edgekd.pipeline.stopwatch import Stopwatch
+from edgekd.pipeline.stopwatch import Span, Stopwatch
+from edgekd.pipeline.trial import Trial
 from edgekd.progress import SILENT
 from edgekd.recipe import load_recipe
 from edgekd.target import load_target, target_files
@@ -257,6 +260,25 @@ def test_a_target_by_its_path_has_its_device(tmp_path):
     words = [f"targets=['{file}', '{twin}']", "devices={}"]
     with pytest.raises(BadInputError, match="are both called 'board'"):
         run_recipe(load_recipe(str(tmp_path / "tiny.toml"), words), tmp_path / "run", SILENT)
+
+
+def test_every_generation_and_the_targets_of_every_seed_have_their_price(tmp_path):
+    recipe, _ = write_recipe(tmp_path)
+    chosen = load_recipe(str(recipe), (*ONE_TARGET, "seeds=2", "distillation=[{ method = 'born-again' }]"))
+    targets = load_targets(chosen)
+    rows = describe(chosen, targets, generations_of(load_methods(chosen.distillation)))
+    own = ["scratch", "generation-1", "student", "export float", "quantise int8-asymmetric", "target x86-onnxruntime"]
+    assert [row["stage"] for row in rows] == ["teacher", *own, *own[:-1], f"{own[-1]}, seed 1"]
+    assert rows[-1]["what"] == "onnxruntime, int8-asymmetric, local:, not timed"
+    trial, step = Trial(Stopwatch(), generations=2), Span(1.0, 1.0)
+    for stage in ("teacher", "scratch", "generation-1", "student"):
+        trial.clock.laps[f"training {stage}"].append(step)
+    trial.clock.parts |= dict.fromkeys([*own[3:], "device x86-onnxruntime"], step)
+    price = price_of(chosen, load_data(chosen), targets, trial)
+    assert {row["stage"] for row in rows} == {stage for stage, seconds in price.seconds.items() if seconds}
+    timed, untimed = price.seconds[own[-1]], price.seconds[f"{own[-1]}, seed 1"]
+    variants, timing = 2, chosen.benchmark  # int8 and float
+    assert timed.low - untimed.low == pytest.approx(variants * timing.replicates * (step.low + timing.seconds))
 
 
 def test_when_time_is_up_the_rest_is_named():
