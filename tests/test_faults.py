@@ -409,7 +409,7 @@ def test_a_traceback_is_shown_only_on_demand(tmp_path):
 
 
 def test_lines_are_not_broken_to_fit_a_terminal_that_is_not_there(tmp_path):
-    path = tmp_path / ("a-rather-long-name-" * 8 + ".toml")
-    written = f"{path} and {tmp_path / 'mine.py'}"
+    path = tmp_path / ("a-rather-long-name-" * 8) / "recipe.toml"
+    written = f"{path} and {path.with_name('mine.py')}"
     assert edgekd("init", path).stdout == f"wrote {written}; next: edgekd run {path} --dry-run\n"
     assert str(path) in complaint(edgekd("init", path), 2)

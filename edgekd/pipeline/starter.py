@@ -4,15 +4,20 @@ import ast
 import importlib.util
 import json
 import re
+import tomllib
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from shlex import quote
 
 from edgekd import data, plugins
 from edgekd.errors import BadInputError
 from edgekd.files import write_bytes
 from edgekd.plugins import nearest
+from edgekd.reading import reading
+from edgekd.recipe import Recipe
 from edgekd.target import load_target
+from edgekd.user_code import check_reference
 
 STARTERS, STUDENTS, MODULE = "edgekd.starters", "edgekd.students", "mine"
 TARGET = "x86-onnxruntime"  # runs on this machine with nothing but the base install
@@ -44,16 +49,20 @@ def tasks() -> dict[str, str]:
 def write_starter(path: Path, wishes: Wishes) -> list[Path]:
     """Write the recipe, and `mine.py` beside it where it names that; return what was written.
 
-    Raises BadInputError for a task, model, data set or target that there is not, and rather than overwrite a file.
+    Raises BadInputError for a task, model, data set or target that there is not, for what would be no recipe, and
+    rather than overwrite a file.
     """
+    if path.suffix != ".toml":
+        raise BadInputError(f"{path}: a recipe's file ends in .toml", hint=f"edgekd init {quote(f'{path}.toml')}")
     if wishes.task not in tasks():
         raise BadInputError(f"unknown task {wishes.task!r}{nearest(wishes.task, tasks())}")
     texts = {path: _recipe(path, wishes)}
+    _require_recipe(path, texts[path])
     if f'"{MODULE}:' in texts[path]:
         texts[path.with_name(f"{MODULE}.py")] = _starter(f"{wishes.task}.py")
     for place in texts:
         if place.exists():
-            raise BadInputError(f"{place} exists", hint=f"edgekd init {path.parent / 'new' / path.name}")
+            raise BadInputError(f"{place} exists", hint=f"edgekd init {quote(str(path.parent / 'new' / path.name))}")
     path.parent.mkdir(parents=True, exist_ok=True)
     for place, text in texts.items():
         write_bytes(place, text.encode())
@@ -62,14 +71,31 @@ def write_starter(path: Path, wishes: Wishes) -> list[Path]:
 
 def _recipe(path: Path, wishes: Wishes) -> str:
     """The task's starter with what is wished for in its place."""
-    text = _starter(f"{wishes.task}.toml").replace("RECIPE", str(path))
-    text = re.sub(r"^targets = .*?\]", f"targets = {json.dumps(wishes.targets)}", text, flags=re.MULTILINE)
-    text = re.sub(r"(\n\[devices\][^\n]*\n).*", rf"\g<1>{_devices(wishes)}", text, flags=re.DOTALL)
+    text = _starter(f"{wishes.task}.toml").replace("RECIPE", quote(str(path)))
+    text = _replaced(r"(?m)^()targets = .*?\]", f"targets = [{', '.join(map(_quoted, wishes.targets))}]", text)
+    text = _replaced(r"(?s)(\n\[devices\][^\n]*\n).*", _devices(wishes), text)
     if wishes.data is not None:
-        text = re.sub(r"(\n\[data\]\n)name[^\n]*", lambda found: found[1] + _data(wishes.data or ""), text)
+        text = _replaced(r"(\n\[data\]\n)name[^\n]*", _data(wishes.data), text)
     for section, lines in _networks(wishes.model).items():
-        text = re.sub(rf"(\n\[{section}\]\n)model[^\n]*(\noptions[^\n]*)?", rf"\g<1>{lines}", text)
+        text = _replaced(rf"(\n\[{section}\]\n)model[^\n]*(\noptions[^\n]*)?", lines, text)
     return text
+
+
+def _replaced(pattern: str, lines: str, text: str) -> str:
+    """What comes behind the pattern's first group, replaced; a backslash is one."""
+    return re.sub(pattern, lambda found: found[1] + lines, text)
+
+
+def _quoted(text: str) -> str:
+    """A string of TOML's; those of JSON are, but for letters that it writes as two halves."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _require_recipe(path: Path, text: str) -> None:
+    with reading(str(path), "valid TOML"):
+        document = tomllib.loads(text)
+    for reference in Recipe.parse({"name": path.stem} | document, str(path)).code:
+        check_reference(reference)
 
 
 def _starter(name: str) -> str:
@@ -80,19 +106,20 @@ def _devices(wishes: Wishes) -> str:
     lines = []
     for name in wishes.targets:
         load_target(name)
-        example = f'# {name} = "ssh://user@host"     # or "adb://SERIAL"'
-        lines.append(f'{name} = "local:"' if name.startswith(HERE) else example)
+        key = name if re.fullmatch(r"[\w-]+", name, re.ASCII) else _quoted(name)
+        example = f'# {key} = "ssh://user@host"     # or "adb://SERIAL"'
+        lines.append(f'{key} = "local:"' if name.startswith(HERE) else example)
     return "\n".join([*lines, ""])
 
 
 def _data(name: str) -> str:
     if name.endswith(".npz"):
-        return f'name         = "npz"\npath         = {json.dumps(name)}'
+        return f'name         = "npz"\npath         = {_quoted(name)}'
     if Path(name).is_dir():
-        return f'name         = "image-folder"\npath         = {json.dumps(name)}'
+        return f'name         = "image-folder"\npath         = {_quoted(name)}'
     if ":" not in name and name not in data.names():
         raise BadInputError(f"data {name!r}: no .npz, no folder, no module:function{nearest(name, data.names())}")
-    return f"name         = {json.dumps(name)}"
+    return f"name         = {_quoted(name)}"
 
 
 def _networks(model: str | None) -> dict[str, str]:
@@ -100,7 +127,7 @@ def _networks(model: str | None) -> dict[str, str]:
     if model is None:
         return {}
     if ":" in model:
-        return {"teacher": f'model    = "{model}"'}
+        return {"teacher": f"model    = {_quoted(model)}"}
     width = _width(model)
     lines = [f'model    = "{model}"\noptions  = {{ width = {value} }}' for value in (width, width / 2)]
     return dict(zip(("teacher", "student"), (line.replace(".0 }", " }") for line in lines), strict=True))

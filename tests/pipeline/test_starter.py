@@ -2,12 +2,14 @@
 
 import json
 import sys
+import tomllib
 
 import pytest
 
 from edgekd import user_code
 from edgekd.pipeline.starter import tasks
 from edgekd.recipe import load_recipe
+from edgekd.target import target_files
 from tests.pty_run import in_terminal
 from tests.small_run import complaint, edgekd
 
@@ -64,11 +66,34 @@ def test_what_is_wished_for_is_in_the_recipe(tmp_path):
         (("--model", "resnett"), "did you mean 'resnet'?"),
         (("--data", "nowhere"), "no .npz, no folder, no module:function"),
         (("--target", "pixel"), "unknown target 'pixel'"),
+        (("--target", "pixel-9", "--target", "pixel-9"), "a target is named twice"),
+        (("--model", 'a"b:net'), "expected module:function"),
+        (("--model", r"a\1:net"), "expected module:function"),
+        (("--data", 'a:b"'), "expected module:function"),
     ],
 )
 def test_what_there_is_not_is_refused_and_nothing_written(tmp_path, option, said):
     assert said in complaint(edgekd("init", tmp_path / "recipe.toml", *option), 2)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["recipe", "quickstart", "recipe.TOML"])
+def test_a_file_that_run_would_not_read_is_refused_with_the_name_that_it_would(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    assert complaint(edgekd("init", name), 2).endswith(f"next: edgekd init {name}.toml")
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_with_spaces_and_other_letters_are_quoted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    board = tmp_path / "my board.toml"
+    board.write_bytes(target_files()["x86-onnxruntime"].read_bytes())
+    folder = tmp_path / "my 😀 things"
+    recipe = written(folder, "--target", board, "--data", "naïve 😀.npz")
+    assert (recipe.targets, recipe.data.path) == ((str(board),), "naïve 😀.npz")
+    lines = (folder / "recipe.toml").read_text(encoding="utf-8").splitlines()
+    assert f"edgekd run '{folder / 'recipe.toml'}' --dry-run" in lines[0]
+    assert tomllib.loads(lines[-1].lstrip("# ")) == {str(board): "ssh://user@host"}
 
 
 def test_nothing_is_overwritten(tmp_path):
