@@ -41,7 +41,7 @@ def next_step(words: Sequence[str], error: EdgekdError) -> str:
     if isinstance(error, NotProvenError):
         return ""
     if command == "run" and rest and "--dry-run" not in rest and error.exit_code == 2:
-        return f"edgekd run {shlex.quote(rest[0])} --dry-run"
+        return shlex.join(["edgekd", *words, "--dry-run"])
     if command == "export" and isinstance(error, PromiseBrokenError):
         return "edgekd targets"
     return f"edgekd {command} --help" if error.exit_code == 2 else ""

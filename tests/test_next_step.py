@@ -27,6 +27,7 @@ SPACED = "my things/a b"
     ("words", "error", "step"),
     [
         (["run", "mine.toml"], BadInputError("x"), "edgekd run mine.toml --dry-run"),
+        (["run", "a b.toml", "--set", "sede=1"], BadInputError("x"), "edgekd run 'a b.toml' --set sede=1 --dry-run"),
         (["run", "mine.toml", "--dry-run"], BadInputError("x"), "edgekd run --help"),
         (["export", "a.onnx"], BadInputError("x"), "edgekd export --help"),
         (["export", "a.onnx"], BadInputError("x", hint="edgekd targets"), "edgekd targets"),
