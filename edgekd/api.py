@@ -19,6 +19,7 @@ from edgekd.pipeline.calibrated import calibrated, calibration_of, lost_by_layer
 from edgekd.pipeline.fine_tune import arrays_of, calibration, freeze_halfway, recalibrate_if_better, simulated, two
 from edgekd.pipeline.score import agree, doubt_teacher, score, try_out
 from edgekd.pipeline.summary import bought, scales
+from edgekd.plugins import nearest
 from edgekd.progress import Reporter
 from edgekd.quantization import qat
 from edgekd.quantization.scheme import Scheme, find_scheme
@@ -33,6 +34,7 @@ from edgekd.training.loop import OnProgress
 from edgekd.training.objectives import Objective, require_one_generation
 from edgekd.training.weights import weights_digest
 
+_OPTIONS = ("ranges", "equalize", "correct_bias")  # of `quantize`
 _FINE_TUNING = Training(epochs=2, learning_rate=0.003, precision="float32")
 
 
@@ -220,6 +222,9 @@ def quantize(
 def _settings(
     training: Training | None, keep_float: Sequence[str], max_drop: float | None, options: Mapping[str, Any]
 ) -> Quantization:
+    for option in options:
+        if option not in _OPTIONS:
+            raise BadInputError(f"quantize: unknown key {option!r}{nearest(option, _OPTIONS)}")
     budget = {} if max_drop is None else {"mixed": True, "max_drop": max_drop}
     asked = {"epochs": 0 if training is None else max(1, training.epochs), "keep_float": keep_float}
     return Quantization.parse({**asked, **budget, **options}, "quantize")

@@ -136,6 +136,8 @@ def evaluate(
     folder, (inputs, labels) = Path(bundle), data
     manifest, labels = load_bundle(folder), np.asarray(labels)
     given = _by_name(manifest, inputs)
+    for name, array in given.items():
+        same_count(array, labels, name, "labels")
     with closing(open_device(device)) as place:
         answers = _answers(place, folder, manifest, given)
         if callable(metric) and not isinstance(metric, Metric):
@@ -144,8 +146,6 @@ def evaluate(
             own = Scale(getattr(metric, "__name__", "metric"), unit="")
             return EvalResult(own, float(metric(found, labels)), len(labels), None)
         chosen = _metric(metric, manifest)
-        for name, array in given.items():
-            same_count(array, labels, name, "labels")
         rows = [chosen.rows(found, labels[part], part.start) for part, found in answers]
         return EvalResult(chosen.scale, chosen.score(np.concatenate(rows)), len(labels), None)
 
@@ -247,7 +247,9 @@ def _by_name(manifest: Manifest, inputs: Any) -> Arrays:
     names = [spec.name for spec in manifest.inputs]
     if isinstance(inputs, Tensor | np.ndarray):
         inputs = {names[0]: inputs}
-    given = inputs if isinstance(inputs, Mapping) else dict(zip(names, inputs, strict=False))
+    if not isinstance(inputs, Mapping) and len(inputs) != len(names):
+        raise BadInputError(f"{manifest.name} takes {', '.join(names)}; data has {len(inputs)} arrays")
+    given = inputs if isinstance(inputs, Mapping) else dict(zip(names, inputs, strict=True))
     if missing := [name for name in names if name not in given]:
         raise BadInputError(f"{manifest.name} takes {', '.join(names)}; data has no {', '.join(missing)}")
     return {name: np.asarray(given[name]) for name in names}

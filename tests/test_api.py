@@ -183,6 +183,10 @@ def test_a_budget_on_the_metric_is_kept(quantized):
 def test_options_that_do_not_fit_are_refused(quantized):
     with pytest.raises(BadInputError, match="unknown key 'range'; did you mean 'ranges'"):
         edgekd.quantize(quantized.student, "int8-symmetric", quantized.data, training=None, range="mse")
+    with pytest.raises(BadInputError, match="unknown key 'calibration'"):  # of a recipe's alone
+        edgekd.quantize(quantized.student, "int8-symmetric", quantized.data, training=None, calibration=8)
+    with pytest.raises(BadInputError, match="epochs: a training needs at least one"):
+        edgekd.train(copy.deepcopy(quantized.student), quantized.data, training=Training(epochs=0))
     with pytest.raises(BadInputError, match="for calibration only"):
         edgekd.quantize(quantized.student, "int8-symmetric", quantized.data, ranges="mse")
 

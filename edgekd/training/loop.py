@@ -73,6 +73,8 @@ def train(
     and raises KeyboardInterrupt. Several processes (`training.processes`) all call this and get the same; the main one
     alone writes and reports.
     """
+    if not settings.epochs:
+        raise BadInputError("epochs: a training needs at least one")
     reporter = reporter if process_group().is_main else SILENT
     if isinstance(data.train.inputs, Rows) and data.train.inputs.unstable:
         reporter.say(f"the numbers of this run cannot be repeated to the bit: {data.train.inputs.unstable}")
