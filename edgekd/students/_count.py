@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from edgekd.networks import Inputs, call, device_of, evaluating, to_device
 
+TRANSPOSED = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+
 
 def count(
     model: nn.Module, input_shape: tuple[int, ...], dtype: torch.dtype | None = None, example: Inputs | None = None
@@ -18,11 +20,13 @@ def count(
     """
     macs = 0
 
-    def add(layer: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
+    def add(layer: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor], output: Tensor) -> None:
         nonlocal macs
-        macs += output.numel() * _macs_per_value(layer)
+        counted = [*inputs, *named.values()][0] if isinstance(layer, TRANSPOSED) else output
+        macs += counted.numel() * _macs_per_value(layer)
 
-    hooks = [layer.register_forward_hook(add) for layer in model.modules() if _macs_per_value(layer)]
+    layers = [layer for layer in model.modules() if _macs_per_value(layer)]
+    hooks = [layer.register_forward_hook(add, with_kwargs=True) for layer in layers]
     try:
         with evaluating(model), torch.no_grad():
             given = example_input(model, input_shape, dtype) if example is None else example
@@ -47,6 +51,9 @@ def example_input(model: nn.Module, input_shape: tuple[int, ...], dtype: torch.d
 
 
 def _macs_per_value(layer: nn.Module) -> int:
+    """Of each value that comes out; of a transposed convolution, which spreads what it is given, that goes in."""
+    if isinstance(layer, TRANSPOSED):
+        return layer.out_channels // layer.groups * math.prod(layer.kernel_size)
     if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d):
         return layer.in_channels // layer.groups * math.prod(layer.kernel_size)
     return layer.in_features if isinstance(layer, nn.Linear) else 0

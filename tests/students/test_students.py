@@ -45,6 +45,11 @@ def test_mobilenet_grows_with_its_width_in_multiples_of_eight():
     assert sizes[-1] == pytest.approx(2.24e6, rel=0.02)  # the published CIFAR-10 variant
 
 
+def test_a_transposed_convolution_multiplies_each_value_that_it_is_given():
+    model = torch.nn.Sequential(torch.nn.ConvTranspose2d(8, 4, 4, stride=2, padding=1, groups=2), torch.nn.ReLU())
+    assert count(model, (8, 5, 6)) == (8 * 2 * 4 * 4 + 4, 8 * 5 * 6 * 2 * 4 * 4)
+
+
 def test_counting_leaves_the_model_as_it_was():
     model = build("ds-cnn", {"width": 8})
     model.stages.eval()
