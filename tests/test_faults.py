@@ -16,6 +16,7 @@ from torch import nn
 from edgekd import KD, Training, api
 from edgekd.errors import BadInputError, PromiseBrokenError
 from edgekd.files import read_sealed, sha256, write_sealed
+from edgekd.pipeline.dry_run import dry_run
 from edgekd.training.weights import read_tensors
 from tests.devices.test_web import need
 from tests.measure.bundles import rehash
@@ -221,6 +222,9 @@ def test_a_missing_data_set_says_how_to_get_it(tmp_path):
 def test_a_run_folder_that_is_a_file(recipe, tmp_path):
     (tmp_path / "run").write_text("")
     assert str(tmp_path / "run") in complaint(edgekd("run", recipe, "--out", tmp_path / "run"), 2)
+    for out in (tmp_path / "run", tmp_path / "run" / "below"):  # without data, so that little is tried
+        found = dry_run(str(recipe), ["data.path=nowhere.npz"], out)
+        assert {"part": "out", "fault": f"{tmp_path / 'run'} is a file, not a folder"} in found["faults"]
 
 
 @pytest.mark.parametrize("damage", [lambda content: content[: len(content) // 2], lambda content: b"no zip"])

@@ -49,6 +49,8 @@ def dry_run(
     """
     faults, stages = Faults(seconds), list[StageRow]()
     recipe = read_leniently(name, overrides, faults, code=code)
+    if not (place := _nearest(folder)).is_dir():
+        faults.add("out", f"{place} is a file, not a folder")
     if recipe is not None:
         found = _targets(recipe, faults)
         targets = [*found.values()]
@@ -158,9 +160,14 @@ def _unlisted(_: object) -> str:
     return ""
 
 
+def _nearest(folder: Path) -> Path:
+    """What there is of a folder and those that it is in."""
+    return next(path for path in (folder, *folder.absolute().parents) if path.exists())
+
+
 def check_room(price: Price, folder: Path, faults: Faults) -> None:
     """Note what a run needs of disk and memory; a fault where that is more than there is."""
-    place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    place = _nearest(folder)
     free = shutil.disk_usage(place).free
     told = f"{amount(price.disk_bytes)} ({amount(price.cache_bytes)} of it for the teacher's outputs)"
     if not price.disk_bytes:
