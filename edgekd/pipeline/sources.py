@@ -121,9 +121,8 @@ def _within(folder: Path, parts: Sequence[str]) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-@cache
 def _start(top: str) -> Path | None:
-    """The source of a top-level module; nothing is imported."""
+    """The source of a top-level module, looked up each time: another folder may come first now; imports nothing."""
     if top in sys.stdlib_module_names:
         return None
     try:

@@ -169,6 +169,19 @@ def test_a_users_own_modules_count_with_what_they_import(tmp_path, monkeypatch):
     }
 
 
+def test_a_module_of_the_same_name_that_comes_first_now_is_another(tmp_path):
+    found = []
+    for text in ("A = 1", "A = 2"):
+        folder = tmp_path / text[-1]
+        folder.mkdir()
+        (folder / "homonym.py").write_text(text)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.syspath_prepend(folder)
+            found.append(sources.reach(["homonym"]).digests)
+    first, second = (digests["homonym.py"] for digests in found)
+    assert first != second
+
+
 def test_a_stage_that_is_reused_is_taken_as_it_is(tmp_path):
     calls = []
     counted(Stages(tmp_path, SILENT), calls, {"a": 1})
