@@ -111,7 +111,7 @@ def test_a_float_module_and_its_file_become_bundles(tmp_path):
     assert load_bundle(edgekd.export(path, TARGET, tmp_path, samples=x)).name == "net"
     with pytest.raises(BadInputError, match="does not say what it was taught"):
         edgekd.evaluate(module, (x, y))
-    with pytest.raises(BadInputError, match="has 64 samples, labels 63|has 80 samples, labels 63"):
+    with pytest.raises(BadInputError, match=f"has {len(x)} samples, labels 63"):
         edgekd.evaluate(module, (x, y[:63]), distance)
     with pytest.raises(BadInputError, match="takes input; data has 2 arrays"):
         edgekd.evaluate(module, ([x, x], y), distance)

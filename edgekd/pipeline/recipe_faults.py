@@ -13,7 +13,7 @@ from edgekd.recipe import Recipe, read_document
 from edgekd.schema import explain_each
 from edgekd.user_code import check_reference
 
-Path = tuple[int | str, ...]  # of a key
+KeyPath = tuple[int | str, ...]
 _ROUNDS = 5  # what depends on several keys is only seen once they are right by themselves
 
 
@@ -25,7 +25,7 @@ def read_leniently(name: str, overrides: Sequence[str], faults: Faults, *, code:
     document, default = read_document(name, overrides)
     document = {"name": default} | document
     _check_devices(document, faults)
-    dropped = set[Path]()
+    dropped = set[KeyPath]()
     for _ in range(_ROUNDS):
         try:
             recipe = Recipe.parse(document, name)
@@ -44,7 +44,7 @@ def _check_devices(document: dict[str, Any], faults: Faults) -> None:
             faults.attempt(f"device {uri}", partial(transport_of, uri), lambda _: "")
 
 
-def _noted(error: BadInputError, document: dict[str, Any], faults: Faults, dropped: set[Path]) -> bool:
+def _noted(error: BadInputError, document: dict[str, Any], faults: Faults, dropped: set[KeyPath]) -> bool:
     """Note every fault but what follows from an earlier one, and drop the keys at fault; return whether any was."""
     if not isinstance(error.__cause__, ValidationError):
         faults.add("recipe", str(error))
@@ -57,17 +57,18 @@ def _noted(error: BadInputError, document: dict[str, Any], faults: Faults, dropp
         place = path or tuple(message.partition(":")[0].split("."))
         if gone := _drop(document, place):
             dropped.add(gone)
-        for key in ("devices", "optional") if place[0] == "targets" else ():  # they would name what is gone
-            document.pop(key, None)
+        if place[0] == "targets":  # these would name what is gone
+            document.pop("devices", None)
+            document.pop("optional", None)
     return len(dropped) > before
 
 
-def _drop(document: Any, path: Path) -> Path:
+def _drop(document: Any, path: KeyPath) -> KeyPath:
     """Delete the deepest key of a path that there is, and return its path; nothing where the last is missing.
 
     Names of types, which pydantic puts in, lead nowhere.
     """
-    found: Path = ()
+    found: KeyPath = ()
     holder: dict[Any, Any] = {}
     for depth, part in enumerate(path, start=1):
         if isinstance(document, dict) and part in document:

@@ -1,5 +1,6 @@
 """The runner end to end, on the real runtimes."""
 
+import gc
 import json
 import os
 import shutil
@@ -240,6 +241,7 @@ def test_a_model_is_loaded_once_for_commands_that_ask_the_same_of_it(bundle: Mak
         argv = [*words[:1], folder, *words[1:]]
         assert obey(argv, lambda record, **_: records.append(record), "onnxruntime", Counted, jobs) == 0
     assert loads == [2, 2, 1, 2]
+    assert gc.isenabled()  # which a timing does without
     assert records.count("load") == records.count("end") == len(commands)
 
 
