@@ -39,7 +39,7 @@ def backend_of(path: Path) -> str:
     by_suffix = model_suffixes()
     if path.suffix not in by_suffix:
         told = nearest(path.suffix, by_suffix) if path.suffix else f"; known: {', '.join(sorted(by_suffix))}"
-        raise BadInputError(f"{path}: neither a bundle nor a model file{told}", hint="edgekd export --help")
+        raise BadInputError(f"{path}: neither a bundle nor a model file{told}")
     return by_suffix[path.suffix]
 
 

@@ -139,7 +139,9 @@ def test_what_does_not_fit_is_one_line(tmp_path: Path, arguments: tuple[str, ...
 
 def test_files_that_cannot_be_measured_are_refused(tmp_path: Path, bundle: MakeBundle) -> None:
     (tmp_path / "net.txt").write_text("")
-    assert "neither a bundle nor a model file" in complaint(edgekd("bench", tmp_path / "net.txt"), 2)
+    told = complaint(edgekd("bench", tmp_path / "net.txt"), 2)
+    assert "neither a bundle nor a model file; known: .onnx, " in told
+    assert told.endswith("next: edgekd bench --help")
     assert "--reference" in complaint(edgekd("verify", small(tmp_path, ["n", 3])), 2)
     assert "is a scalar" in complaint(edgekd("bench", small(tmp_path, [])), 2)
     assert "float16" in complaint(edgekd("bench", small(tmp_path, ["n", 3], onnx.TensorProto.FLOAT16)), 2)
