@@ -136,13 +136,14 @@ class VariantSelector:
 def _speed(mine: Variant, theirs: Variant) -> str:
     if mine.latency is None or theirs.latency is None:
         return "not timed beside"
-    if not mine.latency.differs_from(theirs.latency):
-        doubt = mine.latency.median.doubt(theirs.latency.median)
-        return "perhaps as fast as" if doubt else "as fast as"
-    ratio = theirs.latency.p50 / mine.latency.p50
+    ratio, certain = theirs.latency.p50 / mine.latency.p50, mine.latency.differs_from(theirs.latency)
+    doubt = not certain and mine.latency.median.doubt(theirs.latency.median)
+    if not certain and (not doubt or abs(ratio - 1) < BARELY):
+        return f"{'perhaps ' if doubt else ''}as fast as"
     if abs(ratio - 1) < BARELY:
         return "barely faster than" if ratio > 1 else "barely slower than"
-    return f"{ratio:.2g}× faster than" if ratio > 1 else f"{1 / ratio:.2g}× slower than"
+    told = f"{ratio:.2g}× faster than" if ratio > 1 else f"{1 / ratio:.2g}× slower than"
+    return f"perhaps {told}" if doubt else told
 
 
 def _size(mine: Variant, theirs: Variant) -> str:

@@ -57,11 +57,14 @@ def test_where_no_difference_may_be_claimed_the_smallest_is_shipped():
     assert untimed.advice == "ship int8, not timed beside float, 3.3× smaller and as accurate"
 
 
-def test_what_too_few_replicates_cannot_tell_apart_is_perhaps_as_fast():
-    rows = {"int8": row(1, 100), "float": row(2, 400)}
+@pytest.mark.parametrize(
+    ("ms", "told"), [(1, "perhaps 2× faster than"), (4.6, "perhaps 2.3× slower than"), (2.01, "perhaps as fast as")]
+)
+def test_what_too_few_replicates_cannot_tell_apart_is_told_as_measured_but_perhaps(ms, told):
+    rows = {"int8": row(ms, 100), "float": row(2, 400)}
     for each in rows.values():
         each["latency_ms"] |= {"replicates": 1}
-    assert selector(**rows).advice == "ship int8, perhaps as fast as float, 4× smaller and as accurate"
+    assert selector(**rows).advice == f"ship int8, {told} float, 4× smaller and as accurate"
 
 
 def test_an_emulated_devices_times_choose_nothing():
