@@ -109,5 +109,5 @@ def _hold_together(dataset: Dataset, source: str, any_range: bool, reporter: Rep
         if why := dataset.task.unscorable(split.labels):
             more = "" if part == "test" else "; give (train, val, test), or more samples to hold 10 % out of"
             raise BadInputError(f"{source}: y_{part} scores nothing: {why}{more}")
-    if doubt := dataset.task.doubt(dataset.train.labels):
+    if doubt := dataset.task.doubt(dataset.train.labels, dataset.classes):
         reporter.warn(f"{source}: {doubt}")

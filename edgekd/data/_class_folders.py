@@ -1,7 +1,8 @@
-"""Files in a folder for each class: train/CLASS/*, test/CLASS/* and, optionally, val/CLASS/*."""
+"""Files in a folder for each class: train/CLASS/**, test/CLASS/** and, optionally, val/CLASS/**."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,11 @@ from edgekd.recipe import Data
 
 @dataclass(frozen=True)
 class Files:
-    """One split's files, the class of each, and what to say of those that were left out."""
+    """One split's files, the class of each, and what to say of what is missing."""
 
     paths: Sequence[Path]
     labels: Array
-    note: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def class_folders(
@@ -38,6 +39,10 @@ def class_folders(
     splits = {}
     for part in ("train", "test", "val") if (root / "val").is_dir() else ("train", "test"):
         files = listing(root / part, classes, suffixes, kind)
+        for name in _empty(files, classes):
+            if part == "train":
+                raise BadInputError("; ".join((f"{root / part / name}: no {kind} ({_told(suffixes)})", *files.notes)))
+            files = replace(files, notes=(*files.notes, f"{root / part}: no {kind} of {name!r}"))
         splits[part] = _sound(files, data.skip_broken, root / part, decoded)
     return classes, splits
 
@@ -45,17 +50,36 @@ def class_folders(
 def listing(root: Path, classes: Sequence[str], suffixes: Collection[str], kind: str, known_by: str = "train") -> Files:
     """Return the files in a folder for each class, in the order of `classes`, which `known_by` knows.
 
+    What is of another suffix is left out, and told; what is hidden is not there.
     Raises BadInputError for a folder of another name, and where there is no file.
     """
-    found = list[tuple[Path, int]]()
+    found, others = list[tuple[Path, int]](), Counter[str]()
     for folder in sorted(_folders(root)):
         if folder.name not in classes:
             raise BadInputError(f"{folder}: not a class of {known_by}{nearest(folder.name, classes)}")
         label = classes.index(folder.name)
-        found += [(path, label) for path in sorted(folder.iterdir()) if path.suffix.lower() in suffixes]
+        for path in files_below(folder):
+            if path.suffix.lower() in suffixes:
+                found.append((path, label))
+            else:
+                others[path.suffix.lower() or path.name] += 1
+    left_out = f"{root}: {others.total()} files are no {kind} and left out: {', '.join(sorted(others))}"
     if not found:
-        raise BadInputError(f"{root}: no {kind} ({', '.join(sorted(suffixes))})")
-    return Files([path for path, _ in found], np.array([label for _, label in found]))
+        raise BadInputError(f"{root}: no {kind} ({_told(suffixes)})")
+    notes = (left_out,) if others else ()
+    return Files([path for path, _ in found], np.array([label for _, label in found]), notes)
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Return the files below a folder, in the order of their paths, without those that a name with a dot hides."""
+    found = [path for path in folder.rglob("*") if path.is_file()]
+    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
+
+
+def _empty(files: Files, classes: Sequence[str]) -> list[str]:
+    """Return the classes of which there is no file."""
+    there = set(files.labels.tolist())
+    return [name for label, name in enumerate(classes) if label not in there]
 
 
 def _sound(files: Files, allowed: int, where: Path, decoded: Callable[[Sequence[Path]], MapStyle]) -> Files:
@@ -63,7 +87,12 @@ def _sound(files: Files, allowed: int, where: Path, decoded: Callable[[Sequence[
     if not allowed:
         return files
     kept, left_out = readable(decoded(files.paths), allowed)
-    return Files([files.paths[place] for place in kept], files.labels[kept], left_out and f"{where}: {left_out}")
+    notes = (*files.notes, f"{where}: {left_out}") if left_out else files.notes
+    return Files([files.paths[place] for place in kept], files.labels[kept], notes)
+
+
+def _told(suffixes: Collection[str]) -> str:
+    return ", ".join(sorted(suffixes))
 
 
 def _folders(root: Path) -> list[Path]:

@@ -33,10 +33,14 @@ class Options(Schema):
 
 @dataclass(frozen=True)
 class Drawn:
-    """An image file with its boxes, in its own pixels, each with the name of its class."""
+    """An image file with its boxes, in its own pixels, each with the name of its class.
+
+    `size` is what whoever drew them says of the image: height and width, as far as they are known.
+    """
 
     path: Path
     boxes: Sequence[tuple[str, Box]]
+    size: tuple[float | None, float | None] = (None, None)
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,12 @@ def _labels(drawn: Drawn, classes: Sequence[str], size: tuple[int, int]) -> Arra
         if name not in classes:
             raise BadInputError(f"{drawn.path}: {name!r} is not a class of the training set{nearest(name, classes)}")
     own = size_of(drawn.path)
+    if any(said and said != found for said, found in zip(drawn.size, own, strict=True)):
+        told = "×".join("?" if side is None else f"{side:g}" for side in reversed(drawn.size))
+        raise BadInputError(
+            f"{drawn.path}: is {own[1]}×{own[0]}, its boxes were drawn where it was {told}: give the images that they "
+            "were drawn in, or draw them anew"
+        )
     corners = np.array([box for _, box in drawn.boxes], np.float64).reshape(-1, 2, 2)
     corners = (corners * [size[1] / own[1], size[0] / own[0]]).clip(0, size[::-1])
     numbers = np.array([classes.index(name) for name, _ in drawn.boxes], np.float64).reshape(-1, 1)

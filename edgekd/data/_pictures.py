@@ -1,4 +1,7 @@
-"""Image files as one array, or read when asked for where all of them are too many; brought to one size if asked."""
+"""Image files as one array, or read when asked for where all of them are too many; brought to one size if asked.
+
+A photograph is turned as its EXIF orientation says: people who look at it, and their tools, see it so.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
 PIXELS = 2**26  # of one image: 8192 × 8192
 IN_MEMORY = 2 * 2**30  # bytes
+ORIENTATION, SIDEWAYS = 0x0112, range(5, 9)  # a tag, and its values where rows are stored as columns
 Size = tuple[int, int]  # height and width
 
 
@@ -90,17 +94,34 @@ def pixels(path: Path, shape: tuple[int, int, int]) -> Array:
     channels, height, width = shape
     with reading(path, "a readable image"), pillow().open(require_file(path)) as image:
         _require_sane(image, path)
-        flat = image.convert("L" if channels == 1 else "RGB")
+        flat = _turned(image).convert("L" if channels == 1 else "RGB")
         if flat.size != (width, height):
             flat = flat.resize((width, height), pillow().Resampling.BILINEAR)
         return np.asarray(flat).reshape(height, width, channels).transpose(2, 0, 1)
 
 
 def _header(path: Path) -> tuple[int, int, bool]:
-    """Height, width and whether it is grey."""
+    """Height and width as it is seen, and whether it is grey."""
     with reading(path, "a readable image"), pillow().open(require_file(path)) as image:
         _require_sane(image, path)
-        return image.height, image.width, image.mode in ("1", "L", "LA")
+        sides = (image.width, image.height) if _orientation(image) in SIDEWAYS else (image.height, image.width)
+        return *sides, image.mode in ("1", "L", "LA")
+
+
+def _orientation(image: "Image.Image") -> int:
+    """Where its first row and column are, 1 to 8 (Exif 2.32, tag 0x0112); 1, upright, where it does not say."""
+    found: Any = image.getexif().get(ORIENTATION)
+    return int(found) if found in range(1, 9) else 1
+
+
+def _turned(image: "Image.Image") -> "Image.Image":
+    """The image upright."""
+    if _orientation(image) == 1:
+        return image
+    from PIL import ImageOps
+
+    upright: Image.Image = ImageOps.exif_transpose(image)
+    return upright
 
 
 def _require_sane(image: "Image.Image", path: Path) -> None:

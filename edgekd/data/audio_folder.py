@@ -1,4 +1,4 @@
-"""A folder of recordings: train/CLASS/*.wav, test/CLASS/*.wav and, optionally, val/CLASS/*.wav."""
+"""A folder of recordings: train/CLASS/**/*.wav, test/CLASS/**/*.wav and, optionally, val/CLASS/**/*.wav."""
 
 import wave
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ def read(data: Data) -> Raw:
     classes, found = class_folders(data, {".wav"}, "recordings", Recordings)
     _require_one_rate([path for files in found.values() for path in files.paths])
     splits = {part: Split(_inputs(files.paths, options.length), files.labels) for part, files in found.items()}
-    notes = tuple(files.note for files in found.values() if files.note)
+    notes = tuple(note for files in found.values() for note in files.notes)
     return Raw(splits["train"], splits["test"], classes, splits.get("val"), notes=notes)
 
 

@@ -17,10 +17,12 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Picture(BaseModel):
-    """An image."""
+    """An image, and its size in pixels where the file says it."""
 
     id: int
     file_name: str
+    width: float | None = None
+    height: float | None = None
 
 
 class Category(BaseModel):
@@ -69,7 +71,10 @@ def _set(root: Path, name: str) -> DrawnSet | None:
         if not found.iscrowd:
             x, y, width, height = found.bbox
             boxes[found.image_id].append((names[found.category_id], (x, y, x + width, y + height)))
-    images = [Drawn(_inside(root / name, picture.file_name, path), boxes[picture.id]) for picture in document.images]
+    images = [
+        Drawn(_inside(root / name, picture.file_name, path), boxes[picture.id], (picture.height, picture.width))
+        for picture in document.images
+    ]
     return DrawnSet(images, list(names.values()))
 
 

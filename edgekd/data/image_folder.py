@@ -1,10 +1,10 @@
-"""A folder of images: train/CLASS/*.png, test/CLASS/*.png and, optionally, val/CLASS/*.png."""
+"""A folder of images: train/CLASS/**/*.png, test/CLASS/**/*.png and, optionally, val/CLASS/**/*.png."""
 
 from pathlib import Path
 
 from pydantic import PositiveInt
 
-from edgekd.data._class_folders import class_folders
+from edgekd.data._class_folders import class_folders, files_below
 from edgekd.data._pictures import SUFFIXES, Decoded, Pictures, common_shape
 from edgekd.data.dataset import Split
 from edgekd.data.raw import Raw
@@ -25,7 +25,7 @@ def read(data: Data) -> Raw:
     classes, found = class_folders(data, SUFFIXES, "images", Decoded)
     shape = common_shape([path for files in found.values() for path in files.paths], options.size)
     splits = {part: Split(Pictures(files.paths, shape).inputs(), files.labels) for part, files in found.items()}
-    notes = tuple(files.note for files in found.values() if files.note)
+    notes = tuple(note for files in found.values() for note in files.notes)
     return Raw(splits["train"], splits["test"], classes, splits.get("val"), notes=notes)
 
 
@@ -33,7 +33,7 @@ def image_paths(root: Path) -> list[Path]:
     """Every image below a folder, in the order of their paths; BadInputError where there is none."""
     if not root.is_dir():
         raise BadInputError(f"{root}: no such folder")
-    found = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    found = [path for path in files_below(root) if path.suffix.lower() in SUFFIXES]
     if not found:
         raise BadInputError(f"{root}: no images ({', '.join(sorted(SUFFIXES))})")
     return found

@@ -23,7 +23,11 @@ def read(data: Data) -> Raw:
 
 def objects(path: Path) -> list[tuple[str, Box]]:
     """Return the name and the xmin, ymin, xmax and ymax of each object in an annotation, as they are written there."""
-    return [(_text(found, "name", path), _edges(found, path)) for found in read_xml(path).iter("object")]
+    return _objects(read_xml(path), path)
+
+
+def _objects(annotation: "Element", path: Path) -> list[tuple[str, Box]]:
+    return [(_text(found, "name", path), _edges(found, path)) for found in annotation.iter("object")]
 
 
 def _set(root: Path, name: str) -> DrawnSet | None:
@@ -37,8 +41,10 @@ def _set(root: Path, name: str) -> DrawnSet | None:
 
 def _drawn(root: Path, stem: str) -> Drawn:
     """One image; pixels are numbered from 1 there, and the last one is inside the box."""
-    found = objects(root / "Annotations" / f"{stem}.xml")
-    return Drawn(_image(root, stem), [(name, (x1 - 1, y1 - 1, x2, y2)) for name, (x1, y1, x2, y2) in found])
+    path = root / "Annotations" / f"{stem}.xml"
+    annotation = read_xml(path)
+    boxes = [(name, (x1 - 1, y1 - 1, x2, y2)) for name, (x1, y1, x2, y2) in _objects(annotation, path)]
+    return Drawn(_image(root, stem), boxes, (_side(annotation, "height"), _side(annotation, "width")))
 
 
 def _image(root: Path, stem: str) -> Path:
@@ -47,6 +53,14 @@ def _image(root: Path, stem: str) -> Path:
     if found is None:
         raise BadInputError(f"{candidates[0]}: no such file")
     return found
+
+
+def _side(annotation: "Element", name: str) -> float | None:
+    """A side of the image in pixels; None where it is not told, as some tools write 0."""
+    try:
+        return float(annotation.findtext(f"size/{name}") or 0) or None
+    except ValueError:
+        return None
 
 
 def _text(element: "Element", name: str, path: Path) -> str:

@@ -121,8 +121,8 @@ class Task:
         """Return how many outputs a sample has of a network that is built for the task."""
         return len(names)
 
-    def doubt(self, labels: Array) -> str | None:
-        """Return what looks odd about labels that are possible; None for nothing."""
+    def doubt(self, labels: Array, names: Sequence[str]) -> str | None:
+        """Return what looks odd about training labels that are possible, and about what is named; None for nothing."""
         return None
 
     def unscorable(self, labels: Array) -> str | None:

@@ -71,13 +71,16 @@ class Classification(Task):
             raise BadInputError(f"{source}: y_train holds one class; there is nothing to tell apart")
         return classes
 
-    def doubt(self, labels: Array) -> str | None:
-        """Return whether they seem to be counted from 1, or with gaps."""
-        missing = np.flatnonzero(np.bincount(labels) == 0)
+    def doubt(self, labels: Array, names: Sequence[str]) -> str | None:
+        """Return whether they seem to be counted from 1, or with gaps, or some class is not taught."""
+        missing = np.flatnonzero(np.bincount(labels, minlength=len(names)) == 0)
         if not len(missing):
             return None
-        there = "class indices start at 0" if missing[0] == 0 else "class indices have no gaps"
-        return f"no training sample has class {missing[0]} of 0 to {labels.max()}; {there}"
+        first, last = int(missing[0]), int(labels.max())
+        if first > last:
+            return f"no training sample has class {first}, {names[first]!r}: labels go up to {last}"
+        there = "class indices start at 0" if first == 0 else "class indices have no gaps"
+        return f"no training sample has class {first} of 0 to {last}; {there}"
 
     def strata(self, labels: Array) -> Array:
         """Return the classes."""

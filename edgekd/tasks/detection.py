@@ -134,10 +134,13 @@ class Detection(Task):
         """Return a value for each class, and four for the box."""
         return len(names) + EDGES
 
-    def doubt(self, labels: Array) -> str | None:
-        """Return whether boxes seem to be shares of the image."""
-        within = labels[..., :4].max(initial=0) <= 1
-        return "all boxes are within one pixel of the corner: x1, y1, x2, y2 are pixels" if within else None
+    def doubt(self, labels: Array, names: Sequence[str]) -> str | None:
+        """Return whether boxes seem to be shares of the image, or some class has none."""
+        if labels[..., :4].max(initial=0) <= 1:
+            return "all boxes are within one pixel of the corner: x1, y1, x2, y2 are pixels"
+        taught = set(labels[..., 4].ravel().astype(int).tolist())
+        untaught = [name for number, name in enumerate(names) if number not in taught]
+        return f"no training image has a box of {', '.join(map(repr, untaught[:5]))}" if untaught else None
 
     def unscorable(self, labels: Array) -> str | None:
         """Return whether there is no box."""

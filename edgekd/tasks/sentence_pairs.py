@@ -75,7 +75,7 @@ class SentencePairs(Task):
             raise BadInputError(f"{source}: sentence-pairs has no classes, but {len(given)} names of them")
         return ()
 
-    def doubt(self, labels: Array) -> str | None:
+    def doubt(self, labels: Array, names: Sequence[str]) -> str | None:
         """Return whether no cosine reaches some score."""
         most = float(np.nanmax(np.abs(labels), initial=0.0))
         return f"scores go up to {most:g}, but a cosine is within -1 and 1: divide them" if most > 1 else None

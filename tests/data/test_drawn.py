@@ -56,6 +56,21 @@ def test_a_set_may_have_another_name(tmp_path: Path) -> None:
         loaded("coco", tmp_path)
 
 
+@pytest.mark.parametrize("name", ["coco", "voc"])
+def test_boxes_that_were_drawn_in_an_image_of_another_size_are_refused(name: str, tmp_path: Path) -> None:
+    path = WRITERS[name](tmp_path)
+    if name == "coco":
+        document = json.loads(path.read_text())
+        document["images"][0] |= {"width": 48, "height": 32}
+        path.write_text(json.dumps(document))
+    else:
+        sizes = "<size><width>48</width><height>0</height><depth>3</depth></size>"  # 0: not known
+        path.write_text(path.read_text().replace("<object>", f"{sizes}<object>", 1))
+    said = "32" if name == "coco" else r"\?"
+    with pytest.raises(BadInputError, match=rf"0\.png: is 24×16, its boxes were drawn where it was 48×{said}"):
+        loaded(name, tmp_path)
+
+
 def test_mixed_sizes_need_one_to_be_brought_to(tmp_path: Path) -> None:
     write_yolo(tmp_path)
     with pytest.raises(BadInputError, match=r"1\.png: is 12×32, .*0\.png is 24×16; .* data\.options\.size = "):

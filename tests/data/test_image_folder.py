@@ -39,6 +39,47 @@ def test_folders_are_classes_and_mixed_images_are_colour(folder: Path) -> None:
     assert (len(dataset.train), len(dataset.val)) == (18, 2)
 
 
+def test_images_lie_at_any_depth_and_what_is_hidden_is_not_there(folder: Path) -> None:
+    (folder / "train" / "cat" / "2026").mkdir()
+    (folder / "train" / "cat" / "3.png").rename(folder / "train" / "cat" / "2026" / "3.png")
+    (folder / "train" / "cat" / "._4.png").write_bytes(b"a Mac's notes on 4.png")
+    dataset = load(folder)
+    assert len(dataset.train) + len(dataset.val) == 20
+
+
+def test_what_is_no_image_is_told_and_a_class_without_images_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in (folder / "test" / "dog").iterdir():
+        path.rename(path.with_suffix(".tif"))
+    load(folder)
+    told = capsys.readouterr().err.replace("\n", " ")
+    assert "1 files are no images and left out: .txt" in told
+    assert "2 files are no images and left out: .tif" in told
+    assert "no images of 'dog'" in told
+    for path in (folder / "train" / "dog").iterdir():
+        path.rename(path.with_suffix(".tif"))
+    with pytest.raises(
+        BadInputError, match=r"train.dog: no images \(.*11 files are no images and left out: .tif, .txt"
+    ):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "corner"), [(1, (0, 0)), (3, (-1, -1)), (6, (0, -1)), (8, (-1, 0)), (99, (0, 0))]
+)
+def test_a_photograph_is_seen_as_its_exif_turns_it(folder: Path, orientation: int, corner: tuple[int, int]) -> None:
+    """Exif 2.32: 3 is upside down, 6 has to be turned clockwise, 8 the other way; 99 means nothing."""
+    exif, pixels = Image.Exif(), np.zeros((4, 6, 3), np.uint8)
+    exif[0x0112], pixels[0, 0] = orientation, 255
+    for path in folder.glob("*/*/*.png"):
+        Image.fromarray(pixels).save(path, exif=exif)
+    image = load(folder).test.inputs[0]
+    assert image.shape == ((3, 6, 4) if orientation in (6, 8) else (3, 4, 6))
+    assert (image[:, corner[0], corner[1]] == 255).all()
+    assert image.sum() == 3 * 255
+
+
 def test_grey_images_have_one_channel_and_val_is_used(folder: Path) -> None:
     for path in folder.glob("*/cat/*.png"):
         save(path, GREY + 1)
@@ -78,7 +119,7 @@ def test_absent_folders_are_named(tmp_path: Path) -> None:
         load(tmp_path)
     (tmp_path / "train" / "other").mkdir()
     (tmp_path / "test").mkdir()
-    with pytest.raises(BadInputError, match="no images"):
+    with pytest.raises(BadInputError, match="train: no images"):
         load(tmp_path)
 
 

@@ -90,3 +90,11 @@ def test_corrupt_and_missing_files_are_one_line(tmp_path: Path) -> None:
         data.load(Data(name="npz", path=str(tmp_path / "none.npz")), seed=0)
     with pytest.raises(BadInputError, match=r"needs data\.path"):
         data.load(Data(name="npz"), seed=0)
+
+
+def test_a_class_that_no_training_sample_has_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    x, y = np.arange(160, dtype=np.uint8).reshape(40, 4), np.arange(40) % 2
+    arrays = {"x_train": x, "y_train": y, "x_test": x, "y_test": y, "classes": ["cat", "dog", "cow"]}
+    np.savez(tmp_path / "d.npz", **arrays)
+    data.load(Data(name="npz", path=str(tmp_path / "d.npz")), seed=0)
+    assert "no training sample has class 2, 'cow'" in capsys.readouterr().err.replace("\n", " ")
