@@ -1,7 +1,11 @@
-"""Tables with a header: train.csv, test.csv and, optionally, val.csv; the last column is the class."""
+"""Tables with a header: train.csv, test.csv and, optionally, val.csv; the last column is the class.
+
+Columns are apart by commas or, where the header has none, by semicolons or tabs.
+"""
 
 import csv
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,6 +15,8 @@ from edgekd.errors import BadInputError
 from edgekd.reading import reading, require_file
 from edgekd.recipe import Data
 
+DELIMITERS = ",;\t"
+
 
 def read(data: Data) -> Raw:
     """The tables in `data.path`: inputs float32 (N, columns - 1); classes are the names found in train.csv, sorted."""
@@ -19,19 +25,44 @@ def read(data: Data) -> Raw:
     root = Path(data.path)
     parts = ("train", "test", "val") if (root / "val.csv").is_file() else ("train", "test")
     tables = {part: _table(root / f"{part}.csv") for part in parts}
-    classes = sorted(set(tables["train"][1]))
+    header, classes = tables["train"].header, sorted(set(tables["train"].classes))
     arrays: dict[str, Array] = {"classes": np.array(classes)}
-    for part, (values, names) in tables.items():
-        arrays[f"x_{part}"] = values
-        arrays[f"y_{part}"] = np.array([class_index(name, classes, root / f"{part}.csv") for name in names], np.int64)
+    for part, table in tables.items():
+        path = root / f"{part}.csv"
+        if table.header != header:
+            raise BadInputError(f"{path}: its columns are {', '.join(table.header)}, of train.csv {', '.join(header)}")
+        arrays[f"x_{part}"] = table.values
+        arrays[f"y_{part}"] = np.array([class_index(name, classes, path) for name in table.classes], np.int64)
     return from_arrays(arrays, data.path)
 
 
-def _table(path: Path) -> tuple[Array, list[str]]:
-    with reading(path, "a CSV file with a header"), require_file(path).open(newline="", encoding="utf-8") as stream:
-        header, *rows = csv.reader(stream)
-    values = np.array([_numbers(row, len(header), f"{path}: row {n}") for n, row in enumerate(rows, 2)], np.float32)
-    return values.reshape(len(rows), len(header) - 1), [row[-1] for row in rows]
+class Table(NamedTuple):
+    """A file's column names, the numbers (N, columns - 1) and the class of each row."""
+
+    header: list[str]
+    values: Array
+    classes: list[str]
+
+
+def _table(path: Path) -> Table:
+    with reading(path, "a CSV file with a header"), require_file(path).open(newline="", encoding="utf-8-sig") as stream:
+        first = stream.readline()
+        stream.seek(0)
+        apart = next((mark for mark in DELIMITERS if mark in first), DELIMITERS[0])
+        header, *rows = csv.reader(stream, delimiter=apart)
+    if len(header) > 1 and all(map(_is_number, header[:-1])):
+        raise BadInputError(f"{path}: row 1 holds numbers, where the names of the columns are wanted")
+    numbered = [(n, row) for n, row in enumerate(rows, 2) if row]
+    values = np.array([_numbers(row, len(header), f"{path}: row {n}") for n, row in numbered], np.float32)
+    return Table(header, values.reshape(len(numbered), len(header) - 1), [row[-1] for _, row in numbered])
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def _numbers(row: list[str], width: int, where: str) -> list[float]:

@@ -4,7 +4,7 @@ A line is the sentence, a tab and the class, or a JSON object that has both by n
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,7 @@ def read(data: Data) -> Raw:
     parts = ("train", "test", "val") if (root / f"val{suffix}").is_file() else ("train", "test")
     paths = {part: root / f"{part}{suffix}" for part in parts}
     found = {part: _pairs(path, options) for part, path in paths.items()}
+    _require_no_header(found, paths)
     classes, encode = sorted({name for _, name in found["train"]}), _encoder(options, found["train"])
     arrays: dict[str, Array] = {"classes": np.array(classes)}
     for part, pairs in found.items():
@@ -60,11 +61,20 @@ def read(data: Data) -> Raw:
 def _pairs(path: Path, options: Options) -> list[Pair]:
     split = partial(_named, options=options) if path.suffix == ".jsonl" else _tabbed
     with reading(path, "a text file in UTF-8"):
-        lines = require_file(path).read_text(encoding="utf-8").split("\n")
+        lines = require_file(path).read_text(encoding="utf-8-sig").split("\n")
     pairs = [split(line, f"{path}: line {number}") for number, line in enumerate(lines, 1) if line.strip()]
     if not pairs:
         raise BadInputError(f"{path} holds no sentence")
     return pairs
+
+
+def _require_no_header(found: Mapping[str, Sequence[Pair]], paths: Mapping[str, Path]) -> None:
+    """Raise BadInputError where all files begin with the same line, and its class is that of no other."""
+    firsts = {pairs[0] for pairs in found.values()}
+    once = all([name for _, name in pairs].count(pairs[0][1]) == 1 for pairs in found.values())
+    if len(firsts) == 1 and once:
+        name = firsts.pop()[1]
+        raise BadInputError(f"{paths['train']}: line 1 is a header, as no other has the class {name!r}: remove it")
 
 
 def _tabbed(line: str, where: str) -> Pair:

@@ -1,4 +1,7 @@
-"""Boxes as YOLO's tools write them: images/SET/*.jpg, labels/SET/*.txt (class x y width height), classes.txt."""
+"""Boxes as YOLO's tools write them: images/SET/*.jpg, labels/SET/*.txt (class x y width height), classes.txt.
+
+A set may also have a folder of its own: SET/images and SET/labels.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,19 +23,33 @@ def read(data: Data) -> Raw:
 
 
 def _set(root: Path, name: str) -> DrawnSet | None:
-    images, labels = root / "images" / name, root / "labels" / name
-    if not images.is_dir():
+    places = [(root / "images" / name, root / "labels" / name), (root / name / "images", root / name / "labels")]
+    images, labels = next(((images, labels) for images, labels in places if images.is_dir()), (None, None))
+    if images is None or labels is None:
         return None
-    classes = _lines(root / "classes.txt")
+    if not labels.is_dir():
+        raise BadInputError(f"{labels}: no such folder, where the boxes of {images} are wanted")
+    classes = _classes(root / "classes.txt")
     texts = {path: labels / path.relative_to(images).with_suffix(".txt") for path in image_paths(images)}
     return DrawnSet([Drawn(path, _boxes(text, path, classes)) for path, text in texts.items()], classes)
+
+
+def _classes(path: Path) -> list[str]:
+    """The classes' names, by their numbers."""
+    if not path.exists():
+        raise BadInputError(f"{path}: no such file; write the name of a class a line, as data.yaml's `names` have them")
+    *names, last = _lines(path) or [""]
+    if "" in names:
+        raise BadInputError(f"{path}: line {names.index('') + 1} names no class")
+    return [*names, last] if last else names
 
 
 def _boxes(path: Path, image: Path, classes: Sequence[str]) -> list[tuple[str, Box]]:
     if not path.exists():
         return []
     size = size_of(image)
-    return [_box(line, f"{path}: line {number}", size, classes) for number, line in enumerate(_lines(path), 1)]
+    lines = [(number, line) for number, line in enumerate(_lines(path), 1) if line]
+    return [_box(line, f"{path}: line {number}", size, classes) for number, line in lines]
 
 
 def _box(line: str, where: str, size: Size, classes: Sequence[str]) -> tuple[str, Box]:
@@ -52,5 +69,5 @@ def _box(line: str, where: str, size: Size, classes: Sequence[str]) -> tuple[str
 
 def _lines(path: Path) -> list[str]:
     with reading(path, "a text file"):
-        text = require_file(path, LIMIT).read_text(encoding="utf-8")
-    return [line.strip() for line in text.splitlines() if line.strip()]
+        text = require_file(path, LIMIT).read_text(encoding="utf-8-sig")
+    return [line.strip() for line in text.splitlines()]

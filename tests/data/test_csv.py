@@ -34,6 +34,18 @@ def test_a_validation_table_is_used(folder: Path) -> None:
     assert load(folder).val.labels.tolist() == [1]
 
 
+@pytest.mark.parametrize("apart", [";", "\t"])
+def test_tables_as_office_programs_write_them(folder: Path, apart: str) -> None:
+    """Semicolons or tabs, a byte order mark, an empty line at the end."""
+    wanted = load(folder)
+    for path in folder.glob("*.csv"):
+        path.write_text(path.read_text().replace(",", apart) + "\n", encoding="utf-8-sig")
+    found = load(folder)
+    np.testing.assert_array_equal(found.train.inputs, wanted.train.inputs)
+    np.testing.assert_array_equal(found.test.labels, wanted.test.labels)
+    assert found.classes == wanted.classes
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -43,7 +55,9 @@ def test_a_validation_table_is_used(folder: Path) -> None:
         ("a,b,answer\n1,2,maybe\n", "class 'maybe' is not in train.csv"),
         ("a,b,answer\n", "x_test has 0 samples"),
         ("", "not a CSV file with a header"),
-        ("a,answer\n1,yes\n", "samples differ in shape"),
+        ("a,answer\n1,yes\n", r"test\.csv: its columns are a, answer, of train\.csv a, b, answer"),
+        ("b,a,answer\n1,2,yes\n", r"test\.csv: its columns are b, a, answer, of train\.csv a, b, answer"),
+        ("1,2,yes\n3,4,no\n", "row 1 holds numbers, where the names of the columns are wanted"),
     ],
 )
 def test_what_is_wrong_is_named(folder: Path, text: str, message: str) -> None:

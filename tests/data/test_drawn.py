@@ -71,6 +71,28 @@ def test_boxes_that_were_drawn_in_an_image_of_another_size_are_refused(name: str
         loaded(name, tmp_path)
 
 
+def test_a_yolo_set_may_have_a_folder_of_its_own(tmp_path: Path) -> None:
+    write_yolo(tmp_path)
+    for part in ("train", "test"):
+        (tmp_path / part).mkdir()
+        for kind in ("images", "labels"):
+            (tmp_path / kind / part).rename(tmp_path / part / kind)
+    assert all_boxes(loaded("yolo", tmp_path)) == WANTED
+
+
+def test_what_a_yolo_set_lacks_is_named(tmp_path: Path) -> None:
+    write_yolo(tmp_path)
+    (tmp_path / "classes.txt").write_text("cat\n\ndog\n")
+    with pytest.raises(BadInputError, match=r"classes\.txt: line 2 names no class"):
+        loaded("yolo", tmp_path)
+    (tmp_path / "classes.txt").unlink()
+    with pytest.raises(BadInputError, match=r"classes\.txt: no such file; .* as data\.yaml's `names` have them"):
+        loaded("yolo", tmp_path)
+    (tmp_path / "labels" / "train").rename(tmp_path / "labels" / "training")
+    with pytest.raises(BadInputError, match="labels.train: no such folder"):
+        loaded("yolo", tmp_path)
+
+
 def test_mixed_sizes_need_one_to_be_brought_to(tmp_path: Path) -> None:
     write_yolo(tmp_path)
     with pytest.raises(BadInputError, match=r"1\.png: is 12×32, .*0\.png is 24×16; .* data\.options\.size = "):

@@ -79,6 +79,15 @@ def test_a_line_that_is_wrong_is_named(tmp_path: Path, name: str, line: str, wor
         load(data, seed=0)
 
 
+def test_a_header_is_no_sample(tmp_path: Path) -> None:
+    data = write(tmp_path, "tsv")
+    for name in ("train.tsv", "test.tsv"):
+        path = tmp_path / name
+        path.write_text(f"sentence\tlabel\n{path.read_text()}", encoding="utf-8-sig")
+    with pytest.raises(BadInputError, match=r"train\.tsv: line 1 is a header, as no other has the class 'label'"):
+        load(data, seed=0)
+
+
 def test_absent_empty_and_binary_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match=r"needs data\.path"):
         load(Data(name="text"), seed=0)
