@@ -8,11 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 from edgekd import plugins, user_code
+from edgekd.data._twins import WORTH_TELLING, twins
 from edgekd.data.augment import check_names
 from edgekd.data.dataset import Array, Dataset, Split, is_tokens, limit, normalisation, prepare, split_validation
 from edgekd.data.ranges import hold_against, range_of
 from edgekd.data.raw import Raw, from_arrays, from_result, from_user
-from edgekd.data.sources import shown
+from edgekd.data.sources import Rows, shown
 from edgekd.data.streams import Sized
 from edgekd.errors import BadInputError
 from edgekd.progress import SILENT, Reporter
@@ -109,5 +110,21 @@ def _hold_together(dataset: Dataset, source: str, any_range: bool, reporter: Rep
         if why := dataset.task.unscorable(split.labels):
             more = "" if part == "test" else "; give (train, val, test), or more samples to hold 10 % out of"
             raise BadInputError(f"{source}: y_{part} scores nothing: {why}{more}")
+    if told := _taught(dataset):
+        reporter.warn(f"{source}: {told}")
     if doubt := dataset.task.doubt(dataset.train.labels, dataset.classes):
         reporter.warn(f"{source}: {doubt}")
+
+
+def _taught(dataset: Dataset) -> str | None:
+    """What to say where test samples, or pairs, are training samples; None where few are, or nobody can tell."""
+    train, test, group = dataset.train.inputs, dataset.test.inputs, dataset.group_size
+    if isinstance(train, Rows) or isinstance(test, Rows):
+        return None
+    known, count = twins(test, train, group), len(test) // group
+    what = "samples" if group == 1 else "pairs"
+    return (
+        f"{known:,} of {count:,} {what} of x_test are in x_train, too: they test memory, not skill"
+        if known > WORTH_TELLING * count
+        else None
+    )

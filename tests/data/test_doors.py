@@ -44,7 +44,8 @@ def test_splits_in_two_number_formats_are_refused(train: Any, test: Any, capsys:
 
 @pytest.mark.parametrize("kind", [np.uint8, np.int32, np.int64, np.float32, np.float64])
 def test_the_same_numbers_come_to_the_model_alike(kind: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    expected, found = as_dataset(((X, Y), (X, Y))), as_dataset(((X, Y), (X.astype(kind), Y)))
+    other = X[:, :, ::-1]
+    expected, found = as_dataset(((X, Y), (other, Y))), as_dataset(((X, Y), (other.astype(kind), Y)))
     inputs = [prepare(data.test.inputs, data.preprocessing) for data in (expected, found)]
     np.testing.assert_array_equal(*inputs)
     assert capsys.readouterr().err == ""
@@ -55,6 +56,29 @@ def test_odd_but_honest_splits_are_warned_of_at_most(capsys: pytest.CaptureFixtu
     for train, test in ((FEATURES, wider), (FEATURES, zeros), (zeros, FEATURES), (FEATURES, FEATURES[:1])):
         as_dataset(((train, Y), (test, Y[: len(test)])))
     assert capsys.readouterr().err.count("warning") >= 3  # all but, perhaps, the single sample
+
+
+@pytest.mark.parametrize("known", [0, 1, 2, 60])
+@pytest.mark.parametrize("kind", [np.uint8, np.float64])
+def test_test_samples_that_were_taught_are_told(known: int, kind: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """More than one in a hundred; to the networks, floats are float32."""
+    new = np.random.default_rng(2).integers(0, 256, (140, 1, 8, 8), dtype=np.uint8)
+    test = np.concatenate([new[: 100 - known], X[:known]]).astype(kind)
+    val = new[100:].astype(kind), Y[:40]
+    data = as_dataset(((X.astype(kind), Y), val, (test, np.arange(100) % 3)))
+    told = f"warning: data 'data': {known} of 100 samples of x_test are in x_train, too: they test memory, not skill"
+    assert (told in capsys.readouterr().err) is (known > 1)
+    assert len(data.test) == 100
+
+
+def test_a_sentence_may_stand_in_another_pair(capsys: pytest.CaptureFixture[str]) -> None:
+    tokens = np.random.default_rng(3).integers(1, 90, (40, 9))
+    scores = np.linspace(0, 1, 20).repeat(2)
+    rolled = np.roll(tokens, 1, axis=0)
+    as_dataset(((tokens, scores), (rolled, scores), (rolled, scores)), task="sentence-pairs")
+    assert capsys.readouterr().err == ""
+    as_dataset(((tokens, scores), (rolled, scores), (tokens, scores)), task="sentence-pairs")
+    assert "20 of 20 pairs of x_test are in x_train" in capsys.readouterr().err
 
 
 def test_tokens_and_numbers_are_not_mixed() -> None:
