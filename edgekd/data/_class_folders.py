@@ -63,7 +63,7 @@ def listing(root: Path, classes: Sequence[str], suffixes: Collection[str], kind:
                 found.append((path, label))
             else:
                 others[path.suffix.lower() or path.name] += 1
-    left_out = f"{root}: {others.total()} files are no {kind} and left out: {', '.join(sorted(others))}"
+    left_out = f"{root}: left out, as no {kind}: {', '.join(f'{others[name]} {name}' for name in sorted(others))}"
     if not found:
         raise BadInputError(f"{root}: no {kind} ({_told(suffixes)})")
     notes = (left_out,) if others else ()

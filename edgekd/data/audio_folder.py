@@ -1,7 +1,8 @@
 """A folder of recordings: train/CLASS/**/*.wav, test/CLASS/**/*.wav and, optionally, val/CLASS/**/*.wav."""
 
 import wave
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from edgekd.schema import Schema
 
 IN_MEMORY = 2 * 2**30  # bytes
 FRAMES = 2**26  # of one recording: 23 minutes at 48 kHz
+ADVICE = "plain PCM is wanted, as `ffmpeg -i IN -c:a pcm_s16le OUT.wav` writes it"
 
 
 class Options(Schema):
@@ -45,7 +47,7 @@ def read(data: Data) -> Raw:
     """Recordings under `data.path`, float32 (N, channels, samples) from -1 to 1, all of one rate."""
     options = Options.parse(data.options, f"data {data.name!r}: options")
     classes, found = class_folders(data, {".wav"}, "recordings", Recordings)
-    _require_one_rate([path for files in found.values() for path in files.paths])
+    _require_alike([path for files in found.values() for path in files.paths], options.length)
     splits = {part: Split(_inputs(files.paths, options.length), files.labels) for part, files in found.items()}
     notes = tuple(note for files in found.values() for note in files.notes)
     return Raw(splits["train"], splits["test"], classes, splits.get("val"), notes=notes)
@@ -53,14 +55,22 @@ def read(data: Data) -> Raw:
 
 def samples(path: Path, length: int | None = None) -> Array:
     """Return a WAV file of 8, 16, 24 or 32 bits (PCM) as float32 (channels, samples), cut or filled up to `length`."""
-    with reading(path, "a readable WAV file"), wave.open(str(require_file(path)), "rb") as file:
-        if file.getnframes() > FRAMES:
-            raise BadInputError(f"{path}: {file.getnframes():,} samples, where at most {FRAMES:,} make sense")
+    with _opened(path) as file:
         width, channels, count = file.getsampwidth(), file.getnchannels(), file.getnframes()
+        if not 0 < count <= FRAMES:
+            raise BadInputError(f"{path}: {count:,} samples, where 1 to {FRAMES:,} make sense")
         values = _numbers(file.readframes(count), width)
-        found = values.reshape(-1, channels).T[:, :length]
-        missing = 0 if length is None else length - found.shape[1]
-        return np.ascontiguousarray(np.pad(found, ((0, 0), (0, missing))))
+    if len(values) < count * channels:
+        raise BadInputError(f"{path}: is cut short: {len(values) // channels:,} of {count:,} samples are there")
+    found = values.reshape(-1, channels).T[:, :length]
+    missing = 0 if length is None else length - found.shape[1]
+    return np.ascontiguousarray(np.pad(found, ((0, 0), (0, missing))))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[wave.Wave_read]:
+    with reading(path, "a readable WAV file", ADVICE), wave.open(str(require_file(path)), "rb") as file:
+        yield file
 
 
 def _numbers(stored: bytes, width: int) -> Array:
@@ -72,16 +82,25 @@ def _numbers(stored: bytes, width: int) -> Array:
     return wide.view("<i4")[:, 0].astype(np.float32) / np.float32(2**31)
 
 
-def _require_one_rate(paths: Sequence[Path]) -> None:
-    first = _rate(paths[0])
+def _require_alike(paths: Sequence[Path], length: int | None) -> None:
+    """Raise BadInputError, naming the file, where rates, channels or, without a `length`, lengths differ."""
+    first = _parameters(paths[0])
     for path in paths:
-        if (rate := _rate(path)) != first:
-            raise BadInputError(f"{path}: {rate:,} Hz, {paths[0]} {first:,}: bring all recordings to one rate")
+        found = _parameters(path)
+        if found.framerate != first.framerate:
+            rates = f"{found.framerate:,} Hz, {paths[0]} {first.framerate:,}"
+            raise BadInputError(f"{path}: {rates}: bring all recordings to one rate")
+        if found.nchannels != first.nchannels:
+            channels = f"{found.nchannels} channels, {paths[0]} {first.nchannels}"
+            raise BadInputError(f"{path}: {channels}: bring all recordings to one number of channels")
+        if length is None and found.nframes != first.nframes:
+            lengths = f"{found.nframes:,} samples, {paths[0]} {first.nframes:,}"
+            raise BadInputError(f"{path}: {lengths}; data.options.length = N cuts recordings and fills them up")
 
 
-def _rate(path: Path) -> int:
-    with reading(path, "a readable WAV file"), wave.open(str(require_file(path)), "rb") as file:
-        return file.getframerate()
+def _parameters(path: Path) -> "wave._wave_params":
+    with _opened(path) as file:
+        return file.getparams()
 
 
 def _inputs(paths: Sequence[Path], length: int | None) -> Array | Rows:

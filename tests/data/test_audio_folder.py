@@ -55,7 +55,8 @@ def test_folders_are_classes_and_recordings_signals(folder: Path) -> None:
 
 def test_lengths_that_differ_need_one_and_rates_must_not(folder: Path) -> None:
     save(folder / "train" / "rain" / "2.wav", np.zeros((55, 1), np.int64))
-    with pytest.raises(BadInputError, match=r"sample 12 is \(1, 55\), the first one \(1, 40\)"):
+    wanted = r"2\.wav: 55 samples, .*0\.wav 40; data\.options\.length = N cuts recordings and fills them up"
+    with pytest.raises(BadInputError, match=wanted):
         load(folder)
     assert load(folder, options={"length": 48}).train.inputs.shape == (18, 1, 48)
     save(folder / "test" / "rain" / "1.wav", np.zeros((40, 1), np.int64), rate=16000)
@@ -69,3 +70,20 @@ def test_a_broken_recording_is_named_or_left_out(folder: Path, capsys: pytest.Ca
         load(folder)
     assert len(load(folder, skip_broken=1).train) == 17
     assert "train: 1 of 20 samples left out: sample 14 cannot be read" in capsys.readouterr().err
+
+
+def test_half_a_recording_is_not_filled_up_with_silence(folder: Path) -> None:
+    path = folder / "train" / "rain" / "4.wav"
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(BadInputError, match=r"4\.wav: is cut short: 30 of 40 samples are there"):
+        load(folder, options={"length": 48})
+    save(path, np.zeros((0, 1), np.int64))
+    with pytest.raises(BadInputError, match=r"4\.wav: 0 samples, where 1 to"):
+        load(folder, options={"length": 48})
+    save(path, np.zeros((40, 2), np.int64))
+    with pytest.raises(BadInputError, match=r"4\.wav: 2 channels, .*0\.wav 1: bring all"):
+        load(folder, options={"length": 48})
+    whole = (folder / "train" / "rain" / "5.wav").read_bytes()
+    path.write_bytes(whole[:20] + b"\3" + whole[21:])  # the format 3: floating point
+    with pytest.raises(BadInputError, match=r"4\.wav: not a readable WAV file: unknown format: 3; plain PCM is wanted"):
+        load(folder)
