@@ -1,7 +1,7 @@
 """Two result files, row by row: a difference is claimed only where the intervals leave no room for chance."""
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -16,6 +16,7 @@ from edgekd.schema import Schema
 Verdict = Literal["same", "faster", "slower", "regression", "metric drop", "missing", "new", "unclear"]
 FAILURES: frozenset[Verdict] = frozenset({"regression", "metric drop", "missing"})
 WHAT_MAY_DIFFER = ("artifact", "inputs", "options", "precision", "runtime_version", "runner")
+ARTIFACT = WHAT_MAY_DIFFER.index("artifact")
 HOW = ("threads", "scenario", "affinity")  # of two rows of one file; those of two files pair by it
 NO_OPTIONS = {"precision", "engine"}  # told by itself; whether a kept engine served, which changes no inference
 Identity = tuple[str, str, int]
@@ -71,15 +72,21 @@ class Change(Schema):
 
 
 def compare_files(
-    before: Path, after: Path, threshold: float = 0.05, metric_drop: float = 0.01
+    before: Path,
+    after: Path,
+    threshold: float = 0.05,
+    metric_drop: float = 0.01,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> tuple[list[Change], bool]:
     """Differences, and whether one of them is a regression.
 
-    A regression is a slowdown of at least `threshold` with disjoint intervals, a metric that got worse by more than
-    `metric_drop` (of a fraction itself, of all else that share), or a row that vanished. Raises BadInputError for rows
-    without identity, files that share no row, or rows from different machines or of different metrics.
+    Of several rows of one file that have the same key and machine the last one counts, with a warning where they
+    measured several models. A regression is a slowdown of at least `threshold` with disjoint intervals, a metric that
+    got worse by more than `metric_drop` (of a fraction itself, of all else that share), or a row that vanished. Raises
+    BadInputError for rows without identity, files that share no row, or rows from different machines or of different
+    metrics.
     """
-    old, new = _latest(before), _latest(after)
+    old, new = _latest(before, warn), _latest(after, warn)
     machines, other = _machines(old), _machines(new)
     shared = machines.keys() & other.keys()
     if not shared:
@@ -105,9 +112,16 @@ def compare_rows(before: Row, after: Row, threshold: float = 0.05, metric_drop: 
     return change.model_copy(update={"changed": change.changed + how})
 
 
-def _latest(path: Path) -> dict[Place, Seen]:
-    """A later row replaces an earlier one of the same key and machine."""
-    rows = {(row.key, row.machine.identity): _seen(row) for row in iterate_rows(path)}
+def _latest(path: Path, warn: Callable[[str], None]) -> dict[Place, Seen]:
+    """A later row replaces an earlier one of the same key and machine, perhaps of another model."""
+    rows, others = dict[Place, Seen](), dict[Key, None]()
+    for found in iterate_rows(path):
+        place, seen = (found.key, found.machine.identity), _seen(found)
+        if place in rows and rows[place].told[ARTIFACT] != seen.told[ARTIFACT]:
+            others[found.key] = None
+        rows[place] = seen
+    if others:
+        warn(f"{path}: several models were measured as {_names(others)}: the last one of each counts")
     if not rows:
         raise BadInputError(f"{path}: no rows")
     for (key, _), row in rows.items():

@@ -65,7 +65,7 @@ def compare(
         raise BadInputError(f"{model} is a model, {kept} holds results", hint=shlex.join(["edgekd", *step]))
     if trial is not None and trial != Trial():
         raise BadInputError("results are compared as they are: how to measure is for bundles and model files")
-    rows, regressed = compare_files(before, after, asked.threshold, asked.metric_drop)
+    rows, regressed = compare_files(before, after, asked.threshold, asked.metric_drop, reporter.warn)
     return _advised(rows, partial(_measure_again, files=(before, after))), regressed
 
 
@@ -88,7 +88,7 @@ def gate(
                     seconds=trial.seconds, data=trial.data, metric=trial.metric, out=rows, reporter=reporter,
                 )
             )  # fmt: skip
-        found, regressed = compare_files(base, rows, asked.threshold, asked.metric_drop)
+        found, regressed = compare_files(base, rows, asked.threshold, asked.metric_drop, reporter.warn)
     return _advised(found, partial(_measure_again, files=(base,), device=trial.device.uri)), regressed
 
 

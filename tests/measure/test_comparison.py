@@ -274,3 +274,17 @@ def test_two_rows_are_compared_as_two_files_are() -> None:
     drop = compare_rows(measured(2.0, metric=0.9), measured(1.0, metric=0.85, label="other"))
     assert (drop.verdict, drop.label, drop.change) == ("metric drop", "other", pytest.approx(-0.5))
     assert (drop.before_metric, drop.after_metric) == (0.9, 0.85)
+
+
+def test_that_a_row_stands_for_the_last_of_several_models_is_told(tmp_path: Path) -> None:
+    """What tells rows of one file apart is no network: two of them may be measured for one target."""
+    rows = [measured(1.0), measured(2.0, artifact="1" * 64), measured(2.0, artifact="1" * 64), measured(9.0, batch=2)]
+    append_rows(tmp_path / "before.jsonl", rows)
+    append_rows(tmp_path / "after.jsonl", [measured(2.0), measured(2.0, time="2026-01-02T00:00:00+00:00")])
+    told: list[str] = []
+    (change, _), _ = compare_files(tmp_path / "before.jsonl", tmp_path / "after.jsonl", warn=told.append)
+    assert (change.before_ms, change.verdict) == (2.0, "same")
+    assert told == [
+        f"{tmp_path / 'before.jsonl'}: several models were measured as t int8 (batch 1, threads 1): the last one of "
+        "each counts"
+    ]
