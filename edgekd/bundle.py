@@ -10,7 +10,7 @@ from edgekd.errors import BadInputError
 from edgekd.files import sha256
 from edgekd.reading import read_json
 from edgekd.runtimes import find_runtime
-from edgekd.schema import Amount, Cores, Count, Positive, Schema, TaskSpec
+from edgekd.schema import Amount, Cores, Count, Positive, Schema, TaskSpec, Threads
 
 MANIFEST, GOLDEN = "manifest.json", "golden.npz"
 
@@ -112,7 +112,7 @@ class Manifest(Schema):
     precision: Literal["int8", "float", "float16", "dynamic-range", "as-is"]
     batch: PositiveInt
     profile: dict[str, PositiveInt] | None = None
-    threads: PositiveInt
+    threads: Threads
     affinity: Cores | None = None
     runtime: dict[str, str | int | bool] = Field(default_factory=dict)
     model: str

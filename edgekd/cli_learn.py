@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 from shlex import quote
-from typing import Annotated
+from typing import Annotated, TypedDict
 
 import typer
 
@@ -56,7 +56,8 @@ def run(
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # two spinning threads make training five times slower
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
     if dry_run:
-        _dry_run(recipe, settings, out or Path("runs") / Path(recipe).stem, not no_code, any_range, as_json)
+        asked = Asked(code=not no_code, any_range=any_range, fresh=fresh, reuse=reuse or [])
+        _dry_run(recipe, settings, out or Path("runs") / Path(recipe).stem, asked, as_json)
         return
     plan = load_recipe(recipe, settings, code=not no_code)
     folder = out or Path("runs") / plan.name
@@ -75,11 +76,20 @@ def run(
     outcome.raise_for_promises()
 
 
-def _dry_run(recipe: str, settings: list[str], folder: Path, code: bool, any_range: bool, as_json: bool) -> None:
+class Asked(TypedDict):
+    """What a run is asked for, besides its recipe."""
+
+    code: bool
+    any_range: bool
+    fresh: bool
+    reuse: list[str]
+
+
+def _dry_run(recipe: str, settings: list[str], folder: Path, asked: Asked, as_json: bool) -> None:
     from edgekd.pipeline.dry_run import dry_run
     from edgekd.reporting.dry_run import dry_run_view
 
-    found = dry_run(recipe, settings, folder, code=code, any_range=any_range)
+    found = dry_run(recipe, settings, folder, **asked)
     show(found, as_json, dry_run_view, last_line.of_dry_run)
     if found["faults"]:
         raise typer.Exit(BAD_INPUT)

@@ -13,7 +13,7 @@ from edgekd.errors import BadInputError
 from edgekd.names import FileName
 from edgekd.plugins import nearest
 from edgekd.reading import read_toml
-from edgekd.schema import Schema, Share, TaskSpec
+from edgekd.schema import Schema, Share, TaskSpec, Threads
 from edgekd.user_code import check_reference, is_own, look_in
 
 
@@ -157,8 +157,8 @@ class Recipe(Schema):
     name: FileName
     title: str = ""
     seed: Annotated[int, Field(ge=0, lt=2**62)] = 0
-    seeds: PositiveInt = 1
-    threads: PositiveInt = 1
+    seeds: Annotated[int, Field(ge=1, le=1000)] = 1
+    threads: Threads = 1
     targets: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     length: PositiveInt | None = None

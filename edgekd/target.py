@@ -13,7 +13,7 @@ from edgekd.package_data import TARGETS
 from edgekd.plugins import nearest, plugged_in
 from edgekd.reading import read_toml
 from edgekd.runtimes import backend_names, find_needs
-from edgekd.schema import Cores, Schema, Share
+from edgekd.schema import Cores, Schema, Share, Threads
 
 SPECIAL = {
     "batches": None,
@@ -71,7 +71,7 @@ class Target(Schema):
     batch: PositiveInt = 1
     static_batch: bool = False
     batches: tuple[PositiveInt, PositiveInt] | None = None
-    threads: PositiveInt = 1
+    threads: Threads = 1
     affinity: Cores | None = None
     floats: Literal["float32", "float16"] = "float32"
     npu_share: Share = 1.0

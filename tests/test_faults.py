@@ -227,6 +227,28 @@ def test_a_run_folder_that_is_a_file(recipe, tmp_path):
         assert {"part": "out", "fault": f"{tmp_path / 'run'} is a file, not a folder"} in found["faults"]
 
 
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_what_is_to_be_reused_is_there_and_not_deleted_first(recipe, tmp_path, dry):
+    record = tmp_path / "run" / "stages" / "teacher.json"
+    record.parent.mkdir(parents=True)
+    record.write_text("{}")
+    command = ("run", recipe, "--out", tmp_path / "run", "--set", "data.path=nowhere.npz", *dry)
+    for asked, told in (
+        (("--fresh", "--reuse", "teacher"), "--fresh deletes what --reuse keeps: give one of them"),
+        (("--reuse", "teachr"), "holds no result of such a stage; did you mean 'teacher'?"),
+    ):
+        refused = edgekd(*command, *asked)
+        assert refused.exit_code == 2
+        assert told in " ".join((refused.stderr + refused.stdout).split())
+        assert record.exists()
+
+
+@pytest.mark.parametrize(("key", "most"), [("threads", 1024), ("seeds", 1000)])
+def test_more_than_a_machine_could_do_is_refused(recipe, key, most):
+    refused = edgekd("run", recipe, "--set", f"{key}={2**40}")
+    assert f"{key}: Input should be less than or equal to {most}" in complaint(refused, 2)
+
+
 @pytest.mark.parametrize("damage", [lambda content: content[: len(content) // 2], lambda content: b"no zip"])
 def test_corrupt_data(recipe, tmp_path, damage):
     data = tmp_path / "tiny.npz"

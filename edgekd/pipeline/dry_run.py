@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from edgekd.pipeline.faults import Faults, forgiven
 from edgekd.pipeline.plan import describe, load_data, with_names
 from edgekd.pipeline.price import Price, amount, price_of, told
 from edgekd.pipeline.recipe_faults import read_leniently
+from edgekd.pipeline.stages import require_remembered
 from edgekd.pipeline.stopwatch import Span, Stopwatch
 from edgekd.quantization.scheme import find_scheme
 from edgekd.recipe import Recipe
@@ -40,17 +41,21 @@ def dry_run(
     *,
     code: bool = True,
     any_range: bool = False,
+    fresh: bool = False,
+    reuse: Collection[str] = (),
     seconds: float = SECONDS,
 ) -> DryRun:
     """Return what was checked, every fault, doubts, and the stages with their price; leaves nothing behind.
 
-    After `seconds` nothing new is tried.
+    `fresh` and `reuse` are what the run is to be asked for. After `seconds` nothing new is tried.
     Raises BadInputError for a recipe that cannot be read at all.
     """
     faults, stages = Faults(seconds), list[StageRow]()
     recipe = read_leniently(name, overrides, faults, code=code)
     if not (place := _nearest(folder)).is_dir():
         faults.add("out", f"{place} is a file, not a folder")
+    if reuse:
+        faults.attempt("reuse", partial(require_remembered, folder, reuse, fresh), lambda _: ", ".join(reuse))
     if recipe is not None:
         found = _targets(recipe, faults)
         targets = [*found.values()]

@@ -12,7 +12,7 @@ from edgekd.files import needs_room
 from edgekd.locks import lock
 from edgekd.pipeline.finished import FILES, FINISHED, own_folders, recall
 from edgekd.pipeline.plan import load_targets, with_names
-from edgekd.pipeline.stages import Stages
+from edgekd.pipeline.stages import Stages, require_remembered
 from edgekd.progress import SILENT, Reporter
 from edgekd.recipe import Recipe
 from edgekd.reporting.run_record import RunRecord
@@ -74,9 +74,9 @@ def run_recipe(
     group = process_group()
     reporter = reporter if group.is_main else SILENT
     with ExitStack() as held:
+        group.run_on_main(lambda: require_remembered(folder, reuse, fresh))
         group.run_on_main(lambda: held.enter_context(alone(folder, fresh)))
         stages = Stages(folder, reporter, group=group, reuse=reuse)
-        group.run_on_main(stages.require_remembered)
         group.run_on_main(lambda: (folder / FINISHED).unlink(missing_ok=True))
         run, lost = run_seeds(recipe, targets, stages, reporter, any_range)
     return _outcome(run, strict, lost)

@@ -1,7 +1,7 @@
 """Stages that remember: one runs again only when what decides its result, or a file that it left, has changed."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,15 @@ from edgekd.progress import Reporter
 
 RECORDS = "stages"
 Log = list[StageEntry]
+
+
+def require_remembered(folder: Path, reuse: Collection[str], fresh: bool = False) -> None:
+    """Raise BadInputError where a stage that is to be reused has left no result, or would be deleted first."""
+    if reuse and fresh:
+        raise BadInputError("--fresh deletes what --reuse keeps: give one of them")
+    known = [path.stem for path in (folder / RECORDS).glob("[!.]*.json")]
+    for name in sorted(set(reuse) - set(known)):
+        raise BadInputError(f"--reuse {name}: {folder} holds no result of such a stage{nearest(name, known)}")
 
 
 class Stages:
@@ -39,12 +48,6 @@ class Stages:
         self.log: Log = [] if log is None else log
         self.reuse = frozenset(reuse)
         self._prefix = prefix
-
-    def require_remembered(self) -> None:
-        """Raise BadInputError where a stage that is to be reused has left no result."""
-        known = [path.stem for path in (self.folder / RECORDS).glob("[!.]*.json")]
-        for name in sorted(self.reuse - set(known)):
-            raise BadInputError(f"--reuse {name}: {self.folder} holds no result of such a stage{nearest(name, known)}")
 
     def run(
         self,

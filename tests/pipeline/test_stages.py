@@ -7,7 +7,7 @@ import pytest
 import edgekd
 from edgekd.errors import BadInputError
 from edgekd.pipeline import sources
-from edgekd.pipeline.stages import Stages
+from edgekd.pipeline.stages import Stages, require_remembered
 from edgekd.progress import SILENT, Reporter
 
 CODE = ("edgekd.training.loop",)
@@ -186,7 +186,7 @@ def test_a_stage_that_is_reused_is_taken_as_it_is(tmp_path):
     calls = []
     counted(Stages(tmp_path, SILENT), calls, {"a": 1})
     reusing = Stages(tmp_path, SILENT, reuse=["s"])
-    reusing.require_remembered()
+    require_remembered(tmp_path, ["s"])
     assert counted(reusing, calls, {"a": 2}) == {"n": 1}
     assert counted(reusing, calls, {"a": 1}) == {"n": 1}
     assert [entry["state"] for entry in reusing.log] == ["reused", "cached"]
@@ -194,4 +194,4 @@ def test_a_stage_that_is_reused_is_taken_as_it_is(tmp_path):
     with pytest.raises(BadInputError, match=r"--reuse s: .*file is damaged"):
         counted(reusing, calls, {"a": 2})
     with pytest.raises(BadInputError, match=r"--reuse studnt: .* holds no result of such a stage"):
-        Stages(tmp_path, SILENT, reuse=["s", "studnt"]).require_remembered()
+        require_remembered(tmp_path, ["s", "studnt"])
