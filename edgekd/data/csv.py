@@ -4,6 +4,7 @@ Columns are apart by commas or, where the header has none, by semicolons or tabs
 """
 
 import csv
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,13 +20,13 @@ DELIMITERS = ",;\t"
 
 
 def read(data: Data) -> Raw:
-    """The tables in `data.path`: inputs float32 (N, columns - 1); classes are the names found in train.csv, sorted."""
+    """The tables in `data.path`: inputs float32 (N, columns - 1); classes are the names in train.csv, in order."""
     if data.path is None:
         raise BadInputError("data 'csv' needs data.path, the folder with train.csv and test.csv")
     root = Path(data.path)
     parts = ("train", "test", "val") if (root / "val.csv").is_file() else ("train", "test")
     tables = {part: _table(root / f"{part}.csv") for part in parts}
-    header, classes = tables["train"].header, sorted(set(tables["train"].classes))
+    header, classes = tables["train"].header, in_order(tables["train"].classes)
     arrays: dict[str, Array] = {"classes": np.array(classes)}
     for part, table in tables.items():
         path = root / f"{part}.csv"
@@ -54,7 +55,8 @@ def _table(path: Path) -> Table:
         raise BadInputError(f"{path}: row 1 holds numbers, where the names of the columns are wanted")
     numbered = [(n, row) for n, row in enumerate(rows, 2) if row]
     values = np.array([_numbers(row, len(header), f"{path}: row {n}") for n, row in numbered], np.float32)
-    return Table(header, values.reshape(len(numbered), len(header) - 1), [row[-1] for _, row in numbered])
+    classes = [class_name(row[-1], f"{path}: row {n}") for n, row in numbered]
+    return Table(header, values.reshape(len(numbered), len(header) - 1), classes)
 
 
 def _is_number(cell: str) -> bool:
@@ -72,6 +74,20 @@ def _numbers(row: list[str], width: int, where: str) -> list[float]:
         return [float(cell) for cell in row[:-1]]
     except ValueError as error:
         raise BadInputError(f"{where}: {error}") from error
+
+
+def class_name(cell: str, where: str) -> str:
+    """Return a class without the spaces around it; BadInputError where there is none."""
+    name = cell.strip()
+    if not name:
+        raise BadInputError(f"{where} has no class; leave out what nobody labelled")
+    return name
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Return each class once: whole numbers by their size, as whoever numbered them did, names by their letters."""
+    found = sorted(set(names))
+    return sorted(found, key=int) if all(map(str.isdecimal, found)) else found
 
 
 def class_index(name: str, classes: list[str], path: Path) -> int:

@@ -14,7 +14,7 @@ from pydantic import PositiveInt
 
 from edgekd import user_code
 from edgekd.data._tokens import encode_words, words_of
-from edgekd.data.csv import class_index
+from edgekd.data.csv import class_index, class_name, in_order
 from edgekd.data.dataset import Array, resized
 from edgekd.data.raw import Raw, from_arrays
 from edgekd.errors import BadInputError
@@ -41,7 +41,7 @@ class Options(Schema):
 
 
 def read(data: Data) -> Raw:
-    """Return tokens int32 (N, length) of the files in `data.path`; classes are the names found in train, sorted."""
+    """Return tokens int32 (N, length) of the files in `data.path`; classes are the names found in train, in order."""
     if data.path is None:
         raise BadInputError("data 'text' needs data.path, the folder with train and test as .tsv or .jsonl")
     options, root = Options.parse(data.options, "data 'text': options"), Path(data.path)
@@ -50,7 +50,7 @@ def read(data: Data) -> Raw:
     paths = {part: root / f"{part}{suffix}" for part in parts}
     found = {part: _pairs(path, options) for part, path in paths.items()}
     _require_no_header(found, paths)
-    classes, encode = sorted({name for _, name in found["train"]}), _encoder(options, found["train"])
+    classes, encode = in_order(name for _, name in found["train"]), _encoder(options, found["train"])
     arrays: dict[str, Array] = {"classes": np.array(classes)}
     for part, pairs in found.items():
         arrays[f"x_{part}"] = encode([text for text, _ in pairs])
@@ -81,7 +81,7 @@ def _tabbed(line: str, where: str) -> Pair:
     text, *names = line.rstrip("\r").split("\t")
     if len(names) != 1:
         raise BadInputError(f"{where} has {len(names)} tabs; a sentence, a tab and its class are wanted")
-    return text, names[0]
+    return text, class_name(names[0], where)
 
 
 def _named(line: str, where: str, options: Options) -> Pair:
@@ -92,7 +92,7 @@ def _named(line: str, where: str, options: Options) -> Pair:
     text, label = (found.get(name) if isinstance(found, dict) else None for name in (options.text, options.label))
     if not isinstance(text, str) or not isinstance(label, str | int):
         raise BadInputError(f"{where} needs the sentence as {options.text!r} and its class as {options.label!r}")
-    return text, str(label)
+    return text, class_name(str(label), where)
 
 
 def _encoder(options: Options, train: Sequence[Pair]) -> Callable[[list[str]], Array]:

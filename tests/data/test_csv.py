@@ -34,6 +34,16 @@ def test_a_validation_table_is_used(folder: Path) -> None:
     assert load(folder).val.labels.tolist() == [1]
 
 
+def test_classes_that_are_numbers_keep_their_order(folder: Path) -> None:
+    """A teacher that was trained on the numbers has output 2 for 2 and 10 for 10; spaces make no other class."""
+    rows = [f"{n},{n},{' ' * (n % 2)}{n % 11}" for n in range(44)]
+    for path in folder.glob("*.csv"):
+        path.write_text("\n".join(["a,b,answer", *rows]))
+    found = load(folder)
+    assert found.classes == tuple(map(str, range(11)))
+    np.testing.assert_array_equal(found.test.labels, np.arange(44) % 11)
+
+
 @pytest.mark.parametrize("apart", [";", "\t"])
 def test_tables_as_office_programs_write_them(folder: Path, apart: str) -> None:
     """Semicolons or tabs, a byte order mark, an empty line at the end."""
@@ -52,6 +62,7 @@ def test_tables_as_office_programs_write_them(folder: Path, apart: str) -> None:
         ("a,b,answer\n1,2\n", "row 2 has 2 columns, the header 3"),
         ("a,b,answer\n1,x,yes\n", "row 2: could not convert string to float: 'x'"),
         ("a,b,answer\n1,nan,yes\n", "x_test is not finite in sample 0"),
+        ("a,b,answer\n1,2,yes\n1,2, \n", r"test\.csv: row 3 has no class; leave out what nobody labelled"),
         ("a,b,answer\n1,2,maybe\n", "class 'maybe' is not in train.csv"),
         ("a,b,answer\n", "x_test has 0 samples"),
         ("", "not a CSV file with a header"),

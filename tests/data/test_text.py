@@ -51,6 +51,15 @@ def test_the_most_frequent_words_of_train_are_the_tokens(tmp_path: Path, suffix:
     assert len(found.train) + len(found.val) == len(TRAIN)
 
 
+@pytest.mark.parametrize("suffix", ["tsv", "jsonl"])
+def test_a_sentence_that_nobody_labelled_is_no_class_of_its_own(tmp_path: Path, suffix: str) -> None:
+    data = write(tmp_path, suffix)
+    path = tmp_path / f"train.{suffix}"
+    path.write_text(path.read_text().strip() + ("\nfair\t\n" if suffix == "tsv" else '\n{"t": "fair", "d": ""}\n'))
+    with pytest.raises(BadInputError, match=rf"train\.{suffix}: line 41 has no class; leave out what nobody labelled"):
+        load(data, seed=0)
+
+
 def test_a_tokenizer_of_ones_own_makes_the_tokens(tmp_path: Path) -> None:
     (tmp_path / "own_letters.py").write_text(OWN)
     look_in(tmp_path)
