@@ -67,7 +67,7 @@ def _require_tensors(model: onnx.ModelProto) -> None:
                 advice = "export it with tensors alone (skl2onnx: options={'zipmap': False})"
                 raise BadInputError(f"{kind} {value.name!r} is no tensor but a sequence or map: {advice}")
     for node in model.graph.node:
-        if "Sequence" in node.op_type:
+        if node.op_type.startswith("Sequence") or node.op_type.endswith(("ToSequence", "FromSequence")):
             advice = "export it with Split, Gather and Concat"
             raise BadInputError(f"{node.op_type} {label(node)!r}: sequences of tensors are not supported: {advice}")
 

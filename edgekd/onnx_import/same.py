@@ -37,8 +37,10 @@ def require_same(
         raise BadInputError(f"the imported model does not run as the original does: {advice} ({error})") from error
     graph = Graph(imported)
     for name, value in wanted.items():
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            raise BadInputError(f"output {name!r} is not finite on these inputs: nothing can be held against it")
         distance = _distance(value, found[name], scale_of(graph, name))
-        if not distance <= limit:  # NaN proves nothing
+        if not distance <= limit:  # NaN is beyond it
             raise BadInputError(
                 f"output {name!r} of the imported model is {distance:.2g} steps off the original: {advice}"
             )

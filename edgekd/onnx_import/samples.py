@@ -167,8 +167,9 @@ class RandomSamples:
         random, count, covered = np.random.default_rng(0), min(self.count, limit), covered_inputs(model)
         values = model_inputs(model)
         shapes = {value.name: self._shape(value, count) for value in values}
-        if open_ones := {name: shape for name, shape in shapes.items() if None in shape}:
-            wanted = (f"--shape {name}={_spelled([1, *shape[1:]])}" for name, shape in open_ones.items())
+        if any(None in shape for shape in shapes.values()):
+            open_ones = [value for value in values if None in shapes[value.name]]
+            wanted = (f"--shape {value.name}={_spelled(value, batch_axes.get(value.name, 0))}" for value in open_ones)
             raise BadInputError(f"--random needs sizes: {' '.join(wanted)} (numbers for ?)")
         return {
             value.name: _noise(model, value, shapes[value.name], covered.get(value.name), random) for value in values
@@ -180,7 +181,10 @@ class RandomSamples:
         return [count, *(mine or theirs for mine, theirs in zip(declared[1:], given[1:], strict=False))]
 
 
-def _spelled(sizes: Sequence[int | None]) -> str:
+def _spelled(value: onnx.ValueInfoProto, batch_axis: int) -> str:
+    """What is known of an input's sizes, in the order that its file has."""
+    first, *sizes = sizes_of(value)
+    sizes.insert(batch_axis, first or 1)
     return ",".join(str(size or "?") for size in sizes)
 
 

@@ -38,6 +38,26 @@ def fix_shapes(model: onnx.ModelProto, shapes: Shapes) -> onnx.ModelProto:
         raise UnfitInputsError(f"its shapes contradict each other for these sizes of inputs: {shown}: {why}") from error
 
 
+def named_sizes(model: onnx.ModelProto, shapes: Shapes) -> Shapes:
+    """Shapes of inputs that are not among the given ones, where dimensions called alike there tell all sizes."""
+    known: dict[str, int] = {}
+    values = {value.name: value.type.tensor_type.shape.dim for value in model_inputs(model)}
+    for name, dims in values.items():
+        if len(dims) == len(shapes.get(name, ())):
+            known |= {dim.dim_param: size for dim, size in zip(dims, shapes[name], strict=True) if _is_name(dim)}
+    found = {name: tuple(dim.dim_value or known.get(dim.dim_param, 0) for dim in dims) for name, dims in values.items()}
+    return {
+        name: shape
+        for name, shape in found.items()
+        if name not in shapes and min(shape, default=0) > 0 and any(map(_is_name, values[name]))
+    }
+
+
+def _is_name(dim: onnx.TensorShapeProto.Dimension) -> bool:
+    """Whether a free dimension is called something, and not merely unknown ("?", "None")."""
+    return dim.dim_param != "None" and any(map(str.isalpha, dim.dim_param))
+
+
 def _sizes(value: onnx.ValueInfoProto, given: tuple[int, ...] | None) -> list[int]:
     """Sizes behind the batch: the declared ones, else the given ones."""
     declared = sizes_of(value)
@@ -46,7 +66,7 @@ def _sizes(value: onnx.ValueInfoProto, given: tuple[int, ...] | None) -> list[in
     if len(found) != len(declared) or any(mine not in {None, theirs} for mine, theirs in pairs):
         raise BadInputError(f"input {value.name!r} has shape {tuple(declared)}; {given} does not fit")
     if None in found[1:]:
-        shown = ",".join(str(size or "?") for size in [1, *declared[1:]])
+        shown = ",".join(str(size or "?") for size in [declared[0] or 1, *declared[1:]])
         raise BadInputError(
             f"input {value.name!r} has free dimensions: fix them with --shape {value.name}={shown} (numbers for ?), "
             "or with --calibration data of that shape"

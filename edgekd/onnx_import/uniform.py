@@ -12,7 +12,7 @@ from edgekd.onnx_import.branches import branches, without_decided_branches
 from edgekd.onnx_import.inputs import Shapes, model_inputs, sizes_of
 from edgekd.onnx_import.labels import with_own_outputs
 from edgekd.onnx_import.settings import Settings, bake
-from edgekd.onnx_import.shapes import declare
+from edgekd.onnx_import.shapes import declare, named_sizes
 from edgekd.onnx_import.single_precision import in_float32
 from edgekd.onnx_import.without_batch import with_batch_of_one
 
@@ -39,22 +39,24 @@ def uniform(
 
     Branches go whose condition is known once the settings and the `shapes` are, batch included; `seen` gives, for the
     model with its settings, shapes of samples, which settle what is left: for any batch, else for batches of one.
+    A size that `shapes` give is the size of every dimension called like its own.
     """
     numbers, left_out = with_own_outputs(model)
     plain, shapes = in_float32(bake(numbers, settings)), shapes or {}
     of_samples = seen(plain) if seen else {}
     plain, told = with_batch_of_one(plain, {**of_samples, **shapes})
+    alike = named_sizes(plain, shapes)
+    shapes = {**alike, **shapes}
     if branches(plain):
         plain = _without_branches(plain, [shapes, *(_sizes_seen(plain, shapes, of_samples) if seen else ())])
     plain = _one_by_one(plain)
     axes = {value.name: batch_axis(plain, value) for value in model_inputs(plain)}
     moved, notes = inputs_batch_first(plain)
-    return Uniform(
-        moved,
-        axes,
-        {name: _batch_to_front(shape, axes.get(name, 0)) for name, shape in shapes.items()},
-        (*left_out, *told, *notes),
-    )
+    shapes = {name: _batch_to_front(shape, axes.get(name, 0)) for name, shape in shapes.items()}
+    for value in model_inputs(moved):
+        if value.name in alike:
+            declare(value, [sizes_of(value)[0], *shapes[value.name][1:]])
+    return Uniform(moved, axes, shapes, (*left_out, *told, *notes))
 
 
 def _one_by_one(model: onnx.ModelProto) -> onnx.ModelProto:

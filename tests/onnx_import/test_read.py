@@ -215,3 +215,11 @@ def _ending(*kinds_of_node):
     if kinds_of_node[-1] == "SplitToSequence":
         made.graph.output[0].CopyFrom(helper.make_tensor_sequence_value_info("y", TensorProto.FLOAT, None))
     return made
+
+
+def test_a_sequence_within_a_tensor_is_read(tmp_path):
+    """ReverseSequence turns one around, as exporters of bidirectional networks have it; it makes none of tensors."""
+    turn = node("ReverseSequence", ["x", "lengths"], ["y"], batch_axis=0, time_axis=1)
+    onnx.save(model([turn], {"lengths": np.array([4])}, (1, 4), output_rank=2), tmp_path / "m.onnx")
+    x = np.arange(4, dtype=np.float32)[None]
+    np.testing.assert_array_equal(Reference(read_model(tmp_path / "m.onnx")).run({"x": x})["y"], x[:, ::-1])

@@ -26,7 +26,7 @@ def test_a_state_that_has_its_batch_second_is_taken_and_given_batch_first(declar
             dim.Clear()
     plain = uniform(original, {}, {"h": (2, 1, 4)})
     assert plain.batch_axes == {"x": 0, "h": 1}
-    assert plain.shapes == {"h": (1, 2, 4)}
+    assert plain.shapes == {"h": (1, 2, 4), "x": (1, 6)}
     assert [sizes_of(value) for value in plain.model.graph.input] == [[None, 6], [None, 2, 4]]
     assert plain.notes == ("batch first here, not where the model has it: 'h' (at 1)",)
     x, h = random(5, 6), random(2, 5, 4, seed=1)
@@ -224,3 +224,40 @@ def test_an_output_that_is_an_input_is_left_out(seen):
     x = random(*([1] if seen else []), 4, 3)
     (found,) = Reference(plain.model).run({"x": x}).values()
     np.testing.assert_array_equal(found, np.maximum(x, 0))
+
+
+@pytest.mark.parametrize("called", ["n", "?", "None"])
+def test_a_size_is_that_of_all_dimensions_that_are_called_alike(called):
+    """The state's batch, whose name goes where a branch wants all sizes; unless it only says that it is unknown."""
+    size = helper.make_node("Shape", ["x"], ["sizes"], end=1)
+    net = branching(TensorProto.FLOAT, [size, helper.make_node("Equal", ["sizes", "two"], ["yes"])])
+    net.graph.node.append(helper.make_node("Neg", ["state"], ["next"]))
+    net.graph.input.append(helper.make_tensor_value_info("state", TensorProto.FLOAT, [3, called, 4]))
+    net.graph.output.append(helper.make_tensor_value_info("next", TensorProto.FLOAT, [3, called, 4]))
+    net.graph.input[0].type.tensor_type.shape.dim[0].dim_param = called
+    plain = uniform(net, {"sr": 1}, {"x": (2, 3)})
+    told = called == "n"
+    assert plain.batch_axes == {"x": 0, "state": 1 if told else 0}
+    assert sizes_of(plain.model.graph.input[-1]) == ([2, 3, 4] if told else [3, None, 4])
+    assert plain.shapes == {"x": (2, 3)} | ({"state": (2, 3, 4)} if told else {})
+
+
+def test_a_size_behind_the_batch_is_given_once():
+    net = onnx_models.model([helper.make_node("Add", ["x", "z"], ["y"])], {}, ("N", "T"), output_rank=2)
+    net.graph.input.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, ["N", "T"]))
+    plain = uniform(net, {}, {"x": (1, 5)})
+    assert [sizes_of(value) for value in plain.model.graph.input] == [[None, None], [None, 5]]
+    noise = RandomSamples(2, {"x": (1, 5)}).read(plain.model, 8, plain.batch_axes)
+    assert {name: array.shape for name, array in noise.items()} == {"x": (2, 5), "z": (2, 5)}
+
+
+@pytest.mark.parametrize(
+    ("batch", "state", "spelled"), [(1, [2, None, 4], "h=2,?,4"), ("N", [2, "N", None], "h=2,1,?")]
+)
+def test_sizes_are_asked_for_as_the_file_has_them(batch, state, spelled):
+    net = onnx_models.model([helper.make_node("Neg", ["h"], ["y"])], {}, (batch, 3), output_rank=3)
+    net.graph.input.append(helper.make_tensor_value_info("h", TensorProto.FLOAT, state))
+    plain = uniform(net, {})
+    with pytest.raises(BadInputError) as error:
+        RandomSamples(2, {}).read(plain.model, 8, plain.batch_axes)
+    assert str(error.value) == f"--random needs sizes: --shape {spelled} (numbers for ?)"
