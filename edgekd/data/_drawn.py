@@ -1,7 +1,7 @@
 """Images with boxes drawn around what they show, whatever the format that says so: files and boxes in, arrays out."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from edgekd.schema import Schema
 from edgekd.tasks.detection import Detection, padded
 
 MOST = 10_000  # boxes of one image
+SLACK = 2  # pixels that a box may reach beyond its image without a word, as many are rounded
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2
 
 
@@ -45,10 +46,11 @@ class Drawn:
 
 @dataclass(frozen=True)
 class DrawnSet:
-    """Images, and the names that their boxes may have, in order."""
+    """Images, the names that their boxes may have, in order, and what to warn of."""
 
     images: Sequence[Drawn]
     classes: Sequence[str]
+    notes: tuple[str, ...] = ()
 
 
 def read_sets(data: Data, options: Options, read: Callable[[Path, str], DrawnSet | None]) -> Raw:
@@ -68,14 +70,30 @@ def read_sets(data: Data, options: Options, read: Callable[[Path, str], DrawnSet
     classes = sets["train"].classes
     shape = common_shape([drawn.path for part in sets.values() for drawn in part.images], options.size)
     arrays: dict[str, Array | Rows] = {"classes": np.array(classes)}
+    notes = list[str]()
     for part, drawn in sets.items():
+        marked = [_labels(image, classes, shape[1:]) for image in drawn.images]
         arrays[f"x_{part}"] = Pictures([image.path for image in drawn.images], shape).inputs()
-        arrays[f"y_{part}"] = padded([_labels(image, classes, shape[1:]) for image in drawn.images])
-    return from_arrays(arrays, data.path, Detection())
+        arrays[f"y_{part}"] = padded([labels for labels, _ in marked])
+        notes += [*drawn.notes, *_cut(drawn.images, [count for _, count in marked])]
+    return replace(from_arrays(arrays, data.path, Detection()), notes=tuple(notes))
 
 
-def _labels(drawn: Drawn, classes: Sequence[str], size: tuple[int, int]) -> Array:
-    """Its boxes (m, 5) where the image has this size, without those that nothing is left of."""
+def _cut(images: Sequence[Drawn], counts: Sequence[int]) -> list[str]:
+    """What to say where so many boxes of each image are not in it."""
+    cut = [(image, count) for image, count in zip(images, counts, strict=True) if count]
+    if not cut:
+        return []
+    image, count = cut[0]
+    total, boxes = sum(counts), sum(len(image.boxes) for image in images)
+    return [
+        f"{total:,} of {boxes:,} boxes reach out of their images or are empty, and were cut or left out: "
+        f"{count} of {len(image.boxes)} in {image.path}"
+    ]
+
+
+def _labels(drawn: Drawn, classes: Sequence[str], size: tuple[int, int]) -> tuple[Array, int]:
+    """Its boxes (m, 5) where the image has this size, but for what is not in it; how many are not, or in part."""
     if len(drawn.boxes) > MOST:
         raise BadInputError(f"{drawn.path}: {len(drawn.boxes):,} boxes, where at most {MOST:,} make sense")
     for name, _ in drawn.boxes:
@@ -89,8 +107,9 @@ def _labels(drawn: Drawn, classes: Sequence[str], size: tuple[int, int]) -> Arra
             "were drawn in, or draw them anew"
         )
     corners = np.array([box for _, box in drawn.boxes], np.float64).reshape(-1, 2, 2)
+    outside = ((corners < -SLACK) | (corners > np.add(own[::-1], SLACK))).any(axis=(1, 2))
     corners = (corners * [size[1] / own[1], size[0] / own[0]]).clip(0, size[::-1])
     numbers = np.array([classes.index(name) for name, _ in drawn.boxes], np.float64).reshape(-1, 1)
     kept = (corners[:, 1] > corners[:, 0]).all(axis=1)
     labels: Array = np.concatenate([corners.reshape(-1, 4), numbers], axis=1)[kept].astype(np.float32)
-    return labels
+    return labels, int((outside | ~kept).sum())

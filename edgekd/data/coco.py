@@ -1,5 +1,7 @@
 """Boxes as COCO has them: SET.json (or annotations/instances_SET.json), and the images in a folder SET."""
 
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -63,6 +65,12 @@ def _set(root: Path, name: str) -> DrawnSet | None:
     if path is None:
         return None
     document = _document(path)
+    for what, known in (
+        ("images have the id", [picture.id for picture in document.images]),
+        ("categories have the id", [category.id for category in document.categories]),
+        ("categories have the name", [category.name for category in document.categories]),
+    ):
+        _require_once(known, f"{path}: several {what}")
     names = {category.id: category.name for category in sorted(document.categories, key=lambda found: found.id)}
     boxes: dict[int, list[tuple[str, Box]]] = {picture.id: [] for picture in document.images}
     for place, found in enumerate(document.annotations):
@@ -70,12 +78,20 @@ def _set(root: Path, name: str) -> DrawnSet | None:
             raise BadInputError(f"{path}: annotations.{place} is of an image or a category that is not listed")
         if not found.iscrowd:
             x, y, width, height = found.bbox
+            if width < 0 or height < 0:
+                raise BadInputError(f"{path}: annotations.{place}.bbox must be x, y, width and height: {found.bbox}")
             boxes[found.image_id].append((names[found.category_id], (x, y, x + width, y + height)))
     images = [
         Drawn(_inside(root / name, picture.file_name, path), boxes[picture.id], (picture.height, picture.width))
         for picture in document.images
     ]
     return DrawnSet(images, list(names.values()))
+
+
+def _require_once(known: Iterable[object], where: str) -> None:
+    found, count = next(iter(Counter(known).most_common(1)), (None, 0))
+    if count > 1:
+        raise BadInputError(f"{where} {found!r}")
 
 
 def _document(path: Path) -> Document:

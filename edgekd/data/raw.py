@@ -43,7 +43,7 @@ class Raw:
         arrays: dict[str, Array | Picked | Rows] = {"classes": np.array(self.classes)} if self.classes else {}
         for part, split in there.items():
             arrays |= {f"x_{part}": split.inputs, f"y_{part}": split.labels}
-        return from_arrays(arrays, source, task)
+        return replace(from_arrays(arrays, source, task), notes=self.notes)
 
 
 def from_arrays(arrays: Mapping[str, Array | Picked | Rows], source: str, task: Task = DEFAULT) -> Raw:

@@ -6,14 +6,16 @@ A set may also have a folder of its own: SET/images and SET/labels.
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgekd.data._class_folders import files_below
 from edgekd.data._drawn import Box, Drawn, DrawnSet, Options, read_sets
-from edgekd.data._pictures import Size, size_of
+from edgekd.data._pictures import SUFFIXES, Size, size_of
 from edgekd.data.image_folder import image_paths
 from edgekd.data.raw import Raw
 from edgekd.errors import BadInputError
 from edgekd.reading import reading, require_file
 from edgekd.recipe import Data
 
+CLASSES = "classes.txt"  # which drawing tools write beside the boxes, too
 LIMIT = 2**22  # bytes of one text file
 
 
@@ -29,9 +31,17 @@ def _set(root: Path, name: str) -> DrawnSet | None:
         return None
     if not labels.is_dir():
         raise BadInputError(f"{labels}: no such folder, where the boxes of {images} are wanted")
-    classes = _classes(root / "classes.txt")
+    classes = _classes(root / CLASSES)
     texts = {path: labels / path.relative_to(images).with_suffix(".txt") for path in image_paths(images)}
-    return DrawnSet([Drawn(path, _boxes(text, path, classes)) for path, text in texts.items()], classes)
+    known = {*texts.values(), labels / CLASSES}
+    strays = [path for path in files_below(labels) if path.suffix == ".txt" and path not in known]
+    return DrawnSet([Drawn(path, _boxes(text, path, classes)) for path, text in texts.items()], classes, _told(strays))
+
+
+def _told(strays: Sequence[Path]) -> tuple[str, ...]:
+    """What to say of text files whose images are not there."""
+    kinds = ", ".join(sorted(SUFFIXES))
+    return (f"text files of no image ({kinds}): {len(strays):,}, such as {strays[0]}",) if strays else ()
 
 
 def _classes(path: Path) -> list[str]:

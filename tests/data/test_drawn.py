@@ -71,6 +71,31 @@ def test_boxes_that_were_drawn_in_an_image_of_another_size_are_refused(name: str
         loaded(name, tmp_path)
 
 
+def test_boxes_that_are_not_in_their_images_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As where a corner stands in the place of width and height; whatever options the task has."""
+    path = write_coco(tmp_path)
+    document = json.loads(path.read_text())
+    first, _, third, *_ = document["annotations"]
+    first["bbox"], third["bbox"] = [12, 4, 24, 12], [3, 8, 9, 0]  # two in two images; the one between is at the edge
+    path.write_text(json.dumps(document))
+    load(Data(name="coco", path=str(tmp_path), options={"size": SIZE}), 2, task=Detection(stride=4))
+    told = [line for line in capsys.readouterr().err.splitlines() if "boxes reach out" in line]
+    assert told == [
+        "warning: 2 of 3 boxes reach out of their images or are empty, and were cut or left out: "
+        f"1 of 2 in {tmp_path / 'train' / '0.png'}"
+    ]
+
+
+def test_boxes_in_yolo_files_of_no_image_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stray = write_yolo(tmp_path).with_name("4.txt")
+    stray.write_text("0 0.5 0.5 0.5 0.5")
+    stray.with_name("classes.txt").write_text("cat")
+    loaded("yolo", tmp_path)
+    said = capsys.readouterr().err
+    assert f"warning: text files of no image (.bmp, .jpeg, .jpg, .png, .webp): 1, such as {stray}" in said
+    assert said.count("of no image") == 1
+
+
 def test_a_yolo_set_may_have_a_folder_of_its_own(tmp_path: Path) -> None:
     write_yolo(tmp_path)
     for part in ("train", "test"):
@@ -129,6 +154,11 @@ def test_what_is_wrong_with_coco_is_named(tmp_path: Path) -> None:
     box = whole["annotations"][0]
     assert "train.json: missing key 'annotations.0.bbox.3'" in said(annotations=[box | {"bbox": [1, 2, 3]}])
     assert "annotations.0 is of an image or a category that is not listed" in said(annotations=[box | {"image_id": 99}])
+    assert "annotations.0.bbox must be x, y, width and height" in said(annotations=[box | {"bbox": [9, 9, -4, 2]}])
+    image, dog = whole["images"][0], whole["categories"][0]
+    assert "train.json: several images have the id 10" in said(images=[image, image | {"file_name": "1.png"}])
+    assert "several categories have the id 18" in said(categories=[dog, dog | {"name": "bird"}])
+    assert "several categories have the name 'dog'" in said(categories=[dog, dog | {"id": 19}])
     assert "train.json: categories: " in said(categories=None)
     outside = said(images=[{"id": 10, "file_name": "../../etc/passwd"}], annotations=[])
     assert "the image '../../etc/passwd' is not inside" in outside
