@@ -17,7 +17,7 @@ from edgekd.onnx_import.shapes import declare_outputs, fix_shapes
 from edgekd.onnx_import.simplify import simplify
 from edgekd.onnx_weightless import with_weights, without_weights
 from edgekd.quantization.clean import MIN_OPSET
-from edgekd.quantization.reference import Reference
+from edgekd.quantization.reference import Reference, require_alike
 from edgekd.reading import reason
 
 BATCH = 8
@@ -34,7 +34,18 @@ def import_float(model: onnx.ModelProto, inputs: Arrays, shapes: Shapes, *, slim
     if static_batch(model) is None and not independent(model, inputs):
         model = in_batches_of_one(model)
     plain = _imported(model, inputs, shapes, slim)
-    return rows_by_sample(plain, first_samples(inputs, static_batch(plain) or BATCH))
+    by_sample = rows_by_sample(plain, first_samples(inputs, static_batch(plain) or BATCH))
+    if by_sample is not plain:
+        _require_as_many_rows(plain, inputs)
+    return by_sample
+
+
+def _require_as_many_rows(model: onnx.ModelProto, inputs: Arrays) -> None:
+    """Raise BadInputError where outputs that hold several rows a sample hold another number for another sample."""
+    batch = static_batch(model) or 1
+    whole = first_samples(inputs, max(min(BATCH, *map(len, inputs.values())) // batch, 1) * batch)
+    parts = Reference(model).parts(whole, batch)
+    require_alike([{name: value.shape for name, value in made.items()} for _, made in parts])
 
 
 def _imported(model: onnx.ModelProto, inputs: Arrays, shapes: Shapes, slim: bool) -> onnx.ModelProto:

@@ -97,7 +97,19 @@ def joined(parts: Sequence[dict[str, Array]]) -> dict[str, Array]:
     """Return the outputs of all samples from those of parts of them."""
     if len(parts) == 1:
         return parts[0]
+    require_alike([{name: value.shape[1:] for name, value in part.items()} for part in parts])
     return {name: np.concatenate([np.atleast_1d(part[name]) for part in parts]) for name in parts[0]}
+
+
+def require_alike(shapes: Sequence[Mapping[str, tuple[int, ...]]]) -> None:
+    """Raise BadInputError for what has another shape for other samples; `shapes` are by name, of one part each."""
+    for name, shape in shapes[0].items():
+        other = next((part[name] for part in shapes if part[name] != shape), shape)
+        if other != shape:
+            raise BadInputError(
+                f"{name!r} has shape {shape} for some samples and {other} for others: export the network without what "
+                "picks elements by their values (NonZero, NonMaxSuppression, Unique), and pick them on the device"
+            )
 
 
 def large(inputs: Mapping[str, Array]) -> bool:

@@ -240,6 +240,20 @@ def test_outputs_that_are_not_finite_prove_nothing():
         require_same(made, made, inputs, SAMPLES, "advice")
 
 
+@pytest.mark.parametrize("sparse", [True, False])
+@pytest.mark.parametrize("last", [[], ["Transpose"]])
+def test_outputs_whose_size_depends_on_values_are_refused_by_name(last, sparse):
+    """Of some samples as many elements as of the next one, by chance, or of no two."""
+    x = np.ones((SAMPLES, 4), np.float32)
+    x[3 if sparse else slice(1, None, 2), 2:] = -1
+    nodes = [node("Relu", ["x"], ["r"]), node("NonZero", ["r"], ["a"])]
+    nodes.append(node(*(last or ["Identity"]), ["a"], ["y"]))
+    made = model(nodes, {}, ("N", 4), output_rank=2)
+    made.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+    with pytest.raises(BadInputError, match=r"'y' has shape .* for some samples and .* for others: export the network"):
+        import_float(made, {"x": x}, {})
+
+
 @pytest.mark.parametrize(("opset", "dynamo"), [(11, False), (17, False), (18, True)])
 @pytest.mark.parametrize("free", [True, False])
 def test_torch_exporters(tmp_path, opset, dynamo, free):
