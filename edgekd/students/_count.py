@@ -1,31 +1,33 @@
 """How large a network is, and how much it multiplies."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from edgekd.networks import Inputs, call, device_of, evaluating, to_device
 
-TRANSPOSED = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+COUNTED = (nn.Linear, *CONVOLUTIONS, nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase)
 
 
 def count(
     model: nn.Module, input_shape: tuple[int, ...], dtype: torch.dtype | None = None, example: Inputs | None = None
 ) -> tuple[int, int]:
-    """(parameters, multiply-accumulates of one sample in convolutions and linear layers; looking up costs none).
+    """(parameters, multiply-accumulates of one sample with weights; looking up costs none, nor do other products).
 
     `input_shape` is without the batch, `dtype` that of the inputs, as in `example_input`, unless an `example` of one
     sample is given; the model's mode, weights and statistics are left as they were.
     """
     macs = 0
 
-    def add(layer: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor], output: Tensor) -> None:
+    def add(layer: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
         nonlocal macs
-        counted = [*inputs, *named.values()][0] if isinstance(layer, TRANSPOSED) else output
-        macs += counted.numel() * _macs_per_value(layer)
+        macs += _macs(layer, inputs, named, output)
 
-    layers = [layer for layer in model.modules() if _macs_per_value(layer)]
+    layers = [layer for layer in model.modules() if isinstance(layer, COUNTED)]
     hooks = [layer.register_forward_hook(add, with_kwargs=True) for layer in layers]
     try:
         with evaluating(model), torch.no_grad():
@@ -50,10 +52,23 @@ def example_input(model: nn.Module, input_shape: tuple[int, ...], dtype: torch.d
     return torch.full((1, *input_shape), fill, device=parameter.device, dtype=dtype)
 
 
-def _macs_per_value(layer: nn.Module) -> int:
-    """Of each value that comes out; of a transposed convolution, which spreads what it is given, that goes in."""
-    if isinstance(layer, TRANSPOSED):
-        return layer.out_channels // layer.groups * math.prod(layer.kernel_size)
-    if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d):
-        return layer.in_channels // layer.groups * math.prod(layer.kernel_size)
-    return layer.in_features if isinstance(layer, nn.Linear) else 0
+def _macs(layer: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any], output: Any) -> int:
+    """What a layer multiplies its weights with."""
+    given = [*inputs, *named.values()][0]
+    match layer:
+        case nn.Linear():
+            values, each = output, layer.in_features
+        case nn.ConvTranspose1d() | nn.ConvTranspose2d() | nn.ConvTranspose3d():  # spreads what it is given
+            values, each = given, layer.out_channels // layer.groups * math.prod(layer.kernel_size)
+        case nn.Conv1d() | nn.Conv2d() | nn.Conv3d():
+            values, each = output, layer.in_channels // layer.groups * math.prod(layer.kernel_size)
+        case nn.MultiheadAttention():  # its projections are functions; that of the output is as large as the query's
+            places = {**dict(zip(("query", "key", "value"), inputs, strict=False)), **named}
+            query, key, value = (int(places[name].numel()) for name in ("query", "key", "value"))
+            return int((2 * query + key + value) * layer.embed_dim)
+        case nn.RNNBase() | nn.RNNCellBase():  # a packed sequence has data, too
+            weights = sum(weights.numel() for weights in layer.parameters() if weights.ndim == 2)
+            return int(given.data.numel()) // layer.input_size * weights
+        case _:
+            return 0
+    return int(values.numel()) * each

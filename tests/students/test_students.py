@@ -4,6 +4,7 @@ import sys
 
 import pytest
 import torch
+from torch import nn
 
 from edgekd.errors import BadInputError
 from edgekd.plugins import names
@@ -59,6 +60,26 @@ def test_counting_leaves_the_model_as_it_was():
     assert not model.stages.training
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name])
+
+
+class Attending(nn.Module):
+    """Queries of its own ask what comes in, keys and values of another width."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queries = nn.Parameter(torch.zeros(1, 3, 8))
+        self.attention = nn.MultiheadAttention(8, 2, kdim=6, vdim=6, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.attention(value=x, key=x, query=self.queries)[0]
+
+
+def test_attention_and_recurrent_layers_multiply_too():
+    assert count(Attending(), (5, 6))[1] == 3 * 8 * 8 + 2 * 5 * 6 * 8 + 3 * 8 * 8
+    encoder = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    assert count(encoder, (5, 8))[1] == 5 * (4 * 8 * 8 + 2 * 8 * 16)
+    assert count(nn.LSTM(3, 4, batch_first=True), (5, 3))[1] == 5 * 4 * (3 * 4 + 4 * 4)
+    assert count(nn.GRU(3, 4, bidirectional=True, batch_first=True), (5, 3))[1] == 2 * 5 * 3 * (3 * 4 + 4 * 4)
 
 
 def test_macs_of_a_strided_grouped_convolution_by_hand():
