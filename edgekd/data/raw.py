@@ -119,6 +119,8 @@ def _array(value: Any, where: str) -> Array | Rows:
         return value[:] if is_tokens(value) else value  # batches of tokens are formed by their lengths
     if isinstance(value, Mapping):
         return packed(value, where)
+    if np.ma.is_masked(value):
+        raise BadInputError(f"{where} has masked values, which count as numbers here: fill them in, or leave them out")
     try:
         return np.asarray(value)
     except Exception as error:  # ragged lists, tensors with gradients or on a GPU: whatever their own code raises

@@ -15,6 +15,8 @@ from edgekd.errors import BadInputError
 from edgekd.plugins import told
 
 ORDERED = frozenset({"RandomSampler", "SequentialSampler"})  # whose order edgekd may as well choose itself
+PYTHONS = frozenset({"builtins", "itertools"})  # whose iterators never begin anew: generators, zip, islice …
+BATCHED = frozenset({"BatchSampler", "NoneType"})  # whose batches, too
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +88,7 @@ def as_stream(part: Any, where: str, *, kept: bool) -> tuple[Array | Rows, Array
     """
     if not _is_stream(part):
         return None
+    _require_anew(part, where, kept)
     try:
         length = len(part)
     except TypeError as error:
@@ -113,11 +116,28 @@ def as_stream(part: Any, where: str, *, kept: bool) -> tuple[Array | Rows, Array
     ), np.concatenate(whole)  # fmt: skip
 
 
+def _require_anew(part: Any, where: str, kept: bool) -> None:
+    """Raise BadInputError for what can be gone through but once, where each epoch does so."""
+    batches = part.batches if isinstance(part, Sized) else part
+    if not kept and isinstance(batches, Iterator) and type(batches).__module__ in PYTHONS:
+        raise BadInputError(
+            f"{where}: the {type(batches).__name__} ends with the first epoch: give what begins anew for each, such as "
+            "an object whose __iter__ calls the function that makes it"
+        )
+
+
 def _is_stream(part: Any) -> bool:
     """Whether batches come in an order that edgekd does not choose."""
     if is_loader(part):
-        return not (is_map_style(part.dataset) and type(part.sampler).__name__ in ORDERED)
+        return not (is_map_style(part.dataset) and _is_plain(part))
     return hasattr(part, "__iter__") and not is_map_style(part)
+
+
+def _is_plain(loader: Any) -> bool:
+    """Whether an epoch of a loader is each sample once, in an order and in batches that nobody chose."""
+    sampler, batch_sampler = loader.sampler, getattr(loader, "batch_sampler", None)
+    drawn = getattr(sampler, "replacement", False) or getattr(sampler, "_num_samples", None) is not None
+    return type(sampler).__name__ in ORDERED and type(batch_sampler).__name__ in BATCHED and not drawn
 
 
 def _pairs(loader: Any) -> Iterator[Pair]:

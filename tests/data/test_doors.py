@@ -131,6 +131,11 @@ def test_a_rare_class_is_validated_too() -> None:
     assert np.bincount(data.train.labels).tolist() == [18, 18, 2]
 
 
+def test_masked_values_are_not_taken_for_numbers() -> None:
+    masked = np.ma.masked_less(FEATURES, 0)
+    assert "data: x_train has masked values" in refused(((masked, Y), (FEATURES, Y)))
+
+
 def test_labels_that_start_at_one_are_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
     as_dataset(((X, Y + 1), (X, Y + 1)))
     assert "no training sample has class 0 of 0 to 3; class indices start at 0" in capsys.readouterr().err

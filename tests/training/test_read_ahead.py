@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, WeightedRandomSampler
+from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, Subset, WeightedRandomSampler
 
 import edgekd
 from edgekd.data import Sized, as_dataset
 from edgekd.data.sources import Rows
+from edgekd.data.streams import Stream
 from edgekd.errors import BadInputError
 from edgekd.recipe import Data
 from edgekd.training.batches import Batches
@@ -190,6 +191,19 @@ def own_order(pair):
     return DataLoader(Images(pair), 16, sampler=WeightedRandomSampler([1.0] * count, count))
 
 
+@pytest.mark.parametrize("own", [
+    lambda _: {"batch_sampler": [[0, 1, 2, 3]] * 9},
+    lambda images: {"batch_size": 4, "sampler": RandomSampler(images, replacement=True, num_samples=36)},
+])  # fmt: skip
+def test_what_a_loader_draws_is_what_is_taught(own):
+    """Whole batches that the user chose, and samples that are drawn more than once."""
+    images, test = Images(arrays(12, 0)), arrays(30, 1)
+    data = as_dataset((DataLoader(images, **own(images)), test, test))
+    assert isinstance(data.train.inputs, Stream)
+    batches = Batches(data, Data(name="stream"), 4, 0, torch.device("cpu"))
+    assert [len(batch.labels) for batch in batches.epoch(0, 0)] == [4] * 9
+
+
 @pytest.mark.parametrize("loader", [own_order, lambda pair: DataLoader(Shards(pair), 16)])
 def test_a_loader_with_an_order_of_its_own_is_taken_as_it_comes(loader, capsys, tmp_path):
     train, test = arrays(200, 0), arrays(60, 1)
@@ -234,6 +248,10 @@ def test_streams_that_cannot_be_taken_are_one_line():
         as_dataset((DataLoader(Shards(train, length=False), 8), test, test))
     with pytest.raises(BadInputError, match=r"cannot be split: give \(train, val, test\)"):
         as_dataset((own_order(train), test))
+    once = (batch for batch in [train])
+    for part in (once, Sized(once, 1)):
+        with pytest.raises(BadInputError, match="train: the generator ends with the first epoch: give what begins"):
+            as_dataset((part, test, test))
     data = as_dataset((own_order(train), test, test))
     data.train.inputs.data.sampler.num_samples = 16
     batches = Batches(data, Data(name="stream"), 16, 0, torch.device("cpu"))
