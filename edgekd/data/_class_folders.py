@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -39,10 +39,8 @@ def class_folders(
     splits = {}
     for part in ("train", "test", "val") if (root / "val").is_dir() else ("train", "test"):
         files = listing(root / part, classes, suffixes, kind)
-        for name in _empty(files, classes):
-            if part == "train":
-                raise BadInputError("; ".join((f"{root / part / name}: no {kind} ({_told(suffixes)})", *files.notes)))
-            files = replace(files, notes=(*files.notes, f"{root / part}: no {kind} of {name!r}"))
+        if part == "train" and (empty := _empty(files.labels, classes)):
+            raise BadInputError("; ".join((f"{root / part / empty[0]}: no {kind} ({_told(suffixes)})", *files.notes)))
         splits[part] = _sound(files, data.skip_broken, root / part, decoded)
     return classes, splits
 
@@ -66,8 +64,12 @@ def listing(root: Path, classes: Sequence[str], suffixes: Collection[str], kind:
     left_out = f"{root}: left out, as no {kind}: {', '.join(f'{others[name]} {name}' for name in sorted(others))}"
     if not found:
         raise BadInputError(f"{root}: no {kind} ({_told(suffixes)})")
-    notes = (left_out,) if others else ()
-    return Files([path for path, _ in found], np.array([label for _, label in found]), notes)
+    labels = np.array([label for _, label in found])
+    missing = _empty(labels, classes)
+    more = f" and {len(missing) - 1} other classes" if missing[1:] else ""
+    absent = f"{root}: no {kind} of {missing[0]!r}{more}" if missing else ""
+    notes = tuple(filter(None, (left_out if others else "", absent)))
+    return Files([path for path, _ in found], labels, notes)
 
 
 def files_below(folder: Path) -> list[Path]:
@@ -76,9 +78,9 @@ def files_below(folder: Path) -> list[Path]:
     return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
 
 
-def _empty(files: Files, classes: Sequence[str]) -> list[str]:
+def _empty(labels: Array, classes: Sequence[str]) -> list[str]:
     """Return the classes of which there is no file."""
-    there = set(files.labels.tolist())
+    there = set(labels.tolist())
     return [name for label, name in enumerate(classes) if label not in there]
 
 

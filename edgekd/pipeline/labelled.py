@@ -14,6 +14,7 @@ from edgekd.data.npz import map_npz
 from edgekd.data.sources import Rows
 from edgekd.errors import BadInputError
 from edgekd.pipeline.plan import load_data
+from edgekd.progress import SILENT, Reporter
 from edgekd.recipe import load_recipe
 
 Inputs = Array | Rows
@@ -21,7 +22,7 @@ Labelled = tuple[Mapping[str, Inputs], str, Array]
 """The bundle's inputs in their order, by what their source calls them; the name of the labels there, and the labels."""
 
 
-def read_labelled(path: Path, manifest: Manifest) -> Labelled:
+def read_labelled(path: Path, manifest: Manifest, reporter: Reporter = SILENT) -> Labelled:
     """Return labelled samples for a bundle; images of a folder are read when they are asked for.
 
     `path` is an npz (x and y, or x_test and y_test; of several inputs an array for each, of its name), a folder with a
@@ -29,8 +30,8 @@ def read_labelled(path: Path, manifest: Manifest) -> Labelled:
     Raises BadInputError for what lacks an input or the labels, or has other classes than the bundle.
     """
     if path.is_dir():
-        return _of_folder(path, manifest)
-    return _of_recipe(path, manifest) if path.suffix == ".toml" else _of_npz(path, manifest)
+        return _of_folder(path, manifest, reporter)
+    return _of_recipe(path, manifest, reporter) if path.suffix == ".toml" else _of_npz(path, manifest)
 
 
 def _of_npz(path: Path, manifest: Manifest) -> Labelled:
@@ -44,7 +45,7 @@ def _of_npz(path: Path, manifest: Manifest) -> Labelled:
     raise BadInputError(f"{path}: needs arrays {wanted}; there is: {there}")
 
 
-def _of_folder(path: Path, manifest: Manifest) -> Labelled:
+def _of_folder(path: Path, manifest: Manifest, reporter: Reporter) -> Labelled:
     """Classes by the names of their folders, images brought to the size that the bundle takes."""
     classes, shape = _classes(manifest), manifest.inputs[0].sample_shape
     sizes = [size for size in shape if size is not None]
@@ -55,12 +56,14 @@ def _of_folder(path: Path, manifest: Manifest) -> Labelled:
         )
     channels, height, width = sizes
     files = listing(path / "test" if (path / "test").is_dir() else path, classes, SUFFIXES, "images", manifest.name)
+    for note in files.notes:
+        reporter.warn(note)
     return {"x": Pictures(files.paths, (channels, height, width)).rows()}, "y", files.labels
 
 
-def _of_recipe(path: Path, manifest: Manifest) -> Labelled:
+def _of_recipe(path: Path, manifest: Manifest, reporter: Reporter) -> Labelled:
     """The test split; its classes, where they are in another order than the bundle's, by their names."""
-    data = load_data(load_recipe(str(path)))
+    data = load_data(load_recipe(str(path)), reporter=reporter)
     inputs, labels, several = data.test.inputs, _renumbered(path, data, manifest), _several(manifest)
     if not several:
         return {"x_test": inputs[:] if isinstance(inputs, Picked) else inputs}, "y_test", labels

@@ -35,7 +35,7 @@ def read_samples(
 
     Raises BadInputError where they do not suit the bundle, or where its outputs cannot be scored by labels.
     """
-    given, y, labels = read_labelled(path, manifest)
+    given, y, labels = read_labelled(path, manifest, reporter)
     for name, inputs in given.items():
         same_count(inputs, labels, f"{path}: {name}", y)
     task = _task(manifest, labels, f"{path}: {y}") if metric is None or _own_metric(metric, manifest) else None

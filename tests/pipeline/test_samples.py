@@ -242,6 +242,16 @@ def test_classes_in_another_order_are_mapped_by_their_names(bundle: Path, labels
     assert 0 < score(bundle, tmp_path / "set") < 1
 
 
+def test_what_of_a_folder_is_not_scored_is_told(bundle: Path, labels: Array, tmp_path: Path) -> None:
+    photos = folder_of_images(tmp_path / "photos", labels)
+    for path in (photos / "a").iterdir():
+        path.rename(path.with_suffix(".tif"))
+    told = " ".join(edgekd("verify", bundle, "--data", photos).stderr.split())
+    assert "left out, as no images:" in told
+    assert ".tif" in told
+    assert "no images of 'a'" in told
+
+
 def test_what_no_bundle_can_be_scored_by_is_one_clear_line(bundle: Path, labels: Array, tmp_path: Path) -> None:
     def said(data: Path, of: Path = bundle) -> str:
         return complaint(edgekd("verify", of, "--data", data), 2)
