@@ -68,13 +68,18 @@ def listing(root: Path, classes: Sequence[str], suffixes: Collection[str], kind:
     missing = _empty(labels, classes)
     more = f" and {len(missing) - 1} other classes" if missing[1:] else ""
     absent = f"{root}: no {kind} of {missing[0]!r}{more}" if missing else ""
-    notes = tuple(filter(None, (left_out if others else "", absent)))
+    loose = sum(path.suffix.lower() in suffixes and not path.name.startswith(".") for path in root.iterdir())
+    beside = f"{root}: {kind} beside the folders of classes are left out: {loose:,}" if loose else ""
+    notes = tuple(filter(None, (left_out if others else "", beside, absent)))
     return Files([path for path, _ in found], labels, notes)
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Return the files below a folder, in the order of their paths, without those that a name with a dot hides."""
-    found = [path for path in folder.rglob("*") if path.is_file()]
+    """Return the files below a folder, in the order of their paths, without those that a name with a dot hides.
+
+    So are links, which nobody follows to folders: what is at their end, or is not, is said by whoever reads it.
+    """
+    found = [path for path in folder.rglob("*") if path.is_file() or path.is_symlink()]
     return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
 
 

@@ -148,6 +148,7 @@ def _inputs(inputs: Array | Picked | Rows, where: str) -> Array | Picked | Rows:
     if isinstance(inputs, Picked):
         return Picked(_checked_inputs(inputs.array, where), inputs.places)
     if isinstance(inputs, Rows):
+        _require_channels_first(inputs, where)
         numbers(inputs.some(), f"{where} (some of its samples)")
         return inputs
     return _checked_inputs(inputs, where)
@@ -157,8 +158,7 @@ def _checked_inputs(inputs: Array, where: str) -> Array:
     inputs = numbers(inputs, where)
     if is_several(inputs):
         return inputs
-    if inputs.ndim == 4 and inputs.shape[3] in (1, 3) and inputs.shape[1] not in (1, 3):
-        raise BadInputError(f"{where} looks channels-last {inputs.shape}: images are (N, channels, height, width)")
+    _require_channels_first(inputs, where)
     if inputs.dtype == np.uint8:
         return inputs[:, None] if inputs.ndim == 3 else inputs
     if is_tokens(inputs):
@@ -166,3 +166,10 @@ def _checked_inputs(inputs: Array, where: str) -> Array:
             raise BadInputError(f"{where} holds the token {inputs.min()}: tokens, signed integers (N, L), start at 0")
         return inputs
     return inputs.astype(np.float32, copy=False)
+
+
+def _require_channels_first(inputs: Array | Rows, where: str) -> None:
+    """Raise BadInputError for images as PIL and OpenCV have them; those of bytes may be transparent."""
+    few = (1, 2, 3, 4) if inputs.dtype == np.uint8 else (1, 3)
+    if inputs.ndim == 4 and inputs.shape[3] in few and inputs.shape[1] not in few:
+        raise BadInputError(f"{where} looks channels-last {inputs.shape}: images are (N, channels, height, width)")

@@ -131,6 +131,12 @@ def test_a_rare_class_is_validated_too() -> None:
     assert np.bincount(data.train.labels).tolist() == [18, 18, 2]
 
 
+def test_images_of_a_torch_data_set_are_channels_first() -> None:
+    """OpenCV reads them as (H, W, 3): a network with eight channels would be built and taught."""
+    data = TensorDataset(torch.from_numpy(X).movedim(1, 3).expand(-1, -1, -1, 3), torch.from_numpy(Y))
+    assert "train looks channels-last (60, 8, 8, 3): images are (N, channels, height, width)" in refused((data, data))
+
+
 def test_masked_values_are_not_taken_for_numbers() -> None:
     masked = np.ma.masked_less(FEATURES, 0)
     assert "data: x_train has masked values" in refused(((masked, Y), (FEATURES, Y)))

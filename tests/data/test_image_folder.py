@@ -63,6 +63,21 @@ def test_what_is_no_image_is_told_and_a_class_without_images_is_refused(
         load(folder)
 
 
+def test_links_and_images_in_no_class_are_not_passed_over(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A link to a file is as the file; where it leads nowhere, as those of git-annex may, an image is missing."""
+    cat = folder / "train" / "cat"
+    (cat / "3.png").rename(folder / "train" / "loose.png")
+    (cat / "more").symlink_to(folder / "test" / "cat")
+    (cat / "3.png").symlink_to(cat / "4.png")
+    assert len(load(folder).train) == 18
+    told = capsys.readouterr().err
+    assert "train: left out, as no images: 1 .txt, 1 more" in told
+    assert "train: images beside the folders of classes are left out: 1" in told
+    (cat / "4.png").unlink()
+    with pytest.raises(BadInputError, match=r"3\.png: no such file"):
+        load(folder)
+
+
 @pytest.mark.parametrize(
     ("orientation", "corner"), [(1, (0, 0)), (3, (-1, -1)), (6, (0, -1)), (8, (-1, 0)), (99, (0, 0))]
 )

@@ -58,6 +58,7 @@ def test_sensor_windows_become_float32_normalised_per_channel(tmp_path: Path) ->
         ({"x_test": np.zeros((8, 9, 9), np.uint8)}, r"differ in shape: train \(1, 8, 8\), test \(1, 9, 9\)"),
         ({"x_train": np.full((40, 2), np.nan)}, "x_train is not finite in sample 0"),
         ({"x_train": np.zeros((40, 8, 8, 3), np.uint8)}, "looks channels-last"),
+        ({"x_train": np.zeros((40, 8, 8, 4), np.uint8)}, r"looks channels-last \(40, 8, 8, 4\)"),
         ({"x_test": np.zeros((0, 8, 8), np.uint8), "y_test": np.zeros(0, int)}, "x_test has 0 samples"),
         ({"x_train": np.array([{}] * 40)}, "not a readable npz file"),
     ],
