@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import onnx
 from onnx import version_converter
 
@@ -12,7 +11,7 @@ from edgekd.onnx_import.batch import first_batch, first_samples, free_batch, in_
 from edgekd.onnx_import.batch_first import rows_by_sample
 from edgekd.onnx_import.inputs import Arrays, Shapes
 from edgekd.onnx_import.read import opset_of
-from edgekd.onnx_import.same import independent, require_same, require_settled
+from edgekd.onnx_import.same import doubles, independent, require_same, require_settled
 from edgekd.onnx_import.shapes import declare_outputs, fix_shapes
 from edgekd.onnx_import.simplify import simplify
 from edgekd.onnx_weightless import with_weights, without_weights
@@ -87,8 +86,9 @@ def _freed(
             freed = declare_outputs(simplify(freed) if slim and number else freed, first)
             batch = len(next(iter(first.values())))
             require_same(model, freed, inputs, batch, DYNAMIC)
-            if batch > 1:  # a constant for each of its samples fits no other number of them
-                Reference(freed).run({name: np.concatenate([array, array]) for name, array in first.items()})
+            # of several, a constant for each sample fits no other number of them, nor do products of all with all
+            if batch > 1 and not doubles(freed, first):
+                continue
         except BadInputError:
             continue
         return freed

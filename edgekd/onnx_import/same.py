@@ -72,6 +72,17 @@ def independent(model: onnx.ModelProto, inputs: Arrays) -> bool:
     return all(_distance(value, together[name], None) <= CLOSE for name, value in alone.items())
 
 
+def doubles(model: onnx.ModelProto, inputs: Arrays) -> bool:
+    """Whether samples given twice have their answers twice, in order; BadInputError where they do not run."""
+    reference = Reference(model)
+    once = reference.run(inputs)
+    twice = reference.run({name: np.concatenate([array, array]) for name, array in inputs.items()})
+    return all(
+        value.ndim > 0 and _distance(np.concatenate([value, value]), twice[name], None) <= CLOSE
+        for name, value in once.items()
+    )
+
+
 def _distance(wanted: Array, found: Array, step: float | None) -> float:
     if wanted.shape != found.shape:
         return float("inf")

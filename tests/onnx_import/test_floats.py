@@ -240,6 +240,19 @@ def test_outputs_that_are_not_finite_prove_nothing():
         require_same(made, made, inputs, SAMPLES, "advice")
 
 
+@pytest.mark.parametrize("count", [4, 7])  # samples: one batch and a part, and two
+def test_a_built_in_batch_whose_samples_meet_stays(count):
+    """Each text against each image: for twice as many samples, answers twice as wide."""
+    nodes = [
+        node("MatMul", ["x", "w"], ["a"]),
+        node("Transpose", ["a"], ["t"], perm=[1, 0]),
+        node("MatMul", ["a", "t"], ["y"]),
+    ]
+    made = model(nodes, {"w": random(5, 4)}, (3, 5), output_rank=2)
+    plain = import_float(made, {"x": random(count, 5)}, {})
+    assert [sizes_of(value) for value in (*plain.graph.input, *plain.graph.output)] == [[3, 5], [3, 3]]
+
+
 @pytest.mark.parametrize("sparse", [True, False])
 @pytest.mark.parametrize("last", [[], ["Transpose"]])
 def test_outputs_whose_size_depends_on_values_are_refused_by_name(last, sparse):
