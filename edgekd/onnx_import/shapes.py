@@ -43,7 +43,7 @@ def named_sizes(model: onnx.ModelProto, shapes: Shapes) -> Shapes:
     known: dict[str, int] = {}
     values = {value.name: value.type.tensor_type.shape.dim for value in model_inputs(model)}
     for name, dims in values.items():
-        if len(dims) == len(shapes.get(name, ())):
+        if name in shapes and len(dims) == len(shapes[name]):
             known |= {dim.dim_param: size for dim, size in zip(dims, shapes[name], strict=True) if _is_name(dim)}
     found = {name: tuple(dim.dim_value or known.get(dim.dim_param, 0) for dim in dims) for name, dims in values.items()}
     return {
