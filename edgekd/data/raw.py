@@ -65,12 +65,19 @@ def from_arrays(arrays: Mapping[str, Array | Picked | Rows], source: str, task: 
     if len({label.shape for label in firsts}) > 1 and task.stack(firsts) is None:
         labels = ", ".join(f"{part} {split.labels.shape[1:]}" for part, split in splits.items())
         raise BadInputError(f"{source}: labels differ in shape: {labels}")
-    given = [str(name) for name in np.asarray(arrays["classes"])] if "classes" in arrays else None
+    given = _names(np.asarray(arrays["classes"]), source) if "classes" in arrays else None
     classes = task.names(splits["train"].labels, given, source)
     width = task.width(splits["train"].labels, classes)
     for part, split in splits.items():
         task.check(split.labels, f"{source}: y_{part}", width, unlabelled=part == "train")
     return Raw(splits["train"], splits["test"], classes, splits.get("val"), task)
+
+
+def _names(classes: Array, source: str) -> list[str]:
+    """Return the classes' names; those that are bytes are UTF-8."""
+    if classes.ndim != 1:
+        raise BadInputError(f"{source}: classes must be names (C,), not {classes.dtype} {classes.shape}")
+    return [name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in classes.tolist()]
 
 
 def from_user(function: Callable[..., Any], data: Data, task: Task | None = None) -> Raw | Dataset:

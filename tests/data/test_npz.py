@@ -33,6 +33,7 @@ def test_a_given_validation_split_and_class_names_are_used(tmp_path: Path) -> No
     dataset = load(tmp_path, x_val=np.ones((4, 8, 8), np.uint8), y_val=np.arange(4), classes=list("abcd"))
     assert (len(dataset.train), len(dataset.val)) == (40, 4)
     assert dataset.classes == ("a", "b", "c", "d")
+    assert load(tmp_path, classes=np.array([b"a", b"b", "ä".encode(), b"d"])).classes == ("a", "b", "ä", "d")
 
 
 def test_sensor_windows_become_float32_normalised_per_channel(tmp_path: Path) -> None:
@@ -53,6 +54,8 @@ def test_sensor_windows_become_float32_normalised_per_channel(tmp_path: Path) ->
         ({"y_test": np.full(8, 4)}, "y_test holds 4 in sample 0; there are the classes 0 to 3"),
         ({"y_test": np.full(8, -1)}, "y_test holds -1 in sample 0; class indices start at 0"),
         ({"y_train": np.zeros(40, int)}, "one class"),
+        ({"classes": np.array(4)}, r"classes must be names \(C,\), not int64 \(\)"),
+        ({"classes": np.array([["a", "b"], ["c", "d"]])}, r"classes must be names \(C,\), not <U1 \(2, 2\)"),
         ({"x_train": np.zeros(40)}, "x_train must hold numbers"),
         ({"x_train": np.full((40, 8, 8), "a")}, "x_train must hold numbers"),
         ({"x_test": np.zeros((8, 9, 9), np.uint8)}, r"differ in shape: train \(1, 8, 8\), test \(1, 9, 9\)"),

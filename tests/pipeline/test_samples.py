@@ -269,6 +269,9 @@ def test_what_no_bundle_can_be_scored_by_is_one_clear_line(bundle: Path, labels:
     assert "its classes are a, b, c, d, e, f, g, h, i, x, those of net a, b, c, d, e, f, g, h, i, j" in said(recipe)
     nameless = shutil.copytree(bundle, tmp_path / "nameless")
     (output,) = json.loads((nameless / "manifest.json").read_text())["outputs"]
+    edit_manifest(nameless, outputs=[output | {"labels": list("aabcdefghi")}])
+    np.savez(strange, **{**dict(np.load(tmp_path / "all.npz")), "classes": np.array(list("ihgfedcbaa"))})
+    assert "those of net a, a, b, c, d, e, f, g, h, i: give the data those, in order" in said(recipe, nameless)
     edit_manifest(nameless, outputs=[output | {"labels": None}])
     assert "that knows the names of its classes, which net is not: give an npz with x and y" in said(photos, nameless)
 
