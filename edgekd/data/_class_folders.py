@@ -39,8 +39,8 @@ def class_folders(
     splits = {}
     for part in ("train", "test", "val") if (root / "val").is_dir() else ("train", "test"):
         files = listing(root / part, classes, suffixes, kind)
-        if part == "train" and (empty := _empty(files.labels, classes)):
-            raise BadInputError("; ".join((f"{root / part / empty[0]}: no {kind} ({_told(suffixes)})", *files.notes)))
+        if part == "train" and _empty(files.labels, classes):
+            raise BadInputError("; ".join(files.notes))
         splits[part] = _sound(files, data.skip_broken, root / part, decoded)
     return classes, splits
 
@@ -67,10 +67,10 @@ def listing(root: Path, classes: Sequence[str], suffixes: Collection[str], kind:
     labels = np.array([label for _, label in found])
     missing = _empty(labels, classes)
     more = f" and {len(missing) - 1} other classes" if missing[1:] else ""
-    absent = f"{root}: no {kind} of {missing[0]!r}{more}" if missing else ""
+    absent = f"{root}: no {kind} ({_told(suffixes)}) of {missing[0]!r}{more}" if missing else ""
     loose = sum(path.suffix.lower() in suffixes and not path.name.startswith(".") for path in root.iterdir())
     beside = f"{root}: {kind} beside the folders of classes are left out: {loose:,}" if loose else ""
-    notes = tuple(filter(None, (left_out if others else "", beside, absent)))
+    notes = tuple(filter(None, (absent, left_out if others else "", beside)))
     return Files([path for path, _ in found], labels, notes)
 
 

@@ -56,10 +56,12 @@ def test_what_is_no_image_is_told_and_a_class_without_images_is_refused(
     told = capsys.readouterr().err.replace("\n", " ")
     assert "train: left out, as no images: 1 .txt" in told
     assert "test: left out, as no images: 2 .tif" in told
-    assert "no images of 'dog'" in told
+    assert "test: no images (.bmp, .jpeg, .jpg, .png, .webp) of 'dog'" in told
     for path in (folder / "train" / "dog").iterdir():
         path.rename(path.with_suffix(".tif"))
-    with pytest.raises(BadInputError, match=r"train.dog: no images \(.*left out, as no images: 10 .tif, 1 .txt"):
+    with pytest.raises(
+        BadInputError, match=r"train: no images \(.*\) of 'dog'; .*left out, as no images: 10 .tif, 1 .txt"
+    ):
         load(folder)
 
 

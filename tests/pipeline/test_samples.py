@@ -249,7 +249,7 @@ def test_what_of_a_folder_is_not_scored_is_told(bundle: Path, labels: Array, tmp
     told = " ".join(edgekd("verify", bundle, "--data", photos).stderr.split())
     assert "left out, as no images:" in told
     assert ".tif" in told
-    assert "no images of 'a'" in told
+    assert "(.bmp, .jpeg, .jpg, .png, .webp) of 'a'" in told
 
 
 def test_what_no_bundle_can_be_scored_by_is_one_clear_line(bundle: Path, labels: Array, tmp_path: Path) -> None:
