@@ -134,6 +134,10 @@ class Rows:
             if found.shape != self.sample_shape or found.dtype.fields != self.dtype.fields:
                 shape, first = (shapes(row) for row in (found[None], np.empty((1, *self.sample_shape), self.dtype)))
                 raise BadInputError(f"sample {place} is {shape}, the first one {first}: bring all to one shape")
+            if not np.can_cast(found.dtype, self.dtype, "same_kind"):
+                raise BadInputError(
+                    f"sample {place} is {found.dtype}, the first one {self.dtype}: bring all to one type"
+                )
             inputs[row] = found
         return inputs
 

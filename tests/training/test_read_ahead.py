@@ -165,6 +165,14 @@ def test_a_data_set_that_draws_at_random_has_a_live_teacher_and_says_so(tmp_path
     assert not (tmp_path / "answers").exists()
 
 
+def test_numbers_of_another_type_than_the_first_ones_are_not_cut():
+    """A list of whole numbers is followed by one of fractions, a uint8 by what goes beyond 255."""
+    rows = [([1, 2], 0), ([1.5, 300.5], 1)] * 20
+    samples = type("Lists", (Dataset,), {"__len__": lambda _: 40, "__getitem__": lambda _, place: rows[place]})()
+    with pytest.raises(BadInputError, match="sample 1 is float32, the first one int64: bring all to one type"):
+        as_dataset((samples, samples))
+
+
 def test_rows_are_read_in_the_order_that_is_asked_for():
     x, y = arrays(40, 0)
     rows = as_dataset((Subset(Images((x, y)), range(20, 40)), (x, y), (x, y))).train.inputs
