@@ -70,7 +70,9 @@ def from_arrays(arrays: Mapping[str, Array | Picked | Rows], source: str, task: 
     width = task.width(splits["train"].labels, classes)
     for part, split in splits.items():
         task.check(split.labels, f"{source}: y_{part}", width, unlabelled=part == "train")
-    return Raw(splits["train"], splits["test"], classes, splits.get("val"), task)
+    unread = sorted(arrays.keys() - {*(f"{axis}_{part}" for axis in "xy" for part in parts), "classes"})
+    notes = (f"{source}: not read: {', '.join(unread)}",) if unread else ()
+    return Raw(splits["train"], splits["test"], classes, splits.get("val"), task, notes)
 
 
 def _names(classes: Array, source: str) -> list[str]:
@@ -112,7 +114,8 @@ def from_result(result: Any, source: str, task: Task | None = None, skip_broken:
     arrays = {f"{axis}_{part}": value for part, pair in parts.items() for axis, value in zip("xy", pair, strict=True)}
     found = {key: _array(value, f"{source}: {key}") for key, value in arrays.items()}
     notes = tuple(rows.left_out for rows in arrays.values() if isinstance(rows, Rows) and rows.left_out)
-    return replace(from_arrays(found, source, task or DEFAULT), notes=notes)
+    raw = from_arrays(found, source, task or DEFAULT)
+    return replace(raw, notes=(*raw.notes, *notes))
 
 
 def _read(value: Any, where: str, kept: bool, skip_broken: int, task: Task) -> tuple[Array | Rows, Array] | None:

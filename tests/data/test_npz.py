@@ -102,3 +102,9 @@ def test_a_class_that_no_training_sample_has_is_named(tmp_path: Path, capsys: py
     np.savez(tmp_path / "d.npz", **arrays)
     data.load(Data(name="npz", path=str(tmp_path / "d.npz")), seed=0)
     assert "no training sample has class 2, 'cow'" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_arrays_that_are_not_read_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = load(tmp_path, x_valid=GOOD["x_test"], y_valid=GOOD["y_test"])
+    assert "not read: x_valid, y_valid" in " ".join(capsys.readouterr().err.split())
+    assert len(found.val) == 4  # held out of train, which is now known
