@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from edgekd import plugins, user_code
+from edgekd.bundle import Preprocessing
 from edgekd.data._twins import WORTH_TELLING, twins
 from edgekd.data.augment import check_names
 from edgekd.data.dataset import Array, Dataset, Split, is_tokens, limit, normalisation, prepare, split_validation
@@ -23,6 +26,8 @@ from edgekd.tasks import DEFAULT, Task, find_task, spec_of
 
 __all__ = ["Dataset", "Raw", "Sized", "Split", "as_dataset", "load", "names", "prepare"]
 
+CONSTANT = 1.0  # the deviation that normalisation gives a channel without one
+COARSE = 0.01  # of a deviation: steps that are worth telling
 _NOT_DATA = {"augment", "check", "dataset", "idx", "ranges", "raw", "sources", "streams"}
 
 
@@ -110,10 +115,20 @@ def _hold_together(dataset: Dataset, source: str, any_range: bool, reporter: Rep
         if why := dataset.task.unscorable(split.labels):
             more = "" if part == "test" else "; give (train, val, test), or more samples to hold 10 % out of"
             raise BadInputError(f"{source}: y_{part} scores nothing: {why}{more}")
-    if told := _taught(dataset):
+    for told in filter(None, (_coarse(dataset.preprocessing), _taught(dataset))):
         reporter.warn(f"{source}: {told}")
     if doubt := dataset.task.doubt(dataset.train.labels, dataset.classes):
         reporter.warn(f"{source}: {doubt}")
+
+
+def _coarse(preprocessing: Preprocessing) -> str | None:
+    """What to say where float32, which networks compute in, keeps too little of a channel."""
+    for channel, (mean, std) in enumerate(zip(preprocessing.mean, preprocessing.std, strict=True)):
+        step = float(np.spacing(np.float32(abs(mean))))
+        if std != CONSTANT and step > COARSE * std:
+            spread = f"channel {channel} of x_train is {mean:.6g} ± {std:.2g}"
+            return f"{spread}, of which float32 keeps steps of {step:.2g}: subtract what all samples have in common"
+    return None
 
 
 def _taught(dataset: Dataset) -> str | None:

@@ -196,7 +196,8 @@ def normalisation(inputs: Array | Picked | Rows) -> Preprocessing:
     mean = _mean(inputs, axes)
     squares = sum(_squares(chunk - mean).sum(axes) for chunk in _chunks(inputs))
     std = np.sqrt(squares * mean.size / inputs.size)
-    return Preprocessing(scale=scale, mean=_rounded(mean * scale), std=_rounded(np.where(std > 0, std * scale, 1.0)))
+    std = np.where(std > 0, std * scale, 1.0)
+    return Preprocessing(scale=scale, mean=_rounded(mean * scale, std), std=_rounded(std, std))
 
 
 def split_validation(train: Split, fraction: float = 0.1, seed: int = 0, task: Task = DEFAULT) -> tuple[Split, Split]:
@@ -241,5 +242,9 @@ def _squares(differences: Array) -> Array:
     return squares
 
 
-def _rounded(values: Array) -> tuple[float, ...]:
-    return tuple(float(f"{value:.6g}") for value in values.ravel())
+def _rounded(values: Array, std: Array) -> tuple[float, ...]:
+    """Values of channels to six digits, or as many as leave an error of at most 0.0005 of a deviation."""
+    with np.errstate(over="ignore", divide="ignore"):
+        needed = np.ceil(np.log10(np.abs(values.ravel()) / std.ravel()).clip(0, 13)).astype(int) + 4
+    pairs = zip(values.ravel(), needed, strict=True)
+    return tuple(float(f"{value:.{max(6, digits)}g}") for value, digits in pairs)

@@ -71,6 +71,18 @@ def test_test_samples_that_were_taught_are_told(known: int, kind: Any, capsys: p
     assert len(data.test) == 100
 
 
+def test_values_far_from_zero_are_normalised_or_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Six digits of a mean of 101325 are 0.8 deviations here; seconds since 1970 are steps of 128 in float32."""
+    random = np.random.default_rng(4)
+    for offset, spread, told in ((101_325.37, 0.5, False), (1.7e9, 3600.0, True), (1e8, 0.0, False)):
+        values = [offset + spread * random.normal(size=(60, 2)) for _ in range(3)]
+        data = as_dataset(tuple((x, Y) for x in values))
+        if not told:
+            assert abs(prepare(data.train.inputs, data.preprocessing).mean()) < 0.02  # float32 steps: 0.008 of 0.5
+        found = capsys.readouterr().err
+        assert ("float32 keeps steps of 1.3e+02: subtract what all samples have in common" in found) is told
+
+
 def test_a_sentence_may_stand_in_another_pair(capsys: pytest.CaptureFixture[str]) -> None:
     tokens = np.random.default_rng(3).integers(1, 90, (40, 9))
     scores = np.linspace(0, 1, 20).repeat(2)
