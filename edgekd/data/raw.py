@@ -113,7 +113,7 @@ def from_result(result: Any, source: str, task: Task | None = None, skip_broken:
         raise BadInputError(f"{source} must be {PROMISE}, not {type(result).__name__}") from error
     arrays = {f"{axis}_{part}": value for part, pair in parts.items() for axis, value in zip("xy", pair, strict=True)}
     found = {key: _array(value, f"{source}: {key}") for key, value in arrays.items()}
-    notes = tuple(rows.left_out for rows in arrays.values() if isinstance(rows, Rows) and rows.left_out)
+    notes = tuple(note for rows in arrays.values() if isinstance(rows, Rows) for note in rows.notes)
     raw = from_arrays(found, source, task or DEFAULT)
     return replace(raw, notes=(*raw.notes, *notes))
 

@@ -74,7 +74,7 @@ class Rows:
         sample_shape: that of one sample's inputs, the same for all.
         workers: how many processes read ahead in training; 0: none.
         stable: whether a sample is the same whenever it is read; else a teacher answers live.
-        left_out: which samples are missing since they cannot be read, and why; None for none.
+        notes: what to warn of, such as samples that are missing since they cannot be read.
     """
 
     data: MapStyle
@@ -83,7 +83,7 @@ class Rows:
     dtype: np.dtype[Any]
     workers: int = 0
     stable: bool = True
-    left_out: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def unstable(self) -> str | None:
@@ -165,9 +165,17 @@ def as_rows(part: Any, where: str, skip_broken: int = 0, task: Task = DEFAULT) -
     try:
         places, left_out = readable(data, skip_broken) if skip_broken else (np.arange(len(data)), None)
         rows, labels = _rows(data, places, workers, task)
-        return replace(rows, left_out=left_out and f"{where}: {left_out}"), labels
+        notes = [f"{where}: {left_out}"] if left_out else []
+        if is_loader(part) and not _is_torchs(part.collate_fn):
+            notes.append(f"{where}: samples are read one by one, so the loader's collate_fn is not called")
+        return replace(rows, notes=tuple(notes)), labels
     except BadInputError as error:
         raise BadInputError(f"{where}: {error}") from error
+
+
+def _is_torchs(function: Any) -> bool:
+    """Whether torch brings it, which stacks what it is given and changes no number."""
+    return str(getattr(function, "__module__", None)).partition(".")[0] == "torch"
 
 
 def worker_lost(error: BaseException) -> BadInputError | None:

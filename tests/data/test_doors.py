@@ -215,3 +215,12 @@ def test_tensors_are_taken_and_loaders_are_refused() -> None:
     assert "x_train is no array that numpy can read" in refused(((x.clone().requires_grad_(), y), (x, y)))
     for batch in (20, 30):  # two batches of inputs and labels look like two splits
         assert "not DataLoader" in refused(DataLoader(TensorDataset(x, y), batch))
+
+
+def test_a_loaders_own_way_to_stack_samples_is_told_to_be_passed_over(capsys: pytest.CaptureFixture[str]) -> None:
+    data = TensorDataset(torch.from_numpy(FEATURES), torch.from_numpy(Y))
+    assert as_dataset((DataLoader(data, 20), (FEATURES[::-1] * 0.9, Y))).train.inputs.shape == (54, 6)
+    assert "collate_fn" not in capsys.readouterr().err
+    as_dataset((DataLoader(data, 20, collate_fn=lambda samples: samples), (FEATURES[::-1] * 0.9, Y)))
+    told = "data: train: samples are read one by one, so the loader's collate_fn is not called"
+    assert told in " ".join(capsys.readouterr().err.split())
