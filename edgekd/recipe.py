@@ -157,7 +157,7 @@ class Recipe(Schema):
     name: FileName
     title: str = ""
     seed: Annotated[int, Field(ge=0, lt=2**62)] = 0
-    seeds: Annotated[int, Field(ge=1, le=1000)] = 1
+    seeds: Annotated[int, Field(gt=0, le=1000)] = 1
     threads: Threads = 1
     targets: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()

@@ -14,7 +14,7 @@ from edgekd.reading import reading
 Cores = Annotated[str, Field(pattern=r"^\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?)*$")]  # such as 4-7 or 0,2
 
 # Numbers from outside; Schema refuses what is not finite.
-Threads = Annotated[int, Field(ge=1, le=1024)]
+Threads = Annotated[int, Field(gt=0, le=1024)]
 Positive = Annotated[float, Field(gt=0)]
 Amount = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
