@@ -34,14 +34,14 @@ def _set(root: Path, name: str) -> DrawnSet | None:
     classes = _classes(root / CLASSES)
     texts = {path: labels / path.relative_to(images).with_suffix(".txt") for path in image_paths(images)}
     known = {*texts.values(), labels / CLASSES}
-    strays = [path for path in files_below(labels) if path.suffix == ".txt" and path not in known]
-    return DrawnSet([Drawn(path, _boxes(text, path, classes)) for path, text in texts.items()], classes, _told(strays))
+    orphans = [path for path in files_below(labels) if path.suffix == ".txt" and path not in known]
+    return DrawnSet([Drawn(path, _boxes(text, path, classes)) for path, text in texts.items()], classes, _told(orphans))
 
 
-def _told(strays: Sequence[Path]) -> tuple[str, ...]:
+def _told(orphans: Sequence[Path]) -> tuple[str, ...]:
     """What to say of text files whose images are not there."""
     kinds = ", ".join(sorted(SUFFIXES))
-    return (f"text files of no image ({kinds}): {len(strays):,}, such as {strays[0]}",) if strays else ()
+    return (f"text files of no image ({kinds}): {len(orphans):,}, such as {orphans[0]}",) if orphans else ()
 
 
 def _classes(path: Path) -> list[str]:

@@ -23,7 +23,7 @@ def count(
     """
     macs = 0
 
-    def add(layer: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
+    def add(layer: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any], output: Any) -> None:
         nonlocal macs
         macs += _macs(layer, inputs, named, output)
 
