@@ -79,19 +79,25 @@ def _product(graph: Graph, node: NodeProto) -> None:
 def _scaled(graph: Graph, edge: str, scale: str) -> tuple[NodeProto | None, str, Array | None]:
     """The product behind `edge` that has the operand's scale as a factor, that scale, and the other factors.
 
-    Of a scale that is stored (an empty name) only the order tells: the operand's comes first.
+    A scale that is stored has an empty name: it is one number, as that of a weight's channels is not; of two such,
+    either will do.
     """
     factors: list[str] = []
     while (node := graph.only_consumer(edge)) is not None and node.op_type == "Mul":
         factor = node.input[1] if node.input[0] == edge else node.input[0]
         maker, edge = graph.producer(factor), node.output[0]
         factors += maker.input if maker is not None and maker.op_type == "Mul" else [factor]
-        if not scale or scale in factors:
-            found = scale or factors[0]
-            others = [graph.constants.get(each) for each in factors if each != found]
-            known = [each for each in others if each is not None]
-            return node, found, prod(known, start=np.ones((), np.float32)) if len(known) == len(others) else None
+        found = scale or next((each for each in factors if _is_one(graph.constants.get(each))), "")
+        if found in factors:
+            factors.remove(found)
+            known = [value for each in factors if (value := graph.constants.get(each)) is not None]
+            return node, found, prod(known, start=np.ones((), np.float32)) if len(known) == len(factors) else None
     return None, "", None
+
+
+def _is_one(scale: Array | None) -> bool:
+    """Whether it is one number, or is made when the network runs."""
+    return scale is None or scale.size == 1
 
 
 def _of_channels(stored: Array, zero_point: Array, scale: Array, *, first: bool) -> Array | None:

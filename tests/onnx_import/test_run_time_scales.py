@@ -122,3 +122,24 @@ def test_what_has_no_float_form_stays(kind):
         [node(kind, ["x", "w", "b", "s", "s"], ["y"], domain="com.microsoft")], {"w": STORED, "s": SCALE, "b": SCALE}
     )
     assert kinds(in_float_layers(made)) == [kind]
+
+
+@pytest.mark.parametrize("order", [("of_x", "s"), ("s", "of_x"), ("of_x", "of_x")])
+@pytest.mark.parametrize("at_once", [False, True])
+def test_scales_of_a_product_of_integers_may_come_in_any_order(order, at_once):
+    """One number is the operand's, one for each column the weight's, which a square weight would take for its rows'."""
+    first, second = order
+    scaled = [node("Mul", [first, second], ["both"]), node("Mul", ["sums", "both"], ["y"])]
+    in_turns = [node("Mul", ["sums", first], ["some"]), node("Mul", ["some", second], ["y"])]
+    nodes = [
+        node("MatMulInteger", ["x", "w"], ["whole"]),
+        node("Cast", ["whole"], ["sums"], to=TensorProto.FLOAT),
+        *(scaled if at_once else in_turns),
+    ]
+    weight, scales = STORED[:, :6], {"of_x": np.float32(0.05), "s": SCALE[:6]}
+    made = model(nodes, {"w": weight, **{name: np.asarray(scales[name]) for name in set(order)}}, ("N", 6))
+    made.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
+    found, rows = in_float_layers(made), np.random.default_rng(5).integers(0, 256, (4, 6)).astype(np.uint8)
+    assert "MatMul" in kinds(found)
+    (answer,) = Reference(found).run({"x": rows}).values()
+    np.testing.assert_allclose(answer, rows @ weight.astype(int) * scales[first] * scales[second], rtol=1e-5)
