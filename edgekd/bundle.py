@@ -13,6 +13,7 @@ from edgekd.runtimes import find_runtime
 from edgekd.schema import Amount, Cores, Count, Positive, Schema, TaskSpec, Threads
 
 MANIFEST, GOLDEN = "manifest.json", "golden.npz"
+FORMAT = 1
 
 
 class Preprocessing(Schema):
@@ -163,7 +164,11 @@ def read_manifest(folder: Path) -> Manifest:
     """Read a bundle's manifest, its files unseen; raise BadInputError when it is missing or malformed."""
     if not (folder / MANIFEST).exists():
         raise BadInputError(f"{folder}: not a bundle (no {MANIFEST})", hint="edgekd export --help")
-    return Manifest.parse(read_json(folder / MANIFEST), str(folder / MANIFEST))
+    document = read_json(folder / MANIFEST)
+    found = document.get("format") if isinstance(document, dict) else None
+    if isinstance(found, int) and found > FORMAT:
+        raise BadInputError(f"{folder / MANIFEST}: bundle format {found} is of a newer edgekd; this one reads {FORMAT}")
+    return Manifest.parse(document, str(folder / MANIFEST))
 
 
 def load_bundle(folder: Path) -> Manifest:

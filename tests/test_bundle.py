@@ -34,6 +34,12 @@ def test_a_changed_or_missing_file_is_refused(tmp_path):
         load_bundle(tmp_path)
 
 
+def test_a_bundle_of_a_newer_edgekd_says_so_whatever_else_it_has(tmp_path):
+    manifest(tmp_path, format=2, blocks=[])
+    with pytest.raises(BadInputError, match=r"manifest\.json: bundle format 2 is of a newer edgekd; this one reads 1"):
+        load_bundle(tmp_path)
+
+
 def test_a_link_out_of_the_bundle_is_refused_though_its_content_is_right(tmp_path):
     folder = tmp_path / "bundle"
     folder.mkdir()
